@@ -1,0 +1,67 @@
+"""Which captions make a step, and the tensors of a step.
+
+B images, C captions, T tokens.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captioning.splits import EncodedCaptions
+from captioning.vocabulary import PAD
+
+_WINDOW = 32  # batches that are sorted by length together: long enough to pad little, short enough to mix
+
+
+class Batch(NamedTuple):
+    """The captions of one step."""
+
+    rows: np.ndarray  # (B,) rows of images.csv, each once, ascending
+    owner: Tensor  # (C,) the caption's place in rows
+    tokens: Tensor  # (C, T) `<bos> … <eos>`, padded
+
+
+def by_length(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+    """All captions once, in batches of `size` with like lengths: for a frozen encoder.
+
+    Shuffled, then sorted by length within windows of several batches, then the batches are shuffled.
+    """
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(captions))
+    lengths = captions.lengths
+    batches = []
+    for start in range(0, len(order), size * _WINDOW):
+        window = order[start : start + size * _WINDOW]
+        window = window[np.argsort(lengths[window], kind="stable")]
+        batches += [window[i : i + size] for i in range(0, len(window), size)]
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def by_image(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+    """All images once, each with all of its captions, about `size` captions a batch: for a trained encoder.
+
+    The encoder then runs once an image. No batch has a single image, which BatchNorm could not normalise:
+    a last one joins the batch before it.
+    """
+    generator = np.random.default_rng(seed)
+    order = np.argsort(captions.image, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(captions.image[order])) + 1)
+    images = max(2, round(size * len(groups) / len(captions)))
+    shuffled = generator.permutation(len(groups))
+    cuts = list(range(0, len(groups), images))
+    if len(groups) - cuts[-1] == 1 and len(cuts) > 1:
+        cuts.pop()
+    bounds = zip(cuts, [*cuts[1:], len(groups)], strict=True)
+    return [np.concatenate([groups[index] for index in shuffled[a:b]]) for a, b in bounds]
+
+
+def collate(captions: EncodedCaptions, chosen: np.ndarray) -> Batch:
+    """The chosen captions (C,) as tensors."""
+    rows, owner = np.unique(captions.image[chosen], return_inverse=True)
+    tokens = torch.full((len(chosen), int(captions.lengths[chosen].max())), PAD, dtype=torch.long)  # (C, T)
+    for place, index in enumerate(chosen):
+        ids = captions.caption(index)
+        tokens[place, : len(ids)] = torch.from_numpy(ids)
+    return Batch(rows, torch.from_numpy(owner), tokens)

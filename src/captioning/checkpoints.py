@@ -1,0 +1,50 @@
+"""Training that was killed goes on: checkpoints in the scratch folder, under a key of all that decides the result.
+
+Another setting, another line of code or other data make another key, so a checkpoint is never taken up by a
+run that it does not belong to. It is removed when the run has ended well.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from captioning.files import atomic, digest, scratch
+
+_NAME = "checkpoint.pt"
+
+
+def run_key(settings: Mapping[str, Any], inputs: Iterable[Path]) -> str:
+    """A digest of the settings, of the input files and of every line of the library."""
+    code = sorted(Path(__file__).parent.rglob("*.py"))
+    parts = [json.dumps(settings, sort_keys=True, default=str)]
+    parts += [f"{path.name} {digest(path)}" for path in [*code, *inputs]]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+class Checkpoint:
+    """The last state of one run, in a folder of its own."""
+
+    def __init__(self, key: str) -> None:
+        self._folder = scratch("train") / key
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint: a kill at any moment leaves the old one or the new one."""
+        with atomic(self._folder / _NAME) as temporary:
+            torch.save(state, temporary)
+
+    def load(self) -> dict[str, Any] | None:
+        """The last state, or None when there is none."""
+        path = self._folder / _NAME
+        if not path.exists():
+            return None
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        return state
+
+    def clear(self) -> None:
+        """Remove the checkpoint: the run has ended."""
+        shutil.rmtree(self._folder, ignore_errors=True)

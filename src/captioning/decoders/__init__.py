@@ -1,0 +1,18 @@
+"""Decoders by name. A new one is one file here and one entry in `DECODERS`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from captioning.decoders import lstm
+
+DECODERS: dict[str, Callable[..., nn.Module]] = {"lstm": lstm.build}
+
+
+def build(name: str, vocabulary_size: int, feature_size: int, options: dict[str, Any]) -> nn.Module:
+    """Build decoder `name` for V = `vocabulary_size` words and features of width D = `feature_size`.
+
+    `options` is the section of params.yaml that bears the decoder's name.
+    """
+    return DECODERS[name](vocabulary_size, feature_size, **options)

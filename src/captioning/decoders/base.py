@@ -1,0 +1,39 @@
+"""The seam that every decoder shares: `init`, `step` and `forward`.
+
+B images, C captions, R regions, D feature width, T tokens, V words.
+"""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+State = tuple[Tensor, ...]
+"""What a decoder carries from word to word: tensors whose first axis is the hypothesis."""
+
+
+class Encoded(NamedTuple):
+    """What the encoder says of B images."""
+
+    mean: Tensor  # (B, D)
+    regions: Tensor | None  # (B, R, D), absent where no decoder asks for it
+
+
+class Decoder(Protocol):
+    """Words from features. `forward` and `step` unrolled give the same logits."""
+
+    def init(self, encoded: Encoded) -> State:
+        """The state before the first word, one a picture."""
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read one token (B,) each; return the logits of the next word (B, V) and the state after it."""
+
+    def __call__(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
+        """Teacher forcing: tokens (C, T) that start with `<bos>` → logits (C, T, V) of what follows each.
+
+        `owner` (C,) is the row of each caption's image in `encoded`.
+        """
+
+
+def select(state: State, rows: Tensor) -> State:
+    """The states of `rows` (N,), with repetition where an image or a beam has several hypotheses."""
+    return tuple(tensor.index_select(0, rows) for tensor in state)

@@ -1,0 +1,65 @@
+"""The picture as the first word of an LSTM: Show and Tell, and the project's first baseline.
+
+The image's feature is mapped to a word embedding, batch-normalised (yunjey's tutorial) and read by the
+LSTM before `<bos>`; what the LSTM says at that step is not used (Vinyals et al. 2015, eq. 10-12).
+
+B images, C captions, D feature width, E embedding, H hidden, L layers, T tokens, V words.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from captioning.decoders.base import Encoded, State, select
+from captioning.vocabulary import PAD
+
+
+class LstmOptions(NamedTuple):
+    """Sizes of the decoder; the section `train.lstm` of params.yaml."""
+
+    embedding_size: int
+    hidden_size: int
+    layers: int
+    dropout: float
+
+
+class LstmDecoder(nn.Module):
+    """`init` reads the picture, `step` reads a word. The state is (h, c), each (B, L, H)."""
+
+    def __init__(self, vocabulary_size: int, feature_size: int, options: LstmOptions) -> None:
+        super().__init__()
+        embedding, hidden, layers, dropout = options
+        self.picture = nn.Sequential(nn.Linear(feature_size, embedding), nn.BatchNorm1d(embedding))
+        self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=PAD)
+        self.lstm = nn.LSTM(embedding, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden, vocabulary_size)
+
+    def init(self, encoded: Encoded) -> State:
+        """mean (B, D) → state after the picture: h and c, each (B, L, H)."""
+        picture = self.dropout(self.picture(encoded.mean))  # (B, E)
+        _, (h, c) = self.lstm(picture.unsqueeze(1))  # each (L, B, H)
+        return h.transpose(0, 1), c.transpose(0, 1)
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """tokens (B,) → logits (B, V) and the next state."""
+        hidden, state = self._read(tokens.unsqueeze(1), state)  # (B, 1, H)
+        return self.output(self.dropout(hidden.squeeze(1))), state
+
+    def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
+        """tokens (C, T), owner (C,) → logits (C, T, V)."""
+        hidden, _ = self._read(tokens, select(self.init(encoded), owner))  # (C, T, H)
+        logits: Tensor = self.output(self.dropout(hidden))
+        return logits
+
+    def _read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        h, c = (tensor.transpose(0, 1).contiguous() for tensor in state)  # (L, C, H)
+        words = self.dropout(self.embedding(tokens))  # (C, T, E)
+        hidden, (h, c) = self.lstm(words, (h, c))
+        return hidden, (h.transpose(0, 1), c.transpose(0, 1))
+
+
+def build(vocabulary_size: int, feature_size: int, **options: float) -> LstmDecoder:
+    """The entry of the table of decoders: `options` are the fields of LstmOptions."""
+    return LstmDecoder(vocabulary_size, feature_size, LstmOptions(**options))  # type: ignore[arg-type]

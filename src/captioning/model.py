@@ -1,0 +1,123 @@
+"""A trained model as one folder on disk, and the captioner that it becomes in memory.
+
+    model/model.json            what rebuilds it: encoder, transform, decoder, settings, digests
+    model/encoder.safetensors   the encoder's weights
+    model/decoder.safetensors   the decoder's weights
+    model/vocab.txt             the vocabulary
+
+The encoder has a file of its own: experiments that share a frozen one share its bytes in the DVC cache.
+
+B images, D feature width, R regions, S side in pixels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from captioning import decoders, encoders
+from captioning.decoders.base import Decoder, Encoded
+from captioning.encoders import Encoder
+from captioning.errors import UserError
+from captioning.files import atomic, digest, read_json, write_json
+from captioning.images import Transform
+from captioning.search import SearchOptions, search
+from captioning.vocabulary import Vocabulary
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """What model.json says beside the digests: enough to rebuild the networks and to trust them.
+
+    encoder: torchvision's name. decoder: name in `decoders`. decoder_options: its sizes.
+    feature_size: D. transform: how a picture becomes pixels. settings: every resolved setting of the
+    training. compute: instruction set, threads. provenance: digests of weights and features. scores:
+    the validation scores of the chosen epoch.
+    """
+
+    encoder: str
+    decoder: str
+    decoder_options: dict[str, Any]
+    feature_size: int
+    transform: dict[str, Any]
+    settings: dict[str, Any]
+    compute: dict[str, Any]
+    provenance: dict[str, Any]
+    scores: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Captioner:
+    """Pictures to captions: encoder, decoder, transform and vocabulary, in eval mode."""
+
+    encoder: Encoder
+    decoder: nn.Module
+    transform: Transform
+    vocabulary: Vocabulary
+    card: Card
+
+    @torch.inference_mode()
+    def caption(self, pixels: Tensor, options: SearchOptions) -> list[str]:
+        """uint8 pixels (B, 3, S, S) → B captions."""
+        regions = self.encoder(pixels)  # (B, R, D)
+        return self.describe(Encoded(regions.mean(1), regions), options)
+
+    def describe(self, encoded: Encoded, options: SearchOptions) -> list[str]:
+        """Features of B images → B captions."""
+        found = search(cast(Decoder, self.decoder), encoded, options)
+        return [self.vocabulary.decode(hypothesis.ids) for hypothesis in found]
+
+
+def save(
+    folder: Path, card: Card, encoder: Mapping[str, Tensor], decoder: Mapping[str, Tensor], vocabulary: Vocabulary
+) -> None:
+    """Write a model folder; it appears when it is whole. The same model gives the same bytes."""
+    with atomic(folder) as temporary:
+        temporary.mkdir()
+        save_file(_plain(encoder), temporary / "encoder.safetensors")
+        save_file(_plain(decoder), temporary / "decoder.safetensors")
+        vocabulary.write(temporary / "vocab.txt")
+        files = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
+        record = {"format": FORMAT, **asdict(card), "sha256": {name: digest(temporary / name) for name in files}}
+        write_json(temporary / "model.json", record)
+
+
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
+
+
+def load(folder: Path) -> Captioner:
+    """Rebuild a model from its folder, in eval mode.
+
+    Raises UserError when a file is missing, or is not the one that model.json was written with.
+    """
+    record = read_json(folder / "model.json")
+    if record.get("format") != FORMAT:
+        raise UserError(f"{folder / 'model.json'}: format {record.get('format')!r}, this version reads {FORMAT}")
+    for name, expected in record["sha256"].items():
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name}: no such file; the model folder is not whole (try `dvc pull`)")
+        if digest(folder / name) != expected:
+            raise UserError(f"{folder / name}: not the file that model.json describes; restore the folder")
+    card = Card(**{name: record[name] for name in Card.__dataclass_fields__})
+    vocabulary = Vocabulary.read(folder / "vocab.txt")
+    transform = Transform(**card.transform)
+    encoder = encoders.build(card.encoder, image_size=transform.image_size, weights=None)
+    decoder = decoders.build(card.decoder, len(vocabulary), card.feature_size, card.decoder_options)
+    encoder.load_state_dict(_tensors(folder / "encoder.safetensors"))
+    decoder.load_state_dict(_tensors(folder / "decoder.safetensors"))
+    return Captioner(encoder.eval(), decoder.eval(), transform, vocabulary, card)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as fault:
+        raise UserError(f"{path}: not a safetensors file ({fault})") from None

@@ -1,0 +1,93 @@
+"""What is trained: a decoder on stored features, or encoder and decoder together.
+
+Both read their input from the feature store, plan their batches, encode, and return named losses, so that
+one loop trains either.
+
+B images, C captions, D feature width, R regions, S side in pixels, T tokens, V words.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from captioning import batches
+from captioning.decoders.base import Encoded
+from captioning.encoders import Encoder
+from captioning.features import FeatureStore
+from captioning.losses import caption_loss, word_presence_loss
+from captioning.splits import EncodedCaptions
+
+
+class OnFeatures(nn.Module):
+    """A decoder on the stored features of a frozen encoder."""
+
+    def __init__(self, decoder: nn.Module, label_smoothing: float) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.label_smoothing = label_smoothing
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules whose gradient norms are logged."""
+        return {f"decoder_{name}": module for name, module in self.decoder.named_children()}
+
+    def plan(self, captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+        """Batches of captions of like length."""
+        return batches.by_length(captions, size, seed)
+
+    def read(self, store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
+        """Stored features of `rows`: mean (B, D) and, where they are stored, regions (B, R, D)."""
+        arrays = [store.means, store.regions]
+        return tuple(torch.from_numpy(array[rows]).float() for array in arrays if array is not None)
+
+    def encode(self, inputs: tuple[Tensor, ...]) -> Encoded:
+        """Stored features are what a decoder reads."""
+        mean, *regions = inputs
+        return Encoded(mean, regions[0] if regions else None)
+
+    def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Tensor]:
+        """tokens (C, T), owner (C,) → the losses of the step."""
+        logits = self.decoder(self.encode(inputs), tokens[:, :-1], owner)  # (C, T - 1, V)
+        return {"caption": caption_loss(logits, tokens, self.label_smoothing)}
+
+
+class EndToEnd(nn.Module):
+    """Encoder and decoder trained together, with a head that says which words occur (see `losses`)."""
+
+    def __init__(
+        self, encoder: Encoder, decoder: nn.Module, vocabulary_size: int, label_smoothing: float, word_presence: float
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.presence = nn.Linear(encoder.dim, vocabulary_size)
+        self.label_smoothing = label_smoothing
+        self.word_presence = word_presence
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules whose gradient norms are logged."""
+        decoder = {f"decoder_{name}": module for name, module in self.decoder.named_children()}
+        return {"encoder": self.encoder, **decoder, "presence": self.presence}
+
+    def plan(self, captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+        """Batches of images with all of their captions."""
+        return batches.by_image(captions, size, seed)
+
+    def read(self, store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
+        """Stored pixels of `rows`, uint8 (B, 3, S, S)."""
+        assert store.pixels is not None
+        return (torch.from_numpy(store.pixels[rows]),)
+
+    def encode(self, inputs: tuple[Tensor, ...]) -> Encoded:
+        """Pixels → regions (B, R, D) and their mean (B, D)."""
+        regions = self.encoder(inputs[0])
+        return Encoded(regions.mean(1), regions)
+
+    def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Tensor]:
+        """tokens (C, T), owner (C,) → the losses of the step."""
+        encoded = self.encode(inputs)
+        logits = self.decoder(encoded, tokens[:, :-1], owner)  # (C, T - 1, V)
+        presence = word_presence_loss(self.presence(encoded.mean), tokens, owner)
+        return {
+            "caption": caption_loss(logits, tokens, self.label_smoothing),
+            "presence": self.word_presence * presence,
+        }

@@ -1,0 +1,66 @@
+"""AdamW, the learning rate over time, and gradient norms by module."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def adamw(modules: Iterable[tuple[nn.Module, float]], weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over (module, learning rate) pairs; only matrices and kernels decay (Loshchilov and Hutter 2019).
+
+    Each group keeps its peak learning rate as `peak`.
+    """
+    groups: list[dict[str, Any]] = []
+    for module, rate in modules:
+        trained = [p for p in module.parameters() if p.requires_grad]
+        for decay, chosen in (
+            (weight_decay, [p for p in trained if p.ndim >= 2]),
+            (0.0, [p for p in trained if p.ndim < 2]),
+        ):
+            groups.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": decay})
+    return torch.optim.AdamW([group for group in groups if group["params"]])
+
+
+def warm(step: int, warmup_steps: int) -> float:
+    """The share of the learning rate in the warm-up: linear, from 1 / warmup_steps to 1."""
+    return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+
+
+def cosine(step: int, steps: int, warmup_steps: int) -> float:
+    """Factor of the learning rate at `step` of `steps`: warm-up, then half a cosine to zero."""
+    progress = max(0, step - warmup_steps) / max(1, steps - warmup_steps)
+    return warm(step, warmup_steps) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def stepwise(step: int, epoch: int, step_epochs: int, gamma: float, warmup_steps: int) -> float:
+    """Factor of the learning rate: warm-up, then `gamma` times less every `step_epochs` epochs."""
+    return warm(step, warmup_steps) * float(gamma ** (epoch // step_epochs))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set each group's learning rate to `factor` times its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def gradient_norms(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """The Euclidean norm of the gradient of each module, and under `all` that of all together."""
+    norms = {}
+    for name, module in modules.items():
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        if gradients:
+            norms[name] = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    norms["all"] = torch.linalg.vector_norm(torch.stack(list(norms.values())))
+    return norms
+
+
+def clip(modules: Iterable[nn.Module], norm: Tensor, largest: float) -> None:
+    """Scale all gradients so that their norm, now `norm`, is at most `largest` (Pascanu et al. 2013)."""
+    factor = torch.clamp(largest / (norm + 1e-6), max=1.0)
+    for module in modules:
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)

@@ -1,0 +1,230 @@
+"""The settings of an experiment: params.yaml, typed, frozen and checked before any work starts.
+
+This is the only module that knows params.yaml, and the only place where `auto` is decided.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from captioning.errors import UserError
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Compute(_Section):
+    portable: bool
+    threads: Count
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class Scenes(_Section):
+    train: Count
+    val: Count
+    test: Count
+    size: Annotated[int, Field(ge=32, le=1024)]
+
+
+class Download(_Section):
+    source: Path | None
+    skip_corrupt: bool
+    scenes: Scenes
+
+
+class Vocab(_Section):
+    min_count: Count
+
+
+class Split(_Section):
+    max_words: Count
+
+
+class Features(_Section):
+    weights: str
+    trainable: Literal["auto"] | bool
+    image_size: Literal["auto", "native"] | Annotated[int, Field(ge=32)]
+    regions: Literal["auto"] | bool
+    batch_size: Count
+
+
+class Lstm(_Section):
+    embedding_size: Count
+    hidden_size: Count
+    layers: Count
+    dropout: Fraction
+
+
+class Train(_Section):
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    encoder_lr: Positive
+    weight_decay: NonNegative
+    schedule: Literal["cosine", "step"]
+    step_epochs: Count
+    step_gamma: Annotated[float, Field(gt=0, le=1)]
+    warmup_steps: Natural
+    clip_norm: Positive
+    label_smoothing: Fraction
+    word_presence: NonNegative
+    batchnorm: Literal["batch", "eval"]
+    select: Literal["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"]
+    patience: Count
+    checkpoint_steps: Count
+    samples: Count
+    lstm: Lstm
+
+
+class Evaluate(_Section):
+    beam_size: Count
+    max_words: Count
+    min_words: Natural
+    length_penalty: NonNegative
+    repeat_ngram: Natural
+    batch_size: Count
+    java: bool
+    samples: Count
+
+
+class Settings(_Section):
+    """All of params.yaml. Each field is commented there, with unit and range."""
+
+    seed: Natural
+    dataset: Literal["scenes", "flickr8k"]
+    encoder: str
+    decoder: Literal["lstm"]
+    compute: Compute
+    download: Download
+    vocab: Vocab
+    split: Split
+    features: Features
+    train: Train
+    evaluate: Evaluate
+
+
+class _Auto(_Section):
+    """What `auto` means for one data set."""
+
+    weights: str
+    trainable: bool
+    image_size: Literal["native"] | int
+
+
+_DRAWN = _Auto(weights="none", trainable=True, image_size=64)
+_PHOTOGRAPHS = _Auto(weights="imagenet", trainable=False, image_size="native")
+_AUTO = {"scenes": _DRAWN, "flickr8k": _PHOTOGRAPHS}
+_ATTENDING: frozenset[str] = frozenset()  # decoders that read regions, not only their mean
+
+
+def weights(settings: Settings) -> str:
+    """`features.weights` with `auto` decided: imagenet, none, or a path."""
+    value = settings.features.weights
+    return _AUTO[settings.dataset].weights if value == "auto" else value
+
+
+def trainable(settings: Settings) -> bool:
+    """`features.trainable` with `auto` decided: is the encoder trained?"""
+    value = settings.features.trainable
+    return _AUTO[settings.dataset].trainable if value == "auto" else value
+
+
+def image_size(settings: Settings) -> int | None:
+    """`features.image_size` with `auto` decided: the side in pixels, or None for the weights' native size."""
+    value = settings.features.image_size
+    size = _AUTO[settings.dataset].image_size if value == "auto" else value
+    return None if size == "native" else size
+
+
+def regions(settings: Settings) -> bool:
+    """`features.regions` with `auto` decided: are regions stored beside their mean?"""
+    value = settings.features.regions
+    return settings.decoder in _ATTENDING if value == "auto" else value
+
+
+def source(settings: Settings) -> Path | None:
+    """The folder looked in before the network: `download.source`, or the variable CAPTIONING_SOURCE."""
+    variable = os.environ.get("CAPTIONING_SOURCE")
+    return settings.download.source or (Path(variable) if variable else None)
+
+
+def load(path: Path = Path("params.yaml")) -> Settings:
+    """Read and check the settings.
+
+    Raises UserError that lists every fault at once, each with its line, its key and the fix.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run in the project's folder") from None
+    except yaml.YAMLError as fault:
+        raise UserError(f"{path}: not YAML: {' '.join(str(fault).split())}") from None
+    if not isinstance(values, dict) or tree is None:
+        raise UserError(f"{path}: expected `key: value` lines")
+    lines = dict(_lines(tree))
+    faults: dict[str, list[str]] = {f"line {line}: {key} is given twice": [] for key, line in _duplicates(tree)}
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as invalid:
+        for error in invalid.errors():
+            place, complaint = _describe(dict(error), lines)
+            faults.setdefault(place, []).append(complaint)  # a union complains once a branch
+    if faults:
+        raise UserError("\n".join(f"{path}, {place}{' or '.join(said)}" for place, said in faults.items()))
+    return settings
+
+
+def _lines(node: yaml.Node, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yield (key path, line number) for every key of a YAML mapping."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*prefix, str(key.value))
+            yield here, key.start_mark.line + 1
+            yield from _lines(value, here)
+
+
+def _duplicates(node: yaml.Node) -> Iterator[tuple[str, int]]:
+    seen: set[tuple[str, ...]] = set()
+    for key, line in _lines(node):
+        if key in seen:
+            yield ".".join(key), line
+        seen.add(key)
+
+
+def _describe(error: dict[str, Any], lines: dict[tuple[str, ...], int]) -> tuple[str, str]:
+    """One fault in two halves: where it is (line and key), and what is wrong or to be written instead."""
+    where = tuple(str(part) for part in error["loc"])
+    while where and where not in lines and error["type"] != "missing":
+        where = where[:-1]  # pydantic adds the branch of a union to the path
+    key = ".".join(where)
+    line = lines.get(where, lines.get(where[:-1], 1))
+    if error["type"] == "extra_forbidden":
+        return f"line {line}: {key} is not a setting", _closest(where)
+    if error["type"] == "missing":
+        return f"line {line}: {key} is missing", "; add it (see params.yaml in git)"
+    return f"line {line}: {key} = {error['input']!r}: ", f"{error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _closest(where: tuple[str, ...]) -> str:
+    known: type[BaseModel] = Settings
+    for part in where[:-1]:
+        annotation = known.model_fields[part].annotation
+        assert isinstance(annotation, type)
+        known = annotation
+    names = difflib.get_close_matches(where[-1], list(known.model_fields), n=1, cutoff=0.5)
+    return f"; did you mean {'.'.join((*where[:-1], names[0]))}?" if names else "; remove it"
