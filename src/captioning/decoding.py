@@ -1,15 +1,17 @@
 """Free-running captions for many images: what `train` validates with, and what `evaluate` scores.
 
-B images, D feature width, R regions.
+B images, D feature width, R regions, S side in pixels.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
-from captioning.decoders.base import Encoded
+from captioning.decoders.base import Decoder, Encoded
+from captioning.encoders import Encoder
+from captioning.features import FeatureStore
 from captioning.search import SearchOptions, search
 from captioning.vocabulary import Vocabulary
 
@@ -17,9 +19,40 @@ Encode = Callable[[np.ndarray], Encoded]
 """Rows of the feature store (B,) → what the encoder says of them."""
 
 
+def stored_features(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
+    """What a frozen encoder said of `rows`: mean (B, D) and, where they are stored, regions (B, R, D)."""
+    arrays = (store.means, store.regions)
+    return tuple(torch.from_numpy(array[rows]).float() for array in arrays if array is not None)
+
+
+def stored_pixels(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor]:
+    """The pixels of `rows`, uint8 (B, 3, S, S)."""
+    assert store.pixels is not None
+    return (torch.from_numpy(store.pixels[rows]),)
+
+
+def encode_features(inputs: tuple[Tensor, ...]) -> Encoded:
+    """Stored features are what a decoder reads."""
+    mean, *regions = inputs
+    return Encoded(mean, regions[0] if regions else None)
+
+
+def encode_pixels(encoder: Encoder, inputs: tuple[Tensor, ...]) -> Encoded:
+    """Pixels → regions (B, R, D) and their mean (B, D)."""
+    regions = encoder(inputs[0])
+    return Encoded(regions.mean(1), regions)
+
+
+def stored_encoder(store: FeatureStore, encoder: Encoder) -> Encode:
+    """What `encoder` says of the store's rows: read from the store if it was frozen, else computed from pixels."""
+    if store.pixels is None:
+        return lambda rows: encode_features(stored_features(store, rows))
+    return lambda rows: encode_pixels(encoder, stored_pixels(store, rows))
+
+
 @torch.inference_mode()
 def decode_rows(
-    encode: Encode, decoder: nn.Module, vocabulary: Vocabulary, rows: np.ndarray, options: SearchOptions, batch_size: int
+    encode: Encode, decoder: Decoder, vocabulary: Vocabulary, rows: np.ndarray, options: SearchOptions, batch_size: int
 ) -> list[str]:
     """One caption for each of `rows`, searched `batch_size` images at a time.
 

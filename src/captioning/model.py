@@ -13,12 +13,12 @@ B images, D feature width, R regions, S side in pixels.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from captioning import decoders, encoders
 from captioning.decoders.base import Decoder, Encoded
@@ -58,7 +58,7 @@ class Captioner:
     """Pictures to captions: encoder, decoder, transform and vocabulary, in eval mode."""
 
     encoder: Encoder
-    decoder: nn.Module
+    decoder: Decoder
     transform: Transform
     vocabulary: Vocabulary
     card: Card
@@ -67,11 +67,7 @@ class Captioner:
     def caption(self, pixels: Tensor, options: SearchOptions) -> list[str]:
         """uint8 pixels (B, 3, S, S) → B captions."""
         regions = self.encoder(pixels)  # (B, R, D)
-        return self.describe(Encoded(regions.mean(1), regions), options)
-
-    def describe(self, encoded: Encoded, options: SearchOptions) -> list[str]:
-        """Features of B images → B captions."""
-        found = search(cast(Decoder, self.decoder), encoded, options)
+        found = search(self.decoder, Encoded(regions.mean(1), regions), options)
         return [self.vocabulary.decode(hypothesis.ids) for hypothesis in found]
 
 

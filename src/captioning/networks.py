@@ -7,11 +7,10 @@ B images, C captions, D feature width, R regions, S side in pixels, T tokens, V 
 """
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from captioning import batches
-from captioning.decoders.base import Encoded
+from captioning import batches, decoding
+from captioning.decoders.base import Decoder, Encoded
 from captioning.encoders import Encoder
 from captioning.features import FeatureStore
 from captioning.losses import caption_loss, word_presence_loss
@@ -21,7 +20,7 @@ from captioning.splits import EncodedCaptions
 class OnFeatures(nn.Module):
     """A decoder on the stored features of a frozen encoder."""
 
-    def __init__(self, decoder: nn.Module, label_smoothing: float) -> None:
+    def __init__(self, decoder: Decoder, label_smoothing: float) -> None:
         super().__init__()
         self.decoder = decoder
         self.label_smoothing = label_smoothing
@@ -36,13 +35,11 @@ class OnFeatures(nn.Module):
 
     def read(self, store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
         """Stored features of `rows`: mean (B, D) and, where they are stored, regions (B, R, D)."""
-        arrays = [store.means, store.regions]
-        return tuple(torch.from_numpy(array[rows]).float() for array in arrays if array is not None)
+        return decoding.stored_features(store, rows)
 
     def encode(self, inputs: tuple[Tensor, ...]) -> Encoded:
         """Stored features are what a decoder reads."""
-        mean, *regions = inputs
-        return Encoded(mean, regions[0] if regions else None)
+        return decoding.encode_features(inputs)
 
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Tensor]:
         """tokens (C, T), owner (C,) → the losses of the step."""
@@ -54,7 +51,7 @@ class EndToEnd(nn.Module):
     """Encoder and decoder trained together, with a head that says which words occur (see `losses`)."""
 
     def __init__(
-        self, encoder: Encoder, decoder: nn.Module, vocabulary_size: int, label_smoothing: float, word_presence: float
+        self, encoder: Encoder, decoder: Decoder, vocabulary_size: int, label_smoothing: float, word_presence: float
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -74,13 +71,11 @@ class EndToEnd(nn.Module):
 
     def read(self, store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
         """Stored pixels of `rows`, uint8 (B, 3, S, S)."""
-        assert store.pixels is not None
-        return (torch.from_numpy(store.pixels[rows]),)
+        return decoding.stored_pixels(store, rows)
 
     def encode(self, inputs: tuple[Tensor, ...]) -> Encoded:
         """Pixels → regions (B, R, D) and their mean (B, D)."""
-        regions = self.encoder(inputs[0])
-        return Encoded(regions.mean(1), regions)
+        return decoding.encode_pixels(self.encoder, inputs)
 
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Tensor]:
         """tokens (C, T), owner (C,) → the losses of the step."""

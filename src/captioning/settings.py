@@ -37,6 +37,7 @@ class Scenes(_Section):
     val: Count
     test: Count
     size: Annotated[int, Field(ge=32, le=1024)]
+    seed: Natural
 
 
 class Download(_Section):

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from captioning import coco
 from captioning.errors import UserError
-from captioning.files import atomic, read_json, write_json, write_text
+from captioning.files import atomic, write_json, write_text
 from captioning.tokenizer import tokenize
 from captioning.vocabulary import BOS, EOS, Vocabulary
 
@@ -49,9 +49,7 @@ def image_table(table: pd.DataFrame) -> pd.DataFrame:
     images = images.sort_values("image_id").reset_index(drop=True)
     numeric = images["image_id"].map(lambda name: str(name).isdecimal() and str(int(name)) == name)
     images["coco_id"] = images["image_id"].astype(int) if numeric.all() else np.arange(1, len(images) + 1)
-    return images.sort_values(["split", "image_id"], key=lambda c: c.map(order) if c.name == "split" else c).reset_index(
-        drop=True
-    )
+    return images.sort_values("split", key=lambda column: column.map(order), kind="stable").reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,10 @@ class EncodedCaptions:
         cls, captions: Sequence[Sequence[str]], image: Sequence[int], vocabulary: Vocabulary, max_words: int
     ) -> "EncodedCaptions":
         """Encode tokenised captions. One longer than `max_words` is cut there, and has no `<eos>`."""
-        encoded = [[BOS, *vocabulary.encode(words[:max_words]), *([EOS] if len(words) <= max_words else [])] for words in captions]
+        encoded = []
+        for words in captions:
+            end = [EOS] if len(words) <= max_words else []
+            encoded.append([BOS, *vocabulary.encode(words[:max_words]), *end])
         offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         flat = np.fromiter((index for ids in encoded for index in ids), dtype=np.int32, count=int(offsets[-1]))
         return cls(flat, offsets, np.asarray(image, dtype=np.int32))
@@ -101,34 +102,6 @@ class EncodedCaptions:
             return cls(arrays["tokens"], arrays["offsets"], arrays["image"])
 
 
-def coco_references(table: pd.DataFrame, images: pd.DataFrame, split: str) -> dict[str, Any]:
-    """The references of one split in the COCO caption format, with the raw captions."""
-    chosen = images[images["split"] == split]
-    ids = dict(zip(chosen["image_id"], chosen["coco_id"].tolist(), strict=True))
-    rows = table[table["split"] == split]
-    return {
-        "info": {"description": f"references of the {split} split"},
-        "licenses": [],
-        "type": "captions",
-        "images": [
-            {"id": coco_id, "file_name": file}
-            for coco_id, file in zip(chosen["coco_id"].tolist(), chosen["file"], strict=True)
-        ],
-        "annotations": [
-            {"id": index, "image_id": ids[image_id], "caption": caption}
-            for index, (image_id, caption) in enumerate(zip(rows["image_id"], rows["caption"], strict=True), start=1)
-        ],
-    }
-
-
-def read_references(path: Path) -> dict[int, list[str]]:
-    """Read references in the COCO caption format: COCO image id → raw captions, in file order."""
-    references: dict[int, list[str]] = {}
-    for annotation in read_json(path)["annotations"]:
-        references.setdefault(annotation["image_id"], []).append(annotation["caption"])
-    return references
-
-
 def write(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary, max_words: int) -> pd.DataFrame:
     """Write images.csv, {train,val}.npz and references_{val,test}.json into `folder`; return the image table."""
     images = image_table(table)
@@ -141,7 +114,7 @@ def write(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary, max_words: 
         )
         encoded.write(folder / f"{split}.npz")
     for split in ("val", "test"):
-        write_json(folder / f"references_{split}.json", coco_references(table, images, split))
+        write_json(folder / f"references_{split}.json", coco.references(table, images, split))
     return images
 
 

@@ -216,7 +216,7 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "best": self.best,
                 "progress": asdict(self.progress),
-                "random": torch.get_rng_state(),
+                "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
             }
         )
 
@@ -229,7 +229,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
         self.progress = Progress(**state["progress"])
-        torch.set_rng_state(state["random"])
+        torch.set_rng_state(state["random"][0])
+        torch.cuda.set_rng_state_all(state["random"][1:])
         tqdm.write(f"going on at epoch {self.progress.epoch + 1}, step {self.progress.step + 1}")
         for epoch, scalars in enumerate(self.progress.history):
             best = self.progress.best_captions if epoch == self.progress.best_epoch else None

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from captioning.decoders import lstm
+from captioning.decoders.base import Decoder
 
-DECODERS: dict[str, Callable[..., nn.Module]] = {"lstm": lstm.build}
+DECODERS: dict[str, Callable[..., Decoder]] = {"lstm": lstm.build}
 
 
-def build(name: str, vocabulary_size: int, feature_size: int, options: dict[str, Any]) -> nn.Module:
+def build(name: str, vocabulary_size: int, feature_size: int, options: dict[str, Any]) -> Decoder:
     """Build decoder `name` for V = `vocabulary_size` words and features of width D = `feature_size`.
 
     `options` is the section of params.yaml that bears the decoder's name.

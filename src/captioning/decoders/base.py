@@ -3,9 +3,9 @@
 B images, C captions, R regions, D feature width, T tokens, V words.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 State = tuple[Tensor, ...]
 """What a decoder carries from word to word: tensors whose first axis is the hypothesis."""
@@ -18,20 +18,23 @@ class Encoded(NamedTuple):
     regions: Tensor | None  # (B, R, D), absent where no decoder asks for it
 
 
-class Decoder(Protocol):
-    """Words from features. `forward` and `step` unrolled give the same logits."""
+class Decoder(nn.Module):
+    """The signatures of a decoder; it does no work. `forward` and `step` unrolled give the same logits."""
 
     def init(self, encoded: Encoded) -> State:
         """The state before the first word, one a picture."""
+        raise NotImplementedError
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token (B,) each; return the logits of the next word (B, V) and the state after it."""
+        raise NotImplementedError
 
-    def __call__(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
+    def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
         """Teacher forcing: tokens (C, T) that start with `<bos>` → logits (C, T, V) of what follows each.
 
         `owner` (C,) is the row of each caption's image in `encoded`.
         """
+        raise NotImplementedError
 
 
 def select(state: State, rows: Tensor) -> State:

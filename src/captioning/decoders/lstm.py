@@ -8,10 +8,9 @@ B images, C captions, D feature width, E embedding, H hidden, L layers, T tokens
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from captioning.decoders.base import Encoded, State, select
+from captioning.decoders.base import Decoder, Encoded, State, select
 from captioning.vocabulary import PAD
 
 
@@ -24,7 +23,7 @@ class LstmOptions(NamedTuple):
     dropout: float
 
 
-class LstmDecoder(nn.Module):
+class LstmDecoder(Decoder):
     """`init` reads the picture, `step` reads a word. The state is (h, c), each (B, L, H)."""
 
     def __init__(self, vocabulary_size: int, feature_size: int, options: LstmOptions) -> None:

@@ -1,0 +1,36 @@
+# make repro: set up and run the pipeline.   make test: set up and run every check.
+.DELETE_ON_ERROR:
+.PHONY: repro test check lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/.venv
+
+repro: .venv/ready
+	dvc repro
+
+test: .venv/ready check
+	pytest
+
+check: .venv/ready
+	ruff check .
+	ruff format --check .
+	mypy
+
+# The environment: uv if it is there, else uv brought into the environment with pip.
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("captioning needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	test -d .venv || $(PYTHON) -m venv .venv
+	command -v uv >/dev/null || $(BIN)/python -m pip install --quiet uv
+	uv pip sync --quiet --require-hashes requirements.lock
+	uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# New versions of the dependencies, none of them younger than two weeks.
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-annotate --python-version 3.11 \
+		--exclude-newer "$$(date -u -d '14 days ago' +%F)" --custom-compile-command 'make lock' --upgrade -o requirements.lock
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,51 @@
+"""What a model's scores are compared with: a floor that ignores the picture, and a person.
+
+Both are scored by the same code as the model, on the same references.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from captioning.errors import UserError
+from captioning.metrics import References, score
+
+Id = TypeVar("Id", int, str)
+_CANDIDATES = 50
+
+
+def constant_caption(captions: Sequence[Sequence[str]], validation: References[Id], ids: Sequence[Id]) -> str:
+    """The one training caption that scores best, by CIDEr, as the caption of every validation image.
+
+    captions: tokenised training captions. Candidates are the captions whose word pairs are commonest in training.
+    """
+    pairs = Counter(pair for words in captions for pair in set(_pairs(words)))
+    distinct = sorted({" ".join(words) for words in captions})
+
+    def commonness(caption: str) -> float:
+        words = _pairs(caption.split())
+        return sum(pairs[pair] for pair in words) / len(words)
+
+    candidates = sorted(distinct, key=commonness, reverse=True)[:_CANDIDATES]
+    return max(candidates, key=lambda caption: validation.score(dict.fromkeys(ids, caption)).corpus["cider"])
+
+
+def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
+    return list(zip(["", *words], [*words, ""], strict=True))
+
+
+def human_scores(references: Mapping[Id, Sequence[str]]) -> dict[str, float]:
+    """Each person's captions against the others', averaged over the people.
+
+    Image by image, reference k is taken out and scored against the rest; k runs over the references that every
+    image has. The model is scored against all of them, which is a little easier.
+    Raises UserError when an image has a single reference.
+    """
+    people = min(len(captions) for captions in references.values())
+    if people < 2:
+        raise UserError("a human row needs at least two references an image")
+    totals: Counter[str] = Counter()
+    for k in range(people):
+        rest = {name: [*captions[:k], *captions[k + 1 :]] for name, captions in references.items()}
+        totals.update(score(rest, {name: captions[k] for name, captions in references.items()}).corpus)
+    return {name: total / people for name, total in totals.items()}

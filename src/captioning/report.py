@@ -1,0 +1,67 @@
+"""What a person reads of an evaluation: a table of scores, samples, a gallery, and the data of the plots."""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from captioning.archives import Pictures
+from captioning.files import atomic, write_text
+from captioning.images import decode, grid
+
+ROWS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "meteor", "spice", "cider")
+
+
+def score_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Scores as an aligned text table, a system a line; a score that nobody has is left out."""
+    names = [name for name in ROWS if any(name in scores for scores in rows.values())]
+    width = max(map(len, rows))
+    lines = [" ".join([" " * width, *(f"{name:>8}" for name in names)])]
+    for system, scores in rows.items():
+        cells = [f"{scores[name]:8.4f}" if name in scores else " " * 8 for name in names]
+        lines.append(" ".join([f"{system:<{width}}", *cells]))
+    return "\n".join(lines)
+
+
+def choose(table: pd.DataFrame, count: int, seed: int) -> dict[str, pd.DataFrame]:
+    """The best and the worst captions by CIDEr, and some drawn at random: `count` rows of each."""
+    ranked = table.sort_values(["cider", "coco_id"], ascending=[False, True])
+    drawn = sorted(random.Random(seed).sample(range(len(table)), min(count, len(table))))
+    return {"best": ranked.head(count), "worst": ranked.tail(count).iloc[::-1], "random": table.iloc[drawn]}
+
+
+def samples(chosen: Mapping[str, pd.DataFrame], references: Mapping[int, Sequence[str]]) -> str:
+    """Markdown tables of hypothesis and references, one a group."""
+    parts = ["# Samples"]
+    for group, rows in chosen.items():
+        parts += [f"\n## {group.capitalize()}\n", "| image | CIDEr | hypothesis | references |", "|---|---|---|---|"]
+        for row in rows.itertuples():
+            said = "<br>".join(_cell(caption) for caption in references[row.coco_id])
+            parts.append(f"| {_cell(str(row.image_id))} | {row.cider:.2f} | {_cell(row.hypothesis)} | {said} |")
+    return "\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").strip()
+
+
+def gallery(folder: Path, chosen: Mapping[str, pd.DataFrame], pictures: Pictures) -> None:
+    """One captioned contact sheet a group: `folder`/best.png, worst.png, random.png."""
+    with atomic(folder) as temporary:
+        temporary.mkdir()
+        for group, rows in chosen.items():
+            photographs = [decode(pictures.read(file), file) for file in rows["file"]]
+            grid(photographs, rows["hypothesis"].tolist(), columns=4).save(temporary / f"{group}.png")
+
+
+def plots(folder: Path, table: pd.DataFrame) -> None:
+    """The data that dvc.yaml plots: mean CIDEr by caption length, and CIDEr of each image, best first."""
+    words = table["hypothesis"].map(lambda caption: len(caption.split())).rename("words")
+    by_length = table.groupby(words)["cider"].agg(["mean", "size"]).reset_index()
+    by_length.columns = pd.Index(["words", "cider", "images"])
+    by_image = table["cider"].sort_values(ascending=False).reset_index(drop=True).rename_axis("rank").reset_index()
+    with atomic(folder) as temporary:
+        temporary.mkdir()
+        for name, data in (("score_by_length", by_length), ("score_by_image", by_image)):
+            write_text(temporary / f"{name}.tsv", data.to_csv(sep="\t", index=False, lineterminator="\n"))

@@ -1,0 +1,34 @@
+"""download: the data set's archives and its table of captions → data/download/."""
+
+from pathlib import Path
+
+from captioning.datasets.base import Options
+
+from captioning import datasets
+from captioning import settings as resolve
+from captioning.files import scratch, write_json, write_text
+from captioning.settings import Settings
+from stages import run
+
+OUT = Path("data/download")
+
+
+def main(settings: Settings) -> None:
+    dataset = datasets.get(settings.dataset)
+    options = Options(
+        source=resolve.source(settings),
+        skip_corrupt=settings.download.skip_corrupt,
+        seed=settings.seed,
+        scenes=settings.download.scenes,
+    )
+    prepared = dataset.prepare(OUT, options, scratch("downloads"))
+    write_text(OUT / "captions.csv", prepared.table.to_csv(index=False, lineterminator="\n"))
+    write_json(OUT / "source.json", prepared.record())
+    images = prepared.table.drop_duplicates("image_id")["split"].value_counts()
+    for note in prepared.notes:
+        print(note)
+    print(f"{settings.dataset}: {len(prepared.table)} captions of {images.to_dict()} images")
+
+
+if __name__ == "__main__":
+    run(main)

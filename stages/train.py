@@ -1,0 +1,177 @@
+"""train: a model, chosen by its validation score → data/train/."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from captioning.archives import Pictures
+
+from captioning import coco, compute, splits
+from captioning import settings as resolve
+from captioning.files import digest, read_json
+from captioning.settings import Settings
+from captioning.vocabulary import Vocabulary
+from stages import run
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from captioning.networks import EndToEnd, OnFeatures
+    from captioning.training import Data, Trainer
+
+DATA = Path("data/download")
+WEIGHTS = Path("data/weights")
+VOCABULARY = Path("data/vocab/vocab.txt")
+SPLIT = Path("data/split")
+FEATURES = Path("data/features")
+OUT = Path("data/train")
+SPEEDS = Path("logs/train")
+
+
+def main(settings: Settings) -> None:
+    machine = settings.compute
+    compute.pin(portable=machine.portable, threads=machine.threads)
+    from captioning.checkpoints import Checkpoint, run_key
+
+    fabric = compute.start(
+        seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
+    )
+    data = _data()
+    network = _network(settings, data)
+    resolved = _resolved(settings)
+    inputs = [VOCABULARY, WEIGHTS / "weights.json", FEATURES / "index.json", *sorted(SPLIT.glob("*.*"))]
+    checkpoint = Checkpoint(run_key(resolved, inputs))
+    trainer = _trainer(settings, network, data, fabric, checkpoint)
+    _fit(settings, trainer)
+    _save(settings, trainer, resolved)
+    checkpoint.clear()
+
+
+def _data() -> "Data":
+    from captioning.features import FeatureStore
+    from captioning.metrics import References
+
+    from captioning.training import Data
+
+    images = splits.read_images(SPLIT / "images.csv")
+    validation = images[images["split"] == "val"]
+    return Data(
+        train=splits.EncodedCaptions.read(SPLIT / "train.npz"),
+        val=splits.EncodedCaptions.read(SPLIT / "val.npz"),
+        store=FeatureStore(FEATURES, images["image_id"].tolist()),
+        val_rows=validation.index.to_numpy(),
+        val_ids=validation["coco_id"].tolist(),
+        references=References(coco.read_references(SPLIT / "references_val.json")),
+        vocabulary=Vocabulary.read(VOCABULARY),
+    )
+
+
+def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
+    from captioning.weights import read_weights
+
+    from captioning import decoders, encoders
+    from captioning.networks import EndToEnd, OnFeatures
+
+    train, store = settings.train, data.store
+    options = getattr(train, settings.decoder).model_dump()
+    if not resolve.trainable(settings):
+        decoder = decoders.build(settings.decoder, len(data.vocabulary), store.dim, options)
+        return OnFeatures(decoder, train.label_smoothing)
+    encoder = encoders.build(
+        settings.encoder,
+        image_size=store.transform.image_size,
+        weights=read_weights(WEIGHTS / "weights.safetensors"),
+        seed=settings.seed,
+    )
+    encoders.batchnorm(encoder, train.batchnorm)
+    decoder = decoders.build(settings.decoder, len(data.vocabulary), encoder.dim, options)
+    return EndToEnd(encoder, decoder, len(data.vocabulary), train.label_smoothing, train.word_presence)
+
+
+def _trainer(
+    settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric", checkpoint: Any
+) -> "Trainer":
+    from captioning.optimization import adamw
+    from captioning.training import LoopOptions, Trainer, count_parameters
+
+    train = settings.train
+    rates = {"encoder": train.encoder_lr}
+    modules = [(module, rates.get(name, train.lr)) for name, module in network.named_children()]
+    print(f"{count_parameters(network):,} numbers are trained on {len(data.train):,} captions")
+    names = LoopOptions.__dataclass_fields__.keys() - {"seed"}
+    options = LoopOptions(seed=settings.seed, **{name: getattr(train, name) for name in names})
+    return Trainer(network, adamw(modules, train.weight_decay), data, options, fabric, checkpoint)
+
+
+def _fit(settings: Settings, trainer: "Trainer") -> None:
+    """Train, log each epoch, and draw the first validation pictures with their captions at each better epoch."""
+    from captioning.images import decode, grid
+
+    from captioning.tracking import Tracker
+
+    images = splits.read_images(SPLIT / "images.csv")
+    files = images[images["split"] == "val"]["file"].tolist()[: settings.train.samples]
+    with Pictures(DATA) as pictures, Tracker(OUT, SPEEDS) as tracker:
+        shown = [decode(pictures.read(file), file) for file in files]
+
+        def end_of_epoch(scalars: dict[str, float], speeds: dict[str, float], captions: list[str] | None) -> None:
+            if captions is not None:
+                tracker.picture("validation.png", grid(shown, captions[: len(shown)], columns=4))
+            tracker.epoch(scalars, speeds)
+            print(_line(scalars, speeds), flush=True)
+
+        trainer.fit(end_of_epoch)
+
+
+def _line(scalars: dict[str, float], speeds: dict[str, float]) -> str:
+    names = ("train/loss/caption", "val/loss/caption", "val/bleu_3", "val/bleu_4", "val/cider")
+    parts = [f"{name} {scalars[name]:.4f}" for name in names]
+    return "  ".join(parts + [f"{name} {value:,.0f}" for name, value in speeds.items()])
+
+
+def _resolved(settings: Settings) -> dict[str, Any]:
+    """Every setting that this stage reads, with `auto` decided."""
+    features = settings.features.model_dump() | {
+        "weights": resolve.weights(settings),
+        "trainable": resolve.trainable(settings),
+        "image_size": resolve.image_size(settings) or "native",
+        "regions": resolve.regions(settings),
+    }
+    named = {name: getattr(settings, name) for name in ("seed", "dataset", "encoder", "decoder")}
+    return {
+        **named,
+        "compute": settings.compute.model_dump(),
+        "features": features,
+        "train": settings.train.model_dump(),
+    }
+
+
+def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any]) -> None:
+    from dataclasses import asdict
+
+    from captioning.weights import read_weights
+
+    from captioning import model
+    from captioning.networks import EndToEnd
+
+    network, data, machine = trainer.network, trainer.data, settings.compute
+    network.load_state_dict(trainer.best)
+    encoder = (
+        network.encoder.state_dict() if isinstance(network, EndToEnd) else read_weights(WEIGHTS / "weights.safetensors")
+    )
+    best = trainer.progress.best_epoch
+    card = model.Card(
+        encoder=settings.encoder,
+        decoder=settings.decoder,
+        decoder_options=getattr(settings.train, settings.decoder).model_dump(),
+        feature_size=data.store.dim,
+        transform=asdict(data.store.transform),
+        settings=resolved,
+        compute=compute.describe(portable=machine.portable, threads=machine.threads),
+        provenance={"weights": read_json(WEIGHTS / "weights.json"), "features": digest(FEATURES / "index.json")},
+        scores={"epoch": best + 1, **trainer.progress.history[best]},
+    )
+    model.save(OUT / "model", card, encoder, network.decoder.state_dict(), data.vocabulary)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,52 @@
+"""Run one stage and print, as JSON, the settings that it read and the project's files that it loaded."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+sys.path.insert(0, str(Path.cwd()))
+
+
+class Recorder:
+    """Stands for a section of the settings and notes the full name of every value that is read."""
+
+    def __init__(self, section: BaseModel, prefix: str, seen: set[str]) -> None:
+        self._section, self._prefix, self._seen = section, prefix, seen
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._section, name)
+        if isinstance(value, BaseModel):
+            return Recorder(value, f"{self._prefix}{name}.", self._seen)
+        if name == "model_dump":
+            self._seen.update(_leaves(self._section, self._prefix))
+        else:
+            self._seen.add(f"{self._prefix}{name}")
+        return value
+
+
+def _leaves(section: BaseModel, prefix: str) -> set[str]:
+    found: set[str] = set()
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {f"{prefix}{name}"}
+    return found
+
+
+def record(stage: str) -> dict[str, list[str]]:
+    """Run `stages.STAGE.main` on the settings of the working folder."""
+    module = __import__(f"stages.{stage}", fromlist=["main"])
+    from captioning.settings import load
+
+    seen: set[str] = set()
+    module.main(Recorder(load(), "", seen))
+    root = Path.cwd().resolve()
+    loaded = [Path(m.__file__).resolve() for m in list(sys.modules.values()) if getattr(m, "__file__", None)]
+    files = [path.relative_to(root).as_posix() for path in loaded if path.is_relative_to(root)]
+    return {"settings": sorted(seen), "files": sorted(name for name in files if name.startswith(("src/", "stages/")))}
+
+
+if __name__ == "__main__":
+    print("\n" + json.dumps(record(sys.argv[1])))

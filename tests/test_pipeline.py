@@ -1,0 +1,228 @@
+"""The pipeline end to end through DVC: what re-runs, whose code runs, the same bytes, kill and resume."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from tests.imports import ROOT, STAGES, closure
+from tests.project import Project
+
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+AFTER_FEATURES = ["train", "evaluate"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Project:
+    """A project that was reproduced once, and committed."""
+    made = Project.create(tmp_path_factory.mktemp("project"), home)
+    made.run("dvc", "repro")
+    made.run("git", "add", "-A")
+    made.run("git", "commit", "-qm", "first run")
+    return made
+
+
+@pytest.fixture
+def copy(project: Project, home: Path, tmp_path: Path) -> Project:
+    """A copy of the reproduced project that a test may spoil."""
+    shutil.copytree(project.folder, tmp_path / "copy", symlinks=True)
+    return Project(tmp_path / "copy", home)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_exactly_the_files_a_stage_imports(stage: str) -> None:
+    listed = [path for path in PIPELINE["stages"][stage]["deps"] if path.endswith(".py")]
+    assert listed == closure(stage)
+
+
+def test_early_stages_never_import_torch() -> None:
+    for stage in ("download", "vocab", "split"):
+        code = f"import sys, stages.{stage}; sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0, stage
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_exactly_the_settings_a_stage_reads(project: Project, stage: str) -> None:
+    """Runs the stage once more with settings that note what is read, and the modules that are loaded."""
+    recorder = str(ROOT / "tests" / "recorder.py")
+    seen = json.loads(project.run(sys.executable, recorder, stage).stdout.splitlines()[-1])
+    listed = PIPELINE["stages"][stage].get("params", [])
+    for leaf in seen["settings"]:
+        assert any(leaf == key or leaf.startswith(f"{key}.") for key in listed), f"{leaf} is read and not listed"
+    for key in listed:
+        assert any(leaf == key or leaf.startswith(f"{key}.") for leaf in seen["settings"]), f"{key} is never read"
+    assert set(seen["files"]) <= set(closure(stage))
+    project.run("git", "checkout", "-q", ".")
+    project.run("dvc", "checkout", "-q", "--force")
+
+
+def test_git_and_dvc_are_clean_after_a_run(project: Project) -> None:
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    assert json.loads(project.run("dvc", "status", "--json").stdout) == {}
+    assert project.stages_to_run() == []
+
+
+def test_outputs_are_what_their_readers_expect(project: Project) -> None:
+    metrics = json.loads(project.read("data/evaluate/metrics.json"))
+    names = {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"}
+    assert names <= metrics.keys()
+    assert names == metrics["floor"].keys() == metrics["human"].keys()
+    images = json.loads(project.read("data/split/references_test.json"))["images"]
+    captions = json.loads(project.read("data/evaluate/captions.json"))
+    assert {row["image_id"] for row in captions} == {image["id"] for image in images}
+    assert project.read("data/evaluate/samples.md").count("\n| ") == 3 * (3 + 1)
+    assert (project.folder / "data/train/plots/metrics/train/loss/presence.tsv").exists()
+    live = json.loads(project.read("data/train/metrics.json"))
+    assert {"encoder", "decoder_lstm", "all"} <= live["train"]["gradient_norm"].keys()
+    speeds = json.loads(project.read("logs/train/metrics.json"))
+    assert speeds["images_per_second"] > 0
+    assert speeds["peak_memory_mib"] > 0
+
+
+def test_the_model_says_how_it_was_made(project: Project) -> None:
+    card = json.loads(project.read("data/train/model/model.json"))
+    assert card["settings"]["features"]["weights"] == "none"
+    assert card["settings"]["features"]["trainable"] is True
+    assert card["settings"]["features"]["image_size"] == 32
+    assert card["compute"] == {"portable": True, "instructions": "AVX2", "threads": 2}
+
+
+def test_artifacts_name_the_data_set_and_the_model() -> None:
+    assert {name: entry["type"] for name, entry in PIPELINE["artifacts"].items()} == {
+        "dataset": "dataset",
+        "model": "model",
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "stages"),
+    [
+        ("encoder=resnet34", ["weights", "features", "train", "evaluate"]),
+        ("evaluate.beam_size=2", ["evaluate"]),
+        ("train.lr=0.002", AFTER_FEATURES),
+        ("seed=2", ["features", *AFTER_FEATURES]),
+        ("vocab.min_count=2", ["vocab", "split", "features", *AFTER_FEATURES]),
+    ],
+)
+def test_a_setting_re_runs_only_what_reads_it(project: Project, override: str, stages: list[str]) -> None:
+    """`--dry` takes every stage after a changed one for changed; unchanged outputs are noticed when it runs."""
+    assert sorted(project.stages_to_run(override)) == sorted(stages)
+
+
+def test_an_edit_to_the_decoder_re_runs_neither_download_nor_features(copy: Project) -> None:
+    path = copy.folder / "src/captioning/decoders/lstm.py"
+    path.write_text(path.read_text() + "# edited\n")
+    assert copy.stages_to_run() == AFTER_FEATURES
+
+
+def test_changing_the_encoder_back_is_a_run_cache_hit(copy: Project) -> None:
+    lock = copy.read("dvc.lock")
+    copy.run("dvc", "exp", "run", "-S", "encoder=squeezenet1_1", "-S", "train.epochs=1")
+    assert copy.read("dvc.lock") != lock
+    printed = copy.run("dvc", "exp", "run", "-S", "encoder=resnet18", "-S", "train.epochs=2").stdout
+    assert "Running stage" not in printed
+    assert copy.read("dvc.lock") == lock
+    table = copy.run("dvc", "exp", "show", "--csv").stdout
+    assert "cider" in table.splitlines()[0]
+    assert "squeezenet1_1" in table
+
+
+def test_the_same_bytes_under_other_limits(project: Project, home: Path, tmp_path: Path) -> None:
+    """Another folder, one core, one thread, the plainest instruction set asked for: dvc.lock is the same."""
+    limits = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "default", "PYTHONHASHSEED": "7"}
+    other = Project.create(tmp_path / "other", home / "other", **limits)
+    one_core = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}}); "
+    other.run(sys.executable, "-c", one_core + "os.execvp('dvc', ['dvc', 'repro'])")
+    assert other.read("dvc.lock") == project.read("dvc.lock")
+
+
+def test_a_queued_experiment_runs_its_own_copy_of_the_code(copy: Project) -> None:
+    copy.run("dvc", "exp", "run", "--queue", "-S", "evaluate.beam_size=2", "--name", "queued")
+    broken = copy.folder / "src/captioning/search.py"
+    broken.write_text("raise SystemExit('the code of the workspace ran')\n")
+    copy.run("dvc", "exp", "run", "--run-all")
+    copy.run("git", "checkout", "-q", "src")
+    shown = json.loads(copy.run("dvc", "exp", "show", "--json").stdout)
+    assert "queued" in json.dumps(shown)
+    copy.run("dvc", "exp", "apply", "queued")
+    assert yaml.safe_load(copy.read("params.yaml"))["evaluate"]["beam_size"] == 2
+    assert copy.run("dvc", "status", "--json").stdout.strip() == "{}"
+
+
+def kill_after(project: Project, stage: str, text: str) -> None:
+    """Start a stage and kill it, with no chance to clean up, once it prints `text`."""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", f"stages.{stage}"],
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        printed = []
+        for line in process.stdout:
+            printed.append(line)
+            if text in line:
+                process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL, "".join(printed)
+
+
+def test_killed_training_goes_on_and_ends_with_the_same_bytes(copy: Project) -> None:
+    shutil.rmtree(copy.folder / "data/train")
+    kill_after(copy, "train", "val/cider")
+    assert not (copy.folder / "data/train/model").exists()
+    assert list((copy.folder / ".scratch/train").iterdir())
+    printed = copy.run("dvc", "repro")
+    assert "going on at epoch 2" in printed.stdout + printed.stderr
+    assert copy.run("git", "status", "--porcelain").stdout == ""
+    assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
+    assert not list((copy.folder / ".scratch/train").iterdir())
+
+
+def test_a_fault_in_the_settings_stops_the_stage_in_words(copy: Project) -> None:
+    path = copy.folder / "params.yaml"
+    path.write_text(path.read_text().replace("min_count: 1", "min_count: none"))
+    done = copy.run("dvc", "repro", check=False)
+    assert done.returncode != 0
+    assert "vocab.min_count = 'none'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_rate(copy: Project) -> None:
+    path = copy.folder / "params.yaml"
+    path.write_text(path.read_text().replace("encoder_lr: 0.001", "encoder_lr: 1.0e+30"))
+    done = copy.run(sys.executable, "-m", "stages.train", check=False)
+    assert done.returncode == 1
+    assert "the loss is not finite at step" in done.stderr
+    assert "lr " in done.stderr
+    assert not (copy.folder / "data/train/model").exists() or load_file(
+        copy.folder / "data/train/model/decoder.safetensors"
+    )
+
+
+def test_predict_captions_pictures_and_reports_the_bad_one(project: Project, tmp_path: Path) -> None:
+    gallery = project.folder / "data/evaluate/gallery"
+    (tmp_path / "bad.jpg").write_text("not a picture")
+    done = project.run(
+        "captioning", "predict", str(gallery), str(tmp_path / "bad.jpg"), "--format", "jsonl", check=False
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(row["file"]).name for row in rows] == ["best.png", "random.png", "worst.png"]
+    assert all(row["caption"] is not None for row in rows)
+    assert done.returncode == 1
+    assert "bad.jpg" in done.stderr
+    assert project.run("captioning", "predict", f"{gallery}/w*.png").stdout.startswith(f"{gallery}/worst.png\t")

@@ -1,0 +1,121 @@
+"""params.yaml: typed, frozen, all faults at once; `auto` decided by the data set."""
+
+from pathlib import Path
+
+import pytest
+from captioning import settings as resolve
+from captioning.errors import UserError
+from captioning.settings import Settings, load
+from pydantic import BaseModel, ValidationError
+
+ROOT = Path(__file__).resolve().parents[1]
+PARAMS = (ROOT / "params.yaml").read_text()
+
+
+def written(tmp_path: Path, *changes: tuple[str, str]) -> Path:
+    text = PARAMS
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_shipped_file_loads() -> None:
+    settings = load(ROOT / "params.yaml")
+    assert settings.dataset == "scenes"
+    assert settings.decoder == "lstm"
+
+
+def test_a_float_written_by_dvc_is_a_float(tmp_path: Path) -> None:
+    """`dvc exp run -S train.lr=1e-5` writes 1e-05, which YAML 1.1 reads as text."""
+    assert load(written(tmp_path, ("lr: 0.001", "lr: 1e-05"))).train.lr == 1e-5
+
+
+def test_all_faults_are_reported_at_once_with_line_and_key(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        ("encoder: resnet18", "encoder: 152"),
+        ("layers: 1", "layer: 1"),
+        ("dropout: 0.5", "dropout: 1.5"),
+        ("trainable: auto", "trainable: maybe"),
+    )
+    with pytest.raises(UserError) as caught:
+        load(path)
+    faults = str(caught.value).splitlines()
+    lines = path.read_text().splitlines()
+    assert len(faults) == 5
+    for fault in faults:
+        assert fault.startswith(f"{path}, line ")
+    for key in ("encoder: 152", "layer: 1", "dropout: 1.5", "trainable: maybe"):
+        number = next(i for i, line in enumerate(lines, start=1) if key in line)
+        assert sum(f"line {number}:" in fault for fault in faults) == 1, key
+    assert "train.lstm.layer is not a setting; did you mean train.lstm.layers?" in str(caught.value)
+    assert "train.lstm.layers is missing" in str(caught.value)
+
+
+def test_a_key_given_twice_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="seed is given twice"):
+        load(written(tmp_path, ("dataset: scenes", "seed: 2\ndataset: scenes")))
+
+
+def test_unknown_dataset_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"dataset = 'coco': .*'scenes'.*'flickr8k'"):
+        load(written(tmp_path, ("dataset: scenes", "dataset: coco")))
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "", "seed: [1\n"])
+def test_a_file_that_is_no_mapping_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        load(ROOT / "params.yaml").seed = 2  # type: ignore[misc]
+
+
+def test_auto_depends_on_the_data_set_and_gives_way_to_a_value(tmp_path: Path) -> None:
+    scenes = load(ROOT / "params.yaml")
+    photographs = load(written(tmp_path, ("dataset: scenes", "dataset: flickr8k")))
+    chosen = load(written(tmp_path, ("weights: auto", "weights: imagenet"), ("image_size: auto", "image_size: 96")))
+    assert (resolve.weights(scenes), resolve.trainable(scenes), resolve.image_size(scenes)) == ("none", True, 64)
+    assert resolve.weights(photographs) == "imagenet"
+    assert not resolve.trainable(photographs)
+    assert resolve.image_size(photographs) is None
+    assert (resolve.weights(chosen), resolve.image_size(chosen)) == ("imagenet", 96)
+
+
+def test_the_source_folder_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPTIONING_SOURCE", "/from/variable")
+    assert resolve.source(load(ROOT / "params.yaml")) == Path("/from/variable")
+    assert resolve.source(load(written(tmp_path, ("source:", "source: /from/params")))) == Path("/from/params")
+
+
+def test_every_setting_is_commented_on_its_line() -> None:
+    for line in PARAMS.splitlines():
+        if line and not line.startswith("#") and not line.rstrip().endswith(":"):
+            assert " # " in line, line
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    """A field that no source file mentions would be a setting that does nothing."""
+    sources = [*ROOT.glob("src/**/*.py"), *ROOT.glob("stages/*.py")]
+    code = "\n".join(path.read_text() for path in sources if path.name != "settings.py")
+
+    def leaves(model: type[BaseModel]) -> list[str]:
+        names = []
+        for name, field in model.model_fields.items():
+            kind = field.annotation
+            nested = isinstance(kind, type) and issubclass(kind, BaseModel)
+            names += leaves(kind) if nested else [name]  # type: ignore[arg-type]
+        return names
+
+    resolved_in_settings = {"source", "weights", "trainable", "image_size", "regions"}
+    for name in set(leaves(Settings)) - resolved_in_settings:
+        assert name in code, name

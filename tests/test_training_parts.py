@@ -1,0 +1,152 @@
+"""Batches, losses, the learning rate and gradient norms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from captioning import batches, optimization
+from captioning.losses import caption_loss, word_presence_loss
+from captioning.splits import EncodedCaptions
+from captioning.vocabulary import PAD, SPECIAL, Vocabulary
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+WORDS = Vocabulary((*SPECIAL, *"abcdefgh"))
+
+
+def encoded(lengths: list[int], images: list[int]) -> EncodedCaptions:
+    captions = [["a"] * length for length in lengths]
+    return EncodedCaptions.encode(captions, images, WORDS, max_words=50)
+
+
+captions_of_images = st.lists(st.integers(1, 7), min_size=2, max_size=30).map(
+    lambda counts: [image for image, count in enumerate(counts) for _ in range(count)]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(images=captions_of_images, size=st.integers(1, 40), seed=st.integers(0, 9))
+def test_each_epoch_sees_every_caption_once(images: list[int], size: int, seed: int) -> None:
+    captions = encoded([1 + (7 * i) % 13 for i in range(len(images))], images)
+    for plan in (batches.by_length(captions, size, (seed, 0)), batches.by_image(captions, size, (seed, 0))):
+        assert sorted(np.concatenate(plan).tolist()) == list(range(len(images)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(images=captions_of_images, size=st.integers(1, 40))
+def test_images_come_with_all_their_captions_and_never_alone(images: list[int], size: int) -> None:
+    captions = encoded([3] * len(images), images)
+    counts = np.bincount(images)
+    for chosen in batches.by_image(captions, size, (0, 0)):
+        batch = batches.collate(captions, chosen)
+        assert len(batch.rows) > 1
+        assert np.array_equal(
+            np.bincount(captions.image[chosen], minlength=len(counts))[batch.rows], counts[batch.rows]
+        )
+
+
+def test_bucketed_batches_pad_less_than_random_ones() -> None:
+    generator = np.random.default_rng(0)
+    captions = encoded(generator.integers(3, 30, 4000).tolist(), list(range(4000)))
+
+    def padding(plan: list[np.ndarray]) -> int:
+        return sum(int(len(b) * captions.lengths[b].max() - captions.lengths[b].sum()) for b in plan)
+
+    shuffled = np.split(generator.permutation(4000), 50)
+    assert padding(batches.by_length(captions, 80, (0, 0))) < 0.1 * padding(shuffled)
+
+
+def test_plans_differ_by_epoch_and_agree_by_seed() -> None:
+    captions = encoded([3 + i % 5 for i in range(200)], [i // 5 for i in range(200)])
+    for plan in (batches.by_length, batches.by_image):
+        first, again, other = (np.concatenate(plan(captions, 16, seed)) for seed in ((1, 0), (1, 0), (1, 1)))
+        assert np.array_equal(first, again)
+        assert not np.array_equal(first, other)
+
+
+def test_collate_pads_and_points_to_the_image() -> None:
+    captions = encoded([2, 1, 3], [7, 4, 7])
+    batch = batches.collate(captions, np.array([0, 1, 2]))
+    assert batch.rows.tolist() == [4, 7]
+    assert batch.rows[batch.owner].tolist() == [7, 4, 7]
+    assert batch.tokens.tolist() == [[1, 4, 4, 2, 0], [1, 4, 2, 0, 0], [1, 4, 4, 4, 2]]
+
+
+def test_a_long_caption_is_cut_without_an_end() -> None:
+    captions = EncodedCaptions.encode([["a", "b", "c"], ["a", "b"]], [0, 0], WORDS, max_words=2)
+    assert captions.caption(0).tolist() == [1, 4, 5]
+    assert captions.caption(1).tolist() == [1, 4, 5, 2]
+
+
+def test_padding_changes_no_loss() -> None:
+    torch.manual_seed(0)
+    logits, tokens, owner = torch.randn(2, 4, 12), torch.randint(4, 12, (2, 5)), torch.tensor([0, 1])
+    padded_logits = torch.cat([logits, torch.randn(2, 3, 12)], dim=1)
+    padded = torch.cat([tokens, torch.full((2, 3), PAD)], dim=1)
+    torch.testing.assert_close(caption_loss(padded_logits, padded, 0.1), caption_loss(logits, tokens, 0.1))
+    presence = torch.randn(2, 12)
+    torch.testing.assert_close(word_presence_loss(presence, padded, owner), word_presence_loss(presence, tokens, owner))
+
+
+def test_caption_loss_is_the_mean_over_words_and_eos() -> None:
+    logits = torch.zeros(1, 3, 10)
+    tokens = torch.tensor([[1, 5, 2, 0]])
+    assert caption_loss(logits, tokens, 0.0).item() == pytest.approx(math.log(10))
+    logits[0, 0, 5] = 2.0
+    one = math.log(9 + math.exp(2.0)) - 2.0
+    assert caption_loss(logits, tokens, 0.0).item() == pytest.approx((one + math.log(10)) / 2)
+
+
+def test_word_presence_reads_all_captions_of_an_image() -> None:
+    """Two captions of image 0, one of image 1; special tokens are no words."""
+    tokens, owner = torch.tensor([[1, 5, 2], [1, 6, 2], [1, 5, 2]]), torch.tensor([0, 0, 1])
+    present = torch.zeros(2, 8)
+    present[0, [5, 6]] = present[1, 5] = 1.0
+    logits = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    p = logits.sigmoid()
+    expected = -(present * p.log() + (1 - present) * (1 - p).log()).sum() / 3
+    torch.testing.assert_close(word_presence_loss(logits, tokens, owner), expected)
+
+
+def test_cosine_warms_up_and_falls_to_zero() -> None:
+    factors = [optimization.cosine(step, 100, 10) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[99] < 0.001
+    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+
+
+def test_steps_fall_by_gamma() -> None:
+    factors = [optimization.stepwise(step, step // 10, 3, 0.5, 5) for step in range(90)]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert factors[29] == 1.0
+    assert factors[30] == 0.5
+    assert factors[60] == 0.25
+
+
+def test_only_matrices_decay() -> None:
+    optimizer = optimization.adamw([(nn.Linear(3, 4), 0.1), (nn.BatchNorm1d(4), 0.2)], weight_decay=0.5)
+    groups = [
+        (group["weight_decay"], group["peak"], sum(p.numel() for p in group["params"]))
+        for group in optimizer.param_groups
+    ]
+    assert groups == [(0.5, 0.1, 12), (0.0, 0.1, 4), (0.0, 0.2, 8)]
+    optimization.set_rate(optimizer, 0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.05, 0.1]
+
+
+def test_gradient_norms_and_clipping_agree_with_torch() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 7))
+    (model(torch.randn(3, 5)).square().sum() * 10).backward()
+    parts: dict[str, nn.Module] = dict(model.named_children())
+    norms = optimization.gradient_norms(parts)
+    everything = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(norms["all"], everything.norm())
+    optimization.clip(parts.values(), norms["all"], 1.0)
+    clipped = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(clipped.norm(), torch.tensor(1.0))
+    torch.testing.assert_close(clipped / clipped.norm(), everything / everything.norm())
