@@ -13,7 +13,7 @@ import pandas as pd
 from captioning.archives import write_zip
 from captioning.datasets.scenes.composition import Actor, Scene, compose
 from captioning.datasets.scenes.drawing import draw
-from captioning.datasets.scenes.sentences import sentences
+from captioning.datasets.scenes.grammar import sentences
 
 __all__ = ["Actor", "Scene", "compose", "draw", "name", "sentences", "table", "write"]
 

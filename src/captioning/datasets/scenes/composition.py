@@ -73,7 +73,7 @@ class Scene:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What two scenes may not share across splits: all that is drawn and said, whoever stands left or right."""
+        """What no two scenes share: the set of things and attributes, without left and right and without hats."""
         actors = tuple(sorted(repr(replace(actor, hat=False)) for actor in self.actors))
         return (self.place, self.weather, self.thing, actors)
 

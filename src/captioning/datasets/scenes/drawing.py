@@ -19,7 +19,8 @@ def draw(scene: Scene, size: int) -> Image.Image:
     image = Image.new("RGB", (side, side))
     pen = Pen(image, side / 100)
     rng = Random(f"{scene.seed}/backdrop")
-    backdrop.sky(pen, scene.weather, 78 if scene.side == "left" else 22, rng)
+    lamp = 78 + rng.uniform(-6, 6)
+    backdrop.sky(pen, scene.weather, lamp if scene.side == "left" else 100 - lamp, rng)
     backdrop.ground(pen.at(0, 0, tint=backdrop.light(scene.weather, 1.0)), scene.place, rng)
     if scene.thing:
         _thing(pen.at(0, 0, tint=backdrop.light(scene.weather, 0.5)), scene, scene.thing)

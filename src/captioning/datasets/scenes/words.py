@@ -4,8 +4,8 @@ A list is drawn from evenly, or by `often`: mostly its first entry, which is the
 """
 
 NAMES = {
-    "boy": ("boy", "little boy", "young boy", "kid", "child"),
-    "girl": ("girl", "little girl", "young girl", "kid", "child"),
+    "boy": ("boy", "little boy", "young boy"),
+    "girl": ("girl", "little girl", "young girl"),
     "dog": ("dog", "puppy", "little dog"),
     "cat": ("cat", "kitten", "little cat"),
     "rabbit": ("rabbit", "bunny", "little rabbit"),
@@ -13,6 +13,7 @@ NAMES = {
     "sheep": ("sheep", "woolly sheep"),
     "bird": ("bird", "small bird"),
 }
+VAGUE = ("kid", "child")
 PAIRS = {
     ("boy", "girl"): ("a boy and a girl", "two children", "two kids"),
     ("boy", "boy"): ("two boys", "two children", "two kids"),
@@ -32,7 +33,6 @@ THINGS = {
     "sandcastle": ("sandcastle", "big sandcastle", "sandcastle with a flag"),
     "snowman": ("snowman", "big snowman", "snowman with a red scarf"),
 }
-PROPS = {"kicking": "ball", "holding": "balloon", "flying": "kite", "sheltering": "umbrella", "reading": "book"}
 
 # what they do, behind `is`; {prop} is a colour and what is held
 DEEDS = {

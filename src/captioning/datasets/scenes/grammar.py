@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from captioning.datasets.scenes import words
-from captioning.datasets.scenes.composition import Scene, spots, thing_x
+from captioning.datasets.scenes.composition import PROPS, Scene, spots, thing_x
 
 COUNT = 5
 _SHORTEST, _LONGEST = 5, 16  # words in a sentence
@@ -66,7 +66,7 @@ class _Teller:
     def name(self, index: int, dressed: float = 0.8, *, vague: bool = False) -> str:
         """An actor with article. `dressed`: the chance that clothes are mentioned; `vague`: it may be just a kid."""
         actor = self.actors[index]
-        name = self.often(words.NAMES[actor.kind] if vague or not actor.child else words.NAMES[actor.kind][:3])
+        name = self.often(words.NAMES[actor.kind] + (words.VAGUE if vague and actor.child else ()))
         if not actor.child:
             return with_article(f"{actor.colour} {name.split()[-1]}" if self.chance(0.9) else name)
         kind = "snow" if self.scene.place == "snow" else actor.kind
@@ -87,7 +87,7 @@ class _Teller:
     def prop(self, index: int) -> str:
         """What the child holds or plays with; empty for all others."""
         actor = self.actors[index]
-        noun = words.PROPS.get(actor.action) if actor.child else None
+        noun = PROPS.get(actor.action) if actor.child else None
         if noun is None:
             return ""
         return with_article(f"{actor.prop} {noun}" if self.chance(0.92) else noun)
@@ -158,8 +158,10 @@ class _Teller:
         if self.by_thing(self.hero) and self.chance(0.75):
             return f"{self.name(self.hero)} {self.acts(self.hero)} {self.beside_thing(self.hero)} {noun}"
         where = "on the water" if self.scene.thing == "boat" else f"on the {self.scene.side}"
-        where = self.rng.choice((where, "in the background", f"behind {self.name(self.hero, 0.5)}"))
-        if self.chance(0.4) or where.startswith("behind"):
+        where = self.rng.choice((where, "in the background"))
+        if self.away(self.hero) < _NEAR and self.chance(0.5):
+            return f"there is {noun} behind {self.name(self.hero, 0.5)}"
+        if self.chance(0.4):
             return f"there is {noun} {where}"
         return f"{self.name(self.hero)} {self.acts(self.hero)} and there is {noun} {where}"
 
@@ -170,10 +172,14 @@ class _Teller:
         """Whether the actor stands on the ground by the thing."""
         if self.scene.thing in (None, "boat") or self.scene.seat is not None or self.actors[index].kind == "bird":
             return False
-        return abs(self.spots[index].x - thing_x(self.scene)) < _NEAR
+        return self.away(index) < _NEAR
+
+    def away(self, index: int) -> float:
+        """How far the actor is to the left or right of the thing."""
+        return abs(self.spots[index].x - thing_x(self.scene))
 
     def beside_thing(self, index: int) -> str:
-        if abs(self.spots[index].x - thing_x(self.scene)) < _CLOSE and self.chance(0.5):
+        if self.away(index) < _CLOSE and self.chance(0.5):
             return "under" if self.scene.thing in ("tree", "palm") else "in front of"
         return self.often(words.BESIDE)
 
