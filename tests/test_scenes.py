@@ -263,6 +263,15 @@ def test_every_deed_in_every_weather(action: str, weather: str) -> None:
     assert same == (action == "waving")
 
 
+@pytest.mark.parametrize("action", sorted(PROPS))
+def test_what_a_child_holds_has_its_colour(action: str) -> None:
+    def hold(colour: str) -> np.ndarray:
+        child = Actor("girl", "red", action, colour)
+        return np.asarray(scenes.draw(Scene("1/1", "meadow", "cloudy", (child,), None, "left"), 64)).astype(int)
+
+    assert (np.abs(hold("yellow") - hold("blue")).max(axis=2) > 60).sum() >= 12  # of 4,096 pixels
+
+
 @pytest.mark.parametrize(("kind", "action"), [(kind, action) for kind in sorted(HABITS) for action in HABITS[kind]])
 def test_every_animal_in_every_pose(kind: str, action: str) -> None:
     scene = Scene("1/1", "park", "cloudy", (Actor(kind, COATS[kind][0], action),), None, "left")

@@ -93,11 +93,11 @@ def _cloud(pen: Pen, x: float, y: float, scale: float, colour: str) -> None:
 def weather_in_front(pen: Pen, weather: str, rng: Random) -> None:
     """Rain or snow between the viewer and the scene."""
     if weather == "rainy":
-        for _ in range(60):
+        for _ in range(45):
             x, y, size = rng.uniform(-2, 104), rng.uniform(-4, 98), rng.uniform(3, 5.5)
             pen.line([(x, y), (x - size * 0.3, y + size)], 0.5, "#e3edf5a0")
     elif weather == "snowy":
-        for _ in range(75):
+        for _ in range(55):
             pen.disc(rng.uniform(0, 100), rng.uniform(0, 100), rng.uniform(0.5, 1.1), "#ffffffe0")
 
 
