@@ -1,0 +1,128 @@
+"""METEOR 1.5 and SPICE: Java programs that pycocoevalcap carries, run only when asked for.
+
+SPICE also needs Stanford CoreNLP 3.6.0, which pycocoevalcap does not carry.
+"""
+
+import importlib.util
+import logging
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from captioning.errors import UserError
+from captioning.metrics.score import Id, Scores, check_ids, check_references
+from captioning.tokenizer import tokenize
+
+_METEOR = ("java", "-Xmx2G", "-jar", "meteor-1.5.jar", "-", "-", "-stdio", "-l", "en", "-norm")
+_SPICE_JARS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
+
+
+def java_available() -> bool:
+    """Whether a `java` command is on the PATH."""
+    return shutil.which("java") is not None
+
+
+def spice_available() -> bool:
+    """Whether Java, pycocoevalcap and the Stanford CoreNLP files that SPICE reads are all there."""
+    return java_available() and _pycocoevalcap() is not None and not _missing_spice_jars()
+
+
+def java_scores(references: Mapping[Id, Sequence[str]], hypotheses: Mapping[Id, str]) -> Scores[Id]:
+    """METEOR, and SPICE where its files are installed; a line on stderr says so where they are not.
+
+    Raises UserError as `meteor` does.
+    """
+    scores = meteor(references, hypotheses)
+    if spice_available():
+        return scores | spice(references, hypotheses)
+    logging.getLogger(__name__).warning("SPICE is left out: it needs %s", _spice_need())
+    return scores
+
+
+def meteor(references: Mapping[Id, Sequence[str]], hypotheses: Mapping[Id, str]) -> Scores[Id]:
+    """METEOR 1.5 (Denkowski and Lavie 2014), named meteor, 0 to 1. Takes seconds.
+
+    Raises UserError as `captioning.metrics.score` does, and when Java or pycocoevalcap is missing or Java fails.
+    """
+    folder = _folder("METEOR") / "meteor"
+    texts, hypothesis = _texts(references, hypotheses)
+    lines = [" ||| ".join(["SCORE", *texts[k], hypothesis[k]]) for k in range(len(texts))]
+    *values, corpus = _run_meteor(folder, lines)
+    return Scores({"meteor": corpus}, {"meteor": dict(zip(references, values, strict=True))})
+
+
+def spice(references: Mapping[Id, Sequence[str]], hypotheses: Mapping[Id, str]) -> Scores[Id]:
+    """SPICE (Anderson et al. 2016), named spice: the F-score over scene graphs, 0 to 1. Takes minutes.
+
+    Raises UserError as `captioning.metrics.score` does, and when Java, pycocoevalcap or CoreNLP is missing.
+    """
+    _folder("SPICE")
+    if _missing_spice_jars():
+        raise UserError(f"SPICE needs {_spice_need()}")
+    from pycocoevalcap.spice.spice import Spice
+
+    texts, hypothesis = _texts(references, hypotheses)
+    corpus, details = Spice().compute_score(dict(enumerate(texts)), {k: [text] for k, text in enumerate(hypothesis)})
+    values = [float(scores["All"]["f"]) for scores in details]
+    return Scores({"spice": float(corpus)}, {"spice": dict(zip(references, values, strict=True))})
+
+
+def _texts(references: Mapping[Id, Sequence[str]], hypotheses: Mapping[Id, str]) -> tuple[list[list[str]], list[str]]:
+    """Both sides tokenised, words joined by spaces, in the order of the references."""
+    check_references(references)
+    check_ids(references, hypotheses)
+    texts = [[" ".join(tokenize(caption)) for caption in captions] for captions in references.values()]
+    return texts, [" ".join(tokenize(hypotheses[image])) for image in references]
+
+
+def _run_meteor(folder: Path, lines: Sequence[str]) -> list[float]:
+    """Talk with METEOR: a line of statistics for each line, then a score for each and one for all of them."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+        try:
+            with subprocess.Popen(
+                _METEOR, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, encoding="utf-8"
+            ) as process:
+                statistics = [_ask(process, line) for line in lines]
+                first = _ask(process, " ||| ".join(["EVAL", *statistics]))
+                assert process.stdout is not None
+                return [float(first), *(float(process.stdout.readline()) for _ in lines)]
+        except (BrokenPipeError, ValueError):
+            log.seek(0)
+            said = " ".join(log.read().split()) or "nothing"
+            raise UserError(f"METEOR: `{' '.join(_METEOR)}` in {folder} failed and said: {said}") from None
+
+
+def _ask(process: subprocess.Popen[str], line: str) -> str:
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
+    return process.stdout.readline().strip()
+
+
+def _folder(metric: str) -> Path:
+    """pycocoevalcap's folder. Raises UserError where it or Java is missing."""
+    if not java_available():
+        raise UserError(f"{metric} needs Java: install a Java runtime, so that `java` is found, or score without it")
+    folder = _pycocoevalcap()
+    if folder is None:
+        raise UserError(f"{metric} needs pycocoevalcap: pip install 'captioning[java]', or score without it")
+    return folder
+
+
+def _pycocoevalcap() -> Path | None:
+    found = importlib.util.find_spec("pycocoevalcap")
+    return Path(next(iter(found.submodule_search_locations))) if found and found.submodule_search_locations else None
+
+
+def _missing_spice_jars() -> list[Path]:
+    return [jar for name in _SPICE_JARS if not (jar := _spice_folder() / name).exists()]
+
+
+def _spice_folder() -> Path:
+    return (_pycocoevalcap() or Path("pycocoevalcap")) / "spice" / "lib"
+
+
+def _spice_need() -> str:
+    return f"Stanford CoreNLP: put {' and '.join(_SPICE_JARS)} into {_spice_folder()}"

@@ -1,0 +1,128 @@
+"""One n-gram pass that BLEU and CIDEr share: n-grams are numbered once, and everything after is arithmetic on arrays.
+
+Axes: T tokens of all sentences, S sentences, I images, E entries (an n-gram of a sentence), C cells (an n-gram of an
+image's references). Orders 1 to 4 are counted from 0.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+ORDERS = 4
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_SHIFT = 32  # two numbers in one sortable key
+_LAST = np.iinfo(np.int64).max  # closes a sorted table, so that every search ends inside it
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often each n-gram occurs in each sentence, one entry a pair; all arrays are (E,)."""
+
+    sentence: Ints
+    order: Ints
+    ngram: Ints  # its number among n-grams of its order
+    count: Ints
+
+
+class Ngrams:
+    """The n-grams of the references' sentences, numbered; those of other sentences are numbered alike.
+
+    Attributes: `counts` of the references, and `sizes` (ORDERS,), the number of different n-grams of each order. In
+    other sentences an n-gram that no reference has is numbered from `sizes[order]` up.
+    """
+
+    def __init__(self, sentences: Sequence[Sequence[str]]) -> None:
+        self._words: dict[str, int] = {}
+        self._tables: list[Ints] = []
+        words = [self._words.setdefault(word, len(self._words)) for sentence in sentences for word in sentence]
+        self.counts = _count(words, lengths(sentences), self._learn)
+        self.sizes = np.array([len(self._words), *(len(table) - 1 for table in self._tables)])
+
+    def count(self, sentences: Sequence[Sequence[str]]) -> Counts:
+        """Count the n-grams of other sentences, hypotheses."""
+        known, new = self._words, dict[str, int]()
+        words = [
+            known[word] if word in known else new.setdefault(word, len(known) + len(new))
+            for sentence in sentences
+            for word in sentence
+        ]
+        return _count(words, lengths(sentences), self._look_up)
+
+    def _learn(self, order: int, keys: Ints) -> Ints:
+        table, numbers = np.unique(keys, return_inverse=True)
+        self._tables.append(np.append(table, _LAST))
+        assert len(self._tables) == order
+        return numbers
+
+    def _look_up(self, order: int, keys: Ints) -> Ints:
+        table = self._tables[order - 1]
+        numbers = np.searchsorted(table, keys)
+        new = table[numbers] != keys
+        numbers[new] = len(table) - 1 + np.unique(keys[new], return_inverse=True)[1]
+        return numbers
+
+
+class Cells:
+    """The references' n-grams gathered by image, ready to be matched with hypotheses.
+
+    image_of: (S,), the image of each reference. Attributes: `image`, `order`, `ngram` and `most` (the highest count in
+    one reference), all (C,); `of_entry` (E,), the cell of each entry of `ngrams.counts`.
+    """
+
+    def __init__(self, ngrams: Ngrams, image_of: Ints) -> None:
+        counts = ngrams.counts
+        keys, first, self.of_entry = np.unique(
+            _cell_keys(image_of[counts.sentence], counts), return_index=True, return_inverse=True
+        )
+        self._keys = np.append(keys, _LAST)
+        self.image = image_of[counts.sentence[first]]
+        self.order, self.ngram = counts.order[first], counts.ngram[first]
+        self.most = np.zeros(len(keys), np.int64)
+        np.maximum.at(self.most, self.of_entry, counts.count)
+
+    def match(self, hypotheses: Counts) -> Ints:
+        """How often the hypothesis of the cell's image has the cell's n-gram: (C,). Sentence i is of image i."""
+        keys = _cell_keys(hypotheses.sentence, hypotheses)
+        places = np.searchsorted(self._keys, keys)
+        found = self._keys[places] == keys
+        matches = np.zeros(len(self.image), np.int64)
+        matches[places[found]] = hypotheses.count[found]
+        return matches
+
+
+def lengths(sentences: Sequence[Sequence[str]]) -> Ints:
+    """The number of words of each sentence: (S,)."""
+    return np.fromiter(map(len, sentences), np.int64, len(sentences))
+
+
+def sums(rows: Ints, orders: Ints, values: npt.NDArray[np.generic], size: int) -> Floats:
+    """Add up values by row and order: (size, ORDERS). Exact for integers below 2**53."""
+    return np.bincount(rows * ORDERS + orders, values, size * ORDERS).reshape(size, ORDERS)
+
+
+def _cell_keys(image: Ints, counts: Counts) -> Ints:
+    return (image * ORDERS + counts.order << _SHIFT) | counts.ngram
+
+
+def _count(words: Sequence[int], lengths: Ints, number: Callable[[int, Ints], Ints]) -> Counts:
+    """Count the n-grams of sentences laid end to end; an n-gram is keyed by its first n-1 words' number and its last.
+
+    number: gives numbers to the keys of one order.
+    """
+    last = np.array(words, np.int64)  # (T,)
+    sentence = np.repeat(np.arange(len(lengths)), lengths)
+    room = np.cumsum(lengths)[sentence] - np.arange(len(last))  # words from here to the sentence's end
+    ngram = last.copy()
+    parts = []
+    for order in range(ORDERS):
+        starts = np.flatnonzero(room > order)
+        if order:
+            ngram[starts] = number(order, ngram[starts] << _SHIFT | last[starts + order])
+        keys, count = np.unique(sentence[starts] << _SHIFT | ngram[starts], return_counts=True)
+        parts.append((keys >> _SHIFT, np.full(len(keys), order), keys & (1 << _SHIFT) - 1, count))
+    return Counts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
