@@ -18,7 +18,6 @@ def main(settings: Settings) -> None:
     options = Options(
         source=resolve.source(settings),
         skip_corrupt=settings.download.skip_corrupt,
-        seed=settings.seed,
         scenes=settings.download.scenes,
     )
     prepared = dataset.prepare(OUT, options, scratch("downloads"))

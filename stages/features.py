@@ -5,10 +5,9 @@ A frozen encoder: its features. A trained one: resized pixels.
 
 from pathlib import Path
 
-from captioning.archives import Pictures
-
 from captioning import compute, splits
 from captioning import settings as resolve
+from captioning.archives import Pictures
 from captioning.files import read_json
 from captioning.settings import Settings
 from stages import run
@@ -22,39 +21,27 @@ OUT = Path("data/features")
 def main(settings: Settings) -> None:
     machine = settings.compute
     compute.pin(portable=machine.portable, threads=machine.threads)
-    from captioning.weights import read_weights
-
     from captioning import encoders, features
+    from captioning.weights import NONE, read_weights
 
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
-    weights = read_json(WEIGHTS / "weights.json")
-    trainable, size = resolve.trainable(settings), resolve.image_size(settings)
-    transform = encoders.transform_for(settings.encoder, size, pretrained=weights["kind"] != "none")
-    print(f"features.trainable = {trainable}, features.image_size = {transform.image_size}")
+    pretrained = read_json(WEIGHTS / "weights.json")["kind"] != NONE
+    trainable, regions = resolve.trainable(settings), resolve.regions(settings)
+    transform = encoders.transform_for(settings.encoder, resolve.image_size(settings), pretrained=pretrained)
+    print(f"features.trainable = {trainable}, image_size = {transform.image_size}, regions = {regions}")
     images = splits.read_images(IMAGES)
     with Pictures(DATA) as pictures:
         if trainable:
             features.write_pixels(OUT, pictures, images, transform)
             return
-        encoder = encoders.build(
-            settings.encoder,
-            image_size=transform.image_size,
-            weights=read_weights(WEIGHTS / "weights.safetensors"),
-            seed=settings.seed,
-        )
-        regions = resolve.regions(settings)
-        print(f"features.regions = {regions}")
-        features.write_regions(
-            OUT,
-            pictures,
-            images,
-            fabric.to_device(encoders.freeze(encoder)),
-            transform,
-            batch_size=settings.features.batch_size,
-            keep_regions=regions,
-        )
+        weights = read_weights(WEIGHTS / "weights.safetensors")
+        encoder = encoders.build(settings.encoder, transform=transform, weights=weights, seed=settings.seed)
+        fixed = fabric.to_device(encoders.freeze(encoder))
+        write = features.write_regions if regions else features.write_means
+        with fabric.autocast():
+            write(OUT, pictures, images, transform, fixed, settings.features.batch_size)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captioning.archives import Pictures
-
 from captioning import coco, compute, splits
 from captioning import settings as resolve
+from captioning.archives import Pictures
 from captioning.files import digest, read_json
 from captioning.settings import Settings
 from captioning.vocabulary import Vocabulary
@@ -49,7 +48,6 @@ def main(settings: Settings) -> None:
 def _data() -> "Data":
     from captioning.features import FeatureStore
     from captioning.metrics import References
-
     from captioning.training import Data
 
     images = splits.read_images(SPLIT / "images.csv")
@@ -66,10 +64,9 @@ def _data() -> "Data":
 
 
 def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
-    from captioning.weights import read_weights
-
     from captioning import decoders, encoders
     from captioning.networks import EndToEnd, OnFeatures
+    from captioning.weights import read_weights
 
     train, store = settings.train, data.store
     options = getattr(train, settings.decoder).model_dump()
@@ -78,7 +75,7 @@ def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
         return OnFeatures(decoder, train.label_smoothing)
     encoder = encoders.build(
         settings.encoder,
-        image_size=store.transform.image_size,
+        transform=store.transform,
         weights=read_weights(WEIGHTS / "weights.safetensors"),
         seed=settings.seed,
     )
@@ -105,7 +102,6 @@ def _trainer(
 def _fit(settings: Settings, trainer: "Trainer") -> None:
     """Train, log each epoch, and draw the first validation pictures with their captions at each better epoch."""
     from captioning.images import decode, grid
-
     from captioning.tracking import Tracker
 
     images = splits.read_images(SPLIT / "images.csv")
@@ -148,22 +144,22 @@ def _resolved(settings: Settings) -> dict[str, Any]:
 def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any]) -> None:
     from dataclasses import asdict
 
-    from captioning.weights import read_weights
-
     from captioning import model
     from captioning.networks import EndToEnd
+    from captioning.weights import read_weights
 
     network, data, machine = trainer.network, trainer.data, settings.compute
     network.load_state_dict(trainer.best)
     encoder = (
-        network.encoder.state_dict() if isinstance(network, EndToEnd) else read_weights(WEIGHTS / "weights.safetensors")
+        network.encoder.body.state_dict()
+        if isinstance(network, EndToEnd)
+        else read_weights(WEIGHTS / "weights.safetensors")
     )
     best = trainer.progress.best_epoch
     card = model.Card(
         encoder=settings.encoder,
         decoder=settings.decoder,
         decoder_options=getattr(settings.train, settings.decoder).model_dump(),
-        feature_size=data.store.dim,
         transform=asdict(data.store.transform),
         settings=resolved,
         compute=compute.describe(portable=machine.portable, threads=machine.threads),

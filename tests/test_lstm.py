@@ -1,6 +1,7 @@
 """The LSTM decoder: `step` unrolled equals `forward`, and both equal torch's LSTM read by hand."""
 
 import torch
+
 from captioning.decoders.base import Encoded
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.vocabulary import BOS

@@ -5,12 +5,13 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from captioning.decoders.base import Decoder, Encoded, State
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.search import SearchOptions, search
 from captioning.vocabulary import BOS, EOS, PAD, UNK
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 WORDS = 7  # four special tokens and three words
 FIRST_WORD = 4

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, ValidationError
+
 from captioning import settings as resolve
 from captioning.errors import UserError
 from captioning.settings import Settings, load
-from pydantic import BaseModel, ValidationError
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = (ROOT / "params.yaml").read_text()

@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
 from captioning import batches, optimization
 from captioning.losses import caption_loss, word_presence_loss
 from captioning.splits import EncodedCaptions
 from captioning.vocabulary import PAD, SPECIAL, Vocabulary
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
 
 WORDS = Vocabulary((*SPECIAL, *"abcdefgh"))
 

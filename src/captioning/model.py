@@ -37,7 +37,7 @@ class Card:
     """What model.json says beside the digests: enough to rebuild the networks and to trust them.
 
     encoder: torchvision's name. decoder: name in `decoders`. decoder_options: its sizes.
-    feature_size: D. transform: how a picture becomes pixels. settings: every resolved setting of the
+    transform: how a picture becomes pixels. settings: every resolved setting of the
     training. compute: instruction set, threads. provenance: digests of weights and features. scores:
     the validation scores of the chosen epoch.
     """
@@ -45,7 +45,6 @@ class Card:
     encoder: str
     decoder: str
     decoder_options: dict[str, Any]
-    feature_size: int
     transform: dict[str, Any]
     settings: dict[str, Any]
     compute: dict[str, Any]
@@ -105,11 +104,11 @@ def load(folder: Path) -> Captioner:
     card = Card(**{name: record[name] for name in Card.__dataclass_fields__})
     vocabulary = Vocabulary.read(folder / "vocab.txt")
     transform = Transform(**card.transform)
-    encoder = encoders.build(card.encoder, image_size=transform.image_size, weights=None)
-    decoder = decoders.build(card.decoder, len(vocabulary), card.feature_size, card.decoder_options)
-    encoder.load_state_dict(_tensors(folder / "encoder.safetensors"))
+    weights = _tensors(folder / "encoder.safetensors")
+    encoder = encoders.build(card.encoder, transform=transform, weights=weights)
+    decoder = decoders.build(card.decoder, len(vocabulary), encoder.dim, card.decoder_options)
     decoder.load_state_dict(_tensors(folder / "decoder.safetensors"))
-    return Captioner(encoder.eval(), decoder.eval(), transform, vocabulary, card)
+    return Captioner(encoders.freeze(encoder), decoder.eval(), transform, vocabulary, card)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

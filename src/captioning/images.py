@@ -1,0 +1,149 @@
+"""Pictures: decode, orient, resize, and contact sheets for a person to look at.
+
+S side in pixels.
+"""
+
+import io
+import threading
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from captioning.errors import UserError
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+class _Quiet:
+    """While any thread is inside, Pillow's remarks are silent and a decompression bomb is an error.
+
+    The filters of `warnings` belong to the process: the first thread sets them, the last one puts them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+            self._inside += 1
+
+    def __exit__(self, *_fault: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._filters.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
+def decode(data: bytes, name: str) -> Image.Image:
+    """Decode a picture to RGB, upright as its EXIF says; of an animation, the first frame.
+
+    What is transparent becomes white; 16-bit grey is scaled to 8. Thread-safe.
+    Raises UserError, with `name`, when it cannot be decoded whole or has too many pixels to be safe.
+    """
+    try:
+        with _QUIET:
+            picture = Image.open(io.BytesIO(data))
+            return _rgb(ImageOps.exif_transpose(picture))
+    except Exception as fault:  # on malformed files, Pillow's plugins raise whatever they stumble over
+        said = " ".join(str(fault).split()) or type(fault).__name__
+        raise UserError(f"{name}: not a picture that can be decoded ({said}); replace or remove it") from fault
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "F":
+        raise ValueError("floating-point brightness, whose range is unknown")
+    if picture.mode.startswith("I"):
+        grey = np.asarray(picture).astype(np.int64).clip(0, 2**16 - 1) >> 8
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How a picture becomes pixels, as in torchvision's `ImageClassification` preset.
+
+    image_size: S. resize: the shorter side, in pixels, before the centre S × S is cut out.
+    interpolation: bilinear or bicubic, antialiased. mean, std: a channel, of values scaled to 0-1; the
+    encoder subtracts and divides on its own device, so that pixels are stored and moved as bytes.
+    """
+
+    image_size: int
+    resize: int
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):  # JSON gives lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    def pixels(self, picture: Image.Image) -> np.ndarray:
+        """An RGB picture of any size → uint8 (3, S, S)."""
+        short = min(picture.size)
+        if short != self.resize:
+            width, height = (int(self.resize * side / short) for side in picture.size)
+            picture = picture.resize((width, height), _FILTERS[self.interpolation])
+        left, top = (round((side - self.image_size) / 2) for side in picture.size)
+        cut = picture.crop((left, top, left + self.image_size, top + self.image_size))
+        return np.ascontiguousarray(np.asarray(cut).transpose(2, 0, 1))
+
+
+_TILE, _MARGIN, _LINE, _FONT_SIZE = 240, 20, 21, 16  # pixels
+_PAPER, _INK = (251, 250, 247), (52, 56, 64)
+
+
+def grid(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
+    """A contact sheet: each picture cut to a square, with its caption beneath. Same input, same bytes."""
+    font = ImageFont.load_default(_FONT_SIZE)
+    captions_ = [_wrap(caption, font) for caption in captions]
+    columns = min(columns, len(pictures))
+    rows = [range(first, min(first + columns, len(pictures))) for first in range(0, len(pictures), columns)]
+    heights = [_TILE + _MARGIN + _LINE * max(len(captions_[i]) for i in row) + _MARGIN // 2 for row in rows]
+    sheet = Image.new("RGB", (_MARGIN + columns * (_TILE + _MARGIN), _MARGIN + sum(heights)), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    corners = _corners()
+    top = _MARGIN
+    for row, height in zip(rows, heights, strict=True):
+        for column, index in enumerate(row):
+            left = _MARGIN + column * (_TILE + _MARGIN)
+            sheet.paste(ImageOps.fit(pictures[index], (_TILE, _TILE), Image.Resampling.LANCZOS), (left, top), corners)
+            for line, text in enumerate(captions_[index]):
+                pen.text((left, top + _TILE + 8 + line * _LINE), text, fill=_INK, font=font)
+        top += height
+    return sheet
+
+
+def _corners() -> Image.Image:
+    """A mask that rounds the corners of a tile, smooth because it is drawn large and reduced."""
+    large = Image.new("L", (_TILE * 4, _TILE * 4))
+    ImageDraw.Draw(large).rounded_rectangle((0, 0, _TILE * 4 - 1, _TILE * 4 - 1), radius=32, fill=255)
+    return large.resize((_TILE, _TILE), Image.Resampling.BOX)
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """Lines no wider than a tile, broken between words, or within a word that is wider than that."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and font.getlength(f"{lines[-1]} {word}") > _TILE:
+            lines.append("")
+        for letter in f" {word}" if lines[-1] else word:
+            if font.getlength(lines[-1] + letter) > _TILE:
+                lines.append("")
+            lines[-1] += letter
+    return lines

@@ -1,0 +1,42 @@
+"""The pinned arithmetic: set before torch is loaded, whatever the environment says."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from captioning import compute
+
+SHOW = """
+from captioning import compute
+compute.pin(portable={portable}, threads={threads})
+import torch
+fabric = compute.start(seed=1, threads={threads}, device="cpu", precision="32-true")
+print(compute.describe(portable={portable}, threads={threads}), torch.get_num_threads(), torch.initial_seed())
+"""
+
+
+def shown(portable: bool, threads: int, **environment: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ATEN", "OMP", "MKL"))}
+    code = SHOW.format(portable=portable, threads=threads)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_settings_win_over_the_environment() -> None:
+    expected = "{'portable': True, 'instructions': 'AVX2', 'threads': 1} 1 1"
+    assert shown(True, 1, ATEN_CPU_CAPABILITY="default", OMP_NUM_THREADS="2") == expected
+
+
+def test_the_fast_choice_leaves_the_instruction_set_alone() -> None:
+    said = shown(False, 2, ATEN_CPU_CAPABILITY="default")
+    assert said == "{'portable': False, 'instructions': 'DEFAULT', 'threads': 2} 2 1"
+
+
+def test_pinning_too_late_is_refused() -> None:
+    assert "torch" in sys.modules or __import__("torch")
+    with pytest.raises(RuntimeError, match="before torch is imported"):
+        compute.pin(portable=True, threads=17)

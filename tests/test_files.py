@@ -1,0 +1,71 @@
+"""Atomic writes, digests, JSON, and the main repository's folder."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from captioning import files
+from captioning.errors import UserError
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), files.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.txt"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    for name in ("a", "b"):
+        with files.atomic(path) as temporary:
+            temporary.mkdir()
+            (temporary / name).write_text(name)
+            assert not (path / name).exists()
+    assert os.listdir(path) == ["b"]
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_json_is_sorted_and_refuses_nan(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    files.write_json(path, {"b": 1, "a": "é"})
+    assert path.read_bytes() == '{\n "a": "é",\n "b": 1\n}\n'.encode()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(path, {"a": float("nan")})
+    assert files.read_json(path) == {"b": 1, "a": "é"}
+
+
+def test_faults_of_json_name_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    with pytest.raises(UserError, match="no such file"):
+        files.read_json(path)
+    path.write_text('{\n "a": 1,\n}')
+    with pytest.raises(UserError, match=rf"{path}, line 3: not JSON"):
+        files.read_json(path)
+
+
+def test_digest_is_that_of_hashlib(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 9000
+    (tmp_path / "x").write_bytes(data)
+    assert files.digest(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+    assert files.digest(tmp_path / "x", "md5") == hashlib.md5(data).hexdigest()
+
+
+@pytest.mark.parametrize("inside", ["", ".dvc/tmp/exps/standalone/tmpabc", ".dvc/tmp/exps/temp/x/y"])
+def test_queued_experiments_find_the_main_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / inside))
+    assert files.main_root() == tmp_path.resolve()
+    assert files.scratch("train") == tmp_path.resolve() / ".scratch/train"
+
+
+def test_outside_dvc_the_root_is_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert files.main_root() == tmp_path.resolve()

@@ -1,0 +1,144 @@
+"""Vocabulary, splits and the COCO formats."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captioning import coco, splits
+from captioning.errors import UserError
+from captioning.vocabulary import EOS, PAD, SPECIAL, UNK, Vocabulary
+
+words = st.text(alphabet="abcdefgh'", min_size=1, max_size=6)
+captions = st.lists(st.lists(words, max_size=8), max_size=20)
+
+
+def table() -> pd.DataFrame:
+    rows = [
+        ("a", "z.zip/a.png", "A dog runs.", "train"),
+        ("a", "z.zip/a.png", "The dog is running!", "train"),
+        ("b", "z.zip/b.png", "A cat sleeps, again.", "val"),
+        ("b", "z.zip/b.png", "...", "val"),
+        ("c", "z.zip/c.png", "A zebra.", "test"),
+    ]
+    return pd.DataFrame(rows, columns=["image_id", "file", "caption", "split"])
+
+
+@given(captions, st.integers(1, 4))
+def test_vocabulary_keeps_words_seen_at_least_min_count_times(said: list[list[str]], min_count: int) -> None:
+    flat = [word for caption in said for word in caption]
+    kept = set(Vocabulary.count(said, min_count).words[len(SPECIAL) :])
+    assert kept == {word for word in flat if flat.count(word) >= min_count}
+
+
+@given(captions)
+def test_known_words_survive_encoding(said: list[list[str]]) -> None:
+    vocabulary = Vocabulary.count(said, 1)
+    for caption in said:
+        assert vocabulary.decode([*vocabulary.encode(caption), EOS, PAD, UNK]) == " ".join(caption)
+
+
+def test_vocabulary_file_round_trip_and_order(tmp_path: Path) -> None:
+    vocabulary = Vocabulary.count([["b", "a", "a"], ["c", "b", "a"]], 1)
+    assert vocabulary.words == (*SPECIAL, "a", "b", "c")
+    vocabulary.write(tmp_path / "vocab.txt")
+    assert (tmp_path / "vocab.txt").read_text() == "<pad>\n<bos>\n<eos>\n<unk>\na\nb\nc\n"
+    again = Vocabulary.read(tmp_path / "vocab.txt")
+    assert (again.words, again.sha256) == (vocabulary.words, vocabulary.sha256)
+    assert again.encode(["a", "zebra"]) == [4, UNK]
+
+
+@pytest.mark.parametrize("text", ["a\nb\n", "<pad>\n<bos>\n<eos>\n<unk>\na\na\n"])
+def test_a_malformed_vocabulary_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "vocab.txt").write_text(text)
+    with pytest.raises(UserError, match=r"vocab\.txt: a vocabulary starts with"):
+        Vocabulary.read(tmp_path / "vocab.txt")
+
+
+def test_captions_without_words_are_left_out() -> None:
+    assigned = splits.assign(table())
+    assert assigned["words"].tolist()[:2] == [["a", "dog", "runs"], ["the", "dog", "is", "running"]]
+    assert "..." not in assigned["caption"].tolist()
+
+
+def test_an_image_in_two_splits_is_refused() -> None:
+    leaking = pd.concat([table(), table().head(1).assign(split="test")])
+    with pytest.raises(UserError, match="image a is in more than one split"):
+        splits.assign(leaking)
+
+
+def test_an_empty_split_is_refused() -> None:
+    with pytest.raises(UserError, match="no caption is in the split 'val'"):
+        splits.assign(table()[table()["split"] != "val"])
+
+
+def test_only_training_words_are_counted_and_others_are_unknown(tmp_path: Path) -> None:
+    assigned = splits.assign(table())
+    vocabulary = Vocabulary.count(assigned[assigned["split"] == "train"]["words"], 1)
+    splits.write(tmp_path, assigned, vocabulary, max_words=10)
+    assert "cat" not in vocabulary.words
+    val = splits.EncodedCaptions.read(tmp_path / "val.npz")
+    assert val.caption(0).tolist().count(UNK) == 3
+    images = splits.read_images(tmp_path / "images.csv")
+    assert images.iloc[val.image]["image_id"].tolist() == ["b"]
+
+
+def test_written_splits_are_the_same_bytes(tmp_path: Path) -> None:
+    assigned = splits.assign(table())
+    vocabulary = Vocabulary.count(assigned["words"], 1)
+    for name in ("one", "two"):
+        splits.write(tmp_path / name, assigned, vocabulary, max_words=10)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_coco_ids_are_the_numbers_of_the_images_where_they_have_numbers() -> None:
+    named = splits.image_table(table())
+    assert named["coco_id"].tolist() == [1, 2, 3]
+    numbered = splits.image_table(table().replace({"image_id": {"a": "391895", "b": "17", "c": "5"}}))
+    assert dict(zip(numbered["image_id"], numbered["coco_id"], strict=True)) == {"391895": 391895, "17": 17, "5": 5}
+    zeros = splits.image_table(table().replace({"image_id": {"a": "007", "b": "7", "c": "5"}}))
+    assert sorted(zeros["coco_id"]) == [1, 2, 3]
+
+
+def test_images_are_ordered_by_split() -> None:
+    assert splits.image_table(table().iloc[::-1])["split"].tolist() == ["train", "val", "test"]
+
+
+def test_references_read_back_through_pycocotools(tmp_path: Path) -> None:
+    assigned = splits.assign(table())
+    splits.write(tmp_path, assigned, Vocabulary.count(assigned["words"], 1), max_words=10)
+    references = coco.read_references(tmp_path / "references_val.json")
+    assert references == {2: ["A cat sleeps, again."]}
+    coco.write_results(tmp_path / "captions.json", {2: "a cat"}, tmp_path / "references_val.json")
+    assert json.loads((tmp_path / "captions.json").read_text()) == [{"image_id": 2, "caption": "a cat"}]
+
+
+def test_results_for_other_images_are_refused(tmp_path: Path) -> None:
+    assigned = splits.assign(table())
+    splits.write(tmp_path, assigned, Vocabulary.count(assigned["words"], 1), max_words=10)
+    with pytest.raises(AssertionError):
+        coco.write_results(tmp_path / "captions.json", {9: "a cat"}, tmp_path / "references_val.json")
+    assert not (tmp_path / "captions.json").exists()
+
+
+def test_broken_references_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "references.json"
+    for text in ("{", "[]"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"references\.json: not a COCO caption file"):
+            coco.read_references(path)
+
+
+def test_encoded_captions_round_trip(tmp_path: Path) -> None:
+    vocabulary = Vocabulary.count([["a", "b"]], 1)
+    encoded = splits.EncodedCaptions.encode([["a"], ["b", "a"]], [3, 1], vocabulary, 5)
+    encoded.write(tmp_path / "x.npz")
+    again = splits.EncodedCaptions.read(tmp_path / "x.npz")
+    assert np.array_equal(again.tokens, encoded.tokens)
+    assert again.lengths.tolist() == [3, 4]
+    assert again.image.tolist() == [3, 1]
