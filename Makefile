@@ -23,7 +23,7 @@ check: .venv/ready
 	@$(PYTHON) -c 'import sys; sys.exit("captioning needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -d .venv || $(PYTHON) -m venv .venv
 	command -v uv >/dev/null || $(BIN)/python -m pip install --quiet uv
-	uv pip sync --quiet --require-hashes requirements.lock
+	uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
 	uv pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

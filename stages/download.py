@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from captioning.datasets.base import Options
-
 from captioning import datasets
 from captioning import settings as resolve
+from captioning.datasets.base import Options
 from captioning.files import scratch, write_json, write_text
 from captioning.settings import Settings
 from stages import run

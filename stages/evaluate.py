@@ -3,15 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captioning.archives import Pictures
-
 from captioning import coco, compute, splits
+from captioning.archives import Pictures
+from captioning.files import write_text
 from captioning.settings import Settings
 from stages import run
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from captioning.metrics import Scores
     from captioning.model import Captioner
 
 DATA = Path("data/download")
@@ -26,35 +27,41 @@ def main(settings: Settings) -> None:
     compute.pin(portable=machine.portable, threads=machine.threads)
     from captioning import model, report, tracking
 
-    captioner = model.load(MODEL)
+    compute.start(seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision)
     images = splits.read_images(SPLIT / "images.csv")
-    captions = _decode(settings, captioner, images)
+    captions = _decode(settings, model.load(MODEL), images)
     references = coco.read_references(SPLIT / "references_test.json")
-    scores, per_image = _score(settings, references, captions)
+    scores = _score(settings, references, captions)
     floor, human = _compare(references)
-    test = images[images["split"] == "test"]
-    words = sum(len(caption.split()) for caption in captions.values()) / len(captions)
-    tracking.summarise(
-        OUT,
-        scores
-        | {"distinct_captions": len(set(captions.values())) / len(captions), "words_per_caption": words}
-        | {"floor": floor, "human": human},
-    )
+    tracking.summarise(OUT, scores.corpus | report.variety(captions) | {"floor": floor, "human": human})
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
-    table = test.assign(hypothesis=list(captions.values()), cider=[per_image["cider"][i] for i in test["coco_id"]])
+    _report(settings, images, captions, references, scores)
+    print(report.score_table({"one caption for all": floor, "this model": scores.corpus, "one person": human}))
+
+
+def _report(
+    settings: Settings,
+    images: "pd.DataFrame",
+    captions: dict[int, str],
+    references: dict[int, list[str]],
+    scores: "Scores[int]",
+) -> None:
+    """What a person reads: a row an image, samples, gallery and plots."""
+    from captioning import report
+
+    table = report.table(images[images["split"] == "test"], captions, scores.per_image)
+    write_text(OUT / "per_image.csv", table.to_csv(index=False, lineterminator="\n"))
     chosen = report.choose(table, settings.evaluate.samples, settings.seed)
+    write_text(OUT / "samples.md", report.samples(chosen, references))
     report.plots(OUT / "plots", table)
     with Pictures(DATA) as pictures:
         report.gallery(OUT / "gallery", chosen, pictures)
-    (OUT / "samples.md").write_text(report.samples(chosen, references), encoding="utf-8")
-    print(report.score_table({"one caption for all": floor, "this model": scores, "one person": human}))
 
 
 def _decode(settings: Settings, captioner: "Captioner", images: "pd.DataFrame") -> dict[int, str]:
     """COCO image id → caption of each test image, by beam search over what `features` stored."""
-    from captioning.features import FeatureStore
-
     from captioning.decoding import decode_rows, stored_encoder
+    from captioning.features import FeatureStore
     from captioning.search import SearchOptions
 
     evaluate = settings.evaluate
@@ -68,15 +75,12 @@ def _decode(settings: Settings, captioner: "Captioner", images: "pd.DataFrame") 
     return dict(zip(test["coco_id"].tolist(), captions, strict=True))
 
 
-def _score(
-    settings: Settings, references: dict[int, list[str]], captions: dict[int, str]
-) -> tuple[dict[str, float], dict[str, dict[int, float]]]:
-    """Corpus scores and scores an image; with Java's, if the setting asks for them."""
+def _score(settings: Settings, references: dict[int, list[str]], captions: dict[int, str]) -> "Scores[int]":
+    """All scores of the captions; Java's too, if the setting asks for them."""
     from captioning import metrics
 
     scores = metrics.score(references, captions)
-    java = metrics.java_scores(references, captions) if settings.evaluate.java else {}
-    return scores.corpus | java, scores.per_image
+    return scores | metrics.java_scores(references, captions) if settings.evaluate.java else scores
 
 
 def _compare(references: dict[int, list[str]]) -> tuple[dict[str, float], dict[str, float]]:

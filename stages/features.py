@@ -38,7 +38,7 @@ def main(settings: Settings) -> None:
             return
         weights = read_weights(WEIGHTS / "weights.safetensors")
         encoder = encoders.build(settings.encoder, transform=transform, weights=weights, seed=settings.seed)
-        fixed = fabric.to_device(encoders.freeze(encoder))
+        fixed = encoders.freeze(encoder).to(fabric.device)
         write = features.write_regions if regions else features.write_means
         with fabric.autocast():
             write(OUT, pictures, images, transform, fixed, settings.features.batch_size)

@@ -1,5 +1,6 @@
 """train: a model, chosen by its validation score → data/train/."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,8 +143,7 @@ def _resolved(settings: Settings) -> dict[str, Any]:
 
 
 def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any]) -> None:
-    from dataclasses import asdict
-
+    """Write the model folder with the state of the best epoch."""
     from captioning import model
     from captioning.networks import EndToEnd
     from captioning.weights import read_weights

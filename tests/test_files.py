@@ -1,7 +1,6 @@
 """Atomic writes, digests, JSON, and the main repository's folder."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["out.txt"]
+    assert [found.name for found in tmp_path.iterdir()] == ["out.txt"]
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
@@ -27,8 +26,8 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
             temporary.mkdir()
             (temporary / name).write_text(name)
             assert not (path / name).exists()
-    assert os.listdir(path) == ["b"]
-    assert os.listdir(tmp_path) == ["model"]
+    assert [found.name for found in path.iterdir()] == ["b"]
+    assert [found.name for found in tmp_path.iterdir()] == ["model"]
 
 
 def test_json_is_sorted_and_refuses_nan(tmp_path: Path) -> None:

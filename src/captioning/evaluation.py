@@ -3,14 +3,15 @@
 Both are scored by the same code as the model, on the same references.
 """
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from captioning.errors import UserError
 from captioning.metrics import References, score
 
-Id = TypeVar("Id", int, str)
+Id = TypeVar("Id", bound=Hashable)
 _CANDIDATES = 50
 
 
@@ -27,7 +28,12 @@ def constant_caption(captions: Sequence[Sequence[str]], validation: References[I
         return sum(pairs[pair] for pair in words) / len(words)
 
     candidates = sorted(distinct, key=commonness, reverse=True)[:_CANDIDATES]
-    return max(candidates, key=lambda caption: validation.score(dict.fromkeys(ids, caption)).corpus["cider"])
+
+    def cider(caption: str) -> float:
+        everywhere: dict[Id, str] = dict.fromkeys(ids, caption)
+        return validation.score(everywhere).corpus["cider"]
+
+    return max(candidates, key=cider)
 
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
@@ -44,8 +50,8 @@ def human_scores(references: Mapping[Id, Sequence[str]]) -> dict[str, float]:
     people = min(len(captions) for captions in references.values())
     if people < 2:
         raise UserError("a human row needs at least two references an image")
-    totals: Counter[str] = Counter()
+    rows = []
     for k in range(people):
         rest = {name: [*captions[:k], *captions[k + 1 :]] for name, captions in references.items()}
-        totals.update(score(rest, {name: captions[k] for name, captions in references.items()}).corpus)
-    return {name: total / people for name, total in totals.items()}
+        rows.append(score(rest, {name: captions[k] for name, captions in references.items()}).corpus)
+    return {name: math.fsum(row[name] for row in rows) / people for name in rows[0]}

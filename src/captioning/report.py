@@ -24,6 +24,24 @@ def score_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def variety(captions: Mapping[int, str]) -> dict[str, float]:
+    """How much a model says: the share of captions that differ, and words a caption."""
+    words = sum(len(caption.split()) for caption in captions.values())
+    return {
+        "distinct_captions": len(set(captions.values())) / len(captions),
+        "words_per_caption": words / len(captions),
+    }
+
+
+def table(
+    images: pd.DataFrame, captions: Mapping[int, str], per_image: Mapping[str, Mapping[int, float]]
+) -> pd.DataFrame:
+    """A row an image: image_id, file, coco_id, hypothesis, and each of its scores."""
+    names = {name: images["coco_id"].map(scores) for name, scores in per_image.items()}
+    kept = images[["image_id", "file", "coco_id"]]
+    return kept.assign(hypothesis=images["coco_id"].map(captions), **names).reset_index(drop=True)
+
+
 def choose(table: pd.DataFrame, count: int, seed: int) -> dict[str, pd.DataFrame]:
     """The best and the worst captions by CIDEr, and some drawn at random: `count` rows of each."""
     ranked = table.sort_values(["cider", "coco_id"], ascending=[False, True])
@@ -36,9 +54,11 @@ def samples(chosen: Mapping[str, pd.DataFrame], references: Mapping[int, Sequenc
     parts = ["# Samples"]
     for group, rows in chosen.items():
         parts += [f"\n## {group.capitalize()}\n", "| image | CIDEr | hypothesis | references |", "|---|---|---|---|"]
-        for row in rows.itertuples():
-            said = "<br>".join(_cell(caption) for caption in references[row.coco_id])
-            parts.append(f"| {_cell(str(row.image_id))} | {row.cider:.2f} | {_cell(row.hypothesis)} | {said} |")
+        for image_id, coco_id, cider, hypothesis in zip(
+            rows["image_id"], rows["coco_id"], rows["cider"], rows["hypothesis"], strict=True
+        ):
+            said = "<br>".join(_cell(caption) for caption in references[coco_id])
+            parts.append(f"| {_cell(image_id)} | {cider:.2f} | {_cell(hypothesis)} | {said} |")
     return "\n".join(parts) + "\n"
 
 

@@ -111,7 +111,7 @@ class _Beams:
             words[row, ban] = -torch.inf
 
     def _rank(self, score: float, length: int) -> float:
-        return score / (length + 1) ** self.options.length_penalty
+        return score / float((length + 1) ** self.options.length_penalty)
 
     def _finish(self, scores: Tensor, parent: Tensor, token: Tensor, length: int) -> None:
         """Put aside the hypotheses that end here, if they are among the K best of their image."""

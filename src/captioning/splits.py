@@ -23,7 +23,7 @@ def assign(captions: pd.DataFrame) -> pd.DataFrame:
     tokenised caption, added; captions without a word are left out. The data set's own split is
     kept. Raises UserError when a split has no captions or an image is in two.
     """
-    table = captions.assign(words=[tokenize(caption) for caption in captions["caption"]])
+    table = captions.assign(words=captions["caption"].map(tokenize))
     table = table[table["words"].map(len) > 0]
     for split in SPLITS:
         if not (table["split"] == split).any():

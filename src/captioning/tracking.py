@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from dvclive import Live
+from dvclive.live import Live
 from PIL import Image
 
 

@@ -1,0 +1,85 @@
+"""Floor and human rows, and what a person reads of an evaluation."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from captioning import evaluation, report
+from captioning.errors import UserError
+from captioning.metrics import References, score
+
+TRAINING = [caption.split() for caption in ("a dog runs", "a dog sleeps", "a dog runs", "two birds sing", "a cat runs")]
+VALIDATION = {1: ["a dog runs", "the dog is running"], 2: ["a cat runs", "a cat is there"], 3: ["birds sing", "a bird"]}
+
+
+def test_the_constant_caption_is_the_best_training_caption_on_validation() -> None:
+    found = evaluation.constant_caption(TRAINING, References(VALIDATION), list(VALIDATION))
+    scores = {
+        " ".join(words): score(VALIDATION, {name: " ".join(words) for name in VALIDATION}).corpus["cider"]
+        for words in TRAINING
+    }
+    assert scores[found] == max(scores.values()) > min(scores.values())
+
+
+def test_human_scores_are_the_mean_over_people_left_out() -> None:
+    references = {1: ["a dog runs", "a dog runs fast"], 2: ["a cat sleeps", "the cat sleeps", "extra"]}
+    first = score({1: ["a dog runs fast"], 2: ["the cat sleeps", "extra"]}, {1: "a dog runs", 2: "a cat sleeps"}).corpus
+    second = score(
+        {1: ["a dog runs"], 2: ["a cat sleeps", "extra"]}, {1: "a dog runs fast", 2: "the cat sleeps"}
+    ).corpus
+    human = evaluation.human_scores(references)
+    assert human == {name: pytest.approx((first[name] + second[name]) / 2) for name in first}
+
+
+def test_one_reference_has_no_human_row() -> None:
+    with pytest.raises(UserError, match="two references"):
+        evaluation.human_scores({1: ["a dog"], 2: ["a", "b"]})
+
+
+def table() -> pd.DataFrame:
+    images = pd.DataFrame({"image_id": list("abcd"), "file": "x", "split": "test", "coco_id": [1, 2, 3, 4]})
+    captions = {1: "a dog", 2: "a | b", 3: "a dog", 4: "two dogs run"}
+    return report.table(images, captions, {"cider": {1: 0.5, 2: 2.0, 3: 0.5, 4: 0.1}})
+
+
+def test_best_and_worst_are_by_score_and_then_by_id() -> None:
+    chosen = report.choose(table(), 2, seed=0)
+    assert chosen["best"]["coco_id"].tolist() == [2, 1]
+    assert chosen["worst"]["coco_id"].tolist() == [4, 3]
+    assert len(chosen["random"]) == 2
+    assert len(report.choose(table(), 9, seed=0)["random"]) == 4
+
+
+def test_samples_are_a_table_that_markdown_can_read() -> None:
+    references = {name: ["one", "two\nlines"] for name in (1, 2, 3, 4)}
+    text = report.samples(report.choose(table(), 1, seed=0), references)
+    assert "| b | 2.00 | a \\| b | one<br>two lines |" in text
+    assert all(line.count(" | ") == 3 for line in text.splitlines() if line.startswith("| b"))
+
+
+def test_plots_hold_means_by_length_and_every_image(tmp_path: Path) -> None:
+    report.plots(tmp_path / "plots", table())
+    by_length = pd.read_csv(tmp_path / "plots/score_by_length.tsv", sep="\t")
+    assert by_length["words"].tolist() == [2, 3]
+    assert by_length["images"].tolist() == [2, 2]
+    assert by_length["cider"].tolist() == pytest.approx([0.5, 1.05])
+    by_image = pd.read_csv(tmp_path / "plots/score_by_image.tsv", sep="\t")
+    assert by_image["cider"].tolist() == [2.0, 0.5, 0.5, 0.1]
+
+
+def test_the_score_table_leaves_out_what_nobody_has() -> None:
+    text = report.score_table(
+        {"floor": {"bleu_1": 0.25, "cider": 0.5}, "model": {"bleu_1": 0.5, "cider": 1.0, "meteor": 0.2}}
+    )
+    header, floor, model = text.splitlines()
+    assert header.split() == ["bleu_1", "meteor", "cider"]
+    assert floor.split() == ["floor", "0.2500", "0.5000"]
+    assert model.split() == ["model", "0.5000", "0.2000", "1.0000"]
+
+
+def test_variety_counts_what_differs() -> None:
+    assert report.variety({1: "a dog", 2: "a dog", 3: "two dogs run", 4: "x"}) == {
+        "distinct_captions": 0.75,
+        "words_per_caption": 2.0,
+    }
