@@ -1,0 +1,1 @@
+"""What the project costs, measured: ratios from one run, not timed tests."""
