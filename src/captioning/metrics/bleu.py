@@ -15,27 +15,34 @@ def closest_lengths(hypotheses: Ints, references: Ints, first: Ints) -> Ints:
     """
     own = np.repeat(hypotheses, np.diff(first, append=len(references)))  # (S,)
     bound = references.max() + 1
-    return np.minimum.reduceat(abs(references - own) * bound + references, first) % bound
+    closest: Ints = np.minimum.reduceat(abs(references - own) * bound + references, first) % bound
+    return closest
 
 
 def bleu(correct: Floats, hypotheses: Ints, references: Ints) -> Floats:
-    """BLEU-1 to BLEU-4 of each row: (I, ORDERS). A corpus is one row, of sums.
+    """BLEU-1 to BLEU-4 of each image: (I, ORDERS).
 
     correct: (I, ORDERS), clipped matches. hypotheses, references: (I,), a hypothesis' length and its closest
     reference's.
     """
-    guessed = np.maximum(hypotheses[:, None] - np.arange(ORDERS), 0)
-    return _bleu(correct, guessed, hypotheses, references)
+    return _bleu(correct, _guessed(hypotheses), hypotheses, references)
 
 
 def corpus_bleu(correct: Floats, hypotheses: Ints, references: Ints) -> Floats:
     """BLEU-1 to BLEU-4 of the corpus: (ORDERS,). Arguments as for `bleu`."""
-    guessed = np.maximum(hypotheses[:, None] - np.arange(ORDERS), 0)
-    totals = (values.sum(0, keepdims=True) for values in (correct, guessed, hypotheses, references))
-    return _bleu(*totals)[0]
+    return _bleu(correct.sum(0), _guessed(hypotheses).sum(0), hypotheses.sum(), references.sum())
 
 
-def _bleu(correct: Floats, guessed: Ints, hypotheses: Ints, references: Ints) -> Floats:
-    precision = np.cumprod((correct + _TINY) / (guessed + _SMALL), axis=1) ** (1 / np.arange(1, ORDERS + 1))
-    ratio = (hypotheses + _TINY) / (references + _SMALL)
-    return precision * np.exp(np.minimum(1 - 1 / ratio, 0))[:, None]
+def _guessed(lengths: Ints) -> Ints:
+    """How many n-grams of each order a hypothesis has: (I, ORDERS)."""
+    guessed: Ints = np.maximum(lengths[:, None] - np.arange(ORDERS), 0)
+    return guessed
+
+
+def _bleu(correct: Floats, guessed: Ints, hypothesis: Ints, reference: Ints) -> Floats:
+    """correct, guessed: (..., ORDERS). hypothesis, reference: (...), their lengths."""
+    products: Floats = np.cumprod((correct + _TINY) / (guessed + _SMALL), axis=-1)
+    ratio = (hypothesis + _TINY) / (reference + _SMALL)
+    brevity = np.exp(np.minimum(1 - 1 / ratio, 0))[..., None]
+    scores: Floats = products ** (1 / np.arange(1, ORDERS + 1)) * brevity
+    return scores

@@ -95,7 +95,8 @@ def _run_meteor(folder: Path, lines: Sequence[str]) -> list[float]:
 
 
 def _ask(process: subprocess.Popen[str], line: str) -> str:
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write(line + "\n")
     process.stdin.flush()
     return process.stdout.readline().strip()

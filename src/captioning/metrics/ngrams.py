@@ -4,7 +4,7 @@ Axes: T tokens of all sentences, S sentences, I images, E entries (an n-gram of 
 image's references). Orders 1 to 4 are counted from 0.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,14 +95,15 @@ class Cells:
         return matches
 
 
-def lengths(sentences: Sequence[Sequence[str]]) -> Ints:
+def lengths(sentences: Sequence[Sized]) -> Ints:
     """The number of words of each sentence: (S,)."""
     return np.fromiter(map(len, sentences), np.int64, len(sentences))
 
 
 def sums(rows: Ints, orders: Ints, values: npt.NDArray[np.generic], size: int) -> Floats:
     """Add up values by row and order: (size, ORDERS). Exact for integers below 2**53."""
-    return np.bincount(rows * ORDERS + orders, values, size * ORDERS).reshape(size, ORDERS)
+    totals: Floats = np.bincount(rows * ORDERS + orders, values, size * ORDERS).astype(np.float64)
+    return totals.reshape(size, ORDERS)
 
 
 def _cell_keys(image: Ints, counts: Counts) -> Ints:

@@ -94,7 +94,7 @@ def check_ids(references: Iterable[Id], hypotheses: Iterable[Id]) -> None:
     """Raise UserError, with examples, unless both name the same images."""
     expected, given = dict.fromkeys(references), dict.fromkeys(hypotheses)
     faults = [
-        f"{len(images)} without {what} ({', '.join(map(repr, images[:_EXAMPLES]))}{', ...' if images[_EXAMPLES:] else ''})"
+        f"{len(images)} without {what}, such as {', '.join(map(repr, images[:_EXAMPLES]))}"
         for what, images in (
             ("a hypothesis", [image for image in expected if image not in given]),
             ("references", [image for image in given if image not in expected]),
@@ -102,4 +102,4 @@ def check_ids(references: Iterable[Id], hypotheses: Iterable[Id]) -> None:
         if images
     ]
     if faults:
-        raise UserError(f"references and hypotheses must name the same images: {', '.join(faults)}")
+        raise UserError(f"references and hypotheses must name the same images: {'; '.join(faults)}")
