@@ -41,7 +41,7 @@ def _guessed(lengths: Ints) -> Ints:
 
 def _bleu(correct: Floats, guessed: Ints, hypothesis: Ints, reference: Ints) -> Floats:
     """correct, guessed: (..., ORDERS). hypothesis, reference: (...), their lengths."""
-    products: Floats = np.cumprod((correct + _TINY) / (guessed + _SMALL), axis=-1)
+    products = ((correct + _TINY) / (guessed + _SMALL)).cumprod(-1)
     ratio = (hypothesis + _TINY) / (reference + _SMALL)
     brevity = np.exp(np.minimum(1 - 1 / ratio, 0))[..., None]
     scores: Floats = products ** (1 / np.arange(1, ORDERS + 1)) * brevity
