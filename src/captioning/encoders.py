@@ -3,7 +3,6 @@
 B images, S side in pixels, R regions, D feature width, T tokens.
 """
 
-import copy
 import difflib
 import re
 from collections.abc import Mapping
@@ -19,7 +18,8 @@ from captioning.errors import UserError
 from captioning.images import Transform
 
 _HEADS = frozenset({"classifier", "head", "heads", "fc", "avgpool", "aux1", "aux2", "AuxLogits"})
-_INCEPTIONS = frozenset({"googlenet", "inception_v3"})  # trained on inputs from −1 to 1, whatever their preset says
+_INCEPTIONS = frozenset({"googlenet", "inception_v3"})  # their ImageNet weights turn the input to −1 … 1 themselves
+_GREY = (0.5, 0.5, 0.5)
 _RENAMED = (  # parameters that older files of torchvision's have under another name
     (re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12])\."), r"\1\2."),
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
@@ -43,40 +43,27 @@ def transform_for(name: str, image_size: int | None, *, pretrained: bool) -> Tra
     """How a picture becomes the pixels of backbone `name`; image_size None is the size of its ImageNet weights.
 
     Pretrained: torchvision's preset for these weights; another image_size scales its resize in proportion.
-    From scratch: the shorter side is resized to image_size.
+    From scratch: the shorter side is resized to image_size, and a channel goes from −1 to 1.
     Raises UserError when the name is unknown or the backbone does not take image_size.
     """
     check_name(name)
-    preset = _preset(name)
+    preset = models.get_model_weights(name).DEFAULT.transforms()
     native, resize = preset.crop_size[0], preset.resize_size[0]
     size = native if image_size is None else image_size
     _check_size(name, size, pretrained=pretrained)
-    mean, std = _normalisation(name)
+    grey = not pretrained or name in _INCEPTIONS
     return Transform(
         image_size=size,
         resize=round(size * resize / native) if pretrained else size,
         interpolation=preset.interpolation.value,
-        mean=mean,
-        std=std,
+        mean=_GREY if grey else preset.mean,
+        std=_GREY if grey else preset.std,
     )
-
-
-def _preset(name: str) -> Any:
-    """torchvision's preprocessing for the newest ImageNet weights of backbone `name`."""
-    return models.get_model_weights(name).DEFAULT.transforms()
-
-
-def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation a channel, of values from 0 to 1: a property of the backbone, trained or not."""
-    if name in _INCEPTIONS:
-        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    preset = _preset(name)
-    return tuple(preset.mean), tuple(preset.std)
 
 
 def _check_size(name: str, size: int, *, pretrained: bool) -> None:
     weights = models.get_model_weights(name).DEFAULT
-    native, least = _preset(name).crop_size[0], weights.meta["min_size"][0]
+    native, least = weights.transforms().crop_size[0], weights.meta["min_size"][0]
     if name.startswith("vit_"):
         patch = int(name.rpartition("_")[2])
         takes, fits = (f"{native}", size == native) if pretrained else (f"multiples of {patch}", size % patch == 0)
@@ -93,29 +80,28 @@ def _check_size(name: str, size: int, *, pretrained: bool) -> None:
 class Encoder(nn.Module):
     """uint8 pixels (B, 3, S, S) → regions (B, R, D), float32; their mean over R is what the backbone pools.
 
-    `dim` is D and `regions` is R, found by running the network. Its state has torchvision's own names, so
-    that any program which knows torchvision reads it.
+    `dim` is D and `regions` is R, found by running the network. The state of `body` has torchvision's names.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, name: str, body: nn.Module, image_size: int) -> None:
+    def __init__(self, name: str, body: nn.Module, transform: Transform) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.transform = name, transform
         self.body = body.to(memory_format=torch.channels_last)
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in _normalisation(name))
+        device = next(body.parameters()).device
+        mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (transform.mean, transform.std))
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
         self._held: type[nn.Module] | tuple[type[nn.Module], ...] = ()
-        self.register_state_dict_post_hook(_without_body)
-        self.register_load_state_dict_pre_hook(_with_body)
-        self.regions, self.dim = _dry_run(self, torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)).shape[1:]
+        shape = (1, 3, transform.image_size, transform.image_size)
+        self.regions, self.dim = _dry_run(self, torch.zeros(shape, dtype=torch.uint8, device=device)).shape[1:]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, S, S) → (B, R, D)."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        found = self.body(torch.addcmul(self.shift, pixels.float(), self.scale))["regions"]
+        found: Tensor = self.body(torch.addcmul(self.shift, pixels.float(), self.scale))["regions"]
         if found.ndim == 4:  # (B, D, H, W)
             return found.flatten(2).transpose(1, 2).float()
         return found[:, 1:].float()  # (B, 1 + T, D): the class token is no region
@@ -134,33 +120,24 @@ class Encoder(nn.Module):
         return self
 
 
-def _without_body(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: dict[str, Any]) -> None:
-    inner = f"{prefix}body."
-    for key in [key for key in state if key.startswith(inner)]:
-        state[prefix + key.removeprefix(inner)] = state.pop(key)
+def build(name: str, *, transform: Transform, weights: Mapping[str, Tensor], seed: int = 0) -> Encoder:
+    """Backbone `name` without its head, in eval mode.
 
-
-def _with_body(_module: nn.Module, state: dict[str, Any], prefix: str, *_rest: object) -> None:
-    for key in [key for key in state if key.startswith(prefix)]:
-        state[f"{prefix}body.{key.removeprefix(prefix)}"] = state.pop(key)
-
-
-def build(name: str, *, image_size: int, weights: Mapping[str, Tensor] | None = None, seed: int = 0) -> Encoder:
-    """Backbone `name` without its head, for pictures of image_size, in eval mode.
-
-    weights: its state under torchvision's names, where entries of the head are not read. None: drawn from
+    weights: its state under torchvision's names, where entries of the head are not read. Empty: drawn from
     `seed`, as torchvision initialises it; the global random state is neither read nor changed.
-    Raises UserError when the name is unknown, the backbone does not take image_size, or the weights do not fit.
+    Raises UserError when the name is unknown, the backbone does not take transform.image_size, or the
+    weights do not fit.
     """
     check_name(name)
-    _check_size(name, image_size, pretrained=weights is not None)
+    size = transform.image_size
+    _check_size(name, size, pretrained=False)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        network = models.get_model(name, weights=None, **_options(name, image_size, drawn=weights is None)).eval()
-    body = _cut(network, image_size)
-    if weights is not None:
-        body.load_state_dict(_fitting(name, weights, body.state_dict(), network.state_dict().keys()))
-    return Encoder(name, body, image_size).eval()
+        network = models.get_model(name, weights=None, **_options(name, size, drawn=not weights)).eval()
+    body = _cut(network, size)
+    if weights:
+        body.load_state_dict(_fitting(name, weights, body.state_dict(), network.state_dict()))
+    return Encoder(name, body, transform).eval()
 
 
 def _options(name: str, image_size: int, *, drawn: bool) -> dict[str, Any]:
@@ -183,8 +160,12 @@ def _cut(network: nn.Module, image_size: int) -> nn.Module:
     nodes = [node for node in evaluation if node in set(train) and node.split(".")[0] not in _HEADS][-8:]
     size = image_size if isinstance(network, models.VisionTransformer | models.MaxVit) else max(image_size, 224)
     results = _dry_run(_extractor(network, {node: node for node in nodes}), torch.zeros(1, 3, size, size))
-    last = [node for node in nodes if results[node].ndim > 2 and results[node][0].numel() > results[node].shape[1]][-1]
-    return _extractor(network, {last: "regions"})
+    return _extractor(network, {[node for node in nodes if _is_map(results[node])][-1]: "regions"})
+
+
+def _is_map(result: Any) -> bool:
+    """Is it (B, D, H, W) or (B, T, D), with more than one place?"""
+    return isinstance(result, Tensor) and result.ndim > 2 and (result[0, 0].numel() > 1 if result.ndim == 4 else True)
 
 
 def _extractor(network: nn.Module, nodes: dict[str, str]) -> nn.Module:
@@ -202,17 +183,17 @@ def _dry_run(network: nn.Module, zeros: Tensor) -> Any:
     return said
 
 
-def _fitting(name: str, weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], known: Any) -> dict[str, Tensor]:
-    """The entries of `weights` that the body wants, under the names of today. Raises UserError when one does not fit."""
-    given = {_today(key): tensor for key, tensor in weights.items() if key.split(".")[0] not in _HEADS}
-    given = {key: torch.tensor(0) for key in wanted if key.endswith("num_batches_tracked")} | given
+def _fitting(
+    name: str, weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], known: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """What the body wants of `weights`, under the names of today. Raises UserError when something does not fit."""
+    given = {key: torch.tensor(0) for key in wanted if key.endswith("num_batches_tracked")}  # old files lack them
+    given |= {_today(key): tensor for key, tensor in weights.items() if key.split(".")[0] not in _HEADS}
     faults = [f"{key} is missing" for key in wanted.keys() - given.keys()]
-    faults += [f"{key} is unknown" for key in given.keys() - known]
-    faults += [
-        f"{key} has shape {tuple(given[key].shape)}, not {tuple(wanted[key].shape)}"
-        for key in wanted.keys() & given.keys()
-        if given[key].shape != wanted[key].shape
-    ]
+    faults += [f"{key} is unknown" for key in given.keys() - known.keys()]
+    for key in wanted.keys() & given.keys():
+        if given[key].shape != wanted[key].shape:
+            faults.append(f"{key} has shape {tuple(given[key].shape)}, not {tuple(wanted[key].shape)}")
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise UserError(f"the weights are not those of {name}: {'; '.join(sorted(faults)[:3])}{more}")
@@ -232,31 +213,22 @@ def freeze(encoder: Encoder) -> Encoder:
 
 
 def batchnorm(encoder: Encoder, mode: Literal["batch", "eval"]) -> Encoder:
-    """How BatchNorm acts in training: `batch` by the batch's statistics, `eval` by the stored ones, left as they are."""
+    """How BatchNorm acts in training: `batch`: by the batch; `eval`: by the stored statistics, which stay."""
     return encoder.hold() if mode == "batch" else encoder.hold(nn.modules.batchnorm._BatchNorm)
 
 
 def folded(encoder: Encoder) -> Encoder:
-    """A frozen copy for inference whose convolutions contain the BatchNorm behind them: the same function, faster."""
-    encoder = freeze(copy.deepcopy(encoder).eval())
-    body = encoder.body
-    assert isinstance(body, fx.GraphModule)
-    modules = dict(body.named_modules())
-    for node in list(body.graph.nodes):
-        before = node.args[0] if node.args else None
-        if (
-            node.op == "call_module"
-            and isinstance(modules[node.target], nn.BatchNorm2d)
-            and _only_feeds(before, modules)
-        ):
-            body.set_submodule(before.target, fuse_conv_bn_eval(modules[before.target], modules[node.target]))
-            node.replace_all_uses_with(before)
-            body.graph.erase_node(node)
-    body.delete_all_unused_submodules()
-    body.recompile()
-    return encoder
+    """A frozen encoder whose convolutions contain the BatchNorm behind them: the same function, faster.
 
-
-def _only_feeds(node: Any, modules: Mapping[str, nn.Module]) -> bool:
-    """Is the node a convolution with one reader?"""
-    return node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d) and len(node.users) == 1
+    Its other modules are those of `encoder`, which is frozen already.
+    """
+    traced = fx.symbolic_trace(encoder.body)
+    parts: dict[str, Any] = {**dict(traced.named_modules()), **traced.state_dict(keep_vars=True)}
+    for node in traced.graph.nodes:
+        if node.op == "call_module" and isinstance(parts[node.target], nn.BatchNorm2d):
+            before = node.args[0]
+            if before.op == "call_module" and isinstance(parts[before.target], nn.Conv2d) and len(before.users) == 1:
+                parts[before.target] = fuse_conv_bn_eval(parts[before.target], parts[node.target])
+                node.replace_all_uses_with(before)
+                traced.graph.erase_node(node)
+    return freeze(Encoder(encoder.name, fx.GraphModule(parts, traced.graph), encoder.transform))

@@ -111,10 +111,10 @@ _PAPER, _INK = (251, 250, 247), (52, 56, 64)
 def grid(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
     """A contact sheet: each picture cut to a square, with its caption beneath. Same input, same bytes."""
     font = ImageFont.load_default(_FONT_SIZE)
-    captions_ = [_wrap(caption, font) for caption in captions]
+    wrapped = [_wrap(caption, font) for caption in captions]
     columns = min(columns, len(pictures))
     rows = [range(first, min(first + columns, len(pictures))) for first in range(0, len(pictures), columns)]
-    heights = [_TILE + _MARGIN + _LINE * max(len(captions_[i]) for i in row) + _MARGIN // 2 for row in rows]
+    heights = [_TILE + _MARGIN + _LINE * max(len(wrapped[i]) for i in row) + _MARGIN // 2 for row in rows]
     sheet = Image.new("RGB", (_MARGIN + columns * (_TILE + _MARGIN), _MARGIN + sum(heights)), _PAPER)
     pen = ImageDraw.Draw(sheet)
     corners = _corners()
@@ -123,7 +123,7 @@ def grid(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int)
         for column, index in enumerate(row):
             left = _MARGIN + column * (_TILE + _MARGIN)
             sheet.paste(ImageOps.fit(pictures[index], (_TILE, _TILE), Image.Resampling.LANCZOS), (left, top), corners)
-            for line, text in enumerate(captions_[index]):
+            for line, text in enumerate(wrapped[index]):
                 pen.text((left, top + _TILE + 8 + line * _LINE), text, fill=_INK, font=font)
         top += height
     return sheet

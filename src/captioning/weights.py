@@ -1,6 +1,5 @@
-"""The encoder's weights: fetched or copied, checked, and left as safetensors for the later stages."""
+"""The encoder's weights: fetched or read, checked against the encoder, and left as safetensors for later stages."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,64 +15,75 @@ from captioning.encoders import build, check_name, transform_for
 from captioning.errors import UserError
 from captioning.files import atomic, digest
 
-NONE, IMAGENET = "none", "imagenet"
+IMAGENET, NONE = "imagenet", "none"
 
 
 def bring(encoder: str, weights: str, target: Path, *, source: Path | None, cache: Path, root: Path) -> dict[str, Any]:
-    """Leave the weights of `encoder` in `target`, under torchvision's names; return where they came from.
+    """Leave the weights of `encoder`, without its head, in `target`, and say where they are from.
 
-    weights: `imagenet` (torchvision's published file, looked for in `source` first), `none` (an empty file:
+    weights: `imagenet` (the file that torchvision publishes, looked for in `source` first), `none` (no tensor:
     the network is drawn from the seed), or a path to a state dict, relative to `root`.
+    Returns kind (imagenet, none or file), origin (URL, path as given, or None) and the sha256 of that file.
     Raises UserError when there is neither network nor file, or the weights do not fit the encoder.
     """
     check_name(encoder)
     if weights == NONE:
         _write(target, {})
-        return {"kind": NONE}
+        return {"kind": NONE, "origin": None, "sha256": None}
     if weights == IMAGENET:
         file, record = _published(encoder, source, cache)
     else:
-        file = root / weights
-        record = {"kind": "file", "file": Path(weights).name}
-    state = _read(file)
-    build(encoder, transform=transform_for(encoder, None, pretrained=True), weights=state)  # raises if they do not fit
-    _write(target, state)
+        file, record = root / Path(weights).expanduser(), {"kind": "file", "origin": weights}
+    try:
+        fitted = build(encoder, transform=transform_for(encoder, None, pretrained=True), weights=_read(file))
+    except UserError as fault:
+        raise UserError(f"features.weights = {weights}: {fault}") from None
+    _write(target, fitted.body.state_dict())
     return record | {"sha256": digest(file)}
 
 
 def _published(encoder: str, source: Path | None, cache: Path) -> tuple[Path, dict[str, Any]]:
-    """torchvision's default weights. The last eight digits of the file's name begin its sha256."""
-    choice = models.get_model_weights(encoder).DEFAULT
-    url = choice.url
+    """The file of torchvision's default weights; its name ends in the first digits of its sha256."""
+    url = models.get_model_weights(encoder).DEFAULT.url
     name = url.rpartition("/")[2]
-    prefix = name.removesuffix(".pth").rpartition("-")[2]
-    fetched = fetch(
-        url, cache / name, digest=f"sha256-prefix:{prefix}", source=source, cache=cache, subfolder="weights"
-    )
-    return cache / name, {"kind": IMAGENET, "name": str(choice), "file": name, "published": fetched.published}
+    published = f"sha256-prefix:{Path(name).stem.rpartition('-')[2]}"
+    try:
+        fetched = fetch(url, cache / name, digest=published, source=source, cache=cache, subfolder="weights")
+    except UserError as fault:
+        raise UserError(f"{fault}; or give another state dict: features.weights = PATH") from None
+    return cache / name, {"kind": IMAGENET, "origin": fetched.origin}
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors or .pth; nothing but tensors is ever unpickled."""
+    """A state dict from .safetensors, or from .pth without running anything that is pickled in it."""
     if not path.is_file():
-        raise UserError(f"features.weights = {path}: no such file; give a path to a state dict (.pth, .safetensors)")
+        raise UserError(f"{path}: no such file; give the path of a state dict (.pth or .safetensors)")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as fault:
-        raise UserError(f"{path}: not a plain state dict ({str(fault).splitlines()[0]})") from None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: not a plain state dict: save `model.state_dict()`")
+        state = _load(path)
+    except Exception as fault:  # on malformed files, the readers raise whatever they stumble over
+        said = str(fault).strip().partition("\n")[0].partition(". ")[0]
+        raise UserError(f"{path}: not a state dict ({said}); save `model.state_dict()`") from fault
+    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise UserError(f"{path}: not a state dict, whose values are all tensors; save `model.state_dict()`")
     return dict(state)
 
 
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _write(target: Path, state: Mapping[str, Tensor]) -> None:
-    plain = {name: tensor.detach().contiguous().clone() for name, tensor in sorted(state.items())}
     with atomic(target) as temporary:
-        save_file(plain, temporary)
+        save_file({name: tensor.contiguous() for name, tensor in sorted(state.items())}, temporary)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """What `bring` left: a state under torchvision's names, empty for an encoder that is drawn from the seed."""
+    """What `bring` left, under torchvision's names; empty for an encoder that is drawn from the seed.
+
+    Raises UserError when the file is missing or damaged.
+    """
     try:
         state: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as fault:
