@@ -1,0 +1,32 @@
+"""Data sets, by name. To add one: a module here with `name` and `prepare`, and an entry below."""
+
+import difflib
+from pathlib import Path
+
+from captioning.datasets import flickr8k, scenes
+from captioning.datasets.base import Dataset, Options, Prepared, check_table
+from captioning.errors import UserError
+
+
+class _Scenes:
+    """`scenes`, which is drawn and needs neither network nor cache."""
+
+    name = scenes.name
+
+    def prepare(self, folder: Path, options: Options, cache: Path) -> Prepared:  # noqa: ARG002
+        size = options.scenes
+        table = scenes.write(folder, train=size.train, val=size.val, test=size.test, size=size.size, seed=size.seed)
+        check_table(table)
+        return Prepared(table, [], [])
+
+
+DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (_Scenes(), flickr8k)}
+
+
+def get(name: str) -> Dataset:
+    """The data set of that name. Raises UserError with the closest name when there is none."""
+    if name not in DATASETS:
+        closest = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"did you mean {closest[0]}?" if closest else f"there are {', '.join(sorted(DATASETS))}"
+        raise UserError(f"dataset = {name!r}: no such data set; {hint}")
+    return DATASETS[name]
