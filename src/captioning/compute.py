@@ -27,7 +27,12 @@ def pin(*, portable: bool, threads: int) -> None:
     Raises RuntimeError when torch is loaded already under other variables.
     """
     wanted = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    wanted |= {"OMP_DYNAMIC": "FALSE", "MKL_DYNAMIC": "FALSE", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    wanted |= {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_DYNAMIC": "FALSE",
+        "MKL_DYNAMIC": "FALSE",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    }
     wanted |= _AVX2 if portable else {}
     changed = {name for name, value in wanted.items() if os.environ.get(name) != value}
     if changed and "torch" in sys.modules:
