@@ -19,7 +19,7 @@ from captioning import files
 from captioning.errors import UserError
 from captioning.files import atomic
 
-_TRIES = 5  # in a row without a byte gained
+_TRIES = 5  # in a row, counted anew when one gains something
 _LONGEST_WAIT = 600.0  # seconds; a server that asks for more ends the run
 _TIMEOUT = (15.0, 60.0)  # seconds: to connect, and between two pieces
 _PIECE = 1 << 16  # bytes

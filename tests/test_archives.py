@@ -1,0 +1,150 @@
+"""Zip files: the same bytes, read in place, and faults that name file and member."""
+
+import random
+import re
+import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from captioning.archives import Archive, Pictures, write_zip
+from captioning.errors import UserError
+
+MEMBERS = [(f"folder/{index:03d}.bin", random.Random(index).randbytes(2000)) for index in range(40)]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    write_zip(tmp_path / "a.zip", MEMBERS)
+    return tmp_path / "a.zip"
+
+
+def test_same_members_give_the_same_bytes(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    monkeypatch.setattr("sys.platform", "win32")  # what ZipInfo looks at for create_system
+    write_zip(archive.with_name("b.zip"), MEMBERS)
+    assert archive.read_bytes() == archive.with_name("b.zip").read_bytes()
+
+
+def test_members_are_stored_with_fixed_time_and_permissions(archive: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        about = {
+            (entry.compress_type, entry.date_time, entry.create_system, entry.external_attr >> 16)
+            for entry in opened.infolist()
+        }
+    assert about == {(zipfile.ZIP_STORED, (1980, 1, 1, 0, 0, 0), 3, 0o100644)}
+
+
+def test_a_failure_leaves_the_old_archive(archive: Path) -> None:
+    def broken():  # type: ignore[no-untyped-def]
+        yield "x", b"1"
+        raise RuntimeError
+
+    before = archive.read_bytes()
+    with pytest.raises(RuntimeError):
+        write_zip(archive, broken())
+    assert archive.read_bytes() == before
+    assert [path.name for path in archive.parent.iterdir()] == ["a.zip"]
+
+
+def test_reads_what_was_written(archive: Path) -> None:
+    with Archive(archive) as opened:
+        assert [(name, opened.read(name)) for name in opened.names()] == MEMBERS
+
+
+def test_names_are_sorted_and_without_litter(tmp_path: Path) -> None:
+    names = ["b/2.jpg", "b/1.jpg", "__MACOSX/b/._1.jpg", "b/.DS_Store", "a.txt", ".hidden"]
+    write_zip(tmp_path / "a.zip", [(name, b"") for name in names])
+    with zipfile.ZipFile(tmp_path / "a.zip", "a") as opened:
+        opened.mkdir("empty")
+    with Archive(tmp_path / "a.zip") as read:
+        assert read.names() == ["a.txt", "b/1.jpg", "b/2.jpg"]
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "C:/x", "c:x", "a\\..\\x"])
+def test_a_member_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
+    write_zip(tmp_path / "a.zip", [("good", b"1"), (name, b"2")])
+    with pytest.raises(UserError, match=re.escape(f"a.zip: member {name!r} leads outside the archive")):
+        Archive(tmp_path / "a.zip")
+
+
+def test_a_missing_archive_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.zip: missing, .*\(No such file.*\); .*run `dvc repro download`"):
+        Archive(tmp_path / "a.zip")
+
+
+def test_a_truncated_archive_is_named(archive: Path) -> None:
+    archive.write_bytes(archive.read_bytes()[:30_000])
+    with pytest.raises(UserError, match=r"a\.zip: missing, cut short or damaged \(.*\); delete it") as caught:
+        Archive(archive)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_member_is_named(archive: Path) -> None:
+    data = bytearray(archive.read_bytes())
+    data[data.index(MEMBERS[3][1]) + 1000] ^= 1
+    archive.write_bytes(data)
+    with Archive(archive) as opened:
+        assert opened.read(MEMBERS[2][0]) == MEMBERS[2][1]
+        with pytest.raises(UserError, match=r"a\.zip, member 'folder/003.bin': .*damaged \(Bad CRC-32"):
+            opened.read(MEMBERS[3][0])
+
+
+def test_a_missing_member_is_named(archive: Path) -> None:
+    with Archive(archive) as opened, pytest.raises(UserError, match=r"a\.zip: it has no member 'x'"):
+        opened.read("x")
+
+
+def test_damage_anywhere_is_a_user_error(tmp_path: Path) -> None:
+    """Of 2,000 damaged archives, each is read or refused; nothing else ever escapes."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for index in range(3):
+            archive.writestr(f"é/{index}.jpg", b"some text, " * 20)
+    whole, chance, refused = path.read_bytes(), random.Random(1), 0
+    for _ in range(2000):
+        data = bytearray(whole)
+        data[chance.randrange(len(data))] = chance.choice([0, 255, chance.randrange(256)])
+        path.write_bytes(data)
+        try:
+            with Archive(path) as opened:
+                for name in opened.names():
+                    opened.read(name)
+        except UserError:
+            refused += 1
+    assert refused > 500
+
+
+def test_threads_read_at_the_same_time(tmp_path: Path) -> None:
+    for name in ("a.zip", "b.zip"):
+        write_zip(tmp_path / name, MEMBERS)
+    wanted = {f"{name}/{member}": data for name in ("a.zip", "b.zip") for member, data in MEMBERS}
+    start = threading.Barrier(8)
+
+    def read_all(_: int) -> dict[str, bytes]:
+        start.wait()
+        return {file: pictures.read(file) for file in wanted}
+
+    with Pictures(tmp_path) as pictures, ThreadPoolExecutor(8) as pool:
+        assert all(found == wanted for found in pool.map(read_all, range(8)))
+
+
+def test_pictures_open_an_archive_once_and_close_it(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Archive] = []
+    original = Archive.__init__
+
+    def noted(self: Archive, path: Path) -> None:
+        opened.append(self)
+        original(self, path)
+
+    monkeypatch.setattr(Archive, "__init__", noted)
+    with Pictures(archive.parent) as pictures:
+        assert not opened
+        for name, data in MEMBERS:
+            assert pictures.read(f"a.zip/{name}") == data
+    assert len(opened) == 1
+    assert opened[0]._zip.fp is None
+    with pytest.raises(UserError, match=r"b\.zip: missing"), Pictures(archive.parent) as pictures:
+        pictures.read("b.zip/x")

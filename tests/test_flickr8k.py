@@ -1,0 +1,294 @@
+"""Flickr8k from archives that are whole, and from archives with every fault that has been met; the data-set seam."""
+
+import hashlib
+import io
+import os
+import random
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from captioning import datasets
+from captioning.archives import Archive, Pictures, write_zip
+from captioning.datasets import flickr8k
+from captioning.datasets.base import Options, Prepared, check_table, drop_corrupt
+from captioning.errors import UserError
+from captioning.images import decode
+from tests.servers import Reply, Server
+
+SCENES = SimpleNamespace(train=2, val=1, test=1, size=32, seed=1)
+REAL = Path(os.environ.get("CAPTIONING_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+TOKENS, FOLDER = "Flickr8k.token.txt", "Flicker8k_Dataset/"
+LISTS = {
+    "Flickr_8k.trainImages.txt": b"d_1.jpg\nb_1.jpg\n",
+    "Flickr_8k.devImages.txt": b"c_1.jpg\n",
+    "Flickr_8k.testImages.txt": b"a_1.jpg\n",
+}
+
+
+def jpeg(seed: int) -> bytes:
+    noise = Image.frombytes("RGB", (64, 64), random.Random(seed).randbytes(64 * 64 * 3))
+    stream = io.BytesIO()
+    noise.save(stream, "JPEG")
+    return stream.getvalue()
+
+
+PICTURES = {f"{FOLDER}{name}.jpg": jpeg(index) for index, name in enumerate(("a_1", "b_1", "c_1", "d_1", "e_1"))}
+NAMES = [*(name.removeprefix(FOLDER) for name in PICTURES), "2258277193_586949ec62.jpg"]
+CAPTIONS = "".join(f"{name}#{index}\t Caption {index} of {name} . \n" for name in NAMES for index in range(2))
+TEXT = {TOKENS: CAPTIONS.encode().replace(b"62.jpg#0", b"62.jpg.1#0"), **LISTS}
+
+
+def packed(folder: Path, members: Mapping[str, bytes]) -> bytes:
+    write_zip(folder / "packed.zip", members.items())
+    data = (folder / "packed.zip").read_bytes()
+    (folder / "packed.zip").unlink()
+    return data
+
+
+class Try:
+    """Prepares Flickr8k from a folder with these members, and their faults."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.out, self.cache = folder / "source", folder / "out", folder / "cache"
+        self.source.mkdir()
+
+    def __call__(
+        self, text: Mapping[str, bytes] = TEXT, pictures: Mapping[str, bytes] = PICTURES, *, skip_corrupt: bool = False
+    ) -> Prepared:
+        write_zip(self.source / "Flickr8k_text.zip", text.items())
+        write_zip(self.source / "Flickr8k_Dataset.zip", pictures.items())
+        return self.run(skip_corrupt=skip_corrupt)
+
+    def run(self, *, skip_corrupt: bool = False) -> Prepared:
+        return flickr8k.prepare(self.out, Options(self.source, skip_corrupt, SCENES), self.cache)
+
+    def refused(self, said: str) -> AbstractContextManager[object]:
+        return pytest.raises(UserError, match=said)
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Try:
+    return Try(tmp_path)
+
+
+def test_the_table_and_the_notes(attempt: Try) -> None:
+    prepared = attempt()
+    rows = [
+        (name, f"Flickr8k_Dataset.zip/{FOLDER}{name}.jpg", f"Caption {index} of {name}.jpg .", split)
+        for name, split in (("b_1", "train"), ("d_1", "train"), ("c_1", "val"), ("a_1", "test"))
+        for index in range(2)
+    ]
+    pd.testing.assert_frame_equal(prepared.table, pd.DataFrame(rows, columns=["image_id", "file", "caption", "split"]))
+    assert prepared.notes == [
+        "1 images are in no split and are left out",
+        "2 captions of images that do not exist are left out: 2258277193_586949ec62.jpg, 2258277193_586949ec62.jpg.1",
+    ]
+    assert [file["origin"] for file in prepared.record()["files"]] == ["source", "source"]
+    with Pictures(attempt.out) as pictures:
+        assert pictures.read(prepared.table["file"][0]) == PICTURES[f"{FOLDER}b_1.jpg"]
+    assert sorted(path.name for path in attempt.out.iterdir()) == ["Flickr8k_Dataset.zip", "Flickr8k_text.zip"]
+
+
+def test_the_record_names_no_folder_of_this_machine(attempt: Try, tmp_path: Path) -> None:
+    assert str(tmp_path) not in str(attempt().record())
+
+
+def test_twice_gives_the_same(attempt: Try) -> None:
+    first, second = attempt(), attempt.run()
+    pd.testing.assert_frame_equal(first.table, second.table)
+    assert first.record() == second.record()
+
+
+def test_from_the_network_and_again_after_a_fault_without_it(attempt: Try, tmp_path: Path) -> None:
+    """A corrupt picture stops the run; the next one, told to skip it, downloads nothing again."""
+    broken = {**PICTURES, f"{FOLDER}b_1.jpg": PICTURES[f"{FOLDER}b_1.jpg"][:1000]}
+    files = {"Flickr8k_text.zip": packed(tmp_path, TEXT), "Flickr8k_Dataset.zip": packed(tmp_path, broken)}
+    with Server(files=files) as server:
+        published = {server.url(name): f"md5:{hashlib.md5(data).hexdigest()}" for name, data in files.items()}
+        with attempt.refused("download.skip_corrupt=true"):
+            flickr8k.prepare(attempt.out, Options(None, False, SCENES), attempt.cache, published)
+        assert not attempt.out.exists()
+        prepared = flickr8k.prepare(attempt.out, Options(None, True, SCENES), attempt.cache, published)
+        assert len(server.seen) == 2
+    assert [file.origin for file in prepared.files] == list(published)
+    assert all(file.published for file in prepared.files)
+    assert "b_1" not in set(prepared.table["image_id"])
+
+
+def test_a_truncated_archive_is_named_on_its_way_from_the_network(attempt: Try, tmp_path: Path) -> None:
+    data = packed(tmp_path, TEXT)[:-100]
+    with Server(Reply(data)) as server:
+        published = {server.url("Flickr8k_text.zip"): f"md5:{hashlib.md5(data).hexdigest()}"}
+        with attempt.refused(r"Flickr8k_text\.zip: missing, cut short or damaged .*; delete it .* and run"):
+            flickr8k.prepare(attempt.out, Options(None, False, SCENES), attempt.cache, published)
+    assert not attempt.out.exists()
+
+
+@pytest.mark.parametrize("member", [TOKENS, *LISTS])
+def test_a_missing_text_file_is_named(attempt: Try, member: str) -> None:
+    with attempt.refused(rf"Flickr8k_text\.zip: it has no member '{member}'; delete it"):
+        attempt({name: data for name, data in TEXT.items() if name != member})
+
+
+@pytest.mark.parametrize("line", [b"a_1.jpg#0 no tab", b"a_1.jpg\tno number", b"#0\tno name", b"a_1.jpg#0\t ", b""])
+def test_a_malformed_line_is_named_with_its_number(attempt: Try, line: bytes) -> None:
+    lines = TEXT[TOKENS].splitlines()
+    with attempt.refused(rf"Flickr8k_text\.zip/{TOKENS}, line 3: .* is not NAME\.jpg#0<TAB>caption; mend it"):
+        attempt({**TEXT, TOKENS: b"\n".join([*lines[:2], line, *lines[2:]])})
+
+
+def test_what_is_not_utf_8_is_named_with_its_line(attempt: Try) -> None:
+    with attempt.refused(rf"{TOKENS}, line 2: not UTF-8"):
+        attempt({**TEXT, TOKENS: TEXT[TOKENS].replace(b"Caption 1 of a", b"Caption \xff of a")})
+
+
+def test_an_image_in_two_splits_is_named(attempt: Try) -> None:
+    with attempt.refused(r"Flickr_8k\.testImages\.txt, line 2: b_1\.jpg is listed twice"):
+        attempt({**TEXT, "Flickr_8k.testImages.txt": b"a_1.jpg\nb_1.jpg\n"})
+
+
+def test_images_of_a_split_that_the_archive_lacks_are_counted(attempt: Try) -> None:
+    present = {name: data for name, data in PICTURES.items() if "c_1" not in name and "d_1" not in name}
+    with attempt.refused(
+        rf"Flickr8k_Dataset\.zip has no picture of 2 of the 4 images in the splits: {FOLDER}d_1\.jpg, {FOLDER}c_1\.jpg;"
+    ):
+        attempt(pictures=present)
+
+
+def test_images_of_a_split_without_captions_are_counted(attempt: Try) -> None:
+    kept = [line for line in TEXT[TOKENS].splitlines(keepends=True) if not line.startswith(b"d_1")]
+    with attempt.refused(rf"{TOKENS} has no caption of 1 of the 4 images in the splits: d_1\.jpg"):
+        attempt({**TEXT, TOKENS: b"".join(kept)})
+
+
+def damaged(name: str, how: str) -> bytes:
+    data = bytearray(PICTURES[name])
+    middle = len(data) // 2
+    if how == "cut":
+        return bytes(data[:middle])
+    if how == "garbage":
+        data[middle : middle + 1000] = random.Random(2).randbytes(1000)
+        return bytes(data)
+    return b"<html>not found</html>"
+
+
+@pytest.mark.parametrize("how", ["cut", "garbage", "page"])
+def test_a_corrupt_picture_stops_the_run_or_is_left_out(attempt: Try, how: str) -> None:
+    name = f"{FOLDER}d_1.jpg"
+    pictures = {**PICTURES, name: damaged(name, how)}
+    with attempt.refused(
+        rf"1 of 4 pictures cannot be decoded: Flickr8k_Dataset\.zip/{name}; .* with download\.skip_corrupt=true"
+    ):
+        attempt(pictures=pictures)
+    assert not attempt.out.exists()
+    prepared = attempt(pictures=pictures, skip_corrupt=True)
+    assert list(prepared.table["image_id"].unique()) == ["b_1", "c_1", "a_1"]
+    assert prepared.notes[-1] == f"1 pictures that cannot be decoded are left out: Flickr8k_Dataset.zip/{name}"
+
+
+def test_of_many_corrupt_pictures_the_first_are_named(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.zip", [(f"{index}.jpg", b"") for index in range(8)])
+    table = pd.DataFrame({"file": [f"a.zip/{index}.jpg" for index in range(8)]})
+    with pytest.raises(UserError, match=r"^8 of 8 pictures cannot be decoded: a\.zip/0\.jpg, .*4\.jpg and 3 more;"):
+        drop_corrupt(table, tmp_path, skip=False)
+
+
+def test_a_damaged_archive_is_no_corrupt_picture(tmp_path: Path) -> None:
+    """What the CRC finds is a bad copy: skipping would hide it."""
+    write_zip(tmp_path / "a.zip", [("0.jpg", jpeg(0))])
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[1000] ^= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.zip, member '0\.jpg': .*Bad CRC"):
+        drop_corrupt(pd.DataFrame({"file": ["a.zip/0.jpg"]}), tmp_path, skip=True)
+
+
+def test_a_split_that_lost_all_its_pictures_stops_the_run(attempt: Try) -> None:
+    with attempt.refused("no caption in the split 'val'"):
+        attempt(pictures={**PICTURES, f"{FOLDER}c_1.jpg": b""}, skip_corrupt=True)
+
+
+_WORD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\r\n#"), min_size=1)
+_SAID = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n")).filter(str.strip)
+
+
+@given(
+    st.lists(st.tuples(_WORD, st.integers(0, 99), _SAID), min_size=1), st.sampled_from(["\n", "\r\n"]), st.booleans()
+)
+def test_parsing_inverts_writing(entries: list[tuple[str, int, str]], end: str, last: bool) -> None:
+    text = end.join(f"{image}#{index}\t{said}" for image, index, said in entries) + (end if last else "")
+    assert flickr8k.parse_captions(text, "x") == [(image, said.strip()) for image, _, said in entries]
+
+
+ROWS = [
+    (name, f"a.zip/{name}", "words", split)
+    for name, split in (("1", "train"), ("2", "train"), ("3", "val"), ("4", "test"))
+]
+
+
+@pytest.mark.parametrize(
+    ("row", "value", "said"),
+    [
+        (1, ("2", "a.zip/2", " ", "train"), r"image 2 \(a\.zip/2\) has an empty caption"),
+        (1, ("2", "a.zip/2", "words", "dev"), r"image 2 .* is in a split that is none of train, val, test"),
+        (1, ("3", "a.zip/3", "words", "train"), r"image 3 .* has more than one split"),
+        (1, ("1", "b.zip/1", "words", "train"), r"image 1 .* has more than one file"),
+        (2, ("3", "a.zip/3", "words", "test"), r"no caption in the split 'val'"),
+        (0, ("9", "a.zip/9", "words", "train"), r"not in order of split"),
+    ],
+)
+def test_a_faulty_table_is_refused(row: int, value: tuple[str, ...], said: str) -> None:
+    columns = ["image_id", "file", "caption", "split"]
+    check_table(pd.DataFrame(ROWS, columns=columns))
+    rows = [*ROWS[:row], value, *ROWS[row + 1 :]]
+    with pytest.raises(UserError, match=said):
+        check_table(pd.DataFrame(rows, columns=columns))
+    with pytest.raises(UserError, match=r"columns \['image_id', 'file', 'split', 'caption'\]; it needs"):
+        check_table(pd.DataFrame(rows, columns=["image_id", "file", "split", "caption"]))
+
+
+def test_scenes_through_the_seam(tmp_path: Path) -> None:
+    prepared = datasets.get("scenes").prepare(tmp_path, Options(None, False, SCENES), tmp_path / "cache")
+    assert prepared.table.drop_duplicates("image_id")["split"].tolist() == ["train", "train", "val", "test"]
+    assert prepared.record() == {"files": [], "notes": []}
+
+
+def test_a_name_that_is_no_data_set_gets_the_closest_one() -> None:
+    with pytest.raises(UserError, match=r"dataset = 'flickr8': no such data set; did you mean flickr8k\?"):
+        datasets.get("flickr8")
+    with pytest.raises(UserError, match=r"dataset = 'coco': no such data set; there are flickr8k, scenes"):
+        datasets.get("coco")
+
+
+@pytest.mark.skipif(not (REAL / "flickr8k").is_dir(), reason=f"no Flickr8k in {REAL} (CAPTIONING_TEST_DATA)")
+def test_the_real_files() -> None:
+    text, photographs = (REAL / "flickr8k" / name for name in ("Flickr8k_text.zip", "Flickr8k_Dataset.zip"))
+    table, notes = flickr8k.read(text, photographs)
+    check_table(table)
+    assert table.drop_duplicates("image_id")["split"].value_counts().to_dict() == {
+        "train": 6000,
+        "val": 1000,
+        "test": 1000,
+    }
+    assert table["image_id"].value_counts().unique().tolist() == [5]
+    assert tuple(table.iloc[1]) == (
+        "1000268201_693b08cb0e",
+        "Flickr8k_Dataset.zip/Flicker8k_Dataset/1000268201_693b08cb0e.jpg",
+        "A girl going into a wooden building .",
+        "train",
+    )
+    assert notes == [
+        "91 images are in no split and are left out",
+        "5 captions of images that do not exist are left out: 2258277193_586949ec62.jpg, 2258277193_586949ec62.jpg.1",
+    ]
+    with Archive(photographs) as archive, Pictures(REAL / "flickr8k") as pictures:
+        assert len(archive.names()) == 8091
+        assert decode(pictures.read(table["file"][0]), table["file"][0]).mode == "RGB"
