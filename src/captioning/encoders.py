@@ -4,15 +4,16 @@ B images, S side in pixels, R regions, D feature width, T tokens.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision import models
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+from torchvision import models, ops
 
 from captioning.errors import UserError
 from captioning.images import Transform
@@ -96,12 +97,13 @@ class Encoder(nn.Module):
         self.register_buffer("shift", -mean / std, persistent=False)
         self._held: type[nn.Module] | tuple[type[nn.Module], ...] = ()
         shape = (1, 3, transform.image_size, transform.image_size)
-        self.regions, self.dim = _dry_run(self, torch.zeros(shape, dtype=torch.uint8, device=device)).shape[1:]
+        with torch.inference_mode():
+            self.regions, self.dim = self.eval()(torch.zeros(shape, dtype=torch.uint8, device=device)).shape[1:]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, S, S) → (B, R, D)."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        found: Tensor = self.body(torch.addcmul(self.shift, pixels.float(), self.scale))["regions"]
+        found: Tensor = self.body(torch.addcmul(self.shift, pixels.float(), self.scale))
         if found.ndim == 4:  # (B, D, H, W)
             return found.flatten(2).transpose(1, 2).float()
         return found[:, 1:].float()  # (B, 1 + T, D): the class token is no region
@@ -137,7 +139,7 @@ def build(name: str, *, transform: Transform, weights: Mapping[str, Tensor], see
     body = _cut(network, size)
     if weights:
         body.load_state_dict(_fitting(name, weights, body.state_dict(), network.state_dict()))
-    return Encoder(name, body, transform).eval()
+    return Encoder(name, body, transform)
 
 
 def _options(name: str, image_size: int, *, drawn: bool) -> dict[str, Any]:
@@ -150,37 +152,35 @@ def _options(name: str, image_size: int, *, drawn: bool) -> dict[str, Any]:
     return {}
 
 
+class _Tracer(fx.Tracer):
+    """Keeps torchvision's operations whole: some of them act differently in training."""
+
+    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
+        return super().is_leaf_module(module, path) or module.__module__.startswith("torchvision.ops")
+
+
 def _cut(network: nn.Module, image_size: int) -> nn.Module:
     """The network up to the last result, ahead of its head, that still has more than one place.
 
     It is found by running the network. Small pictures can end in a grid of one place, so that the run is on
     a picture of 224 pixels, or more.
     """
-    train, evaluation = get_graph_node_names(network, suppress_diff_warning=True)
-    nodes = [node for node in evaluation if node in set(train) and node.split(".")[0] not in _HEADS][-8:]
+    graph = _Tracer(autowrap_modules=(math, ops)).trace(network)
     size = image_size if isinstance(network, models.VisionTransformer | models.MaxVit) else max(image_size, 224)
-    results = _dry_run(_extractor(network, {node: node for node in nodes}), torch.zeros(1, 3, size, size))
-    return _extractor(network, {[node for node in nodes if _is_map(results[node])][-1]: "regions"})
-
-
-def _is_map(result: Any) -> bool:
-    """Is it (B, D, H, W) or (B, T, D), with more than one place?"""
-    return isinstance(result, Tensor) and result.ndim > 2 and (result[0, 0].numel() > 1 if result.ndim == 4 else True)
-
-
-def _extractor(network: nn.Module, nodes: dict[str, str]) -> nn.Module:
-    extractor: nn.Module = create_feature_extractor(network, nodes, suppress_diff_warning=True)
-    return extractor
-
-
-def _dry_run(network: nn.Module, zeros: Tensor) -> Any:
-    """What the network says of a black picture, in eval mode."""
-    training = network.training
-    network.eval()
     with torch.inference_mode():
-        said = network(zeros)
-    network.train(training)
-    return said
+        ShapeProp(fx.GraphModule(network, graph)).propagate(torch.zeros(1, 3, size, size))
+    *nodes, output = graph.nodes
+    output.args = ([node for node in nodes if _is_map(node)][-1],)
+    graph.eliminate_dead_code()
+    return fx.GraphModule(network, graph)
+
+
+def _is_map(node: fx.Node) -> bool:
+    """Is the node's result (B, D, H, W) or (B, T, D), with more than one place, and not of the head?"""
+    found, inside = node.meta.get("tensor_meta"), node.meta.get("nn_module_stack", {})
+    if not isinstance(found, TensorMetadata) or not _HEADS.isdisjoint(inside):
+        return False
+    return len(found.shape) == 3 or (len(found.shape) == 4 and math.prod(found.shape[2:]) > 1)
 
 
 def _fitting(

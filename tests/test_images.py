@@ -1,0 +1,173 @@
+"""Decoding, the transform against torchvision's, and contact sheets."""
+
+import io
+import json
+import struct
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torchvision.transforms.functional as torchvision_functional
+from PIL import Image
+from torchvision.transforms import InterpolationMode
+
+from captioning.errors import UserError
+from captioning.images import Transform, decode, grid
+
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def halves(mode: str = "RGB") -> Image.Image:
+    """Left half red, right half blue."""
+    picture = Image.new("RGB", (8, 4), BLUE)
+    picture.paste(RED, (0, 0, 4, 4))
+    return picture.convert(mode)
+
+
+def photograph(width: int, height: int) -> Image.Image:
+    noise = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(("orientation", "left"), [(1, RED), (2, BLUE), (3, BLUE)])
+def test_a_picture_is_turned_upright(orientation: int, left: tuple[int, int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert decode(encoded(halves(), exif=exif), "a").getpixel((0, 0)) == left
+
+
+def test_a_picture_on_its_side_changes_width_and_height() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = decode(encoded(halves(), exif=exif), "a")
+    assert upright.size == (4, 8)
+    assert upright.getpixel((0, 0)) == RED
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("CMYK", "JPEG"), ("P", "PNG"), ("P", "GIF"), ("L", "PNG"), ("1", "PNG")])
+def test_every_mode_becomes_rgb(mode: str, kind: str) -> None:
+    picture = decode(encoded(halves(mode), kind), "a")
+    assert picture.mode == "RGB"
+    np.testing.assert_allclose(np.asarray(picture), np.asarray(halves(mode).convert("RGB")), atol=4)
+
+
+def test_a_palette_with_transparency_lies_on_white() -> None:
+    palette = halves("P")
+    clear = palette.getpixel((0, 0))
+    picture = decode(encoded(palette, transparency=clear), "a")
+    assert (picture.getpixel((0, 0)), picture.getpixel((7, 0))) == (WHITE, BLUE)
+
+
+def test_half_transparent_red_on_white_is_pink() -> None:
+    picture = decode(encoded(Image.new("RGBA", (2, 2), (*RED, 128))), "a")
+    assert picture.getpixel((0, 0)) == (255, 127, 127)
+
+
+def test_sixteen_bit_grey_keeps_its_brightness() -> None:
+    values = np.array([[0, 256, 0x8000, 0xFFFF]], dtype=np.uint16)
+    picture = decode(encoded(Image.fromarray(values)), "a")
+    assert [picture.getpixel((x, 0))[0] for x in range(4)] == [0, 1, 128, 255]
+
+
+def test_the_first_frame_of_an_animation() -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
+    picture = decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "a")
+    assert picture.getpixel((0, 0)) == RED
+
+
+def damaged() -> dict[str, bytes]:
+    jpeg, png = encoded(photograph(64, 64), "JPEG"), encoded(photograph(64, 64))
+    return {
+        "empty": b"",
+        "text": b"no picture at all",
+        "cut JPEG": jpeg[: len(jpeg) // 2],
+        "cut PNG": png[: len(png) // 2],
+        "bad chunk": png[:60] + b"\0\0\0\0" + png[64:],
+        "floats": encoded(Image.new("F", (2, 2), 0.5), "TIFF"),
+    }
+
+
+@pytest.mark.parametrize("name", damaged())
+def test_what_cannot_be_decoded_is_named(name: str) -> None:
+    with pytest.raises(UserError, match=rf"^pictures\.zip/{name}: not a picture.*replace or remove") as fault:
+        decode(damaged()[name], f"pictures.zip/{name}")
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000])  # Pillow warns of the first, and refuses the second
+def test_a_decompression_bomb_is_refused(side: int) -> None:
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    with pytest.raises(UserError, match=r"^bomb.png: .*exceeds limit"):
+        decode(bomb, "bomb.png")
+
+
+def test_warnings_do_not_leak_from_threads() -> None:
+    """Pillow remarks on this EXIF; under the filters of the tests that would be an error."""
+    odd = encoded(halves(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0\x01")
+    with pytest.warns(UserWarning, match="EXIF"):
+        Image.open(io.BytesIO(odd)).getexif()
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        pictures = list(pool.map(decode, [odd] * 40, ["a"] * 40))
+    assert {picture.size for picture in pictures} == {(8, 4)}
+    assert warnings.filters == before
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "resize", "size", "interpolation"),
+    [
+        (200, 120, 64, 56, "bilinear"),
+        (97, 131, 64, 64, "bicubic"),
+        (40, 31, 64, 57, "bilinear"),
+        (64, 64, 64, 64, "bilinear"),
+        (64, 71, 64, 48, "bicubic"),
+    ],
+)
+def test_pixels_are_those_of_torchvision(width: int, height: int, resize: int, size: int, interpolation: str) -> None:
+    """`ImageClassification` ahead of its normalisation; only the crop's rounding could differ."""
+    picture = photograph(width, height)
+    expected = torchvision_functional.resize(picture, [resize], InterpolationMode(interpolation), antialias=True)
+    expected = torchvision_functional.pil_to_tensor(torchvision_functional.center_crop(expected, [size])).numpy()
+    found = Transform(size, resize, interpolation, (0.5,) * 3, (0.5,) * 3).pixels(picture)
+    assert (found.shape, found.dtype, found.flags.c_contiguous) == ((3, size, size), np.uint8, True)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_transform_goes_through_json() -> None:
+    transform = Transform(64, 72, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert Transform(**json.loads(json.dumps(asdict(transform)))) == transform
+
+
+def test_a_sheet_has_a_place_for_each_picture_and_room_for_its_words() -> None:
+    pictures = [Image.new("RGB", size, RED) for size in ((300, 100), (10, 10), (64, 200))]
+    short = grid(pictures, ["a", "b", "c"], columns=2)
+    long = grid(pictures, ["a", "b", "so many words that they take more than one line " * 2], columns=2)
+    assert (long.width, long.height > short.height) == (short.width, True)
+    assert grid(pictures[:1], ["a"], columns=4).width < short.width
+    places = [(x, y) for y in (140, 140 + short.height // 2) for x in (140, 400)]
+    assert [short.getpixel(place) == RED for place in places] == [True, True, True, False]
+
+
+def test_words_stay_within_their_column() -> None:
+    sheet = grid([Image.new("RGB", (8, 8), RED)] * 2, ["w" * 60, ""], columns=2)
+    words = np.asarray(sheet)[270:, :, 0]
+    assert words[:, :265].min() < 100
+    assert words[:, 265:].min() > 200
+
+
+def test_the_same_sheet_has_the_same_bytes() -> None:
+    sheets = [encoded(grid([halves(), photograph(40, 40)], ["two halves", "noise"], columns=2)) for _ in range(2)]
+    assert sheets[0] == sheets[1]
