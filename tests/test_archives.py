@@ -55,7 +55,7 @@ def test_reads_what_was_written(archive: Path) -> None:
 
 
 def test_names_are_sorted_and_without_litter(tmp_path: Path) -> None:
-    names = ["b/2.jpg", "b/1.jpg", "__MACOSX/b/._1.jpg", "b/.DS_Store", "a.txt", ".hidden"]
+    names = ["b/2.jpg", "b/1.jpg", "__MACOSX/b/1.jpg", "__MACOSX/b/._1.jpg", "b/.DS_Store", "a.txt", ".hidden"]
     write_zip(tmp_path / "a.zip", [(name, b"") for name in names])
     with zipfile.ZipFile(tmp_path / "a.zip", "a") as opened:
         opened.mkdir("empty")

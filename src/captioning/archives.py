@@ -1,6 +1,5 @@
 """Zip archives of pictures: read in place, never unpacked; written with the same bytes every time."""
 
-import struct
 import threading
 import zipfile
 import zlib
@@ -13,7 +12,7 @@ from captioning.files import atomic
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 _UNIX, _REGULAR_FILE = 3, 0o100644
-_FAULTS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, UnicodeDecodeError)
+_FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, UnicodeDecodeError)
 
 
 def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
