@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from captioning.errors import UserError
+from captioning.files import main_root
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -157,9 +158,12 @@ def regions(settings: Settings) -> bool:
 
 
 def source(settings: Settings) -> Path | None:
-    """The folder looked in before the network: `download.source`, or the variable CAPTIONING_SOURCE."""
-    variable = os.environ.get("CAPTIONING_SOURCE")
-    return settings.download.source or (Path(variable) if variable else None)
+    """The folder looked in before the network: `download.source`, or the variable CAPTIONING_SOURCE.
+
+    A relative path is relative to the main repository, in queued experiments too.
+    """
+    named = settings.download.source or os.environ.get("CAPTIONING_SOURCE")
+    return main_root() / named if named else None
 
 
 def load(path: Path = Path("params.yaml")) -> Settings:

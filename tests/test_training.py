@@ -1,0 +1,184 @@
+"""The loop: it learns, it keeps the best, and stopped at any checkpoint it ends with the same bytes."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from captioning import compute, optimization
+from captioning.decoders.lstm import LstmDecoder, LstmOptions
+from captioning.errors import UserError
+from captioning.metrics import References
+from captioning.networks import EndToEnd, OnFeatures
+from captioning.splits import EncodedCaptions
+from captioning.training import Data, LoopOptions, Progress, Trainer
+from captioning.vocabulary import SPECIAL, Vocabulary
+
+WORDS = ["red", "green", "blue", "cat", "dog", "bird", "runs", "sits"]
+VOCABULARY = Vocabulary((*SPECIAL, *WORDS))
+OPTIONS = LoopOptions(
+    seed=3,
+    epochs=4,
+    batch_size=8,
+    schedule="cosine",
+    step_epochs=1,
+    step_gamma=0.5,
+    warmup_steps=2,
+    clip_norm=5.0,
+    select="bleu_1",
+    patience=4,
+    checkpoint_steps=2,
+)
+
+
+class Memory:
+    """A checkpoint that is kept in memory; it raises `KillError` after save number `last`."""
+
+    def __init__(self, last: int = 10**9) -> None:
+        self.state: dict[str, Any] | None = None
+        self.saves, self.last = 0, last
+
+    def save(self, state: dict[str, Any]) -> None:
+        self.state = {name: _copied(value) for name, value in state.items()}
+        self.saves += 1
+        if self.saves == self.last:
+            raise KillError
+
+    def load(self) -> dict[str, Any] | None:
+        return self.state
+
+
+class KillError(Exception):
+    pass
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {name: _copied(part) for name, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value
+
+
+class Colours(nn.Module):
+    """A tiny encoder: pixels (B, 3, 4, 4) → regions (B, 4, 6)."""
+
+    dim = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 2, stride=2)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.conv(pixels / 255).flatten(2).transpose(1, 2).relu()
+
+
+def data(pixels: bool) -> Data:
+    """Pictures of one colour, animal and action, each with three captions that say them."""
+    generator = np.random.default_rng(0)
+    words = generator.integers([0, 3, 6], [3, 6, 8], size=(24, 3))
+    said = [[WORDS[index] for index in row] for row in words]
+    captions = [caption for caption in said for _ in range(3)]
+    rows = np.repeat(np.arange(24), 3)
+    means = np.zeros((24, 8), dtype=np.float16)
+    np.put_along_axis(means, words, 1.0, axis=1)
+    bright = np.zeros((24, 3, 4, 4), dtype=np.uint8)
+    bright[np.arange(24), words[:, 0]] = 200
+    bright[np.arange(24), words[:, 1] - 3, :2] += 50
+    store = SimpleNamespace(
+        means=None if pixels else means, regions=None, pixels=bright if pixels else None, dim=8, transform=None
+    )
+    train, val = rows < 18, rows >= 18
+    return Data(
+        train=EncodedCaptions.encode(
+            [c for c, t in zip(captions, train, strict=True) if t], rows[train].tolist(), VOCABULARY, 5
+        ),
+        val=EncodedCaptions.encode(
+            [c for c, v in zip(captions, val, strict=True) if v], rows[val].tolist(), VOCABULARY, 5
+        ),
+        store=store,  # type: ignore[arg-type]
+        val_rows=np.arange(18, 24),
+        val_ids=list(range(18, 24)),
+        references=References({index: [" ".join(said[index])] for index in range(18, 24)}),
+        vocabulary=VOCABULARY,
+    )
+
+
+def trainer(memory: Memory, pixels: bool = False, **changes: Any) -> Trainer:
+    fabric = compute.start(seed=3, threads=2, device="cpu", precision="32-true")
+    decoder = LstmDecoder(len(VOCABULARY), 6 if pixels else 8, LstmOptions(12, 16, 1, 0.2))
+    network = EndToEnd(Colours(), decoder, len(VOCABULARY), 0.1, 1.0) if pixels else OnFeatures(decoder, 0.1)  # type: ignore[arg-type]
+    optimizer = optimization.adamw([(module, 0.02) for module in network.children()], 0.01)
+    options = LoopOptions(**{**OPTIONS.__dict__, **changes})
+    return Trainer(network, optimizer, data(pixels), options, fabric, memory)  # type: ignore[arg-type]
+
+
+def fitted(made: Trainer) -> tuple[Progress, list[tuple[Any, ...]]]:
+    told: list[tuple[Any, ...]] = []
+    progress = made.fit(lambda scalars, _, captions: told.append((scalars, captions)))
+    return progress, told
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_stopped_at_any_checkpoint_it_ends_with_the_same_bytes(pixels: bool) -> None:
+    memory = Memory()
+    whole = trainer(memory, pixels)
+    progress, told = fitted(whole)
+    assert memory.saves > OPTIONS.epochs
+    for last in range(1, memory.saves + 1):
+        stopped = Memory(last)
+        with pytest.raises(KillError):
+            fitted(trainer(stopped, pixels))
+        stopped.last = 10**9
+        again = trainer(stopped, pixels)
+        resumed, retold = fitted(again)
+        assert resumed == progress
+        assert [row for row, _ in retold] == [row for row, _ in told]
+        best = [captions for _, captions in told if captions is not None]
+        assert [captions for _, captions in retold if captions is not None][-1] == best[-1]
+        assert all(torch.equal(again.best[name], tensor) for name, tensor in whole.best.items())
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_two_trainings_are_the_same_and_learn(pixels: bool) -> None:
+    first, second = (fitted(trainer(Memory(), pixels, epochs=12))[0] for _ in range(2))
+    assert first == second
+    losses = [row["train/loss/caption"] for row in first.history]
+    assert losses[-1] < 0.6 * losses[0]
+    assert first.history[first.best_epoch]["val/bleu_1"] == max(row["val/bleu_1"] for row in first.history)
+    if not pixels:
+        assert first.history[first.best_epoch]["val/bleu_1"] > 0.5  # a constant caption has a third of its words right
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_it() -> None:
+    made = trainer(Memory(), epochs=40, patience=2)
+    progress, _ = fitted(made)
+    scores = [row["val/bleu_1"] for row in progress.history]
+    assert len(scores) == progress.best_epoch + 1 + 2 < 40
+    assert scores[progress.best_epoch] == max(scores)
+    made.network.load_state_dict(made.best)
+    assert made._validate()[1] == progress.best_captions
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched() -> None:
+    made = trainer(Memory())
+    before = {name: tensor.clone() for name, tensor in made.network.state_dict().items()}
+    assert made.data.store.means is not None
+    made.data.store.means[:] = np.inf
+    with pytest.raises(UserError, match=r"not finite at step 0 \(epoch 1, lr 0\.01\).*caption nan.*lower train\.lr"):
+        fitted(made)
+    for name in ("decoder.embedding.weight", "decoder.output.weight"):
+        assert torch.equal(made.network.state_dict()[name], before[name])
+
+
+def test_each_epoch_tells_losses_scores_rate_and_norms() -> None:
+    progress, _ = fitted(trainer(Memory(), pixels=True))
+    names = progress.history[0].keys()
+    assert {"train/loss/caption", "train/loss/presence", "val/loss/caption", "train/lr", "val/cider"} <= names
+    assert {f"val/bleu_{n}" for n in (1, 2, 3, 4)} <= names
+    assert {"train/gradient_norm/encoder", "train/gradient_norm/decoder_lstm", "train/gradient_norm/all"} <= names
+    rates = [row["train/lr"] for row in progress.history]
+    assert rates == sorted(rates, reverse=True)
