@@ -47,6 +47,7 @@ def start(*, seed: int, threads: int, device: str, precision: Any) -> "Fabric":
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory
     torch.manual_seed(seed)
     fabric = Fabric(accelerator=device, devices=1, precision=precision)
     fabric.launch()

@@ -149,6 +149,8 @@ def _options(name: str, image_size: int, *, drawn: bool) -> dict[str, Any]:
         return {"input_size": (image_size, image_size)}
     if name in _INCEPTIONS or name.startswith("vgg"):
         return {"init_weights": drawn}
+    if name.startswith(("resnet", "resnext", "wide_resnet")):
+        return {"zero_init_residual": drawn}  # a deep one learns from the first step on (Goyal et al. 2017, 5.1)
     return {}
 
 
