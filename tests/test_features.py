@@ -42,7 +42,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return encoders.freeze(encoders.build("mobilenet_v3_small", transform=TRANSFORM, weights={}))
+    return encoders.freeze(encoders.build("squeezenet1_1", transform=TRANSFORM, weights={}))
 
 
 def table(*rows: int | str) -> pd.DataFrame:
@@ -68,8 +68,9 @@ def test_stored_regions_are_the_encoders(root: Path, encoder: Encoder, tmp_path:
     assert isinstance(store.regions, np.memmap)
     assert (store.regions.dtype, store.regions.shape) == (np.float16, (5, encoder.regions, encoder.dim))
     assert (store.means.dtype, store.means.shape, store.dim) == (np.float16, (5, encoder.dim), encoder.dim)
-    np.testing.assert_allclose(store.regions, expected, rtol=1e-3, atol=1e-6)
-    np.testing.assert_allclose(store.means, expected.mean(1), rtol=1e-3, atol=1e-6)
+    assert expected.std(0).max() > 0.1  # pictures differ
+    np.testing.assert_allclose(store.regions, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(store.means, expected.mean(1), rtol=1e-3, atol=1e-4)
     assert (store.transform, store.ids, store.pixels) == (TRANSFORM, ids(images), None)
 
 
@@ -104,19 +105,11 @@ from captioning import compute
 compute.pin(portable=True, threads=2)
 import sys; from pathlib import Path; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_features import *
-frozen = encoders.freeze(encoders.build("mobilenet_v3_small", transform=TRANSFORM, weights={{}}))
+frozen = encoders.freeze(encoders.build("squeezenet1_1", transform=TRANSFORM, weights={{}}))
 features.write_means(Path({str(tmp_path / "there")!r}), Pictures(Path({str(root)!r})), table(), TRANSFORM, frozen, 4)
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
-
-
-def test_a_row_does_not_depend_on_the_rows_behind_it(root: Path, encoder: Encoder, tmp_path: Path) -> None:
-    for rows in (range(5), range(COUNT)):
-        features.write_means(tmp_path / f"{len(rows)}", Pictures(root), table(*rows), TRANSFORM, encoder, 4)
-    few = FeatureStore(tmp_path / "5", ids(table(*range(5))))
-    many = FeatureStore(tmp_path / f"{COUNT}", ids(table()))
-    np.testing.assert_array_equal(few.means, many.means[:5])
 
 
 class Counting(Pictures):
@@ -140,23 +133,46 @@ def test_each_picture_is_read_once_and_not_by_the_main_thread(root: Path, encode
     assert threading.get_ident() not in pictures.threads
 
 
-def test_reading_ahead_is_bounded(root: Path, tmp_path: Path) -> None:
-    """While the first batch is encoded, at most two more are read."""
-    pictures, seen = Counting(root), []
+class Watched(Encoder):
+    """An encoder that notes what it is given."""
 
-    class Watching(Encoder):
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            seen.append(sum(pictures.reads.values()))
-            return super().forward(pixels)
+    def __init__(self, inner: Encoder) -> None:
+        self.given: list[torch.Tensor] = []
+        self.calls: list[int] = []
+        self.clock = lambda: 0
+        super().__init__(inner.name, inner.body, inner.transform)
+        self.given.clear()
 
-    body = encoders.build("squeezenet1_1", transform=TRANSFORM, weights={}).body
-    watching = Watching("squeezenet1_1", body, TRANSFORM)
-    seen.clear()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features, "folded", lambda encoder: encoder)
-        features.write_means(tmp_path / "store", pictures, table(), TRANSFORM, watching, 1, threads=4)
-    assert len(seen) == COUNT
-    assert all(read <= batch + 1 + 2 for batch, read in enumerate(seen))
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.given.append(pixels.clone())
+        self.calls.append(self.clock())
+        return super().forward(pixels)
+
+
+@pytest.fixture
+def watched(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    monkeypatch.setattr(features, "folded", lambda given: given)
+    return Watched(encoder)
+
+
+def test_reading_ahead_is_bounded(root: Path, watched: Watched, tmp_path: Path) -> None:
+    """While a batch is encoded, at most two more have been read."""
+    pictures = Counting(root)
+    watched.calls.clear()
+    watched.clock = lambda: pictures.reads.total()
+    features.write_means(tmp_path / "store", pictures, table(), TRANSFORM, watched, 1, threads=4)
+    assert len(watched.calls) == COUNT
+    assert all(read <= batch + 1 + 2 for batch, read in enumerate(watched.calls))
+
+
+def test_a_row_does_not_depend_on_the_rows_behind_it(root: Path, watched: Watched, tmp_path: Path) -> None:
+    """Kernels are chosen by the size of the batch, so that the last one is filled up."""
+    for rows in (range(5), range(COUNT)):
+        features.write_regions(tmp_path / f"{len(rows)}", Pictures(root), table(*rows), TRANSFORM, watched, 4)
+    assert {len(pixels) for pixels in watched.given} == {4}
+    few = FeatureStore(tmp_path / "5", ids(table(*range(5))))
+    many = FeatureStore(tmp_path / f"{COUNT}", ids(table()))
+    np.testing.assert_array_equal(few.regions, many.regions[:5])
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -181,10 +197,10 @@ def test_a_feature_too_large_for_half_precision_names_the_picture(root: Path, tm
 
 def test_the_index_tells_what_is_in_the_store(root: Path, encoder: Encoder, tmp_path: Path) -> None:
     features.write_means(tmp_path / "a", Pictures(root), table(1, 2), TRANSFORM, encoder, 2)
-    other = encoders.build("mobilenet_v3_small", transform=TRANSFORM, weights={}, seed=1)
+    other = encoders.build("squeezenet1_1", transform=TRANSFORM, weights={}, seed=1)
     features.write_means(tmp_path / "b", Pictures(root), table(1, 2), TRANSFORM, other, 2)
     one, two = (json.loads((tmp_path / name / "index.json").read_text()) for name in "ab")
-    assert one["encoder"]["name"] == two["encoder"]["name"] == "mobilenet_v3_small"
+    assert one["encoder"]["name"] == two["encoder"]["name"] == "squeezenet1_1"
     assert one["encoder"]["sha256"] != two["encoder"]["sha256"]
     assert one["arrays"]["means"]["sha256"] == hashlib.sha256((tmp_path / "a" / "means.npy").read_bytes()).hexdigest()
 

@@ -11,9 +11,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torchvision.transforms.functional as torchvision_functional
-from PIL import Image
+from PIL import Image, ImageFont
 from torchvision.transforms import InterpolationMode
 
+from captioning import images
 from captioning.errors import UserError
 from captioning.images import Transform, decode, grid
 
@@ -159,6 +160,13 @@ def test_a_sheet_has_a_place_for_each_picture_and_room_for_its_words() -> None:
     assert grid(pictures[:1], ["a"], columns=4).width < short.width
     places = [(x, y) for y in (140, 140 + short.height // 2) for x in (140, 400)]
     assert [short.getpixel(place) == RED for place in places] == [True, True, True, False]
+
+
+def test_lines_break_between_words() -> None:
+    text = "a group of people standing around a table that is full of food " * 3
+    lines = images._wrap(text, ImageFont.load_default(16))
+    assert len(lines) > 3
+    assert " ".join(lines) == text.strip()
 
 
 def test_words_stay_within_their_column() -> None:

@@ -62,7 +62,7 @@ def test_an_absolute_path(tmp_path: Path, state: dict[str, Tensor]) -> None:
 
 def test_what_is_brought_builds_the_encoder_and_is_the_same_twice(tmp_path: Path, state: dict[str, Tensor]) -> None:
     torch.save(state, tmp_path / "a.pth")
-    save_file(dict(reversed(state.items())), tmp_path / "b.safetensors")
+    save_file({key: state[key].clone() for key in reversed(state)}, tmp_path / "b.safetensors")
     files = []
     for name in ("a.pth", "b.safetensors"):
         brought(tmp_path, name)

@@ -1,0 +1,117 @@
+"""Pictures a second of the stage `features`, beside those of the bare network on pixels that are in memory.
+
+A share of 100 % would mean that reading, decoding, resizing and writing cost nothing. Peak memory is taken at a
+number of pictures and at four times as many: it must not grow with them.
+
+    python -m benchmarks.features [FOLDER]     # with Flickr8k_Dataset.zip; else CAPTIONING_SOURCE, else drawn noise
+"""
+
+import io
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from captioning import compute
+
+compute.pin(portable=True, threads=2)
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from captioning import encoders, features  # noqa: E402
+from captioning.archives import Archive, Pictures, write_zip  # noqa: E402
+
+NAME, BATCH, COUNT, MEMORY_COUNT = "mobilenet_v2", 64, 1024, 512
+
+
+def main() -> None:
+    """Print a table of speeds and one of peak memory."""
+    if len(sys.argv) == 4 and sys.argv[1] == "memory":
+        print(_peak(Path(sys.argv[2]), int(sys.argv[3])))
+        return
+    given = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("CAPTIONING_SOURCE")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        _pictures(root, Path(given) if given else None)
+        _speed(root)
+        peaks = [_measure_peak(root, count) for count in (MEMORY_COUNT, 4 * MEMORY_COUNT)]
+    print(f"\n| pictures | peak memory, MiB |\n|---|---|\n| {MEMORY_COUNT} | {peaks[0]:.0f} |")
+    print(f"| {4 * MEMORY_COUNT} | {peaks[1]:.0f} |")
+
+
+def _pictures(root: Path, given: Path | None) -> None:
+    """Leave an archive of photographs, or of noise, as `root`/pictures.zip."""
+    if given:
+        found = sorted(given.rglob("Flickr8k_Dataset.zip"))
+        (root / "pictures.zip").symlink_to(found[0].resolve())
+        return
+    generator = np.random.default_rng(0)
+
+    def drawn() -> bytes:
+        stream = io.BytesIO()
+        small = Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+        small.resize((500, 375)).save(stream, "JPEG", quality=90)
+        return stream.getvalue()
+
+    write_zip(root / "pictures.zip", ((f"{i}.jpg", drawn()) for i in range(COUNT)))
+
+
+def _images(root: Path, count: int) -> pd.DataFrame:
+    """`count` rows; the pictures come round again when there are fewer."""
+    with Archive(root / "pictures.zip") as archive:
+        names = [name for name in archive.names() if name.endswith(".jpg")]
+    files = [f"pictures.zip/{names[i % len(names)]}" for i in range(count)]
+    return pd.DataFrame({"image_id": [str(i) for i in range(count)], "file": files})
+
+
+def _encoder() -> encoders.Encoder:
+    torch.set_num_threads(2)
+    torch.use_deterministic_algorithms(True)
+    transform = encoders.transform_for(NAME, None, pretrained=True)
+    return encoders.freeze(encoders.build(NAME, transform=transform, weights={}))
+
+
+def _speed(root: Path) -> None:
+    """Bare network and stage take turns, so that both see the same machine."""
+    encoder, images = _encoder(), _images(root, COUNT // 4)
+    bare = encoders.folded(encoder)
+    size = encoder.transform.image_size
+    pixels = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
+    seconds = {"bare network": 0.0, "`features`": 0.0}
+    with Pictures(root) as pictures, torch.inference_mode():
+        bare(pixels)
+        for turn in range(4):
+            begin = time.perf_counter()
+            for _ in range(len(images) // BATCH):
+                bare(pixels)
+            seconds["bare network"] += time.perf_counter() - begin
+            begin = time.perf_counter()
+            features.write_means(root / f"store{turn}", pictures, images, encoder.transform, encoder, BATCH)
+            seconds["`features`"] += time.perf_counter() - begin
+    print(f"{NAME}, {size} pixels, batch {BATCH}, {COUNT} pictures\n\n| | pictures/s | share |\n|---|---|---|")
+    for what, taken in seconds.items():
+        print(f"| {what} | {COUNT / taken:.1f} | {seconds['bare network'] / taken:.0%} |")
+
+
+def _measure_peak(root: Path, count: int) -> float:
+    """Peak memory of a process of its own, MiB."""
+    command = [sys.executable, "-m", "benchmarks.features", "memory", str(root), str(count)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def _peak(root: Path, count: int) -> float:
+    """Of pixels: they are stored by the same code as features, and are larger. No network hides them."""
+    transform = encoders.transform_for(NAME, None, pretrained=True)
+    with Pictures(root) as pictures:
+        features.write_pixels(root / f"pixels-{count}", pictures, _images(root, count), transform)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
