@@ -15,6 +15,8 @@ from stages import run
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from captioning.encoders import Encoder
+    from captioning.features import FeatureStore
     from captioning.networks import EndToEnd, OnFeatures
     from captioning.training import Data, Trainer
 
@@ -67,22 +69,30 @@ def _data() -> "Data":
 def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
     from captioning import decoders, encoders
     from captioning.networks import EndToEnd, OnFeatures
-    from captioning.weights import read_weights
 
     train, store = settings.train, data.store
-    options = getattr(train, settings.decoder).model_dump()
+    options = _decoder_options(settings)
     if not resolve.trainable(settings):
         decoder = decoders.build(settings.decoder, len(data.vocabulary), store.dim, options)
         return OnFeatures(decoder, train.label_smoothing)
-    encoder = encoders.build(
-        settings.encoder,
-        transform=store.transform,
-        weights=read_weights(WEIGHTS / "weights.safetensors"),
-        seed=settings.seed,
-    )
-    encoders.batchnorm(encoder, train.batchnorm)
+    encoder = encoders.batchnorm(_encoder(settings, store), train.batchnorm)
     decoder = decoders.build(settings.decoder, len(data.vocabulary), encoder.dim, options)
     return EndToEnd(encoder, decoder, len(data.vocabulary), train.label_smoothing, train.word_presence)
+
+
+def _encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
+    """The encoder as it is before training: ImageNet's, a file's, or drawn from the seed."""
+    from captioning import encoders
+    from captioning.weights import read_weights
+
+    weights = read_weights(WEIGHTS / "weights.safetensors")
+    return encoders.build(settings.encoder, transform=store.transform, weights=weights, seed=settings.seed)
+
+
+def _decoder_options(settings: Settings) -> dict[str, Any]:
+    """The section of the decoder, with `auto` decided."""
+    options: dict[str, Any] = getattr(settings.train, settings.decoder).model_dump()
+    return options | {"hidden_size": resolve.hidden_size(settings)}
 
 
 def _trainer(
@@ -138,7 +148,7 @@ def _resolved(settings: Settings) -> dict[str, Any]:
         **named,
         "compute": settings.compute.model_dump(),
         "features": features,
-        "train": settings.train.model_dump(),
+        "train": settings.train.model_dump() | {settings.decoder: _decoder_options(settings)},
     }
 
 
@@ -146,27 +156,22 @@ def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any]) -> N
     """Write the model folder with the state of the best epoch."""
     from captioning import model
     from captioning.networks import EndToEnd
-    from captioning.weights import read_weights
 
     network, data, machine = trainer.network, trainer.data, settings.compute
     network.load_state_dict(trainer.best)
-    encoder = (
-        network.encoder.body.state_dict()
-        if isinstance(network, EndToEnd)
-        else read_weights(WEIGHTS / "weights.safetensors")
-    )
+    encoder = network.encoder if isinstance(network, EndToEnd) else _encoder(settings, data.store)
     best = trainer.progress.best_epoch
     card = model.Card(
         encoder=settings.encoder,
         decoder=settings.decoder,
-        decoder_options=getattr(settings.train, settings.decoder).model_dump(),
+        decoder_options=_decoder_options(settings),
         transform=asdict(data.store.transform),
         settings=resolved,
         compute=compute.describe(portable=machine.portable, threads=machine.threads),
         provenance={"weights": read_json(WEIGHTS / "weights.json"), "features": digest(FEATURES / "index.json")},
         scores={"epoch": best + 1, **trainer.progress.history[best]},
     )
-    model.save(OUT / "model", card, encoder, network.decoder.state_dict(), data.vocabulary)
+    model.save(OUT / "model", card, encoder.body.state_dict(), network.decoder.state_dict(), data.vocabulary)
 
 
 if __name__ == "__main__":

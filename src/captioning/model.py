@@ -108,7 +108,7 @@ def load(folder: Path) -> Captioner:
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
     decoder = decoders.build(card.decoder, len(vocabulary), encoder.dim, card.decoder_options)
     decoder.load_state_dict(_tensors(folder / "decoder.safetensors"))
-    return Captioner(encoders.freeze(encoder), decoder.eval(), transform, vocabulary, card)
+    return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from captioning.decoders.base import Decoder, Encoded, State, select
+from captioning.decoders.base import Decoder, Encoded, State, WordLogits, select
 from captioning.vocabulary import PAD
 
 
@@ -33,7 +33,7 @@ class LstmDecoder(Decoder):
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=PAD)
         self.lstm = nn.LSTM(embedding, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(hidden, vocabulary_size)
+        self.output = WordLogits(hidden, vocabulary_size)
 
     def init(self, encoded: Encoded) -> State:
         """mean (B, D) → state after the picture: h and c, each (B, L, H)."""
