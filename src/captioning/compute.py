@@ -47,7 +47,8 @@ def start(*, seed: int, threads: int, device: str, precision: Any) -> "Fabric":
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory
+    # filling fresh memory costs time, and nothing here reads such memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
     fabric = Fabric(accelerator=device, devices=1, precision=precision)
     fabric.launch()
