@@ -21,7 +21,7 @@ def adamw(modules: Iterable[tuple[nn.Module, float]], weight_decay: float) -> to
             (0.0, [p for p in trained if p.ndim < 2]),
         ):
             groups.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": decay})
-    return torch.optim.AdamW([group for group in groups if group["params"]])
+    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
 def warm(step: int, warmup_steps: int) -> float:

@@ -32,29 +32,34 @@ class LstmDecoder(Decoder):
         self.picture = nn.Sequential(nn.Linear(feature_size, embedding), nn.BatchNorm1d(embedding))
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=PAD)
         self.lstm = nn.LSTM(embedding, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout1d(dropout)
         self.output = WordLogits(hidden, vocabulary_size)
 
     def init(self, encoded: Encoded) -> State:
         """mean (B, D) → state after the picture: h and c, each (B, L, H)."""
-        picture = self.dropout(self.picture(encoded.mean))  # (B, E)
-        _, (h, c) = self.lstm(picture.unsqueeze(1))  # each (L, B, H)
+        picture = self.picture(encoded.mean).unsqueeze(1)  # (B, 1, E)
+        _, (h, c) = self.lstm(self._drop(picture))  # each (L, B, H)
         return h.transpose(0, 1), c.transpose(0, 1)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (B,) → logits (B, V) and the next state."""
         hidden, state = self._read(tokens.unsqueeze(1), state)  # (B, 1, H)
-        return self.output(self.dropout(hidden.squeeze(1))), state
+        return self.output(self._drop(hidden).squeeze(1)), state
 
     def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
         """tokens (C, T), owner (C,) → logits (C, T, V)."""
         hidden, _ = self._read(tokens, select(self.init(encoded), owner))  # (C, T, H)
-        logits: Tensor = self.output(self.dropout(hidden))
+        logits: Tensor = self.output(self._drop(hidden))
         return logits
+
+    def _drop(self, sequence: Tensor) -> Tensor:
+        """Dropout of whole channels: (C, T, E), the same ones at every step of a caption (Gal and Ghahramani 2016)."""
+        dropped: Tensor = self.dropout(sequence.transpose(1, 2))
+        return dropped.transpose(1, 2)
 
     def _read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         h, c = (tensor.transpose(0, 1).contiguous() for tensor in state)  # (L, C, H)
-        words = self.dropout(self.embedding(tokens))  # (C, T, E)
+        words = self._drop(self.embedding(tokens))  # (C, T, E)
         hidden, (h, c) = self.lstm(words, (h, c))
         return hidden, (h.transpose(0, 1), c.transpose(0, 1))
 
