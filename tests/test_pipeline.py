@@ -139,6 +139,16 @@ def test_changing_the_encoder_back_is_a_run_cache_hit(copy: Project) -> None:
     assert "squeezenet1_1" in table
 
 
+def test_comparisons_are_printed(copy: Project) -> None:
+    copy.run("dvc", "exp", "run", "-S", "evaluate.beam_size=1")
+    metrics = json.loads(copy.run("dvc", "metrics", "diff", "--all", "--json").stdout)["diff"]
+    assert {"bleu_3", "cider", "floor.cider", "human.cider"} <= metrics["data/evaluate/metrics.json"].keys()
+    copy.run("dvc", "plots", "diff", "--out", "plots")
+    page = copy.read("plots/index.html")
+    assert "gallery" in page
+    assert "score_by_length" in page
+
+
 def test_the_same_bytes_under_other_limits(project: Project, home: Path, tmp_path: Path) -> None:
     """Another folder, one core, one thread, the plainest instruction set asked for: dvc.lock is the same."""
     limits = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "default", "PYTHONHASHSEED": "7"}
@@ -226,3 +236,9 @@ def test_predict_captions_pictures_and_reports_the_bad_one(project: Project, tmp
     assert done.returncode == 1
     assert "bad.jpg" in done.stderr
     assert project.run("captioning", "predict", f"{gallery}/w*.png").stdout.startswith(f"{gallery}/worst.png\t")
+    for nothing in (f"{tmp_path}/*.png", str(tmp_path / "absent.jpg"), str(project.folder / "docs")):
+        done = project.run("captioning", "predict", nothing, f"{gallery}/best.png", check=False)
+        assert (done.returncode, len(done.stdout.splitlines())) == (1, 1)
+        assert done.stderr.startswith(f"error: {nothing}: ")
+    done = project.run("captioning", "predict", "--model", str(tmp_path), f"{gallery}/best.png", check=False)
+    assert (done.returncode, done.stderr) == (1, f"error: {tmp_path}/model.json: no such file\n")

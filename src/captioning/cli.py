@@ -3,7 +3,6 @@
 import glob
 import json
 import sys
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,29 +57,27 @@ def predict(
 
     captioner = load(model)
     options = SearchOptions(beam_size=beam_size, max_words=max_words)
-    failed = False
-    batch: list[Path] = []
-    for path in _expand(paths):
-        batch.append(path)
-        if len(batch) == batch_size:
-            failed |= _caption(captioner, batch, options, output)
-            batch = []
-    failed |= _caption(captioner, batch, options, output)
+    files, failed = _expand(paths)
+    for start in range(0, len(files), batch_size):
+        failed |= _caption(captioner, files[start : start + batch_size], options, output)
     raise typer.Exit(1 if failed else 0)
 
 
-def _expand(paths: list[str]) -> Iterator[Path]:
-    """Folders become their pictures, patterns become their matches, sorted; anything else is taken as it is."""
+def _expand(paths: list[str]) -> tuple[list[Path], bool]:
+    """Folders become their pictures and patterns their matches, sorted; and whether one of them had none."""
+    files: list[Path] = []
+    failed = False
     for path in paths:
+        found = [Path(path)]
         if Path(path).is_dir():
-            yield from sorted(found for found in Path(path).rglob("*") if found.suffix.lower() in PICTURES)
-        elif Path(path).exists() or not glob.has_magic(path):
-            yield Path(path)
-        else:
-            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - also absolute patterns
-            if not matches:
-                print(f"error: {path}: matches no file", file=sys.stderr)
-            yield from map(Path, matches)
+            found = sorted(file for file in Path(path).rglob("*") if file.suffix.lower() in PICTURES)
+        elif glob.has_magic(path) and not Path(path).exists():
+            found = [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 - absolute too
+        if not found:
+            print(f"error: {path}: no pictures there ({' '.join(sorted(PICTURES))})", file=sys.stderr)
+        files += found
+        failed |= not found
+    return files, failed
 
 
 def _caption(captioner: "Captioner", paths: list[Path], options: "SearchOptions", output: Format) -> bool:
@@ -95,8 +92,10 @@ def _caption(captioner: "Captioner", paths: list[Path], options: "SearchOptions"
         try:
             pixels.append(captioner.transform.pixels(decode(path.read_bytes(), str(path))))
             read.append(path)
-        except (UserError, OSError) as fault:
+        except UserError as fault:
             print(f"error: {fault}", file=sys.stderr)
+        except OSError as fault:
+            print(f"error: {path}: {fault.strerror}", file=sys.stderr)
     if read:
         captions = captioner.caption(torch.from_numpy(np.stack(pixels)), options)
         for path, caption in zip(read, captions, strict=True):

@@ -1,0 +1,74 @@
+"""Peak memory of training on stored features, at N images and at 4 N: it must not grow with them.
+
+python -m benchmarks.memory
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from captioning import compute
+
+compute.pin(portable=True, threads=2)
+
+import numpy as np  # noqa: E402
+
+from captioning import optimization  # noqa: E402
+from captioning.batches import collate  # noqa: E402
+from captioning.decoders.lstm import LstmDecoder, LstmOptions  # noqa: E402
+from captioning.networks import OnFeatures  # noqa: E402
+from captioning.splits import EncodedCaptions  # noqa: E402
+from captioning.tracking import peak_memory  # noqa: E402
+
+IMAGES, CAPTIONS, WORDS, DIM, STEPS = 6000, 5, 11, 1280, 40
+
+
+class Store:
+    """Means in a file that is as large as they are, read by memory map as the feature store does."""
+
+    regions = None
+
+    def __init__(self, path: Path) -> None:
+        self.means = np.load(path, mmap_mode="r")
+
+
+def train(images: int) -> float:
+    """Peak MiB of `STEPS` steps whose batches come from all of the data."""
+    generator = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "means.npy"
+        np.save(path, generator.random((images, DIM), dtype=np.float32).astype(np.float16))
+        count = images * CAPTIONS
+        captions = EncodedCaptions(
+            generator.integers(4, 2549, count * (WORDS + 2), dtype=np.int32),
+            np.arange(0, count * (WORDS + 2) + 1, WORDS + 2),
+            np.repeat(np.arange(images, dtype=np.int32), CAPTIONS),
+        )
+        network = OnFeatures(LstmDecoder(2549, DIM, LstmOptions(256, 512, 1, 0.3)), 0.0)
+        optimizer = optimization.adamw([(network, 1e-3)], 0.01)
+        plan = network.plan(captions, 128, (0, 0))
+        for chosen in plan[:STEPS]:
+            batch = collate(captions, chosen)
+            loss = network(network.read(Store(path), batch.rows), batch.tokens, batch.owner)["caption"]  # type: ignore[arg-type]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return peak_memory()
+
+
+def main() -> None:
+    """Print a table; each size runs in a process of its own."""
+    print("| images | peak MiB |\n|---|---|")
+    for images in (IMAGES, 4 * IMAGES):
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.memory", str(images)], capture_output=True, text=True, check=True
+        )
+        print(f"| {images:,} | {float(done.stdout):,.0f} |")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(train(int(sys.argv[1])))
+    else:
+        main()

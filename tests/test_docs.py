@@ -1,0 +1,60 @@
+"""Promises of the docs: commands are run, links lead somewhere, settings exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.imports import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUN_BY_TESTS = {
+    "make test": ".ci/run",
+    "source .venv/bin/activate": "every test runs in it",
+    "dvc exp show": "test_changing_the_encoder_back_is_a_run_cache_hit",
+    "dvc metrics diff": "test_comparisons_are_printed",
+    "dvc plots diff": "test_comparisons_are_printed",
+}
+BY_HAND = {  # command: when it was last typed, in a fresh clone
+    "make repro": "2026-11-23",
+    "dvc exp run -S encoder=resnet152": "2026-11-23",
+    "dvc exp run -S dataset=flickr8k -S encoder=resnet50": "not to its end: ResNet's weights need a network",
+    "captioning predict photo.jpg": "2026-11-23",
+}
+
+
+def commands(page: Path) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_every_command_is_run_by_a_test_or_was_run_by_hand() -> None:
+    said = {command for page in PAGES for command in commands(page)}
+    assert said - RUN_BY_TESTS.keys() - BY_HAND.keys() == set()
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    for command, where in RUN_BY_TESTS.items():
+        assert f"def {where}(" in tests or not where.startswith("test_"), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_settings_in_the_docs_exist(page: Path) -> None:
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for key in re.findall(r"-S '?([\w.]+)=", page.read_text(encoding="utf-8")):
+        value = settings
+        for part in key.split("."):
+            assert part in value, key
+            value = value[part]
+
+
+def test_no_file_of_the_project_is_empty() -> None:
+    for path in [*PAGES, ROOT / "LICENSE", ROOT / "CHANGELOG.md"]:
+        assert path.stat().st_size > 200, path
