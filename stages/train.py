@@ -105,8 +105,11 @@ def _trainer(
     rates = {"encoder": train.encoder_lr}
     modules = [(module, rates.get(name, train.lr)) for name, module in network.named_children()]
     print(f"{count_parameters(network):,} numbers are trained on {len(data.train):,} captions")
-    names = LoopOptions.__dataclass_fields__.keys() - {"seed"}
-    options = LoopOptions(seed=settings.seed, **{name: getattr(train, name) for name in names})
+    names = LoopOptions.__dataclass_fields__.keys() - {"seed", "epochs"}
+    options = LoopOptions(
+        seed=settings.seed, epochs=resolve.epochs(settings), **{name: getattr(train, name) for name in names}
+    )
+    print(f"train.epochs = {options.epochs}, train.lstm.hidden_size = {resolve.hidden_size(settings)}")
     return Trainer(network, adamw(modules, train.weight_decay), data, options, fabric, checkpoint)
 
 
@@ -148,7 +151,8 @@ def _resolved(settings: Settings) -> dict[str, Any]:
         **named,
         "compute": settings.compute.model_dump(),
         "features": features,
-        "train": settings.train.model_dump() | {settings.decoder: _decoder_options(settings)},
+        "train": settings.train.model_dump()
+        | {"epochs": resolve.epochs(settings), settings.decoder: _decoder_options(settings)},
     }
 
 

@@ -71,7 +71,7 @@ class Lstm(_Section):
 
 
 class Train(_Section):
-    epochs: Count
+    epochs: Literal["auto"] | Count
     batch_size: Count
     lr: Positive
     encoder_lr: Positive
@@ -125,10 +125,11 @@ class _Auto(_Section):
     trainable: bool
     image_size: Literal["native"] | int
     hidden_size: int
+    epochs: int
 
 
-_DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256)
-_PHOTOGRAPHS = _Auto(weights="imagenet", trainable=False, image_size="native", hidden_size=512)
+_DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256, epochs=6)
+_PHOTOGRAPHS = _Auto(weights="imagenet", trainable=False, image_size="native", hidden_size=512, epochs=4)
 _AUTO = {"scenes": _DRAWN, "flickr8k": _PHOTOGRAPHS}
 _ATTENDING: frozenset[str] = frozenset()  # decoders that read regions, not only their mean
 
@@ -162,6 +163,12 @@ def hidden_size(settings: Settings) -> int:
     """`train.lstm.hidden_size` with `auto` decided."""
     value = settings.train.lstm.hidden_size
     return _AUTO[settings.dataset].hidden_size if value == "auto" else value
+
+
+def epochs(settings: Settings) -> int:
+    """`train.epochs` with `auto` decided."""
+    value = settings.train.epochs
+    return _AUTO[settings.dataset].epochs if value == "auto" else value
 
 
 def source(settings: Settings) -> Path | None:
