@@ -28,7 +28,6 @@ def pin(*, portable: bool, threads: int) -> None:
     """
     wanted = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     wanted |= {
-        "OMP_WAIT_POLICY": "PASSIVE",
         "OMP_DYNAMIC": "FALSE",
         "MKL_DYNAMIC": "FALSE",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
