@@ -128,7 +128,7 @@ class _Auto(_Section):
     epochs: int
 
 
-_DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256, epochs=6)
+_DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256, epochs=5)
 _PHOTOGRAPHS = _Auto(weights="imagenet", trainable=False, image_size="native", hidden_size=512, epochs=4)
 _AUTO = {"scenes": _DRAWN, "flickr8k": _PHOTOGRAPHS}
 _ATTENDING: frozenset[str] = frozenset()  # decoders that read regions, not only their mean
