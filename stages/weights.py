@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from captioning.weights import bring
-
 from captioning import settings as resolve
 from captioning.files import main_root, scratch, write_json
 from captioning.settings import Settings
+from captioning.weights import bring
 from stages import run
 
 OUT = Path("data/weights")
