@@ -80,7 +80,7 @@ class Project:
         return done
 
     def stages_to_run(self, *overrides: str) -> list[str]:
-        """The stages that `dvc repro` would run, with settings given as `key=value`."""
+        """The stages that `dvc repro` would begin with, under settings given as `key=value`."""
         path = self.folder / "params.yaml"
         before = path.read_text()
         values = yaml.safe_load(before)

@@ -35,13 +35,13 @@ def _leaves(section: BaseModel, prefix: str) -> set[str]:
     return found
 
 
-def record(stage: str) -> dict[str, list[str]]:
-    """Run `stages.STAGE.main` on the settings of the working folder."""
+def record(stage: str, path: Path) -> dict[str, list[str]]:
+    """Run `stages.STAGE.main` on the settings in `path`, in the working folder."""
     module = __import__(f"stages.{stage}", fromlist=["main"])
     from captioning.settings import load
 
     seen: set[str] = set()
-    module.main(Recorder(load(), "", seen))
+    module.main(Recorder(load(path), "", seen))
     root = Path.cwd().resolve()
     loaded = [Path(m.__file__).resolve() for m in list(sys.modules.values()) if getattr(m, "__file__", None)]
     files = [path.relative_to(root).as_posix() for path in loaded if path.is_relative_to(root)]
@@ -49,4 +49,4 @@ def record(stage: str) -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    print("\n" + json.dumps(record(sys.argv[1])))
+    print("\n" + json.dumps(record(sys.argv[1], Path(sys.argv[2]))))

@@ -31,7 +31,7 @@ def test_the_shipped_file_loads() -> None:
 
 def test_a_float_written_by_dvc_is_a_float(tmp_path: Path) -> None:
     """`dvc exp run -S train.lr=1e-5` writes 1e-05, which YAML 1.1 reads as text."""
-    assert load(written(tmp_path, ("lr: 0.001", "lr: 1e-05"))).train.lr == 1e-5
+    assert load(written(tmp_path, ("  lr: 0.003", "  lr: 1e-05"))).train.lr == 1e-5
 
 
 def test_all_faults_are_reported_at_once_with_line_and_key(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_all_faults_are_reported_at_once_with_line_and_key(tmp_path: Path) -> No
         tmp_path,
         ("encoder: resnet18", "encoder: 152"),
         ("layers: 1", "layer: 1"),
-        ("dropout: 0.5", "dropout: 1.5"),
+        ("dropout: 0.3", "dropout: 1.5"),
         ("trainable: auto", "trainable: maybe"),
     )
     with pytest.raises(UserError) as caught:
