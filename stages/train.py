@@ -71,7 +71,7 @@ def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
     from captioning.networks import EndToEnd, OnFeatures
 
     train, store = settings.train, data.store
-    options = getattr(train, settings.decoder).model_dump()
+    options = _decoder_options(settings)
     if not resolve.trainable(settings):
         decoder = decoders.build(settings.decoder, len(data.vocabulary), store.dim, options)
         return OnFeatures(decoder, train.label_smoothing)
@@ -89,6 +89,12 @@ def _encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
     return encoders.build(settings.encoder, transform=store.transform, weights=weights, seed=settings.seed)
 
 
+def _decoder_options(settings: Settings) -> dict[str, Any]:
+    """The section of the decoder, with `auto` decided."""
+    options: dict[str, Any] = getattr(settings.train, settings.decoder).model_dump()
+    return options | {"hidden_size": resolve.hidden_size(settings)}
+
+
 def _trainer(
     settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric", checkpoint: Any
 ) -> "Trainer":
@@ -103,7 +109,7 @@ def _trainer(
     options = LoopOptions(
         seed=settings.seed, epochs=resolve.epochs(settings), **{name: getattr(train, name) for name in names}
     )
-    print(f"train.epochs = {options.epochs}")
+    print(f"train.epochs = {options.epochs}, train.lstm.hidden_size = {resolve.hidden_size(settings)}")
     return Trainer(network, adamw(modules, train.weight_decay), data, options, fabric, checkpoint)
 
 
@@ -145,7 +151,8 @@ def _resolved(settings: Settings) -> dict[str, Any]:
         **named,
         "compute": settings.compute.model_dump(),
         "features": features,
-        "train": settings.train.model_dump() | {"epochs": resolve.epochs(settings)},
+        "train": settings.train.model_dump()
+        | {"epochs": resolve.epochs(settings), settings.decoder: _decoder_options(settings)},
     }
 
 
@@ -161,7 +168,7 @@ def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any]) -> N
     card = model.Card(
         encoder=settings.encoder,
         decoder=settings.decoder,
-        decoder_options=getattr(settings.train, settings.decoder).model_dump(),
+        decoder_options=_decoder_options(settings),
         transform=asdict(data.store.transform),
         settings=resolved,
         compute=compute.describe(portable=machine.portable, threads=machine.threads),

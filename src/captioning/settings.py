@@ -65,7 +65,7 @@ class Features(_Section):
 
 class Lstm(_Section):
     embedding_size: Count
-    hidden_size: Count
+    hidden_size: Literal["auto"] | Count
     layers: Count
     dropout: Fraction
 
@@ -124,11 +124,12 @@ class _Auto(_Section):
     weights: str
     trainable: bool
     image_size: Literal["native"] | int
+    hidden_size: int
     epochs: int
 
 
-_DRAWN = _Auto(weights="none", trainable=True, image_size=64, epochs=5)
-_PHOTOGRAPHS = _Auto(weights="imagenet", trainable=False, image_size="native", epochs=8)
+_DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256, epochs=5)
+_PHOTOGRAPHS = _Auto(weights="imagenet", trainable=False, image_size="native", hidden_size=512, epochs=4)
 _AUTO = {"scenes": _DRAWN, "flickr8k": _PHOTOGRAPHS}
 _ATTENDING: frozenset[str] = frozenset()  # decoders that read regions, not only their mean
 
@@ -156,6 +157,12 @@ def regions(settings: Settings) -> bool:
     """`features.regions` with `auto` decided: are regions stored beside their mean?"""
     value = settings.features.regions
     return settings.decoder in _ATTENDING if value == "auto" else value
+
+
+def hidden_size(settings: Settings) -> int:
+    """`train.lstm.hidden_size` with `auto` decided."""
+    value = settings.train.lstm.hidden_size
+    return _AUTO[settings.dataset].hidden_size if value == "auto" else value
 
 
 def epochs(settings: Settings) -> int:
