@@ -1,7 +1,9 @@
 """Zip files: the same bytes, read in place, and faults that name file and member."""
 
+import io
 import random
 import re
+import tarfile
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from captioning.archives import Archive, Pictures, write_zip
+from captioning.archives import Archive, Pictures, pack, write_zip
 from captioning.errors import UserError
 
 MEMBERS = [(f"folder/{index:03d}.bin", random.Random(index).randbytes(2000)) for index in range(40)]
@@ -148,3 +150,80 @@ def test_pictures_open_an_archive_once_and_close_it(archive: Path, monkeypatch: 
     assert opened[0]._zip.fp is None
     with pytest.raises(UserError, match=r"b\.zip: missing"), Pictures(archive.parent) as pictures:
         pictures.read("b.zip/x")
+
+
+PICTURES = [("b/2.jpg", b"two"), ("a/1.PNG", b"one"), ("c.jpg", b"three")]
+
+
+def tarred(path: Path, members: list[tuple[str, bytes]], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for name, data in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return path
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    with Archive(path) as opened:
+        return {name: opened.read(name) for name in opened.names()}
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2"])
+def test_a_tar_file_becomes_a_zip_file(tmp_path: Path, mode: str) -> None:
+    tar = tarred(tmp_path / "a.tar", [*PICTURES, ("notes.txt", b""), ("b/._2.jpg", b"litter")], mode)
+    pack(tar, tmp_path / "a.zip")
+    assert contents(tmp_path / "a.zip") == dict(PICTURES)
+
+
+def test_a_folder_becomes_a_zip_file_with_the_same_bytes_wherever_it_lies(tmp_path: Path) -> None:
+    for folder, members in (("one", PICTURES), ("two", PICTURES[::-1])):
+        for name, data in [*members, ("read.me", b"")]:
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).write_bytes(data)
+        pack(tmp_path / folder, tmp_path / f"{folder}.zip")
+    assert contents(tmp_path / "one.zip") == dict(PICTURES)
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+
+def test_a_zip_file_is_copied_as_it_is(tmp_path: Path, archive: Path) -> None:
+    pack(archive, tmp_path / "copy.zip")
+    assert (tmp_path / "copy.zip").read_bytes() == archive.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([("../x.jpg", b"")], "leads outside"),
+        ([("/x.jpg", b"")], "leads outside"),
+        ([("x.jpg", b""), ("x.jpg", b"")], "is there twice"),
+        ([("x.txt", b"")], "no pictures there"),
+    ],
+)
+def test_a_tar_file_that_is_not_to_be_trusted_is_refused(
+    tmp_path: Path, members: list[tuple[str, bytes]], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        pack(tarred(tmp_path / "a.tar.gz", members), tmp_path / "a.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
+
+
+def test_a_link_in_a_tar_file_is_no_picture(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        link = tarfile.TarInfo("x.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with pytest.raises(UserError, match="no pictures there"):
+        pack(tmp_path / "a.tar", tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "absent"])
+def test_a_source_that_cannot_be_packed_is_named(tmp_path: Path, damage: str) -> None:
+    tar = tarred(tmp_path / "a.tar.gz", [(f"{i}.jpg", random.Random(i).randbytes(9000)) for i in range(9)])
+    whole = tar.read_bytes()
+    tar.unlink()
+    if damage != "absent":
+        tar.write_bytes(whole[:30000] if damage == "cut" else b"not an archive")
+    with pytest.raises(UserError, match=r"a\.tar\.gz: missing, cut short or damaged"):
+        pack(tar, tmp_path / "a.zip")
+    assert not (tmp_path / "a.zip").exists()

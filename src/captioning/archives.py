@@ -1,9 +1,11 @@
 """Zip archives of pictures: read in place, never unpacked; written with the same bytes every time."""
 
+import shutil
+import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Self
 
@@ -12,7 +14,8 @@ from captioning.files import atomic
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 _UNIX, _REGULAR_FILE = 3, 0o100644
-_FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, UnicodeDecodeError)
+_FAULTS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError, UnicodeDecodeError)
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))  # of pictures
 
 
 def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
@@ -23,6 +26,68 @@ def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
             entry.create_system = _UNIX
             entry.external_attr = _REGULAR_FILE << 16
             archive.writestr(entry, data)
+
+
+def pack(source: Path, target: Path) -> None:
+    """Leave the pictures of `source` in the zip file `target`, which can be read in place.
+
+    source: a folder (its pictures at any depth, sorted by path), a tar file, compressed or not (in the order of the
+    file, one picture in memory at a time), or a zip file (copied as it is). The same source gives the same bytes.
+    Raises UserError when it is missing, damaged, has no picture, or has one whose path leads outside it.
+    """
+    try:
+        if source.is_dir():
+            members = _folder_pictures(source)
+        elif zipfile.is_zipfile(source):
+            with atomic(target) as temporary:
+                shutil.copyfile(source, temporary)
+            return
+        else:
+            members = _tar_pictures(source)
+        write_zip(target, _at_least_one(members, source))
+    except _FAULTS as fault:
+        raise _unreadable(str(source), fault) from fault
+
+
+def _folder_pictures(folder: Path) -> Iterator[tuple[str, bytes]]:
+    named = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if _is_picture(path.name)}
+    for name, path in sorted(named.items()):
+        if path.is_file():
+            yield name, path.read_bytes()
+
+
+def _tar_pictures(path: Path) -> Iterator[tuple[str, bytes]]:
+    seen: set[str] = set()
+    with tarfile.open(path, "r|*") as archive:
+        for entry in archive:
+            name = entry.name.removeprefix("./")
+            if not (entry.isfile() and _is_picture(PurePosixPath(name).name)):
+                continue  # folders, links and devices are no pictures
+            if _leads_outside(name) or name in seen:
+                said = "leads outside the archive" if _leads_outside(name) else "is there twice"
+                raise UserError(f"{path}: member {entry.name!r} {said}; do not use this file")
+            seen.add(name)
+            content = archive.extractfile(entry)
+            assert content is not None
+            yield name, content.read()
+
+
+def _at_least_one(members: Iterable[tuple[str, bytes]], source: Path) -> Iterator[tuple[str, bytes]]:
+    count = 0
+    for count, member in enumerate(members, start=1):  # noqa: B007 - counted
+        yield member
+    if not count:
+        raise UserError(f"{source}: no pictures there ({' '.join(sorted(SUFFIXES))})")
+
+
+def _is_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+
+
+def _leads_outside(name: str) -> bool:
+    """Absolute paths, drive letters, backslashes and `..`: whoever unpacks such a file is harmed."""
+    parts = PurePosixPath(name).parts
+    return not parts or name.startswith("/") or "\\" in name or ".." in parts or ":" in parts[0]
 
 
 class Archive:
@@ -44,9 +109,7 @@ class Archive:
         self._files = {entry.filename: entry for entry in entries if _is_content(entry)}
 
     def _check(self, name: str) -> None:
-        """Refuse absolute paths, drive letters, backslashes and `..`: whoever unpacks such a file is harmed."""
-        parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or "\\" in name or ".." in parts or ":" in parts[0]:
+        if _leads_outside(name):
             self.close()
             raise UserError(f"{self.path}: member {name!r} leads outside the archive; do not use this file")
 

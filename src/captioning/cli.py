@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from captioning import compute
+from captioning.archives import SUFFIXES
 from captioning.errors import UserError
 from captioning.files import read_json
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from captioning.model import Captioner
     from captioning.search import SearchOptions
 
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -70,11 +70,11 @@ def _expand(paths: list[str]) -> tuple[list[Path], bool]:
     for path in paths:
         found = [Path(path)]
         if Path(path).is_dir():
-            found = sorted(file for file in Path(path).rglob("*") if file.suffix.lower() in PICTURES)
+            found = sorted(file for file in Path(path).rglob("*") if file.suffix.lower() in SUFFIXES)
         elif glob.has_magic(path) and not Path(path).exists():
             found = [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 - absolute too
         if not found:
-            print(f"error: {path}: no pictures there ({' '.join(sorted(PICTURES))})", file=sys.stderr)
+            print(f"error: {path}: no pictures there ({' '.join(sorted(SUFFIXES))})", file=sys.stderr)
         files += found
         failed |= not found
     return files, failed
