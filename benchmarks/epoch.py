@@ -1,11 +1,13 @@
 """One epoch of `lstm` on stored features, against the same model with JPEG decoding and the CNN in the loop.
 
-The second is what this project's seed did: every caption reads its own picture again. A whole epoch of it takes
-hours on two cores, so it is timed on a few batches and scaled; the first is timed whole.
+The second is what this project's seed did, with ResNet-50: every caption reads its own picture again. A whole epoch of
+it takes hours on two cores, so it is timed on a few batches and scaled; the first is timed whole, on features drawn
+at random, which take the same time.
 
-    python -m benchmarks.epoch       # after `dvc repro` with dataset=flickr8k
+    python -m benchmarks.epoch resnet50 mobilenet_v2       # after `dvc repro split` with dataset=flickr8k
 """
 
+import sys
 import time
 from pathlib import Path
 
@@ -17,56 +19,74 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from captioning import batches, decoders, encoders, model, splits  # noqa: E402
+from captioning import batches, decoders, encoders, splits  # noqa: E402
+from captioning import settings as resolve  # noqa: E402
 from captioning.archives import Pictures  # noqa: E402
-from captioning.features import FeatureStore  # noqa: E402
 from captioning.images import decode  # noqa: E402
 from captioning.networks import OnFeatures  # noqa: E402
+from captioning.vocabulary import Vocabulary  # noqa: E402
 
-BATCH, SAMPLE = 160, 4
+DATA, SAMPLE = Path("data"), 4
 
 
-def main() -> None:
-    """Print seconds an epoch, and the ratio."""
-    torch.set_num_threads(2)
-    images = splits.read_images(Path("data/split/images.csv"))
-    captions = splits.EncodedCaptions.read(Path("data/split/train.npz"))
-    store = FeatureStore(Path("data/features"), images["image_id"].tolist())
-    captioner = model.load(Path("data/train/model"))
-    decoder = decoders.build("lstm", len(captioner.vocabulary), store.dim, captioner.card.decoder_options)
-    network = OnFeatures(decoder, label_smoothing=0.1)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
-    encoder = encoders.freeze(captioner.encoder)
+class Epoch:
+    """The captions, the pictures and the settings of params.yaml, with one encoder of weights drawn at random."""
 
-    def step(chosen: np.ndarray, inputs: tuple[Tensor, ...] | None = None) -> None:
-        batch = batches.collate(captions, chosen)
-        losses = network(inputs or network.read(store, batch.rows), batch.tokens, batch.owner)
-        optimizer.zero_grad()
+    def __init__(self, encoder: str) -> None:
+        settings = resolve.load()
+        self.images = splits.read_images(DATA / "split/images.csv")
+        self.captions = splits.EncodedCaptions.read(DATA / "split/train.npz")
+        transform = encoders.transform_for(encoder, None, pretrained=True)
+        self.encoder = encoders.folded(encoders.build(encoder, transform=transform, weights={}))
+        options = settings.train.lstm.model_dump() | {"hidden_size": resolve.hidden_size(settings)}
+        words = len(Vocabulary.read(DATA / "vocab/vocab.txt"))
+        decoder = decoders.build("lstm", words, self.encoder.dim, options)
+        self.network = OnFeatures(decoder, settings.train.label_smoothing)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
+        self.plan = self.network.plan(self.captions, settings.train.batch_size, (0, 0))
+        self.means = torch.randn(len(self.images), self.encoder.dim)
+
+    def step(self, chosen: np.ndarray, inputs: tuple[Tensor, ...] | None = None) -> None:
+        """A training step on stored features, or on `inputs`: the mean feature of each image of the batch."""
+        batch = batches.collate(self.captions, chosen)
+        losses = self.network(inputs or (self.means[batch.rows],), batch.tokens, batch.owner)
+        self.optimizer.zero_grad()
         losses["caption"].backward()
-        optimizer.step()
+        self.optimizer.step()
 
-    plan = network.plan(captions, BATCH, (0, 0))
-    step(plan[0])
-    begin = time.perf_counter()
-    for chosen in plan:
-        step(chosen)
-    cached = time.perf_counter() - begin
+    def stored(self) -> float:
+        """Seconds of an epoch on stored features."""
+        self.step(self.plan[0])
+        begin = time.perf_counter()
+        for chosen in self.plan:
+            self.step(chosen)
+        return time.perf_counter() - begin
 
-    begin = time.perf_counter()
-    with Pictures(Path("data/download")) as pictures:
-        for chosen in plan[:SAMPLE]:
-            files = images["file"].iloc[captions.image[chosen]]  # one picture a caption, as the seed's loader did
-            pixels = np.stack([store.transform.pixels(decode(pictures.read(file), file)) for file in files])
-            with torch.inference_mode():
-                mean = encoder(torch.from_numpy(pixels)).mean(1)
-            _, first = np.unique(captions.image[chosen], return_index=True)
-            step(chosen, (mean[torch.from_numpy(first)].clone(),))
-    in_loop = (time.perf_counter() - begin) / SAMPLE * len(plan)
-    print(f"{len(captions):,} captions, {captioner.card.encoder}, batches of {BATCH}, two threads\n")
-    print("| | seconds an epoch |\n|---|---|")
-    print(f"| JPEG decoding and CNN in the loop ({SAMPLE} of {len(plan)} batches, scaled) | {in_loop:.0f} |")
-    print(f"| stored features | {cached:.1f} |\n| ratio | {in_loop / cached:.0f} |")
+    def in_the_loop(self) -> float:
+        """Seconds of an epoch in which each caption's picture is decoded and encoded, scaled from a few batches."""
+        transform = self.encoder.transform
+        begin = time.perf_counter()
+        with Pictures(DATA / "download") as pictures:
+            for chosen in self.plan[:SAMPLE]:
+                files = self.images["file"].iloc[self.captions.image[chosen]]  # one picture a caption
+                pixels = np.stack([transform.pixels(decode(pictures.read(file), file)) for file in files])
+                with torch.inference_mode():
+                    mean = self.encoder(torch.from_numpy(pixels)).mean(1)
+                _, first = np.unique(self.captions.image[chosen], return_index=True)
+                self.step(chosen, (mean[torch.from_numpy(first)].clone(),))
+        return (time.perf_counter() - begin) / SAMPLE * len(self.plan)
+
+
+def main(names: list[str]) -> None:
+    """Print seconds an epoch, and the ratio, for each encoder."""
+    torch.set_num_threads(2)
+    print(f"| encoder | stored features | JPEG decoding and CNN in the loop, {SAMPLE} batches scaled | ratio |")
+    print("|---|---|---|---|")
+    for name in names:
+        epoch = Epoch(name)
+        stored, in_the_loop = epoch.stored(), epoch.in_the_loop()
+        print(f"| {name} | {stored:.1f} s | {in_the_loop:.0f} s | {in_the_loop / stored:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or ["resnet50", "mobilenet_v2"])
