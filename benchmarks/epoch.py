@@ -43,7 +43,7 @@ class Epoch:
         decoder = decoders.build("lstm", words, self.encoder.dim, options)
         self.network = OnFeatures(decoder, settings.train.label_smoothing)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
-        self.plan = self.network.plan(self.captions, settings.train.batch_size, (0, 0))
+        self.plan = self.network.plan(self.captions, resolve.batch_size(settings), (0, 0))
         self.means = torch.randn(len(self.images), self.encoder.dim)
 
     def step(self, chosen: np.ndarray, inputs: tuple[Tensor, ...] | None = None) -> None:

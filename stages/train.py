@@ -105,11 +105,11 @@ def _trainer(
     rates = {"encoder": train.encoder_lr}
     modules = [(module, rates.get(name, train.lr)) for name, module in network.named_children()]
     print(f"{count_parameters(network):,} numbers are trained on {len(data.train):,} captions")
-    names = LoopOptions.__dataclass_fields__.keys() - {"seed", "epochs"}
-    options = LoopOptions(
-        seed=settings.seed, epochs=resolve.epochs(settings), **{name: getattr(train, name) for name in names}
-    )
-    print(f"train.epochs = {options.epochs}, train.lstm.hidden_size = {resolve.hidden_size(settings)}")
+    decided = {"epochs": resolve.epochs(settings), "batch_size": resolve.batch_size(settings)}
+    names = LoopOptions.__dataclass_fields__.keys() - {"seed", *decided}
+    options = LoopOptions(seed=settings.seed, **decided, **{name: getattr(train, name) for name in names})
+    said = decided | {"lstm.hidden_size": resolve.hidden_size(settings)}
+    print(", ".join(f"train.{name} = {value}" for name, value in said.items()))
     return Trainer(network, adamw(modules, train.weight_decay), data, options, fabric, checkpoint)
 
 
@@ -152,7 +152,11 @@ def _resolved(settings: Settings) -> dict[str, Any]:
         "compute": settings.compute.model_dump(),
         "features": features,
         "train": settings.train.model_dump()
-        | {"epochs": resolve.epochs(settings), settings.decoder: _decoder_options(settings)},
+        | {
+            "epochs": resolve.epochs(settings),
+            "batch_size": resolve.batch_size(settings),
+            settings.decoder: _decoder_options(settings),
+        },
     }
 
 

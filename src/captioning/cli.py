@@ -44,6 +44,9 @@ def predict(
     ] = Format.text,
     beam_size: Annotated[int, typer.Option(min=1, help="Hypotheses kept a step; 1 is greedy.")] = 3,
     max_words: Annotated[int, typer.Option(min=1, help="Longest caption, words.")] = 30,
+    length_penalty: Annotated[
+        float, typer.Option(min=0, help="Captions are ranked by log probability / length to this power.")
+    ] = 0.7,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures captioned together.")] = 16,
 ) -> None:
     """Caption pictures with a trained model.
@@ -56,7 +59,7 @@ def predict(
     from captioning.search import SearchOptions
 
     captioner = load(model)
-    options = SearchOptions(beam_size=beam_size, max_words=max_words)
+    options = SearchOptions(beam_size=beam_size, max_words=max_words, length_penalty=length_penalty)
     files, failed = _expand(paths)
     for start in range(0, len(files), batch_size):
         failed |= _caption(captioner, files[start : start + batch_size], options, output)

@@ -72,7 +72,7 @@ class Lstm(_Section):
 
 class Train(_Section):
     epochs: Literal["auto"] | Count
-    batch_size: Count
+    batch_size: Literal["auto"] | Count
     lr: Positive
     encoder_lr: Positive
     weight_decay: NonNegative
@@ -126,10 +126,13 @@ class _Auto(_Section):
     image_size: Literal["native"] | int
     hidden_size: int
     epochs: int
+    batch_size: int
 
 
-_DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256, epochs=5)
-_PHOTOGRAPHS = _Auto(weights="imagenet", trainable=False, image_size="native", hidden_size=512, epochs=4)
+_DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256, epochs=5, batch_size=128)
+_PHOTOGRAPHS = _Auto(
+    weights="imagenet", trainable=False, image_size="native", hidden_size=512, epochs=4, batch_size=64
+)
 _AUTO = {"scenes": _DRAWN, "flickr8k": _PHOTOGRAPHS}
 _ATTENDING: frozenset[str] = frozenset()  # decoders that read regions, not only their mean
 
@@ -169,6 +172,12 @@ def epochs(settings: Settings) -> int:
     """`train.epochs` with `auto` decided."""
     value = settings.train.epochs
     return _AUTO[settings.dataset].epochs if value == "auto" else value
+
+
+def batch_size(settings: Settings) -> int:
+    """`train.batch_size` with `auto` decided."""
+    value = settings.train.batch_size
+    return _AUTO[settings.dataset].batch_size if value == "auto" else value
 
 
 def source(settings: Settings) -> Path | None:

@@ -38,7 +38,7 @@ class LstmDecoder(Decoder):
     def init(self, encoded: Encoded) -> State:
         """mean (B, D) → state after the picture: h and c, each (B, L, H)."""
         picture = self.picture(encoded.mean).unsqueeze(1)  # (B, 1, E)
-        _, (h, c) = self.lstm(self._drop(picture))  # each (L, B, H)
+        _, (h, c) = self.lstm(picture)  # each (L, B, H)
         return h.transpose(0, 1), c.transpose(0, 1)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
