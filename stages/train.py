@@ -106,8 +106,8 @@ def _trainer(
     modules = [(module, rates.get(name, train.lr)) for name, module in network.named_children()]
     print(f"{count_parameters(network):,} numbers are trained on {len(data.train):,} captions")
     decided = {"epochs": resolve.epochs(settings), "batch_size": resolve.batch_size(settings)}
-    names = LoopOptions.__dataclass_fields__.keys() - {"seed", *decided}
-    options = LoopOptions(seed=settings.seed, **decided, **{name: getattr(train, name) for name in names})
+    chosen: dict[str, Any] = {name: getattr(train, name) for name in LoopOptions.__dataclass_fields__ if name != "seed"}
+    options = LoopOptions(seed=settings.seed, **chosen | decided)
     said = decided | {"lstm.hidden_size": resolve.hidden_size(settings)}
     print(", ".join(f"train.{name} = {value}" for name, value in said.items()))
     return Trainer(network, adamw(modules, train.weight_decay), data, options, fabric, checkpoint)

@@ -130,9 +130,7 @@ class _Auto(_Section):
 
 
 _DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256, epochs=5, batch_size=128)
-_PHOTOGRAPHS = _Auto(
-    weights="imagenet", trainable=False, image_size="native", hidden_size=512, epochs=4, batch_size=64
-)
+_PHOTOGRAPHS = _Auto(weights="imagenet", trainable=False, image_size="native", hidden_size=512, epochs=4, batch_size=64)
 _AUTO = {"scenes": _DRAWN, "flickr8k": _PHOTOGRAPHS}
 _ATTENDING: frozenset[str] = frozenset()  # decoders that read regions, not only their mean
 
