@@ -1,12 +1,14 @@
 """Miniature data sets of photographs in the published layouts, and a run of `prepare` on them."""
 
 import io
+import json
 import os
 import random
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -26,6 +28,19 @@ def jpeg(seed: int) -> bytes:
     stream = io.BytesIO()
     noise.save(stream, "JPEG")
     return stream.getvalue()
+
+
+def edited(document: Any, path: str, value: Any) -> bytes:
+    """JSON of a document with the value at `path` (`images.1.id`) replaced, or removed where it is None."""
+    changed = place = json.loads(json.dumps(document))
+    *keys, last = [int(key) if key.isdecimal() else key for key in path.split(".")]
+    for key in keys:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return json.dumps(changed).encode()
 
 
 class Try:

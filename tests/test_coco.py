@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from captioning.archives import Archive, Pictures, write_zip
 from captioning.datasets import annotations
 from captioning.errors import UserError
-from tests.photographs import REAL, Try, jpeg
+from tests.photographs import REAL, Try, edited, jpeg
 from tests.project import Project
 
 MINI = REAL / "coco2017_mini"
@@ -116,17 +116,8 @@ def test_pictures_without_captions_and_captions_without_words_are_counted(attemp
 
 
 def change(path: str, value: Any) -> bytes:
-    """The training captions with one value replaced, or removed where it is None."""
-    changed: Any = document(TRAIN, "%012d.jpg")
-    *keys, last = [int(key) if key.isdecimal() else key for key in path.split(".")]
-    place = changed
-    for key in keys:
-        place = place[key]
-    if value is None:
-        del place[last]
-    else:
-        place[last] = value
-    return json.dumps(changed).encode()
+    """The training captions with one value replaced."""
+    return edited(document(TRAIN, "%012d.jpg"), path, value)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from captioning.archives import Archive
 from captioning.datasets import karpathy
 from captioning.errors import UserError
-from tests.photographs import Try, jpeg
+from tests.photographs import Try, edited, jpeg
 
 FLICKR = (("11.jpg", "train"), ("22.jpg", "test"), ("33.jpg", "val"), ("44.jpg", "train"))
 COCO = ((9, "train2014", "train"), (42, "val2014", "restval"), (73, "val2014", "val"), (74, "val2014", "test"))
@@ -105,17 +105,8 @@ def test_a_document_of_an_earlier_failed_run_is_not_taken_for_this_one(coco: Try
 
 
 def broken(path: str, value: Any) -> bytes:
-    """The COCO document with one value replaced, or removed where it is None."""
-    tree: Any = json.loads(document(COCO_IMAGES))
-    *keys, last = [int(key) if key.isdecimal() else key for key in path.split(".")]
-    place = tree
-    for key in keys:
-        place = place[key]
-    if value is None:
-        del place[last]
-    else:
-        place[last] = value
-    return json.dumps(tree).encode()
+    """COCO's document with one value replaced."""
+    return edited({"images": COCO_IMAGES}, path, value)
 
 
 @pytest.mark.parametrize(

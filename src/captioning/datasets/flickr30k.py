@@ -6,18 +6,9 @@ The photographs are given out by form only, so the user brings them. For non-com
 from pathlib import Path
 
 from captioning.archives import pack
-from captioning.datasets import karpathy
+from captioning.datasets import karpathy, published, tokens
 from captioning.datasets.base import Options, Prepared
-from captioning.datasets.published import (
-    Photograph,
-    Workspace,
-    decode_text,
-    differences,
-    gather,
-    pictures,
-    tabulate,
-)
-from captioning.datasets.tokens import counts, parse_captions, without_picture
+from captioning.datasets.published import Photograph, Workspace
 from captioning.downloads import Fetched, take
 from captioning.errors import UserError
 
@@ -39,7 +30,7 @@ def prepare(folder: Path, options: Options, cache: Path) -> Prepared:
     document.
     """
     splits = {"karpathy": _assemble}
-    return gather(Workspace(name, options.source, cache), folder, options, splits[options.split])
+    return published.gather(Workspace(name, options.source, cache), folder, options, splits[options.split])
 
 
 def _assemble(space: Workspace) -> Prepared:
@@ -56,7 +47,7 @@ def _assemble(space: Workspace) -> Prepared:
     if found := space.find(_CAPTIONS):
         files.append(take(found, space.folder / _CAPTIONS))
         place = f"{space.folder / _CAPTIONS}"
-        captions = parse_captions(decode_text((space.folder / _CAPTIONS).read_bytes(), place), place)
+        captions = tokens.parse_captions(published.decode_text((space.folder / _CAPTIONS).read_bytes(), place), place)
     files.append(take(photographs, space.folder / _PHOTOGRAPHS, pack))
     return _tabulated(space, files, entries, captions, place)
 
@@ -68,7 +59,7 @@ def _tabulated(
     captions: dict[str, list[str]],
     place: str,
 ) -> Prepared:
-    table, notes = tabulate(
+    table, notes = published.tabulate(
         [
             Photograph(
                 Path(entry.filename).stem, _PHOTOGRAPHS, entry.filename, entry.used_as, captions.get(entry.filename, [])
@@ -79,6 +70,6 @@ def _tabulated(
         place,
     )
     splits = {entry.filename: entry.used_as for entry in entries}
-    said = differences(counts(captions, splits), _COUNTS)
-    unknown = without_picture(captions, pictures(space.folder / _PHOTOGRAPHS))
+    said = published.differences(tokens.counts(captions, splits), _COUNTS)
+    unknown = tokens.without_picture(captions, published.pictures(space.folder / _PHOTOGRAPHS))
     return Prepared(table, files, [*said, *notes, *unknown])
