@@ -99,6 +99,8 @@ def test_a_folder_of_pictures_is_packed(attempt: Try) -> None:
     with Archive(attempt.out / "train2017.zip") as archive:
         assert archive.read("000000000009.jpg") == jpeg(9)
     assert {file.name: file.origin for file in prepared.files}["train2017.zip"] == "source"
+    again = attempt({"train2017.zip": train})
+    assert again.table["file"][0].startswith("train2017.zip/train2017/0000")  # the archive itself comes first
 
 
 def test_pictures_without_captions_and_captions_without_words_are_counted(attempt: Try) -> None:

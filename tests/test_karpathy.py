@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning.archives import Archive
+from captioning.archives import Archive, write_zip
 from captioning.datasets import karpathy
+from captioning.datasets.published import Workspace
 from captioning.errors import UserError
 from tests.photographs import Try, edited, jpeg
+from tests.servers import Server
 
 FLICKR = (("11.jpg", "train"), ("22.jpg", "test"), ("33.jpg", "val"), ("44.jpg", "train"))
 COCO = ((9, "train2014", "train"), (42, "val2014", "restval"), (73, "val2014", "val"), (74, "val2014", "test"))
@@ -102,6 +104,20 @@ def test_a_document_of_an_earlier_failed_run_is_not_taken_for_this_one(coco: Try
     (coco.source / "dataset_coco.json").unlink()
     prepared = coco({"caption_datasets.zip": {"dataset_coco.json": document(COCO_IMAGES)}})
     assert prepared.table["image_id"].nunique() == 4
+
+
+def test_the_archive_comes_from_the_network_where_the_user_has_no_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    write_zip(tmp_path / "made.zip", [("dataset_flickr30k.json", document(FLICKR_IMAGES))])
+    with Server(files={"caption_datasets.zip": (tmp_path / "made.zip").read_bytes()}) as server:
+        monkeypatch.setattr(karpathy, "URL", server.url("caption_datasets.zip"))
+        space = Workspace("flickr30k", None, tmp_path / "cache")
+        fetched = karpathy.bring(space, "dataset_flickr30k.json")
+        assert fetched.origin == server.url("caption_datasets.zip")
+    entries, _ = karpathy.read(space.folder / fetched.name, "dataset_flickr30k.json")
+    assert [(entry.filename, entry.used_as) for entry in entries] == list(FLICKR)
 
 
 def broken(path: str, value: Any) -> bytes:

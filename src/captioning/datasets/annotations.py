@@ -86,7 +86,7 @@ def read(path: Path, year: int) -> tuple[list[Photograph], Counts]:
                     "val" if number in chosen else other,
                     [annotation["caption"] for annotation in index.imgToAnns.get(number, ())],
                 )
-                for number, image in sorted(index.imgs.items())
+                for number, image in index.imgs.items()
             )
     return photographs, found
 
