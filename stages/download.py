@@ -14,10 +14,12 @@ OUT = Path("data/download")
 
 def main(settings: Settings) -> None:
     dataset = datasets.get(settings.dataset)
+    split = resolve.split(settings)
     options = Options(
         source=resolve.source(settings),
         skip_corrupt=settings.download.skip_corrupt,
         scenes=settings.download.scenes,
+        split=split,
     )
     prepared = dataset.prepare(OUT, options, scratch("downloads"))
     write_text(OUT / "captions.csv", prepared.table.to_csv(index=False, lineterminator="\n"))
@@ -25,7 +27,7 @@ def main(settings: Settings) -> None:
     images = prepared.table.drop_duplicates("image_id")["split"].value_counts()
     for note in prepared.notes:
         print(note)
-    print(f"{settings.dataset}: {len(prepared.table)} captions of {images.to_dict()} images")
+    print(f"{settings.dataset}, download.split = {split}: {len(prepared.table)} captions of {images.to_dict()} images")
 
 
 if __name__ == "__main__":

@@ -94,6 +94,22 @@ def test_auto_depends_on_the_data_set_and_gives_way_to_a_value(tmp_path: Path) -
     assert (resolve.epochs(photographs), resolve.hidden_size(photographs)) == (4, 512)
 
 
+def test_the_split_is_the_data_sets_usual_one_or_one_that_it_has(tmp_path: Path) -> None:
+    for dataset, usual in (("scenes", "official"), ("flickr8k", "official"), ("coco2014", "karpathy")):
+        assert resolve.split(load(written(tmp_path, ("dataset: scenes", f"dataset: {dataset}")))) == usual
+    for dataset, split, said in (
+        ("flickr8k", "karpathy", None),
+        ("flickr30k", "official", "flickr30k has no such split; write auto or karpathy"),
+        ("coco2017", "karpathy", "download.split = 'karpathy': coco2017 has no such split; write auto or official"),
+    ):
+        chosen = load(written(tmp_path, ("dataset: scenes", f"dataset: {dataset}"), ("split: auto", f"split: {split}")))
+        if said is None:
+            assert resolve.split(chosen) == split
+        else:
+            with pytest.raises(UserError, match=said):
+                resolve.split(chosen)
+
+
 def test_the_source_folder_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTIONING_SOURCE", "/from/variable")
     assert resolve.source(load(ROOT / "params.yaml")) == Path("/from/variable")

@@ -1,6 +1,5 @@
 """Zip archives of pictures: read in place, never unpacked; written with the same bytes every time."""
 
-import shutil
 import tarfile
 import threading
 import zipfile
@@ -10,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from captioning.errors import UserError
-from captioning.files import atomic
+from captioning.files import atomic, copy
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 _UNIX, _REGULAR_FILE = 3, 0o100644
@@ -39,8 +38,7 @@ def pack(source: Path, target: Path) -> None:
         if source.is_dir():
             members = _folder_pictures(source)
         elif zipfile.is_zipfile(source):
-            with atomic(target) as temporary:
-                shutil.copyfile(source, temporary)
+            copy(source, target)
             return
         else:
             members = _tar_pictures(source)

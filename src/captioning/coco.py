@@ -48,6 +48,15 @@ def read_references(path: Path) -> dict[int, list[str]]:
     }
 
 
+def index(document: Mapping[str, Any]) -> COCO:
+    """COCO's own index of a document that is in memory, which it does not check."""
+    indexed = COCO()
+    indexed.dataset = document
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress with print
+        indexed.createIndex()
+    return indexed
+
+
 def write_results(path: Path, captions: Mapping[int, str], references: Path) -> None:
     """Write captions in the COCO results format, once COCO's own reader has accepted them for `references`."""
     results = [{"image_id": image_id, "caption": caption} for image_id, caption in captions.items()]

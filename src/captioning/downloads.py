@@ -64,18 +64,35 @@ def fetch(
     published, or the disk is full or may not be written.
     """
     name = urlsplit(url).path.rpartition("/")[2]
+    with _disk_faults_told(target), alone(cache / f".{name}.lock"):
+        found = find(source, subfolder, name)
+        if found:
+            files.copy(found, target)
+        elif not (target.is_file() and _compare(target, digest)[1]):
+            _download(url, target, digest, _Partial(cache, name, url), sleep)
+    return _record(url, target, digest, found)
+
+
+def take(found: Path, target: Path, bring: Callable[[Path, Path], None] = files.copy) -> Fetched:
+    """Bring what is in the user's folder and has no published digest to `target`.
+
+    bring: makes the second path of the first, atomically: copies the file, or packs a folder (`archives.pack`).
+    Raises UserError when the disk is full or may not be written.
+    """
+    with _disk_faults_told(target):
+        bring(found, target)
+        _say(f"{target.name}: made of {found}")
+        sha256 = files.digest(target)
+        return Fetched(target.name, "source", target.stat().st_size, f"sha256:{sha256}", sha256, published=False)
+
+
+@contextmanager
+def _disk_faults_told(target: Path) -> Iterator[None]:
     try:
-        with alone(cache / f".{name}.lock"):
-            found = _find(source, subfolder, name)
-            if found:
-                with atomic(target) as temporary:
-                    shutil.copyfile(found, temporary)
-            elif not (target.is_file() and _compare(target, digest)[1]):
-                _download(url, target, digest, _Partial(cache, name, url), sleep)
+        yield
     except OSError as fault:
         place = fault.filename or target
         raise UserError(f"{place}: {fault.strerror or fault}; make room or give access, and run again") from fault
-    return _record(url, target, digest, found)
 
 
 @contextmanager
@@ -91,12 +108,16 @@ def alone(lock: Path) -> Iterator[None]:
         yield
 
 
-def _find(source: Path | None, subfolder: str, name: str) -> Path | None:
+def find(source: Path | None, subfolder: str, *names: str) -> Path | None:
+    """The first of the names that is in the folder `source`, or in its `subfolder`; None where there is none.
+
+    Raises UserError when there is no folder `source`.
+    """
     if source is None:
         return None
     if not source.is_dir():
         raise UserError(f"download.source = {source}: no such folder; mend it in params.yaml or in CAPTIONING_SOURCE")
-    return next((path for path in (source / name, source / subfolder / name) if path.is_file()), None)
+    return next((path for name in names for path in (source / name, source / subfolder / name) if path.exists()), None)
 
 
 def _compare(path: Path, digest: str | None) -> tuple[str, bool]:

@@ -48,6 +48,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def copy(source: Path, target: Path) -> None:
+    """Copy a file's bytes to `target` atomically: no later change of the one reaches the other."""
+    with atomic(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically, as UTF-8 with `\\n` line ends."""
     write_bytes(path, text.encode("utf-8"))

@@ -43,6 +43,7 @@ class Scenes(_Section):
 
 class Download(_Section):
     source: Path | None
+    split: Literal["auto", "official", "karpathy"]
     skip_corrupt: bool
     scenes: Scenes
 
@@ -106,7 +107,7 @@ class Settings(_Section):
     """All of params.yaml. Each field is commented there, with unit and range."""
 
     seed: Natural
-    dataset: Literal["scenes", "flickr8k"]
+    dataset: Literal["scenes", "flickr8k", "flickr30k", "coco2014", "coco2017"]
     encoder: str
     decoder: Literal["lstm"]
     compute: Compute
@@ -131,8 +132,30 @@ class _Auto(_Section):
 
 _DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256, epochs=5, batch_size=128)
 _PHOTOGRAPHS = _Auto(weights="imagenet", trainable=False, image_size="native", hidden_size=512, epochs=4, batch_size=64)
-_AUTO = {"scenes": _DRAWN, "flickr8k": _PHOTOGRAPHS}
+_AUTO = {
+    "scenes": _DRAWN,
+    "flickr8k": _PHOTOGRAPHS,
+    "flickr30k": _PHOTOGRAPHS,
+    "coco2014": _PHOTOGRAPHS,
+    "coco2017": _PHOTOGRAPHS,
+}
+_OWN = ("official",)
+_SPLITS = {  # the published splits of a data set, the usual one first; the others have their own
+    "flickr8k": ("official", "karpathy"),
+    "flickr30k": ("karpathy",),
+    "coco2014": ("karpathy", "official"),
+}
 _ATTENDING: frozenset[str] = frozenset()  # decoders that read regions, not only their mean
+
+
+def split(settings: Settings) -> str:
+    """`download.split` with `auto` decided: official or karpathy. Raises UserError where the data set has no such."""
+    value, splits = settings.download.split, _SPLITS.get(settings.dataset, _OWN)
+    if value not in ("auto", *splits):
+        raise UserError(
+            f"download.split = {value!r}: {settings.dataset} has no such split; write auto or {' or '.join(splits)}"
+        )
+    return splits[0] if value == "auto" else value
 
 
 def weights(settings: Settings) -> str:

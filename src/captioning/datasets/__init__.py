@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from captioning.datasets import flickr8k, scenes
+from captioning.datasets import coco2014, coco2017, flickr8k, flickr30k, scenes
 from captioning.datasets.base import Dataset, Options, Prepared, check_table
 from captioning.errors import UserError
 
@@ -20,7 +20,9 @@ class _Scenes:
         return Prepared(table, [], [])
 
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (_Scenes(), flickr8k)}
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset for dataset in (_Scenes(), flickr8k, flickr30k, coco2014, coco2017)
+}
 
 
 def get(name: str) -> Dataset:

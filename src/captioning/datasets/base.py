@@ -17,6 +17,7 @@ from captioning.images import decode
 COLUMNS = ("image_id", "file", "caption", "split")
 SPLITS = ("train", "val", "test")
 _THREADS = 2
+_AT_ONCE = 512  # pictures handed to the threads together: memory does not grow with the data set
 _NAMED = 5  # of many faults, so many are named
 
 
@@ -37,11 +38,13 @@ class Drawing(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """What the user decides: a folder to look in before the network, what to do about corrupt pictures, and drawing."""
+    """What the user decides: a folder to look in before the network, what to do about corrupt pictures, drawing, and
+    which of the published splits (official, karpathy)."""
 
     source: Path | None
     skip_corrupt: bool
     scenes: Drawing
+    split: str = "official"
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,11 @@ def drop_corrupt(table: pd.DataFrame, root: Path, *, skip: bool) -> tuple[pd.Dat
     """
     names = table["file"].drop_duplicates().tolist()
     with Pictures(root) as pictures, ThreadPoolExecutor(_THREADS) as pool:
-        checks = pool.map(lambda name: _decodes(pictures, name), names)
+        checks = (
+            whole
+            for first in range(0, len(names), _AT_ONCE)
+            for whole in pool.map(lambda name: _decodes(pictures, name), names[first : first + _AT_ONCE])
+        )
         good = list(tqdm(checks, "decoding", len(names), unit="picture", disable=None))
     corrupt = [name for name, whole in zip(names, good, strict=True) if not whole]
     if corrupt and not skip:
