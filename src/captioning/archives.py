@@ -34,17 +34,12 @@ def pack(source: Path, target: Path) -> None:
     file, one picture in memory at a time), or a zip file (copied as it is). The same source gives the same bytes.
     Raises UserError when it is missing, damaged, has no picture, or has one whose path leads outside it.
     """
-    try:
-        if source.is_dir():
-            members = _folder_pictures(source)
-        elif zipfile.is_zipfile(source):
-            copy(source, target)
-            return
-        else:
-            members = _tar_pictures(source)
-        write_zip(target, _at_least_one(members, source))
-    except _FAULTS as fault:
-        raise _unreadable(str(source), fault) from fault
+    if source.is_dir():
+        write_zip(target, _whole(_folder_pictures(source), source))
+    elif zipfile.is_zipfile(source):
+        copy(source, target)
+    else:
+        write_zip(target, _whole(_tar_pictures(source), source))
 
 
 def _folder_pictures(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -70,10 +65,14 @@ def _tar_pictures(path: Path) -> Iterator[tuple[str, bytes]]:
             yield name, content.read()
 
 
-def _at_least_one(members: Iterable[tuple[str, bytes]], source: Path) -> Iterator[tuple[str, bytes]]:
+def _whole(members: Iterable[tuple[str, bytes]], source: Path) -> Iterator[tuple[str, bytes]]:
+    """The members, if all of them can be read and there is one."""
     count = 0
-    for count, member in enumerate(members, start=1):  # noqa: B007 - counted
-        yield member
+    try:
+        for count, member in enumerate(members, start=1):  # noqa: B007 - counted
+            yield member
+    except _FAULTS as fault:
+        raise _unreadable(str(source), fault) from fault
     if not count:
         raise UserError(f"{source}: no pictures there ({' '.join(sorted(SUFFIXES))})")
 
