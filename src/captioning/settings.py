@@ -52,6 +52,7 @@ class Vocab(_Section):
 
 
 class Split(_Section):
+    limit: Count | None
     max_words: Count
 
 

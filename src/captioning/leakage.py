@@ -1,0 +1,100 @@
+"""Leaks: images of one split that are in another too, by their bytes, by their looks or by their captions."""
+
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from captioning.captions import SPLITS
+from captioning.fingerprints import RADIUS, Fingerprints, nearest
+
+COLUMNS = ("split", "image_id", "other_split", "other_id", "kind", "bits")
+KINDS = {"bytes": "the same file", "look": "looks alike", "captions": "the same captions"}
+PAIRS = [(later, earlier) for earlier, later in combinations(SPLITS, 2)]
+_NAMED = 3  # of the pairs of one kind, so many are printed
+
+_Match = tuple[int, int, int]  # row, row of the other image, bits
+
+
+def find(table: pd.DataFrame, images: pd.DataFrame, fingerprints: Fingerprints) -> pd.DataFrame:
+    """Each image that an earlier split (of train, val, test) has too, in the order of `PAIRS`, `KINDS` and `images`.
+
+    table: image_id and words, a row a caption. images: image_id and split, a row an image, as `fingerprints` has them.
+    Returns `COLUMNS`: the image, the one it was found to be, and how. `bytes`: the files are the same. `look`: they are
+    not, but of the two pictures' hashes at most `RADIUS` bits differ, and `bits` says how many. `captions`: the two
+    have the same set of captions, compared by their words. Of several such images, the first or the most alike.
+    """
+    captions = _caption_sets(table, images)
+    members = {split: np.flatnonzero(images["split"] == split) for split in SPLITS}
+    names = images["image_id"].tolist()
+    rows = []
+    for later, earlier in PAIRS:
+        here, there = members[later], members[earlier]
+        same = list(_equal(fingerprints.digest, here, there))
+        matches = {
+            "bytes": same,
+            "look": _alike(fingerprints, np.setdiff1d(here, [row for row, *_ in same]), there),
+            "captions": _equal(captions, here, there),
+        }
+        for kind in KINDS:
+            rows += [(later, names[row], earlier, names[other], kind, bits) for row, other, bits in matches[kind]]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _caption_sets(table: pd.DataFrame, images: pd.DataFrame) -> list[frozenset[int]]:
+    """Of each image, its captions without order and repetition; a number stands for a caption."""
+    numbers: dict[str, int] = {}
+    sets: dict[str, set[int]] = {name: set() for name in images["image_id"]}
+    for name, words in zip(table["image_id"], table["words"], strict=True):
+        sets[name].add(numbers.setdefault(" ".join(words), len(numbers)))
+    return [frozenset(found) for found in sets.values()]
+
+
+def _equal(keys: Sequence[Hashable], here: np.ndarray, there: np.ndarray) -> Iterator[_Match]:
+    first = {keys[row]: row for row in reversed(there.tolist())}
+    for row in here.tolist():
+        if keys[row] in first:
+            yield row, first[keys[row]], 0
+
+
+def _alike(fingerprints: Fingerprints, here: np.ndarray, there: np.ndarray) -> Iterator[_Match]:
+    here, there = here[~fingerprints.plain[here]], there[~fingerprints.plain[there]]
+    others, bits = nearest(fingerprints.bits[here], fingerprints.bits[there])
+    for row, other, distance in zip(here.tolist(), others.tolist(), bits.tolist(), strict=True):
+        if other >= 0:
+            yield row, int(there[other]), distance
+
+
+def describe(leaks: pd.DataFrame, fingerprints: Fingerprints) -> dict[str, Any]:
+    """For JSON: how many images of a split are in another, by kind, with examples, and what was compared."""
+    groups = leaks.groupby(["split", "other_split", "kind"])
+    counts = groups.size().to_dict()
+    return {
+        "compared": len(fingerprints.digest),
+        "too_plain": int(fingerprints.plain.sum()),
+        "radius": RADIUS,
+        "examples": groups.head(_NAMED).to_dict("records"),
+        **{
+            f"{later}_in_{earlier}": {kind: int(counts.get((later, earlier, kind), 0)) for kind in KINDS}
+            for later, earlier in PAIRS
+        },
+    }
+
+
+def report(leaks: pd.DataFrame, images: pd.DataFrame) -> list[str]:
+    """Lines for a person: what was found, the first few pairs of each kind, and what to do."""
+    sizes = images["split"].value_counts()
+    if leaks.empty:
+        return [f"no image is in two splits: none of {len(images)} has the file, the looks or the captions of another"]
+    lines = []
+    for _, found in leaks.groupby(["split", "other_split", "kind"], sort=False):
+        later, earlier, kind = found.iloc[0][["split", "other_split", "kind"]]
+        pairs = zip(found["image_id"].head(_NAMED), found["other_id"].head(_NAMED), strict=True)
+        named = ", ".join(f"{image} = {other}" for image, other in pairs) + (", ..." if len(found) > _NAMED else "")
+        lines.append(f"{len(found)} of {sizes[later]} {later} images are in {earlier} too, {KINDS[kind]}: {named}")
+    return [
+        *lines,
+        "scores on them flatter; data/split/leaks.csv lists them: take one of each pair out of the data set",
+    ]
