@@ -29,7 +29,7 @@ def main(settings: Settings) -> None:
     with Pictures(DATA) as pictures:
         known = fingerprints.read(pictures, images["file"].tolist())
     leaks = leakage.find(table, images, known)
-    print(*leakage.report(leaks, images), sep="\n")
+    print(*leakage.report(leaks, images, known), sep="\n")
     write_text(OUT / "leaks.csv", leaks.to_csv(index=False, lineterminator="\n"))
     card = {"limit": split.limit, "vocabulary": len(vocabulary), "splits": numbers}
     write_json(OUT / "summary.json", card | {"leaks": leakage.describe(leaks, known)})

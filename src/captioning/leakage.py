@@ -83,11 +83,13 @@ def describe(leaks: pd.DataFrame, fingerprints: Fingerprints) -> dict[str, Any]:
     }
 
 
-def report(leaks: pd.DataFrame, images: pd.DataFrame) -> list[str]:
+def report(leaks: pd.DataFrame, images: pd.DataFrame, fingerprints: Fingerprints) -> list[str]:
     """Lines for a person: what was found, the first few pairs of each kind, and what to do."""
     sizes = images["split"].value_counts()
+    plain = int(fingerprints.plain.sum())
     if leaks.empty:
-        return [f"no image is in two splits: none of {len(images)} has the file, the looks or the captions of another"]
+        doubt = f", {plain:,} of them too plain to compare their looks" if plain else ""
+        return [f"no image of a split is in another, by file, looks or captions ({len(images):,} compared{doubt})"]
     lines = []
     for _, found in leaks.groupby(["split", "other_split", "kind"], sort=False):
         later, earlier, kind = found.iloc[0][["split", "other_split", "kind"]]

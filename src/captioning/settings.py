@@ -52,7 +52,7 @@ class Vocab(_Section):
 
 
 class Split(_Section):
-    limit: Count | None
+    limit: Annotated[int, Field(ge=2)] | None  # BatchNorm cannot be trained on one
     max_words: Count
 
 
