@@ -1,6 +1,7 @@
 """Leaks: images of one split that are in another too, by their bytes, by their looks or by their captions."""
 
-from collections.abc import Hashable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -43,16 +44,15 @@ def find(table: pd.DataFrame, images: pd.DataFrame, fingerprints: Fingerprints) 
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _caption_sets(table: pd.DataFrame, images: pd.DataFrame) -> list[frozenset[int]]:
-    """Of each image, its captions without order and repetition; a number stands for a caption."""
-    numbers: dict[str, int] = {}
-    sets: dict[str, set[int]] = {name: set() for name in images["image_id"]}
-    for name, words in zip(table["image_id"], table["words"], strict=True):
-        sets[name].add(numbers.setdefault(" ".join(words), len(numbers)))
-    return [frozenset(found) for found in sets.values()]
+def _caption_sets(table: pd.DataFrame, images: pd.DataFrame) -> list[bytes]:
+    """Of each image, its captions without order and repetition; eight bytes of a digest stand for a caption."""
+    digests = b"".join(hashlib.sha256(" ".join(words).encode()).digest()[:8] for words in table["words"])
+    image = pd.Index(images["image_id"]).get_indexer(table["image_id"])
+    said = np.unique(np.stack([image, np.frombuffer(digests, "<i8")], axis=1), axis=0)
+    return [part.tobytes() for part in np.split(said[:, 1], np.flatnonzero(np.diff(said[:, 0])) + 1)]
 
 
-def _equal(keys: Sequence[Hashable], here: np.ndarray, there: np.ndarray) -> Iterator[_Match]:
+def _equal(keys: Sequence[bytes], here: np.ndarray, there: np.ndarray) -> Iterator[_Match]:
     first = {keys[row]: row for row in reversed(there.tolist())}
     for row in here.tolist():
         if keys[row] in first:
