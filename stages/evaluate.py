@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from captioning import coco, compute, splits
 from captioning.archives import Pictures
+from captioning.captions import read_captions
 from captioning.files import write_text
 from captioning.settings import Settings
 from stages import run
@@ -32,7 +33,7 @@ def main(settings: Settings) -> None:
     captions = _decode(settings, model.load(MODEL), images)
     references = coco.read_references(SPLIT / "references_test.json")
     scores = _score(settings, references, captions)
-    floor, human = _compare(references)
+    floor, human = _compare(settings, references)
     tracking.summarise(OUT, scores.corpus | report.variety(captions) | {"floor": floor, "human": human})
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
     _report(settings, images, captions, references, scores)
@@ -83,11 +84,11 @@ def _score(settings: Settings, references: dict[int, list[str]], captions: dict[
     return scores | metrics.java_scores(references, captions) if settings.evaluate.java else scores
 
 
-def _compare(references: dict[int, list[str]]) -> tuple[dict[str, float], dict[str, float]]:
+def _compare(settings: Settings, references: dict[int, list[str]]) -> tuple[dict[str, float], dict[str, float]]:
     """The floor (the constant caption that is best on validation, scored on test) and the human row."""
     from captioning import evaluation, metrics
 
-    training = splits.assign(splits.read_captions(DATA / "captions.csv"))
+    training = splits.assign(read_captions(DATA / "captions.csv"), settings.split.limit)
     training = training[training["split"] == "train"]
     validation = coco.read_references(SPLIT / "references_val.json")
     constant = evaluation.constant_caption(training["words"].tolist(), metrics.References(validation), list(validation))

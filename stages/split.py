@@ -1,22 +1,38 @@
-"""split: who is in which split, captions as ids, references in the COCO format → data/split/."""
+"""split: who is in which split, captions as ids, references in the COCO format, a card of the data → data/split/."""
 
 from pathlib import Path
 
-from captioning import splits
+from captioning import fingerprints, leakage, splits, summary
+from captioning.archives import Pictures
+from captioning.captions import read_captions
+from captioning.files import write_json, write_text
 from captioning.settings import Settings
 from captioning.vocabulary import Vocabulary
 from stages import run
 
-CAPTIONS = Path("data/download/captions.csv")
+DATA = Path("data/download")
 VOCABULARY = Path("data/vocab/vocab.txt")
 OUT = Path("data/split")
 
 
 def main(settings: Settings) -> None:
-    table = splits.assign(splits.read_captions(CAPTIONS))
-    images = splits.write(OUT, table, Vocabulary.read(VOCABULARY), settings.split.max_words)
-    counts = images["split"].value_counts()
-    print(", ".join(f"{split}: {counts[split]} images" for split in splits.SPLITS))
+    split = settings.split
+    captions = read_captions(DATA / "captions.csv")
+    table = splits.assign(captions, split.limit)
+    vocabulary = Vocabulary.read(VOCABULARY)
+    images = splits.write(OUT, table, vocabulary, split.max_words)
+    counts = summary.count(splits.choose(captions, split.limit), table)
+    numbers = {name: summary.describe(part, vocabulary, split.max_words) for name, part in counts.items()}
+    for name, described in numbers.items():
+        print(summary.line(name, described), flush=True)
+    summary.write_plots(OUT / "plots", counts)
+    with Pictures(DATA) as pictures:
+        known = fingerprints.read(pictures, images["file"].tolist())
+    leaks = leakage.find(table, images, known)
+    print(*leakage.report(leaks, images, known), sep="\n")
+    write_text(OUT / "leaks.csv", leaks.to_csv(index=False, lineterminator="\n"))
+    card = {"limit": split.limit, "vocabulary": len(vocabulary), "splits": numbers}
+    write_json(OUT / "summary.json", card | {"leaks": leakage.describe(leaks, known)})
 
 
 if __name__ == "__main__":

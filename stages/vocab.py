@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from captioning import splits
+from captioning.captions import read_captions
 from captioning.settings import Settings
 from captioning.vocabulary import Vocabulary
 from stages import run
@@ -12,7 +13,7 @@ OUT = Path("data/vocab/vocab.txt")
 
 
 def main(settings: Settings) -> None:
-    table = splits.assign(splits.read_captions(CAPTIONS))
+    table = splits.assign(read_captions(CAPTIONS), settings.split.limit)
     training = table[table["split"] == "train"]["words"]
     vocabulary = Vocabulary.count(training, settings.vocab.min_count)
     vocabulary.write(OUT)

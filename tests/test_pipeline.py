@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
+from captioning.tokenizer import tokenize
+from captioning.vocabulary import SPECIAL
 from tests.imports import ROOT, STAGES, closure
 from tests.project import Project
 
@@ -124,6 +127,8 @@ def test_artifacts_name_the_data_set_and_the_model() -> None:
         ("train.lr=0.002", ["train"]),
         ("seed=2", ["features", *AFTER_FEATURES]),
         ("vocab.min_count=2", ["vocab"]),
+        ("split.limit=4", ["vocab", "split", "evaluate"]),
+        ("split.max_words=9", ["split"]),
         ("download.scenes.val=7", ["download"]),
     ],
 )
@@ -150,6 +155,29 @@ def test_changing_the_encoder_back_is_a_run_cache_hit(copy: Project) -> None:
     table = copy.run("dvc", "exp", "show", "--csv").stdout
     assert "cider" in table.splitlines()[0]
     assert "squeezenet1_1" in table
+
+
+def test_a_limited_run_sees_those_images_alone(copy: Project) -> None:
+    copy.run("dvc", "exp", "run", "-S", "split.limit=4", "-S", "train.epochs=1")
+    card = json.loads(copy.read("data/split/summary.json"))
+    assert [part["images"] for part in card["splits"].values()] == [4, 4, 4]
+    assert card["vocabulary"] == len(copy.read("data/vocab/vocab.txt").splitlines())
+    ids = [line.split(",")[0] for line in copy.read("data/split/images.csv").splitlines()[1:]]
+    assert json.loads(copy.read("data/features/index.json"))["ids"] == ids
+    assert len(json.loads(copy.read("data/evaluate/captions.json"))) == 4
+    training = pd.read_csv(copy.folder / "data/download/captions.csv", dtype=str)
+    training = training[training["image_id"].isin(ids[:4])]["caption"]
+    words = {word for caption in training for word in tokenize(caption)}
+    assert set(copy.read("data/vocab/vocab.txt").split()) - set(SPECIAL) == words
+
+
+def test_the_card_of_the_data_is_drawn(project: Project) -> None:
+    files = [f"data/split/plots/{name}.tsv" for name in ("caption_length", "captions_per_image", "unknown")]
+    plots = json.loads(project.run("dvc", "plots", "show", "--json", *files).stdout)["data"]
+    assert sorted(plots) == files
+    for [plot] in plots.values():
+        assert plot["content"]["encoding"]["color"]["field"] == "split"
+        assert {point["split"] for point in plot["content"]["data"]["values"]} == {"train", "val", "test"}
 
 
 def test_comparisons_are_printed(copy: Project) -> None:

@@ -65,15 +65,46 @@ def test_captions_without_words_are_left_out() -> None:
     assert "..." not in assigned["caption"].tolist()
 
 
-def test_an_image_in_two_splits_is_refused() -> None:
-    leaking = pd.concat([table(), table().head(1).assign(split="test")])
-    with pytest.raises(UserError, match="image a is in more than one split"):
-        splits.assign(leaking)
+def test_a_split_without_words_is_refused() -> None:
+    wordless = table().replace({"caption": {"A cat sleeps, again.": "!"}})
+    with pytest.raises(UserError, match="no caption of the split 'val' has a word"):
+        splits.assign(wordless)
 
 
-def test_an_empty_split_is_refused() -> None:
-    with pytest.raises(UserError, match="no caption is in the split 'val'"):
-        splits.assign(table()[table()["split"] != "val"])
+def many(counts: dict[str, int]) -> pd.DataFrame:
+    rows = [
+        (f"{split}{index:04d}", f"z.zip/{split}{index}.png", f"A dog {caption}.", split)
+        for split, count in counts.items()
+        for index in range(count)
+        for caption in range(3)
+    ]
+    return pd.DataFrame(rows, columns=["image_id", "file", "caption", "split"])
+
+
+@given(st.permutations(range(7)), st.integers(2, 12), st.integers(2, 12))
+def test_a_limit_keeps_whole_images_and_those_of_a_lower_limit(order: list[int], limit: int, higher: int) -> None:
+    """So many of each split, all where there are fewer; whichever others there are, and in whatever order."""
+    captions = many({"train": 10, "val": 2, "test": 7})
+    chosen = splits.assign(captions, limit)
+    sizes = chosen.drop_duplicates("image_id")["split"].value_counts().to_dict()
+    assert sizes == {"train": min(limit, 10), "val": 2, "test": min(limit, 7)}
+    assert set(chosen["image_id"].value_counts()) == {3}
+    assert chosen["caption"].tolist() == captions[captions["image_id"].isin(chosen["image_id"])]["caption"].tolist()
+    if higher > limit:
+        assert set(chosen["image_id"]) <= set(splits.assign(captions, higher)["image_id"])
+    shuffled = captions.iloc[[row for part in order for row in range(part, len(captions), 7)]]
+    assert set(splits.assign(shuffled, limit)["image_id"]) == set(chosen["image_id"])
+
+
+def test_a_limit_takes_images_from_all_over_a_split() -> None:
+    chosen = splits.choose(many({"train": 2000}), 500)["image_id"].str.removeprefix("train").astype(int)
+    quarters = np.histogram(chosen.unique(), bins=4, range=(0, 2000))[0]
+    assert quarters.sum() == 500
+    assert (abs(quarters - 125) < 35).all()
+
+
+def test_no_limit_is_every_image() -> None:
+    assert splits.assign(table(), None).equals(splits.assign(table(), 3))
 
 
 def test_only_training_words_are_counted_and_others_are_unknown(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class Vocab(_Section):
 
 
 class Split(_Section):
+    limit: Annotated[int, Field(ge=2)] | None  # BatchNorm cannot be trained on one
     max_words: Count
 
 

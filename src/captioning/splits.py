@@ -1,6 +1,8 @@
 """Who is in which split, and each split as the later stages read it."""
 
-from collections.abc import Sequence
+import hashlib
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,35 +10,41 @@ import numpy as np
 import pandas as pd
 
 from captioning import coco
+from captioning.captions import SPLITS
 from captioning.errors import UserError
 from captioning.files import atomic, write_json, write_text
 from captioning.tokenizer import tokenize
 from captioning.vocabulary import BOS, EOS, Vocabulary
 
-SPLITS = ("train", "val", "test")
 
+def choose(captions: pd.DataFrame, limit: int | None) -> pd.DataFrame:
+    """The captions of at most `limit` images of each split, all if it is None.
 
-def assign(captions: pd.DataFrame) -> pd.DataFrame:
-    """Decide the split of every image: the one function that both `vocab` and `split` call.
-
-    Takes the caption table (image_id, file, caption, split) and returns it with `words`, the
-    tokenised caption, added; captions without a word are left out. The data set's own split is
-    kept. Raises UserError when a split has no captions or an image is in two.
+    Images are chosen by the SHA-256 of their image_id: the same ones each time, from all over the split, and those of a
+    lower limit are among those of a higher one.
     """
-    table = captions.assign(words=captions["caption"].map(tokenize))
+    if limit is None:
+        return captions
+    images = captions[["image_id", "split"]].drop_duplicates()
+    drawn = images["image_id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
+    chosen = images.loc[drawn.sort_values().index].groupby("split").head(limit)
+    return captions[captions["image_id"].isin(chosen["image_id"])]
+
+
+def assign(captions: pd.DataFrame, limit: int | None = None) -> pd.DataFrame:
+    """Decide who is in which split: the one function that `vocab`, `split` and `evaluate` call.
+
+    Takes the caption table (image_id, file, caption, split), of which `choose` takes some, and returns it with `words`,
+    the tokenised caption, added; captions without a word are left out. The data set's own split is kept. Raises
+    UserError when that leaves a split without captions.
+    """
+    table = choose(captions, limit)
+    table = table.assign(words=table["caption"].map(tokenize))
     table = table[table["words"].map(len) > 0]
     for split in SPLITS:
         if not (table["split"] == split).any():
-            raise UserError(f"no caption is in the split {split!r}; the splits are {', '.join(SPLITS)}")
-    shared = table.groupby("image_id")["split"].nunique()
-    if (shared > 1).any():
-        raise UserError(f"image {shared.index[shared > 1][0]} is in more than one split")
+            raise UserError(f"no caption of the split {split!r} has a word; mend the captions of the data set")
     return table.reset_index(drop=True)
-
-
-def read_captions(path: Path) -> pd.DataFrame:
-    """Read the caption table that `download` wrote; every column is text."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def image_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -79,16 +87,17 @@ class EncodedCaptions:
 
     @classmethod
     def encode(
-        cls, captions: Sequence[Sequence[str]], image: Sequence[int], vocabulary: Vocabulary, max_words: int
+        cls, captions: Iterable[Sequence[str]], image: Sequence[int], vocabulary: Vocabulary, max_words: int
     ) -> "EncodedCaptions":
         """Encode tokenised captions. One longer than `max_words` is cut there, and has no `<eos>`."""
-        encoded = []
+        tokens, offsets = array("i"), array("q", [0])
         for words in captions:
-            end = [EOS] if len(words) <= max_words else []
-            encoded.append([BOS, *vocabulary.encode(words[:max_words]), *end])
-        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-        flat = np.fromiter((index for ids in encoded for index in ids), dtype=np.int32, count=int(offsets[-1]))
-        return cls(flat, offsets, np.asarray(image, dtype=np.int32))
+            tokens.append(BOS)
+            tokens.extend(vocabulary.encode(words[:max_words]))
+            if len(words) <= max_words:
+                tokens.append(EOS)
+            offsets.append(len(tokens))
+        return cls(np.array(tokens, np.int32), np.array(offsets, np.int64), np.asarray(image, dtype=np.int32))
 
     def write(self, path: Path) -> None:
         """Write an `.npz` file; the same captions give the same bytes."""
@@ -109,9 +118,7 @@ def write(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary, max_words: 
     write_text(folder / "images.csv", images.to_csv(index=False, lineterminator="\n"))
     for split in ("train", "val"):
         rows = table[table["split"] == split]
-        encoded = EncodedCaptions.encode(
-            rows["words"].tolist(), [row[name] for name in rows["image_id"]], vocabulary, max_words
-        )
+        encoded = EncodedCaptions.encode(rows["words"], [row[name] for name in rows["image_id"]], vocabulary, max_words)
         encoded.write(folder / f"{split}.npz")
     for split in ("val", "test"):
         write_json(folder / f"references_{split}.json", coco.references(table, images, split))

@@ -10,12 +10,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from captioning.archives import Pictures
+from captioning.captions import SPLITS
 from captioning.downloads import Fetched
 from captioning.errors import UserError
 from captioning.images import decode
 
 COLUMNS = ("image_id", "file", "caption", "split")
-SPLITS = ("train", "val", "test")
 _THREADS = 2
 _AT_ONCE = 512  # pictures handed to the threads together: memory does not grow with the data set
 _NAMED = 5  # of many faults, so many are named
