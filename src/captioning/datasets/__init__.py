@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from captioning.datasets import flickr8k, scenes
+from captioning.datasets import abstract_scenes, flickr8k, folder, scenes
 from captioning.datasets.base import Dataset, Options, Prepared, check_table
 from captioning.errors import UserError
 
@@ -20,7 +20,7 @@ class _Scenes:
         return Prepared(table, [], [])
 
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (_Scenes(), flickr8k)}
+DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (_Scenes(), abstract_scenes, flickr8k, folder)}
 
 
 def get(name: str) -> Dataset:

@@ -37,11 +37,13 @@ class Drawing(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """What the user decides: a folder to look in before the network, what to do about corrupt pictures, and drawing."""
+    """What the user decides: a folder to look in before the network, what to do about corrupt pictures, drawing, and
+    the folder of the user's own pictures."""
 
     source: Path | None
     skip_corrupt: bool
     scenes: Drawing
+    folder: Path = Path("pictures")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,15 @@ class Dataset(Protocol):
         Raises UserError when something is missing, damaged or malformed; `folder` is then as it was.
         """
         ...
+
+
+def decode_text(data: bytes, place: str) -> str:
+    """UTF-8, with or without a byte order mark. Raises UserError with `place` and the line of what is not."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        line = fault.object.count(b"\n", 0, fault.start) + 1
+        raise UserError(f"{place}, line {line}: not UTF-8; save it as UTF-8") from fault
 
 
 def check_table(table: pd.DataFrame) -> None:
