@@ -20,6 +20,7 @@ def main(settings: Settings) -> None:
         skip_corrupt=settings.download.skip_corrupt,
         scenes=settings.download.scenes,
         split=split,
+        folder=settings.download.folder,
     )
     prepared = dataset.prepare(OUT, options, scratch("downloads"))
     write_text(OUT / "captions.csv", prepared.table.to_csv(index=False, lineterminator="\n"))

@@ -33,11 +33,12 @@ def main(settings: Settings) -> None:
     captions = _decode(settings, model.load(MODEL), images)
     references = coco.read_references(SPLIT / "references_test.json")
     scores = _score(settings, references, captions)
-    floor, human = _compare(settings, references)
-    tracking.summarise(OUT, scores.corpus | report.variety(captions) | {"floor": floor, "human": human})
+    compared = _compare(settings, references)
+    tracking.summarise(OUT, scores.corpus | report.variety(captions) | compared)
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
     _report(settings, images, captions, references, scores)
-    print(report.score_table({"one caption for all": floor, "this model": scores.corpus, "one person": human}))
+    rows = {"one caption for all": compared["floor"], "this model": scores.corpus}
+    print(report.score_table(rows | ({"one person": compared["human"]} if "human" in compared else {})))
 
 
 def _report(
@@ -84,8 +85,8 @@ def _score(settings: Settings, references: dict[int, list[str]], captions: dict[
     return scores | metrics.java_scores(references, captions) if settings.evaluate.java else scores
 
 
-def _compare(settings: Settings, references: dict[int, list[str]]) -> tuple[dict[str, float], dict[str, float]]:
-    """The floor (the constant caption that is best on validation, scored on test) and the human row."""
+def _compare(settings: Settings, references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
+    """`floor` (the constant caption that is best on validation, scored on test), and `human` where there is one."""
     from captioning import evaluation, metrics
 
     training = splits.assign(read_captions(DATA / "captions.csv"), settings.split.limit)
@@ -94,7 +95,8 @@ def _compare(settings: Settings, references: dict[int, list[str]]) -> tuple[dict
     constant = evaluation.constant_caption(training["words"].tolist(), metrics.References(validation), list(validation))
     print(f"one caption for all: {constant}")
     floor = metrics.score(references, dict.fromkeys(references, constant)).corpus
-    return floor, evaluation.human_scores(references)
+    human = evaluation.human_scores(references)
+    return {"floor": floor} | ({"human": human} if human else {})
 
 
 if __name__ == "__main__":

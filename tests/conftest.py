@@ -1,9 +1,39 @@
-"""One arithmetic for all tests, pinned before torch is imported; properties are drawn the same on every run."""
+"""One arithmetic for all tests, pinned before torch is imported; properties are drawn the same on every run.
 
+The pipeline runs once for all tests that need a trained project.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 from captioning import compute
+from tests.project import Project
 
 compute.pin(portable=True, threads=2)
 settings.register_profile("project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Project:
+    """A project that was reproduced once, and committed."""
+    made = Project.create(tmp_path_factory.mktemp("project"), home)
+    made.run("dvc", "repro")
+    made.run("git", "add", "-A")
+    made.run("git", "commit", "-qm", "first run")
+    return made
+
+
+@pytest.fixture
+def copy(project: Project, home: Path, tmp_path: Path) -> Project:
+    """A copy of the reproduced project that a test may spoil."""
+    shutil.copytree(project.folder, tmp_path / "copy", symlinks=True)
+    return Project(tmp_path / "copy", home)

@@ -79,11 +79,10 @@ class Project:
             raise AssertionError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
-    def stages_to_run(self, *overrides: str) -> list[str]:
-        """The stages that `dvc repro` would begin with, under settings given as `key=value`."""
+    def set(self, *overrides: str) -> None:
+        """Change settings, given as `key=value`, in params.yaml."""
         path = self.folder / "params.yaml"
-        before = path.read_text()
-        values = yaml.safe_load(before)
+        values = yaml.safe_load(path.read_text())
         for override in overrides:
             key, _, value = override.partition("=")
             *sections, name = key.split(".")
@@ -91,8 +90,14 @@ class Project:
             for part in sections:
                 section = section[part]
             section[name] = yaml.safe_load(value)
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+
+    def stages_to_run(self, *overrides: str) -> list[str]:
+        """The stages that `dvc repro` would begin with, under settings given as `key=value`."""
+        path = self.folder / "params.yaml"
+        before = path.read_text()
         try:
-            path.write_text(yaml.safe_dump(values, sort_keys=False))
+            self.set(*overrides)
             printed = self.run("dvc", "repro", "--dry").stdout
         finally:
             path.write_text(before)

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from captioning import evaluation, report
-from captioning.errors import UserError
 from captioning.metrics import References, score
 
 TRAINING = [caption.split() for caption in ("a dog runs", "a dog sleeps", "a dog runs", "two birds sing", "a cat runs")]
@@ -33,8 +32,7 @@ def test_human_scores_are_the_mean_over_people_left_out() -> None:
 
 
 def test_one_reference_has_no_human_row() -> None:
-    with pytest.raises(UserError, match="two references"):
-        evaluation.human_scores({1: ["a dog"], 2: ["a", "b"]})
+    assert evaluation.human_scores({1: ["a dog"], 2: ["a", "b"]}) == {}
 
 
 def table() -> pd.DataFrame:

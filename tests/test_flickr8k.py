@@ -261,7 +261,7 @@ def test_scenes_through_the_seam(tmp_path: Path) -> None:
 def test_a_name_that_is_no_data_set_gets_the_closest_one() -> None:
     with pytest.raises(UserError, match=r"dataset = 'flickr8': no such data set; did you mean flickr8k\?"):
         datasets.get("flickr8")
-    with pytest.raises(UserError, match=r"dataset = 'voc': no such data set; there are .*flickr8k, scenes"):
+    with pytest.raises(UserError, match=r"dataset = 'voc': no such data set; there are .*flickr8k, folder, scenes"):
         datasets.get("voc")
 
 

@@ -21,28 +21,6 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 AFTER_FEATURES = ["train", "evaluate"]
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Project:
-    """A project that was reproduced once, and committed."""
-    made = Project.create(tmp_path_factory.mktemp("project"), home)
-    made.run("dvc", "repro")
-    made.run("git", "add", "-A")
-    made.run("git", "commit", "-qm", "first run")
-    return made
-
-
-@pytest.fixture
-def copy(project: Project, home: Path, tmp_path: Path) -> Project:
-    """A copy of the reproduced project that a test may spoil."""
-    shutil.copytree(project.folder, tmp_path / "copy", symlinks=True)
-    return Project(tmp_path / "copy", home)
-
-
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_yaml_lists_exactly_the_files_a_stage_imports(stage: str) -> None:
     listed = [path for path in PIPELINE["stages"][stage]["deps"] if path.endswith(".py")]

@@ -56,8 +56,8 @@ def _tar_pictures(path: Path) -> Iterator[tuple[str, bytes]]:
             name = entry.name.removeprefix("./")
             if not (entry.isfile() and _is_picture(PurePosixPath(name).name)):
                 continue  # folders, links and devices are no pictures
-            if _leads_outside(name) or name in seen:
-                said = "leads outside the archive" if _leads_outside(name) else "is there twice"
+            if leads_outside(name) or name in seen:
+                said = "leads outside the archive" if leads_outside(name) else "is there twice"
                 raise UserError(f"{path}: member {entry.name!r} {said}; do not use this file")
             seen.add(name)
             content = archive.extractfile(entry)
@@ -81,7 +81,7 @@ def _is_picture(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES and not name.startswith(".")
 
 
-def _leads_outside(name: str) -> bool:
+def leads_outside(name: str) -> bool:
     """Absolute paths, drive letters, backslashes and `..`: whoever unpacks such a file is harmed."""
     parts = PurePosixPath(name).parts
     return not parts or name.startswith("/") or "\\" in name or ".." in parts or ":" in parts[0]
@@ -106,7 +106,7 @@ class Archive:
         self._files = {entry.filename: entry for entry in entries if _is_content(entry)}
 
     def _check(self, name: str) -> None:
-        if _leads_outside(name):
+        if leads_outside(name):
             self.close()
             raise UserError(f"{self.path}: member {name!r} leads outside the archive; do not use this file")
 

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from captioning.errors import UserError
 from captioning.metrics import References, score
 
 Id = TypeVar("Id", bound=Hashable)
@@ -45,11 +44,11 @@ def human_scores(references: Mapping[Id, Sequence[str]]) -> dict[str, float]:
 
     Image by image, reference k is taken out and scored against the rest; k runs over the references that every
     image has. The model is scored against all of them, which is a little easier.
-    Raises UserError when an image has a single reference.
+    Empty when an image has a single reference: then there is nobody to compare with.
     """
     people = min(len(captions) for captions in references.values())
     if people < 2:
-        raise UserError("a human row needs at least two references an image")
+        return {}
     rows = []
     for k in range(people):
         rest = {name: [*captions[:k], *captions[k + 1 :]] for name, captions in references.items()}

@@ -45,6 +45,7 @@ class Download(_Section):
     source: Path | None
     split: Literal["auto", "official", "karpathy"]
     skip_corrupt: bool
+    folder: Path
     scenes: Scenes
 
 
@@ -108,7 +109,7 @@ class Settings(_Section):
     """All of params.yaml. Each field is commented there, with unit and range."""
 
     seed: Natural
-    dataset: Literal["scenes", "flickr8k", "flickr30k", "coco2014", "coco2017"]
+    dataset: Literal["scenes", "abstract_scenes", "flickr8k", "flickr30k", "coco2014", "coco2017", "folder"]
     encoder: str
     decoder: Literal["lstm"]
     compute: Compute
@@ -135,10 +136,12 @@ _DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256, e
 _PHOTOGRAPHS = _Auto(weights="imagenet", trainable=False, image_size="native", hidden_size=512, epochs=4, batch_size=64)
 _AUTO = {
     "scenes": _DRAWN,
+    "abstract_scenes": _PHOTOGRAPHS,  # drawn too, but at 500 × 400 with details that 64 pixels would lose
     "flickr8k": _PHOTOGRAPHS,
     "flickr30k": _PHOTOGRAPHS,
     "coco2014": _PHOTOGRAPHS,
     "coco2017": _PHOTOGRAPHS,
+    "folder": _PHOTOGRAPHS,
 }
 _OWN = ("official",)
 _SPLITS = {  # the published splits of a data set, the usual one first; the others have their own

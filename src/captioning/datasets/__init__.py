@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from captioning.datasets import coco2014, coco2017, flickr8k, flickr30k, scenes
+from captioning.datasets import abstract_scenes, coco2014, coco2017, flickr8k, flickr30k, folder, scenes
 from captioning.datasets.base import Dataset, Options, Prepared, check_table
 from captioning.errors import UserError
 
@@ -20,9 +20,8 @@ class _Scenes:
         return Prepared(table, [], [])
 
 
-DATASETS: dict[str, Dataset] = {
-    dataset.name: dataset for dataset in (_Scenes(), flickr8k, flickr30k, coco2014, coco2017)
-}
+_ALL: tuple[Dataset, ...] = (_Scenes(), abstract_scenes, flickr8k, flickr30k, coco2014, coco2017, folder)
+DATASETS = {dataset.name: dataset for dataset in _ALL}
 
 
 def get(name: str) -> Dataset:

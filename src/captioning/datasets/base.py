@@ -1,6 +1,7 @@
 """The data-set seam: a table of captions, and the archives of pictures that it refers to."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,13 +39,14 @@ class Drawing(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """What the user decides: a folder to look in before the network, what to do about corrupt pictures, drawing, and
-    which of the published splits (official, karpathy)."""
+    """What the user decides: a folder to look in before the network, what to do about corrupt pictures, drawing,
+    which of the published splits (official, karpathy), and the folder of the user's own pictures."""
 
     source: Path | None
     skip_corrupt: bool
     scenes: Drawing
     split: str = "official"
+    folder: Path = Path("pictures")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,15 @@ class Dataset(Protocol):
         Raises UserError when something is missing, damaged or malformed; `folder` is then as it was.
         """
         ...
+
+
+def decode_text(data: bytes, place: str) -> str:
+    """UTF-8, with or without a byte order mark. Raises UserError with `place` and the line of what is not."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        line = fault.object.count(b"\n", 0, fault.start) + 1
+        raise UserError(f"{place}, line {line}: not UTF-8; save it as UTF-8") from fault
 
 
 def check_table(table: pd.DataFrame) -> None:
@@ -129,6 +140,21 @@ def drop_corrupt(table: pd.DataFrame, root: Path, *, skip: bool) -> tuple[pd.Dat
             "replace them, or leave them out with download.skip_corrupt=true"
         )
     return table[~table["file"].isin(corrupt)].reset_index(drop=True), corrupt
+
+
+def settle(whole: Prepared, workspace: Path, folder: Path, archives: Iterable[str], *, skip_corrupt: bool) -> Prepared:
+    """Decode every picture once, check the table, and move the archives from the workspace to `folder`.
+
+    Until then nothing has left the workspace: when something is wrong, what was brought is still there on the next run.
+    Raises UserError as `drop_corrupt` and `check_table` do.
+    """
+    table, corrupt = drop_corrupt(whole.table, workspace, skip=skip_corrupt)
+    said = f"{len(corrupt)} pictures that cannot be decoded are left out: {', '.join(corrupt)}"
+    check_table(table)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in archives:
+        shutil.move(workspace / name, folder / name)
+    return Prepared(table, whole.files, [*whole.notes, *([said] if corrupt else [])])
 
 
 def _decodes(pictures: Pictures, name: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from captioning.datasets import annotations, karpathy
 from captioning.datasets.base import Options, Prepared
-from captioning.datasets.published import REMEDY, Photograph, Workspace, differences, gather, tabulate
+from captioning.datasets.published import REMEDY, Photograph, Workspace, differences, gather_split, tabulate
 from captioning.errors import UserError
 
 name = "coco2014"
@@ -34,7 +34,7 @@ def prepare(folder: Path, options: Options, cache: Path) -> Prepared:
     """Bring the archives into `folder` and return the caption table, as `Dataset` says."""
     official = partial(annotations.assemble, year=2014, published=_ANNOTATIONS | _PICTURES, expected=_OFFICIAL)
     splits: dict[str, Callable[[Workspace], Prepared]] = {"official": official, "karpathy": _karpathy}
-    return gather(Workspace(name, options.source, cache), folder, options, splits[options.split])
+    return gather_split(Workspace(name, options.source, cache), folder, options, splits)
 
 
 def _karpathy(space: Workspace) -> Prepared:

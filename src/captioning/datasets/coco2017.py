@@ -8,7 +8,7 @@ from pathlib import Path
 
 from captioning.datasets import annotations
 from captioning.datasets.base import Options, Prepared
-from captioning.datasets.published import Workspace, gather
+from captioning.datasets.published import Workspace, gather_split
 
 name = "coco2017"
 _URL = "http://images.cocodataset.org/"
@@ -23,4 +23,4 @@ _COUNTS = {"train2017": (118_287, 591_753), "val2017": (5000, 25_014)}  # images
 def prepare(folder: Path, options: Options, cache: Path) -> Prepared:
     """Bring the archives into `folder` and return the caption table, as `Dataset` says."""
     splits = {"official": partial(annotations.assemble, year=2017, published=_PUBLISHED, expected=_COUNTS)}
-    return gather(Workspace(name, options.source, cache), folder, options, splits[options.split])
+    return gather_split(Workspace(name, options.source, cache), folder, options, splits)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captioning.archives import pack
 from captioning.datasets import karpathy, published, tokens
-from captioning.datasets.base import Options, Prepared
+from captioning.datasets.base import Options, Prepared, decode_text
 from captioning.datasets.published import Photograph, Workspace
 from captioning.downloads import Fetched, take
 from captioning.errors import UserError
@@ -30,7 +30,7 @@ def prepare(folder: Path, options: Options, cache: Path) -> Prepared:
     document.
     """
     splits = {"karpathy": _assemble}
-    return published.gather(Workspace(name, options.source, cache), folder, options, splits[options.split])
+    return published.gather_split(Workspace(name, options.source, cache), folder, options, splits)
 
 
 def _assemble(space: Workspace) -> Prepared:
@@ -47,7 +47,7 @@ def _assemble(space: Workspace) -> Prepared:
     if found := space.find(_CAPTIONS):
         files.append(take(found, space.folder / _CAPTIONS))
         place = f"{space.folder / _CAPTIONS}"
-        captions = tokens.parse_captions(published.decode_text((space.folder / _CAPTIONS).read_bytes(), place), place)
+        captions = tokens.parse_captions(decode_text((space.folder / _CAPTIONS).read_bytes(), place), place)
     files.append(take(photographs, space.folder / _PHOTOGRAPHS, pack))
     return _tabulated(space, files, entries, captions, place)
 

@@ -12,14 +12,13 @@ import pandas as pd
 
 from captioning.archives import Archive
 from captioning.datasets import karpathy
-from captioning.datasets.base import Options, Prepared
+from captioning.datasets.base import Options, Prepared, decode_text
 from captioning.datasets.published import (
     REMEDY,
     Photograph,
     Workspace,
-    decode_text,
     differences,
-    gather,
+    gather_split,
     pictures,
     tabulate,
 )
@@ -48,7 +47,7 @@ def prepare(
 ) -> Prepared:
     """Bring the archives into `folder` and return the caption table, as `Dataset` says."""
     splits = {"official": partial(_official, published=published), "karpathy": partial(_karpathy, published=published)}
-    return gather(Workspace(name, options.source, cache), folder, options, splits[options.split])
+    return gather_split(Workspace(name, options.source, cache), folder, options, splits)
 
 
 def _official(space: Workspace, published: Mapping[str, str]) -> Prepared:

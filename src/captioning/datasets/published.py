@@ -1,9 +1,8 @@
 """What the published data sets of photographs share: bring the files, read them, check, put them in place."""
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -12,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from captioning import downloads
 from captioning.archives import SUFFIXES, Archive, pack
-from captioning.datasets.base import COLUMNS, Options, Prepared, check_table, drop_corrupt, name_some, sort_table
+from captioning.datasets.base import COLUMNS, Options, Prepared, decode_text, name_some, settle, sort_table
 from captioning.downloads import Fetched, alone
 from captioning.errors import UserError
 
@@ -52,24 +51,22 @@ class Workspace:
         return downloads.take(unpacked, self.folder / archive, pack) if unpacked else self.fetch(url, digest)
 
 
-def gather(space: Workspace, folder: Path, options: Options, assemble: Callable[[Workspace], Prepared]) -> Prepared:
-    """Prepare a data set that is published as archives, as `Dataset.prepare` says.
+Assemble = Callable[[Workspace], Prepared]
+"""Brings the files into the workspace and makes the table of them; its `file` column names archives there."""
 
-    assemble: brings the files into the workspace and makes the table of them; its `file` column names archives there.
-    Then every picture is decoded once, the table is checked, and `folder` gets the files: when something is wrong,
-    the gigabytes that were downloaded are still in the workspace on the next run.
-    """
+
+def gather(space: Workspace, folder: Path, options: Options, assemble: Assemble) -> Prepared:
+    """Prepare a data set that is published as archives, as `Dataset.prepare` says."""
     with alone(space.cache / f".{space.name}.lock"):
         whole = assemble(space)
-        notes = [f"split: {options.split}", *whole.notes]
-        table, corrupt = drop_corrupt(whole.table, space.folder, skip=options.skip_corrupt)
-        if corrupt:
-            notes.append(f"{len(corrupt)} pictures that cannot be decoded are left out: {', '.join(corrupt)}")
-        check_table(table)
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in whole.files:
-            shutil.move(space.folder / file.name, folder / file.name)
-    return Prepared(table, whole.files, notes)
+        archives = [file.name for file in whole.files]
+        return settle(whole, space.folder, folder, archives, skip_corrupt=options.skip_corrupt)
+
+
+def gather_split(space: Workspace, folder: Path, options: Options, splits: Mapping[str, Assemble]) -> Prepared:
+    """`gather` with the published split that the user chose, which the notes then say."""
+    prepared = gather(space, folder, options, splits[options.split])
+    return replace(prepared, notes=[f"split: {options.split}", *prepared.notes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,15 +151,6 @@ def differences(found: Mapping[str, tuple[int, int]], published: Mapping[str, tu
         if said:
             notes.append(f"{part}: {'; '.join(said)}")
     return notes
-
-
-def decode_text(data: bytes, place: str) -> str:
-    """UTF-8 → text. Raises UserError, with `place` and the line, for any other bytes."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as fault:
-        line = data.count(b"\n", 0, fault.start) + 1
-        raise UserError(f"{place}, line {line}: not UTF-8; {REMEDY}") from fault
 
 
 def parse_json(data: bytes, place: str, shape: TypeAdapter[_T]) -> _T:

@@ -1,0 +1,237 @@
+"""One's own pictures: a folder or an archive, the table beside it, who is in which split, and every fault in words."""
+
+import io
+import random
+import re
+import tarfile
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from captioning.archives import Pictures, write_zip
+from captioning.datasets import folder, get
+from captioning.datasets.base import Options, Prepared, check_table
+from captioning.errors import UserError
+from captioning.settings import load
+from tests.imports import ROOT
+
+DRAWN = SimpleNamespace(train=2, val=1, test=1, size=32, seed=1)
+TABLE = """file,caption,split,image_id
+a.png,A dog.,train,1
+a.png,"A ""red"" dog, asleep.",train,1
+sea/b.JPG,The sea.,val,2
+c.png,A hat.,test,3
+"""
+
+
+def picture(seed: int, kind: str = "PNG") -> bytes:
+    stream = io.BytesIO()
+    Image.frombytes("RGB", (24, 24), random.Random(seed).randbytes(24 * 24 * 3)).save(stream, kind)
+    return stream.getvalue()
+
+
+PICTURES = {"a.png": picture(1), "sea/b.JPG": picture(2, "JPEG"), "c.png": picture(3)}
+
+
+class Try:
+    """Prepares a folder with these pictures and this table."""
+
+    def __init__(self, root: Path) -> None:
+        self.source, self.out, self.cache = root / "own", root / "out", root / "cache"
+        self.source.mkdir()
+
+    def __call__(self, table: str = TABLE, pictures: Mapping[str, bytes] = PICTURES, *, skip: bool = False) -> Prepared:
+        for name, data in pictures.items():
+            (self.source / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.source / name).write_bytes(data)
+        (self.source / "captions.csv").write_text(table, encoding="utf-8")
+        return self.run(skip=skip)
+
+    def run(self, *, skip: bool = False) -> Prepared:
+        return folder.prepare(self.out, Options(None, skip, DRAWN, folder=self.source), self.cache)
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Try:
+    return Try(tmp_path)
+
+
+def test_the_table_and_the_record(attempt: Try, tmp_path: Path) -> None:
+    prepared = attempt(pictures={**PICTURES, "d.png": picture(4), ".hidden.png": b"", "notes.txt": b""})
+    assert prepared.table.to_numpy().tolist() == [
+        ["1", "images.zip/a.png", "A dog.", "train"],
+        ["1", "images.zip/a.png", 'A "red" dog, asleep.', "train"],
+        ["2", "images.zip/sea/b.JPG", "The sea.", "val"],
+        ["3", "images.zip/c.png", "A hat.", "test"],
+    ]
+    check_table(prepared.table)
+    assert prepared.notes == ["1 pictures have no caption and are left out: d.png"]
+    assert [(file.name, file.origin) for file in prepared.files] == [
+        ("captions.csv", "source"),
+        ("images.zip", "source"),
+    ]
+    assert str(tmp_path) not in str(prepared.record())
+    assert [path.name for path in attempt.out.iterdir()] == ["images.zip"]
+    with Pictures(attempt.out) as pictures:
+        assert pictures.read("images.zip/sea/b.JPG") == PICTURES["sea/b.JPG"]
+
+
+def test_twice_gives_the_same_bytes(attempt: Try) -> None:
+    first, packed = attempt(), (attempt.out / "images.zip").read_bytes()
+    assert attempt.run().record() == first.record()
+    assert (attempt.out / "images.zip").read_bytes() == packed
+
+
+@pytest.mark.parametrize("archive", ["images.zip", "images.tar", "images.tar.gz", "images.tgz"])
+def test_an_archive_beside_the_table(attempt: Try, archive: str) -> None:
+    loose = attempt()
+    for name in PICTURES:
+        (attempt.source / name).unlink()
+    if archive == "images.zip":
+        write_zip(attempt.source / archive, PICTURES.items())
+    else:
+        with tarfile.open(attempt.source / archive, "w:gz" if archive != "images.tar" else "w") as tar:
+            for name, data in PICTURES.items():
+                entry = tarfile.TarInfo(f"./{name}")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    assert attempt.run().table.equals(loose.table)
+
+
+def test_what_the_folder_lacks_or_has_twice_is_named(attempt: Try) -> None:
+    with pytest.raises(UserError, match=r"own: no table of captions there; write captions\.csv, or .*own-pictures\.md"):
+        attempt.run()
+    attempt()
+    (attempt.source / "captions.jsonl").touch()
+    with pytest.raises(UserError, match=r"own: captions\.csv and captions\.jsonl are both there; keep one"):
+        attempt.run()
+    (attempt.source / "captions.jsonl").unlink()
+    (attempt.source / "images.zip").touch()
+    (attempt.source / "images.tar").touch()
+    with pytest.raises(UserError, match=r"own: images\.zip and images\.tar are both there; keep one"):
+        attempt.run()
+    attempt.source = attempt.source / "absent"
+    with pytest.raises(UserError, match=r"download\.folder = .*absent: no such folder"):
+        attempt.run()
+
+
+def test_a_damaged_archive_is_named(attempt: Try) -> None:
+    attempt()
+    write_zip(attempt.source / "images.zip", PICTURES.items())
+    whole = (attempt.source / "images.zip").read_bytes()
+    (attempt.source / "images.zip").write_bytes(whole[:-100])
+    with pytest.raises(UserError, match=r"images\.zip: missing, cut short or damaged"):
+        attempt.run()
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("a.png,A dog.,val,1", r"line 6: file 'a\.png' has split 'val', in line 2 'train'; give each picture one"),
+        ("c.png,A dog.,train,1", r"line 6: image_id '1' has file 'c\.png', in line 2 'a\.png'"),
+        ("a.png,A dog.,train,9", r"line 6: file 'a\.png' has image_id '9', in line 2 '1'"),
+        ("./a.png,A dog.,val,1", r"line 6: file 'a\.png' has split 'val'"),
+        ("a.png,A dog.,dev,1", r"line 6: split 'dev' is none of train, val, test"),
+        ("a.png,A dog.,,1", r"line 6: split is empty"),
+        ("../a.png,A dog.,train,9", r"line 6: file '\.\./a\.png' leads outside the folder"),
+        ("/etc/a.png,A dog.,train,9", r"line 6: file '/etc/a\.png' leads outside"),
+        ("sea\\b.JPG,The sea.,val,2", r"line 6: file 'sea\\\\b\.JPG' leads outside the folder; .* with /"),
+        ("x.heic,A dog.,train,9", r"line 6: file 'x\.heic' is no picture; its name must end in \.bmp .*\.webp"),
+        ("captions.csv,A dog.,train,9", r"line 6: file 'captions\.csv' is no picture"),
+        ("A.png,A dog.,train,9", r"captions\.csv: 1 files are not in .*own: A\.png \(line 6\); there is a\.png; mend"),
+        (
+            "\n".join(f"{i}.png,A dog.,train,x{i}" for i in [*range(7), 0]),
+            r"7 files are not in \S*: 0\.png \(line 6\), .*4\.png \(line 10\) and 2 more; there is a\.png",
+        ),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named_with_its_line(attempt: Try, rows: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        attempt(f"{TABLE}{rows}\n")
+    assert "\n" not in str(caught.value)
+    assert not attempt.out.exists()
+
+
+def test_two_files_that_differ_in_suffix_need_an_image_id(attempt: Try) -> None:
+    table = "file,caption,split\na.png,A,train\na.jpg,B,val\nc.png,C,test\n"
+    with pytest.raises(
+        UserError, match=r"line 3: image_id 'a' has file 'a\.jpg', in line 2 'a\.png'; .*its file without"
+    ):
+        attempt(table, {"a.png": picture(1), "a.jpg": picture(2, "JPEG"), "c.png": picture(3)})
+
+
+def test_without_split_and_image_id(attempt: Try) -> None:
+    prepared = attempt("caption,file\nA dog.,a.png\nThe sea.,sea/b.JPG\nA hat.,c.png\n")
+    assert sorted(prepared.table["image_id"]) == ["a", "c", "sea/b"]
+    assert Counter(prepared.table["split"]) == {"train": 1, "val": 1, "test": 1}
+    assert prepared.notes == [
+        "the table has no column split: its images are divided by a hash of image_id (1 train, 1 val, 1 test)"
+    ]
+
+
+def test_two_pictures_are_too_few_to_split(attempt: Try) -> None:
+    with pytest.raises(UserError, match=r"captions\.csv: 2 images; at least 3 are needed, one for each split"):
+        attempt("file,caption\na.png,A\nc.png,B\n")
+
+
+def test_a_split_that_is_not_in_the_table_is_named(attempt: Try) -> None:
+    with pytest.raises(UserError, match="no caption in the split 'test'"):
+        attempt(TABLE.replace("test", "val"))
+
+
+def test_a_name_is_the_same_in_both_spellings_of_an_accent(attempt: Try) -> None:
+    """macOS writes é as two characters."""
+    composed, taken_apart = (unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))
+    pictures = {taken_apart: picture(1), "b.png": picture(2), "c.png": picture(3)}
+    table = f"file,caption\n{composed},A\n{taken_apart},B\nb.png,C\nc.png,D\n"
+    prepared = attempt(table, pictures)
+    named = prepared.table[prepared.table["image_id"] == composed.removesuffix(".png")]
+    assert named["file"].tolist() == [f"images.zip/{taken_apart}"] * 2
+
+
+def test_a_corrupt_picture_stops_the_run_or_is_left_out(attempt: Try) -> None:
+    table = TABLE + "d.png,A cat.,train,4\n"
+    pictures = {**PICTURES, "d.png": picture(4)[:200]}
+    with pytest.raises(UserError, match=r"1 of 4 pictures cannot be decoded: images\.zip/d\.png; .*skip_corrupt=true"):
+        attempt(table, pictures)
+    assert not attempt.out.exists()
+    prepared = attempt(table, pictures, skip=True)
+    assert "4" not in set(prepared.table["image_id"])
+    assert prepared.notes[-1] == "1 pictures that cannot be decoded are left out: images.zip/d.png"
+
+
+@given(st.sets(st.text(min_size=1), min_size=3, max_size=60), st.randoms())
+def test_every_split_has_an_image_whatever_the_order(images: set[str], chance: random.Random) -> None:
+    images = {image.encode("utf-8", "ignore").decode() for image in images} | {"a", "b", "c"}
+    shuffled = list(images)
+    chance.shuffle(shuffled)
+    splits = folder.split_by_hash(shuffled, Path("x"))
+    assert set(splits) == images
+    assert set(splits.values()) == {"train", "val", "test"}
+    assert splits == folder.split_by_hash(sorted(images), Path("x"))
+
+
+def test_an_image_stays_in_its_split_when_others_are_added() -> None:
+    before = folder.split_by_hash(map(str, range(400)), Path("x"))
+    after = folder.split_by_hash(map(str, range(1000)), Path("x"))
+    assert before.items() <= after.items()
+    counts = Counter(after.values())
+    assert (counts["train"], counts["val"], counts["test"]) == pytest.approx((800, 100, 100), abs=30)
+
+
+def test_the_hash_is_the_one_in_the_docs() -> None:
+    """SHA-256 of "a" begins ca978112 (0.79 of the way), of "b" 3e23e816, of "c" 2e7d2c03."""
+    assert folder.split_by_hash("abc", Path("x")) == {"c": "train", "b": "val", "a": "test"}
+
+
+def test_it_is_a_data_set_and_the_default_is_that_of_the_settings() -> None:
+    assert get("folder") is folder  # type: ignore[comparison-overlap]
+    assert load(ROOT / "params.yaml").download.folder == Options(None, False, DRAWN).folder
+    assert re.search(r"^/pictures/\*$", (ROOT / ".gitignore").read_text(), re.MULTILINE)

@@ -1,0 +1,115 @@
+"""docs/own-pictures.md, typed from top to bottom by a newcomer with a folder of pictures."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from captioning.datasets import scenes
+from tests.imports import ROOT
+from tests.project import Project
+from tests.test_docs import commands
+
+PAGE = ROOT / "docs" / "own-pictures.md"
+WORDS = ("A dog sleeps.", "Two children run.", "The sea is blue.", "An old man sells oranges.")
+
+
+def example() -> str:
+    """The table in the page."""
+    return re.findall(r"```csv\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)[0]
+
+
+def holiday(folder: Path) -> None:
+    """The pictures and captions of the page's table, and twelve more without a caption of their own in it."""
+    table = example() + "".join(f"more/{index}.png,{WORDS[index % 4]}\n" for index in range(12))
+    files = list(dict.fromkeys(line.partition(",")[0] for line in table.splitlines()[1:]))
+    for file, scene in zip(files, scenes.compose(len(files), 3), strict=True):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        scenes.draw(scene, 64).save(folder / file)
+    (folder / "captions.csv").write_text(table, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory, project: Project, home: Path) -> tuple[Project, dict[str, str]]:
+    """The project after every command of the page, and what each of them printed."""
+    holiday(home / "holiday")
+    typed = Project(tmp_path_factory.mktemp("typed") / "captioning", home)
+    shutil.copytree(project.folder, typed.folder, symlinks=True)
+    typed.set("features.weights=none", "train.patience=1")  # ImageNet's need a network
+    said = {}
+    for command in commands(PAGE):
+        if command == "dvc repro":  # after "Mend a caption"
+            path = typed.folder / "pictures/captions.csv"
+            path.write_text(path.read_text().replace("The sea is blue.", "The sea is calm."))
+        said[command] = typed.run("bash", "-euc", command).stdout
+    return typed, said
+
+
+def test_every_command_of_the_page(printed: tuple[Project, dict[str, str]], home: Path) -> None:
+    project, said = printed
+    first, *_, tuned = said.values()
+    assert len(first.splitlines()) == 16
+    assert first.splitlines()[0].startswith(f"{home}/holiday/IMG_0100.jpg\t")
+    draft = [json.loads(line) for line in (home / "draft.jsonl").read_text().splitlines()]
+    assert [row["file"] for row in draft[:3]] == ["IMG_0100.jpg", "IMG_0101.jpg", "beach/IMG_0001.jpg"]
+    assert "Running stage 'download'" in said["dvc repro"]
+    assert "Running stage 'train'" in tuned
+    table = pd.read_csv(project.folder / "data/download/captions.csv", dtype=str)
+    assert table.loc[table["image_id"] == "more/2", "caption"].tolist() == ["The sea is calm."]
+    assert table["image_id"].nunique() == 16
+    assert "calm" in project.read("data/vocab/vocab.txt").split()
+    assert "human" not in json.loads(project.read("data/evaluate/metrics.json"))  # most have one caption
+    assert json.loads(project.read("data/weights/weights.json"))["origin"] == f"{home}/encoder.safetensors"
+
+
+def test_git_sees_none_of_the_pictures(printed: tuple[Project, dict[str, str]]) -> None:
+    assert "pictures" not in printed[0].run("git", "status", "--porcelain").stdout
+    assert printed[0].run("git", "ls-files", "pictures").stdout == "pictures/README.md\n"
+
+
+def test_a_new_picture_and_another_table_run_download_again(
+    printed: tuple[Project, dict[str, str]], home: Path
+) -> None:
+    project, _ = printed
+    assert project.stages_to_run() == []
+    extra = project.folder / "pictures/extra.png"
+    shutil.copy(project.folder / "pictures/more/1.png", extra)
+    assert project.stages_to_run()[0] == "download"
+    extra.unlink()
+    assert project.stages_to_run() == []
+    assert project.stages_to_run(f"download.folder={home}/holiday")[0] == "download"
+
+
+def test_a_queued_experiment_needs_the_absolute_path(printed: tuple[Project, dict[str, str]]) -> None:
+    """Its copy has no pictures: it stops and says so, and never takes what another run left."""
+    project, _ = printed
+    done = project.run("dvc", "exp", "run", "--temp", check=False)
+    assert done.returncode != 0
+    assert "no table of captions there" in done.stderr
+    assert "give the folder's absolute path" in done.stderr
+    folder = f"download.folder={project.folder}/pictures"
+    project.run("dvc", "exp", "run", "--temp", "--name", "absolute", "-S", folder)
+    assert "absolute" in project.run("dvc", "exp", "list", "--name-only").stdout
+
+
+def test_a_fault_in_the_table_is_one_line(printed: tuple[Project, dict[str, str]]) -> None:
+    project, _ = printed
+    path = project.folder / "pictures/captions.csv"
+    whole = path.read_text()
+    path.write_text(whole.replace("beach/IMG_0002.jpg", "beach/IMG_0002.JPG"))
+    done = project.run("dvc", "repro", check=False)
+    path.write_text(whole)
+    assert done.returncode != 0
+    assert (
+        "error: pictures/captions.csv: 1 files are not in pictures: beach/IMG_0002.JPG (line 4); there is"
+        in done.stderr
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_the_settings_that_the_page_names_are_the_default() -> None:
+    assert yaml.safe_load((ROOT / "params.yaml").read_text())["download"]["folder"] == "pictures"
