@@ -110,6 +110,12 @@ def test_the_split_is_the_data_sets_usual_one_or_one_that_it_has(tmp_path: Path)
                 resolve.split(chosen)
 
 
+@pytest.mark.parametrize("dataset", ["abstract_scenes", "flickr8k", "folder"])
+def test_what_was_not_drawn_here_gets_a_frozen_imagenet_encoder(tmp_path: Path, dataset: str) -> None:
+    chosen = load(written(tmp_path, ("dataset: scenes", f"dataset: {dataset}")))
+    assert (resolve.weights(chosen), resolve.trainable(chosen), resolve.image_size(chosen)) == ("imagenet", False, None)
+
+
 def test_the_source_folder_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTIONING_SOURCE", "/from/variable")
     assert resolve.source(load(ROOT / "params.yaml")) == Path("/from/variable")
