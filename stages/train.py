@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from captioning import coco, compute, splits
 from captioning import settings as resolve
 from captioning.archives import Pictures
-from captioning.files import digest, read_json
+from captioning.files import digest, read_json, run_key
 from captioning.settings import Settings
 from captioning.vocabulary import Vocabulary
 from stages import run
@@ -32,7 +32,7 @@ SPEEDS = Path("logs/train")
 def main(settings: Settings) -> None:
     machine = settings.compute
     compute.pin(portable=machine.portable, threads=machine.threads)
-    from captioning.checkpoints import Checkpoint, run_key
+    from captioning.checkpoints import Checkpoint
 
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision

@@ -60,8 +60,9 @@ def by_image(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> lis
 def collate(captions: EncodedCaptions, chosen: np.ndarray) -> Batch:
     """The chosen captions (C,) as tensors."""
     rows, owner = np.unique(captions.image[chosen], return_inverse=True)
-    tokens = torch.full((len(chosen), int(captions.lengths[chosen].max())), PAD, dtype=torch.long)  # (C, T)
-    for place, index in enumerate(chosen):
-        ids = captions.caption(index)
-        tokens[place, : len(ids)] = torch.from_numpy(ids)
-    return Batch(rows, torch.from_numpy(owner), tokens)
+    begin, end = captions.offsets[chosen, None], captions.offsets[chosen + 1, None]  # (C, 1)
+    places = begin + np.arange((end - begin).max())  # (C, T)
+    said = places < end
+    tokens = np.full(places.shape, PAD, dtype=np.int64)
+    tokens[said] = captions.tokens[places[said]]
+    return Batch(rows, torch.from_numpy(owner), torch.from_numpy(tokens))

@@ -61,6 +61,7 @@ class Features(_Section):
     image_size: Literal["auto", "native"] | Annotated[int, Field(ge=32)]
     regions: Literal["auto"] | bool
     batch_size: Count
+    shard_size: Count
 
 
 class Lstm(_Section):
