@@ -42,7 +42,7 @@ def main() -> None:
         batch = batches.collate(captions, chosen)
         losses = network(inputs or network.read(store, batch.rows), batch.tokens, batch.owner)
         optimizer.zero_grad()
-        losses["caption"].backward()
+        losses["caption"].value.backward()
         optimizer.step()
 
     plan = network.plan(captions, BATCH, (0, 0))

@@ -52,7 +52,7 @@ def train(images: int) -> float:
         plan = network.plan(captions, 128, (0, 0))
         for chosen in plan[:STEPS]:
             batch = collate(captions, chosen)
-            loss = network(network.read(Store(paths), batch.rows), batch.tokens, batch.owner)["caption"]  # type: ignore[arg-type]
+            loss = network(network.read(Store(paths), batch.rows), batch.tokens, batch.owner)["caption"].value  # type: ignore[arg-type]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

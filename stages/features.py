@@ -27,6 +27,8 @@ OUT = Path("data/features")
 def main(settings: Settings) -> None:
     machine = settings.compute
     compute.pin(portable=machine.portable, threads=machine.threads)
+    if compute.ran_in_processes("stages.features", machine.processes):
+        return
     from captioning import extraction
 
     fabric = compute.start(
@@ -47,7 +49,7 @@ def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Ext
     pretrained = read_json(WEIGHTS / "weights.json")["kind"] != NONE
     trainable, regions = resolve.trainable(settings), resolve.regions(settings)
     transform = encoders.transform_for(settings.encoder, resolve.image_size(settings), pretrained=pretrained)
-    print(f"features.trainable = {trainable}, image_size = {transform.image_size}, regions = {regions}")
+    fabric.print(f"features.trainable = {trainable}, image_size = {transform.image_size}, regions = {regions}")
     if trainable:
         return extraction.pixels(pictures, transform, settings.features.batch_size)
     weights = read_weights(WEIGHTS / "weights.safetensors")
@@ -61,7 +63,7 @@ def _key(settings: Settings) -> str:
     """A key of all that the store's bytes depend on."""
     named = {name: getattr(settings, name) for name in ("seed", "encoder")}
     chosen = {
-        "compute": settings.compute.model_dump(),
+        "compute": settings.compute.model_dump(exclude={"processes"}),
         "trainable": resolve.trainable(settings),
         "image_size": resolve.image_size(settings),
         "regions": resolve.regions(settings),

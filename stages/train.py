@@ -32,25 +32,31 @@ SPEEDS = Path("logs/train")
 def main(settings: Settings) -> None:
     machine = settings.compute
     compute.pin(portable=machine.portable, threads=machine.threads)
+    if compute.ran_in_processes("stages.train", machine.processes):
+        return
     from captioning.checkpoints import Checkpoint
 
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
-    data = _data()
+    data = _data(fabric)
     network = _network(settings, data)
     resolved = _resolved(settings)
     inputs = [VOCABULARY, WEIGHTS / "weights.json", FEATURES / "index.json", *sorted(SPLIT.glob("*.*"))]
-    checkpoint = Checkpoint(run_key(resolved, inputs))
+    checkpoint = Checkpoint(run_key({**resolved, "processes": fabric.world_size}, inputs))
     trainer = _trainer(settings, network, data, fabric, checkpoint)
+    if not fabric.is_global_zero:
+        trainer.fit(lambda *_: None)
+        return
     _fit(settings, trainer)
     _save(settings, trainer, resolved)
     checkpoint.clear()
 
 
-def _data() -> "Data":
+def _data(fabric: "Fabric") -> "Data":
     from captioning.features import FeatureStore
     from captioning.metrics import References
+    from captioning.placement import settle
     from captioning.training import Data
 
     images = splits.read_images(SPLIT / "images.csv")
@@ -58,7 +64,7 @@ def _data() -> "Data":
     return Data(
         train=splits.EncodedCaptions.read(SPLIT / "train.npz"),
         val=splits.EncodedCaptions.read(SPLIT / "val.npz"),
-        store=FeatureStore(FEATURES, images["image_id"].tolist()),
+        store=settle(FeatureStore(FEATURES, images["image_id"].tolist()), fabric.device),
         val_rows=validation.index.to_numpy(),
         val_ids=validation["coco_id"].tolist(),
         references=References(coco.read_references(SPLIT / "references_val.json")),
@@ -98,18 +104,21 @@ def _decoder_options(settings: Settings) -> dict[str, Any]:
 def _trainer(
     settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric", checkpoint: Any
 ) -> "Trainer":
-    from captioning.optimization import adamw
-    from captioning.training import LoopOptions, Trainer, count_parameters
+    from captioning.optimization import adamw, count_parameters
+    from captioning.training import LoopOptions, Trainer
 
     train = settings.train
     rates = {"encoder": train.encoder_lr}
     modules = [(module, rates.get(name, train.lr)) for name, module in network.named_children()]
-    print(f"{count_parameters(network):,} numbers are trained on {len(data.train):,} captions")
-    names = LoopOptions.__dataclass_fields__.keys() - {"seed", "epochs"}
+    fabric.print(f"{count_parameters(network):,} numbers are trained on {len(data.train):,} captions")
+    names = LoopOptions.__dataclass_fields__.keys() - {"seed", "epochs", "compile"}
     options = LoopOptions(
-        seed=settings.seed, epochs=resolve.epochs(settings), **{name: getattr(train, name) for name in names}
+        seed=settings.seed,
+        epochs=resolve.epochs(settings),
+        compile=settings.compute.compile,
+        **{name: getattr(train, name) for name in names},
     )
-    print(f"train.epochs = {options.epochs}, train.lstm.hidden_size = {resolve.hidden_size(settings)}")
+    fabric.print(f"train.epochs = {options.epochs}, train.lstm.hidden_size = {resolve.hidden_size(settings)}")
     return Trainer(network, adamw(modules, train.weight_decay), data, options, fabric, checkpoint)
 
 
@@ -171,7 +180,9 @@ def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any]) -> N
         decoder_options=_decoder_options(settings),
         transform=asdict(data.store.transform),
         settings=resolved,
-        compute=compute.describe(portable=machine.portable, threads=machine.threads),
+        compute=compute.describe(
+            portable=machine.portable, threads=machine.threads, processes=trainer.fabric.world_size
+        ),
         provenance={"weights": read_json(WEIGHTS / "weights.json"), "features": digest(FEATURES / "index.json")},
         scores={"epoch": best + 1, **trainer.progress.history[best]},
     )

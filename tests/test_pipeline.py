@@ -106,7 +106,7 @@ def test_the_model_says_how_it_was_made(project: Project) -> None:
     assert card["settings"]["features"]["weights"] == "none"
     assert card["settings"]["features"]["trainable"] is True
     assert card["settings"]["features"]["image_size"] == 32
-    assert card["compute"] == {"portable": True, "instructions": "AVX2", "threads": 2}
+    assert card["compute"] == {"portable": True, "instructions": "AVX2", "threads": 2, "processes": 1}
 
 
 def test_artifacts_name_the_data_set_and_the_model() -> None:

@@ -57,6 +57,17 @@ def by_image(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> lis
     return [np.concatenate([groups[index] for index in shuffled[a:b]]) for a, b in bounds]
 
 
+def share(captions: EncodedCaptions, chosen: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
+    """The part of a step's captions (C,) that process `rank` of `world` takes, and its weight, 0 or 1.
+
+    The step's images are cut into `world` runs of like size, and captions go with their image, so that every image
+    is encoded once. Where there are fewer images than processes, a single caption of weight 0 stands in for a part.
+    """
+    rows = np.array_split(np.unique(captions.image[chosen]), world)[rank]
+    part = chosen[np.isin(captions.image[chosen], rows)]
+    return (part, 1.0) if len(part) else (chosen[:1], 0.0)
+
+
 def collate(captions: EncodedCaptions, chosen: np.ndarray) -> Batch:
     """The chosen captions (C,) as tensors."""
     rows, owner = np.unique(captions.image[chosen], return_inverse=True)

@@ -31,6 +31,8 @@ class Compute(_Section):
     threads: Count
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    processes: Count
+    compile: bool
 
 
 class Scenes(_Section):
