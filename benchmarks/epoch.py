@@ -51,7 +51,7 @@ class Epoch:
         batch = batches.collate(self.captions, chosen)
         losses = self.network(inputs or (self.means[batch.rows],), batch.tokens, batch.owner)
         self.optimizer.zero_grad()
-        losses["caption"].backward()
+        losses["caption"].value.backward()
         self.optimizer.step()
 
     def stored(self) -> float:

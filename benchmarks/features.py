@@ -24,10 +24,10 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from captioning import encoders, features  # noqa: E402
+from captioning import encoders, extraction  # noqa: E402
 from captioning.archives import Archive, Pictures, write_zip  # noqa: E402
 
-NAME, BATCH, COUNT, MEMORY_COUNT = "mobilenet_v2", 64, 1024, 512
+NAME, BATCH, SHARD, COUNT, MEMORY_COUNT = "mobilenet_v2", 64, 256, 1024, 512
 
 
 def main() -> None:
@@ -77,6 +77,11 @@ def _encoder() -> encoders.Encoder:
     return encoders.freeze(encoders.build(NAME, transform=transform, weights={}))
 
 
+def _write(folder: Path, images: pd.DataFrame, extractor: extraction.Extractor) -> None:
+    fabric = compute.start(seed=1, threads=2, device="cpu", precision="32-true")
+    extraction.write(folder, images, extractor, SHARD, folder.with_suffix(".unfinished"), fabric)
+
+
 def _speed(root: Path) -> None:
     """Bare network and stage take turns, so that both see the same machine."""
     encoder, images = _encoder(), _images(root, COUNT // 4)
@@ -92,7 +97,7 @@ def _speed(root: Path) -> None:
                 bare(pixels)
             seconds["bare network"] += time.perf_counter() - begin
             begin = time.perf_counter()
-            features.write_means(root / f"store{turn}", pictures, images, encoder.transform, encoder, BATCH)
+            _write(root / f"store{turn}", images, extraction.features(pictures, encoder, ["means"], BATCH))
             seconds["`features`"] += time.perf_counter() - begin
     print(f"{NAME}, {size} pixels, batch {BATCH}, {COUNT} pictures\n\n| | pictures/s | share |\n|---|---|---|")
     for what, taken in seconds.items():
@@ -109,7 +114,7 @@ def _peak(root: Path, count: int) -> float:
     """Of pixels: they are stored by the same code as features, and are larger. No network hides them."""
     transform = encoders.transform_for(NAME, None, pretrained=True)
     with Pictures(root) as pictures:
-        features.write_pixels(root / f"pixels-{count}", pictures, _images(root, count), transform)
+        _write(root / f"pixels-{count}", _images(root, count), extraction.pixels(pictures, transform, BATCH))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

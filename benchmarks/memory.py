@@ -17,28 +17,30 @@ import numpy as np  # noqa: E402
 from captioning import optimization  # noqa: E402
 from captioning.batches import collate  # noqa: E402
 from captioning.decoders.lstm import LstmDecoder, LstmOptions  # noqa: E402
+from captioning.features import Sharded  # noqa: E402
 from captioning.networks import OnFeatures  # noqa: E402
 from captioning.splits import EncodedCaptions  # noqa: E402
 from captioning.tracking import peak_memory  # noqa: E402
 
-IMAGES, CAPTIONS, WORDS, DIM, STEPS = 6000, 5, 11, 1280, 40
+IMAGES, SHARD, CAPTIONS, WORDS, DIM, STEPS = 6000, 1000, 5, 11, 1280, 40
 
 
 class Store:
-    """Means in a file that is as large as they are, read by memory map as the feature store does."""
+    """Means in files that are as large as they are, read by memory map as the feature store does."""
 
     regions = None
 
-    def __init__(self, path: Path) -> None:
-        self.means = np.load(path, mmap_mode="r")
+    def __init__(self, paths: list[Path]) -> None:
+        self.means = Sharded([np.load(path, mmap_mode="r") for path in paths], SHARD)
 
 
 def train(images: int) -> float:
     """Peak MiB of `STEPS` steps whose batches come from all of the data."""
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "means.npy"
-        np.save(path, generator.random((images, DIM), dtype=np.float32).astype(np.float16))
+        paths = [Path(folder) / f"means-{start}.npy" for start in range(0, images, SHARD)]
+        for path in paths:
+            np.save(path, generator.random((SHARD, DIM), dtype=np.float32).astype(np.float16))
         count = images * CAPTIONS
         captions = EncodedCaptions(
             generator.integers(4, 2549, count * (WORDS + 2), dtype=np.int32),
@@ -50,7 +52,7 @@ def train(images: int) -> float:
         plan = network.plan(captions, 128, (0, 0))
         for chosen in plan[:STEPS]:
             batch = collate(captions, chosen)
-            loss = network(network.read(Store(path), batch.rows), batch.tokens, batch.owner)["caption"]  # type: ignore[arg-type]
+            loss = network(network.read(Store(paths), batch.rows), batch.tokens, batch.owner)["caption"].value  # type: ignore[arg-type]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -12,6 +12,7 @@ from stages import run
 
 if TYPE_CHECKING:
     import pandas as pd
+    from lightning_fabric import Fabric
 
     from captioning.metrics import Scores
     from captioning.model import Captioner
@@ -26,11 +27,17 @@ OUT = Path("data/evaluate")
 def main(settings: Settings) -> None:
     machine = settings.compute
     compute.pin(portable=machine.portable, threads=machine.threads)
+    if compute.ran_in_processes("stages.evaluate", machine.processes):
+        return
     from captioning import model, report, tracking
 
-    compute.start(seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision)
+    fabric = compute.start(
+        seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
+    )
     images = splits.read_images(SPLIT / "images.csv")
-    captions = _decode(settings, model.load(MODEL), images)
+    captions = _decode(settings, fabric, model.load(MODEL), images)
+    if not fabric.is_global_zero:
+        return
     references = coco.read_references(SPLIT / "references_test.json")
     scores = _score(settings, references, captions)
     compared = _compare(settings, references)
@@ -60,7 +67,7 @@ def _report(
         report.gallery(OUT / "gallery", chosen, pictures)
 
 
-def _decode(settings: Settings, captioner: "Captioner", images: "pd.DataFrame") -> dict[int, str]:
+def _decode(settings: Settings, fabric: "Fabric", captioner: "Captioner", images: "pd.DataFrame") -> dict[int, str]:
     """COCO image id → caption of each test image, by beam search over what `features` stored."""
     from captioning.decoding import decode_rows, stored_encoder
     from captioning.features import FeatureStore
@@ -69,10 +76,12 @@ def _decode(settings: Settings, captioner: "Captioner", images: "pd.DataFrame") 
     evaluate = settings.evaluate
     names = SearchOptions.__dataclass_fields__
     options = SearchOptions(**{name: getattr(evaluate, name) for name in names})
-    encode = stored_encoder(FeatureStore(FEATURES, images["image_id"].tolist()), captioner.encoder)
+    store = FeatureStore(FEATURES, images["image_id"].tolist())
+    encoder, decoder = captioner.encoder.to(fabric.device), captioner.decoder.to(fabric.device)
+    encode = stored_encoder(store, encoder, fabric.device)
     test = images[images["split"] == "test"]
     captions = decode_rows(
-        encode, captioner.decoder, captioner.vocabulary, test.index.to_numpy(), options, evaluate.batch_size
+        encode, decoder, captioner.vocabulary, test.index.to_numpy(), options, evaluate.batch_size, fabric
     )
     return dict(zip(test["coco_id"].tolist(), captions, strict=True))
 

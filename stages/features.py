@@ -4,13 +4,19 @@ A frozen encoder: its features. A trained one: resized pixels.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from captioning import compute, splits
 from captioning import settings as resolve
 from captioning.archives import Pictures
-from captioning.files import read_json
+from captioning.files import read_json, run_key, scratch
 from captioning.settings import Settings
 from stages import run
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from captioning.extraction import Extractor
 
 DATA = Path("data/download")
 IMAGES = Path("data/split/images.csv")
@@ -21,27 +27,50 @@ OUT = Path("data/features")
 def main(settings: Settings) -> None:
     machine = settings.compute
     compute.pin(portable=machine.portable, threads=machine.threads)
-    from captioning import encoders, features
-    from captioning.weights import NONE, read_weights
+    if compute.ran_in_processes("stages.features", machine.processes):
+        return
+    from captioning import extraction
 
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
+    images = splits.read_images(IMAGES)
+    unfinished = scratch("features") / _key(settings)
+    with Pictures(DATA) as pictures, fabric.autocast():
+        extractor = _extractor(settings, pictures, fabric)
+        extraction.write(OUT, images, extractor, settings.features.shard_size, unfinished, fabric)
+
+
+def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Extractor":
+    """What is stored of a picture, by the settings."""
+    from captioning import encoders, extraction
+    from captioning.weights import NONE, read_weights
+
     pretrained = read_json(WEIGHTS / "weights.json")["kind"] != NONE
     trainable, regions = resolve.trainable(settings), resolve.regions(settings)
     transform = encoders.transform_for(settings.encoder, resolve.image_size(settings), pretrained=pretrained)
-    print(f"features.trainable = {trainable}, image_size = {transform.image_size}, regions = {regions}")
-    images = splits.read_images(IMAGES)
-    with Pictures(DATA) as pictures:
-        if trainable:
-            features.write_pixels(OUT, pictures, images, transform)
-            return
-        weights = read_weights(WEIGHTS / "weights.safetensors")
-        encoder = encoders.build(settings.encoder, transform=transform, weights=weights, seed=settings.seed)
-        fixed = encoders.freeze(encoder).to(fabric.device)
-        write = features.write_regions if regions else features.write_means
-        with fabric.autocast():
-            write(OUT, pictures, images, transform, fixed, settings.features.batch_size)
+    fabric.print(f"features.trainable = {trainable}, image_size = {transform.image_size}, regions = {regions}")
+    if trainable:
+        return extraction.pixels(pictures, transform, settings.features.batch_size)
+    weights = read_weights(WEIGHTS / "weights.safetensors")
+    encoder = encoders.build(settings.encoder, transform=transform, weights=weights, seed=settings.seed)
+    keep = ["means", "regions"] if regions else ["means"]
+    fixed = encoders.freeze(encoder).to(fabric.device)
+    return extraction.features(pictures, fixed, keep, settings.features.batch_size)
+
+
+def _key(settings: Settings) -> str:
+    """A key of all that the store's bytes depend on."""
+    named = {name: getattr(settings, name) for name in ("seed", "encoder")}
+    chosen = {
+        "compute": settings.compute.model_dump(exclude={"processes"}),
+        "trainable": resolve.trainable(settings),
+        "image_size": resolve.image_size(settings),
+        "regions": resolve.regions(settings),
+        "batch_size": settings.features.batch_size,
+        "shard_size": settings.features.shard_size,
+    }
+    return run_key({**named, **chosen}, [IMAGES, DATA / "source.json", *sorted(WEIGHTS.iterdir())])
 
 
 if __name__ == "__main__":

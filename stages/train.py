@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from captioning import coco, compute, splits
 from captioning import settings as resolve
 from captioning.archives import Pictures
-from captioning.files import digest, read_json
+from captioning.files import digest, read_json, run_key
 from captioning.settings import Settings
 from captioning.vocabulary import Vocabulary
 from stages import run
@@ -32,25 +32,31 @@ SPEEDS = Path("logs/train")
 def main(settings: Settings) -> None:
     machine = settings.compute
     compute.pin(portable=machine.portable, threads=machine.threads)
-    from captioning.checkpoints import Checkpoint, run_key
+    if compute.ran_in_processes("stages.train", machine.processes):
+        return
+    from captioning.checkpoints import Checkpoint
 
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
-    data = _data()
+    data = _data(fabric)
     network = _network(settings, data)
     resolved = _resolved(settings)
     inputs = [VOCABULARY, WEIGHTS / "weights.json", FEATURES / "index.json", *sorted(SPLIT.glob("*.*"))]
-    checkpoint = Checkpoint(run_key(resolved, inputs))
+    checkpoint = Checkpoint(run_key({**resolved, "processes": fabric.world_size}, inputs))
     trainer = _trainer(settings, network, data, fabric, checkpoint)
+    if not fabric.is_global_zero:
+        trainer.fit(lambda *_: None)
+        return
     _fit(settings, trainer)
     _save(settings, trainer, resolved)
     checkpoint.clear()
 
 
-def _data() -> "Data":
+def _data(fabric: "Fabric") -> "Data":
     from captioning.features import FeatureStore
     from captioning.metrics import References
+    from captioning.placement import settle
     from captioning.training import Data
 
     images = splits.read_images(SPLIT / "images.csv")
@@ -58,7 +64,7 @@ def _data() -> "Data":
     return Data(
         train=splits.EncodedCaptions.read(SPLIT / "train.npz"),
         val=splits.EncodedCaptions.read(SPLIT / "val.npz"),
-        store=FeatureStore(FEATURES, images["image_id"].tolist()),
+        store=settle(FeatureStore(FEATURES, images["image_id"].tolist()), fabric.device),
         val_rows=validation.index.to_numpy(),
         val_ids=validation["coco_id"].tolist(),
         references=References(coco.read_references(SPLIT / "references_val.json")),
@@ -98,18 +104,19 @@ def _decoder_options(settings: Settings) -> dict[str, Any]:
 def _trainer(
     settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric", checkpoint: Any
 ) -> "Trainer":
-    from captioning.optimization import adamw
-    from captioning.training import LoopOptions, Trainer, count_parameters
+    from captioning.optimization import adamw, count_parameters
+    from captioning.training import LoopOptions, Trainer
 
     train = settings.train
     rates = {"encoder": train.encoder_lr}
     modules = [(module, rates.get(name, train.lr)) for name, module in network.named_children()]
-    print(f"{count_parameters(network):,} numbers are trained on {len(data.train):,} captions")
+    fabric.print(f"{count_parameters(network):,} numbers are trained on {len(data.train):,} captions")
     decided = {"epochs": resolve.epochs(settings), "batch_size": resolve.batch_size(settings)}
-    chosen: dict[str, Any] = {name: getattr(train, name) for name in LoopOptions.__dataclass_fields__ if name != "seed"}
-    options = LoopOptions(seed=settings.seed, **chosen | decided)
+    names = LoopOptions.__dataclass_fields__.keys() - {"seed", "compile"}
+    chosen: dict[str, Any] = {name: getattr(train, name) for name in names}
+    options = LoopOptions(seed=settings.seed, compile=settings.compute.compile, **chosen | decided)
     said = decided | {"lstm.hidden_size": resolve.hidden_size(settings)}
-    print(", ".join(f"train.{name} = {value}" for name, value in said.items()))
+    fabric.print(", ".join(f"train.{name} = {value}" for name, value in said.items()))
     return Trainer(network, adamw(modules, train.weight_decay), data, options, fabric, checkpoint)
 
 
@@ -175,7 +182,9 @@ def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any]) -> N
         decoder_options=_decoder_options(settings),
         transform=asdict(data.store.transform),
         settings=resolved,
-        compute=compute.describe(portable=machine.portable, threads=machine.threads),
+        compute=compute.describe(
+            portable=machine.portable, threads=machine.threads, processes=trainer.fabric.world_size
+        ),
         provenance={"weights": read_json(WEIGHTS / "weights.json"), "features": digest(FEATURES / "index.json")},
         scores={"epoch": best + 1, **trainer.progress.history[best]},
     )

@@ -13,7 +13,8 @@ from captioning import compute
 compute.pin(portable={portable}, threads={threads})
 import torch
 fabric = compute.start(seed=1, threads={threads}, device="cpu", precision="32-true")
-print(compute.describe(portable={portable}, threads={threads}), torch.get_num_threads(), torch.initial_seed())
+said = compute.describe(portable={portable}, threads={threads}, processes=1)
+print(said, torch.get_num_threads(), torch.initial_seed())
 """
 
 
@@ -27,13 +28,13 @@ def shown(portable: bool, threads: int, **environment: str) -> str:
 
 
 def test_settings_win_over_the_environment() -> None:
-    expected = "{'portable': True, 'instructions': 'AVX2', 'threads': 1} 1 1"
+    expected = "{'portable': True, 'instructions': 'AVX2', 'threads': 1, 'processes': 1} 1 1"
     assert shown(True, 1, ATEN_CPU_CAPABILITY="default", OMP_NUM_THREADS="2") == expected
 
 
 def test_the_fast_choice_leaves_the_instruction_set_alone() -> None:
     said = shown(False, 2, ATEN_CPU_CAPABILITY="default")
-    assert said == "{'portable': False, 'instructions': 'DEFAULT', 'threads': 2} 2 1"
+    assert said == "{'portable': False, 'instructions': 'DEFAULT', 'threads': 2, 'processes': 1} 2 1"
 
 
 def test_pinning_too_late_is_refused() -> None:

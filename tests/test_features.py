@@ -1,4 +1,4 @@
-"""The feature store: what is written is what is read, byte for byte, whatever the threads."""
+"""The feature store: what is written is what is read, whatever the threads, and wherever it was stopped."""
 
 import hashlib
 import io
@@ -7,22 +7,28 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from captioning import encoders, features
+from captioning import compute, encoders, extraction
 from captioning.archives import Pictures, write_zip
 from captioning.encoders import Encoder
 from captioning.errors import UserError
-from captioning.features import FeatureStore
+from captioning.extraction import Extractor, Stream
+from captioning.features import FeatureStore, Sharded
 from captioning.images import Transform
 
 COUNT, SIZE = 11, 64
+BOTH = ["means", "regions"]
 TRANSFORM = Transform(SIZE, SIZE, "bilinear", (0.5,) * 3, (0.5,) * 3)
 
 
@@ -42,12 +48,27 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
+    return frozen()
+
+
+def frozen() -> Encoder:
     return encoders.freeze(encoders.build("squeezenet1_1", transform=TRANSFORM, weights={}))
 
 
 def table(*rows: int | str) -> pd.DataFrame:
     chosen = rows or range(COUNT)
     return pd.DataFrame({"image_id": [f"id{i}" for i in chosen], "file": [f"images.zip/{i}.jpg" for i in chosen]})
+
+
+def write(folder: Path, images: pd.DataFrame, extractor: Extractor, shard_size: int = 4) -> FeatureStore:
+    fabric = compute.start(seed=1, threads=2, device="cpu", precision="32-true")
+    extraction.write(folder, images, extractor, shard_size, folder.parent / "unfinished" / folder.name, fabric)
+    return FeatureStore(folder, ids(images))
+
+
+def everything(array: Sharded | None) -> np.ndarray:
+    assert array is not None
+    return array[np.arange(len(array))]
 
 
 def ids(images: pd.DataFrame) -> list[str]:
@@ -59,57 +80,134 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_stored_regions_are_the_encoders(root: Path, encoder: Encoder, tmp_path: Path) -> None:
-    images = table(5, 3, 8, 0, 1)
-    features.write_regions(tmp_path / "store", Pictures(root), images, TRANSFORM, encoder, 2)
-    features.write_pixels(tmp_path / "pixels", Pictures(root), images, TRANSFORM)
-    store, source = FeatureStore(tmp_path / "store", ids(images)), FeatureStore(tmp_path / "pixels", ids(images))
+    images, pictures = table(5, 3, 8, 0, 1), Pictures(root)
+    store = write(tmp_path / "store", images, extraction.features(pictures, encoder, BOTH, 2), 2)
+    source = write(tmp_path / "pixels", images, extraction.pixels(pictures, TRANSFORM, 2))
     with torch.inference_mode():
-        expected = encoder(torch.from_numpy(np.array(source.pixels)))
-    assert isinstance(store.regions, np.memmap)
+        expected = encoder(torch.from_numpy(everything(source.pixels)))
+    assert store.regions is not None
+    assert store.means is not None
+    assert all(isinstance(shard, np.memmap) for shard in store.regions.shards)
     assert (store.regions.dtype, store.regions.shape) == (np.float16, (5, encoder.regions, encoder.dim))
     assert (store.means.dtype, store.means.shape, store.dim) == (np.float16, (5, encoder.dim), encoder.dim)
     assert expected.std(0).max() > 0.1  # pictures differ
-    np.testing.assert_allclose(store.regions, expected, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(store.means, expected.mean(1), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(everything(store.regions), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(everything(store.means), expected.mean(1), rtol=1e-3, atol=1e-4)
     assert (store.transform, store.ids, store.pixels) == (TRANSFORM, ids(images), None)
 
 
 def test_stored_pixels_are_the_transforms(root: Path, tmp_path: Path) -> None:
-    features.write_pixels(tmp_path / "store", Pictures(root), table(), TRANSFORM)
-    store = FeatureStore(tmp_path / "store", ids(table()))
+    store = write(tmp_path / "store", table(), extraction.pixels(Pictures(root), TRANSFORM, 4))
     expected = [TRANSFORM.pixels(Image.open(io.BytesIO(jpeg(i)))) for i in range(COUNT)]
-    np.testing.assert_array_equal(store.pixels, expected)
+    np.testing.assert_array_equal(everything(store.pixels), expected)
     assert (store.means, store.regions) == (None, None)
 
 
 def test_means_alone_are_those_beside_regions(root: Path, encoder: Encoder, tmp_path: Path) -> None:
-    features.write_means(tmp_path / "means", Pictures(root), table(), TRANSFORM, encoder, 4)
-    features.write_regions(tmp_path / "both", Pictures(root), table(), TRANSFORM, encoder, 4)
+    for name, keep in (("means", ["means"]), ("both", BOTH)):
+        write(tmp_path / name, table(), extraction.features(Pictures(root), encoder, keep, 4))
     means, both = contents(tmp_path / "means"), contents(tmp_path / "both")
-    assert means["means.npy"] == both["means.npy"]
-    assert list(means) == ["index.json", "means.npy"]
+    shards = [f"means-{index:05}.npy" for index in range(3)]
+    assert [means[name] for name in shards] == [both[name] for name in shards]
+    assert list(means) == ["index.json", *shards]
+
+
+@settings(max_examples=40)
+@given(count=st.integers(1, 30), size=st.integers(1, 12), chosen=st.lists(st.integers(0, 10**6), max_size=20))
+def test_rows_are_gathered_over_shards_in_any_order(count: int, size: int, chosen: list[int]) -> None:
+    whole = np.random.default_rng(count).random((count, 2, 3), dtype=np.float32)
+    array = Sharded([whole[start : start + size] for start in range(0, count, size)], size)
+    rows = np.array([row % count for row in chosen], dtype=np.int64)
+    assert (array.shape, array.dtype) == (whole.shape, whole.dtype)
+    np.testing.assert_array_equal(array[rows], whole[rows])
+
+
+@pytest.mark.parametrize("keep", [["means"], BOTH])
+def test_shards_cut_the_same_rows(root: Path, encoder: Encoder, tmp_path: Path, keep: list[str]) -> None:
+    """A shard is rounded up to whole batches, so that no row depends on where the cuts are."""
+    one, many = (
+        write(tmp_path / f"{size}", table(), extraction.features(Pictures(root), encoder, keep, 2), size)
+        for size in (COUNT, 3)
+    )
+    assert many.means is not None
+    assert [len(shard) for shard in many.means.shards] == [4, 4, 3]
+    for name in keep:
+        np.testing.assert_array_equal(everything(getattr(one, name)), everything(getattr(many, name)))
 
 
 def test_the_bytes_do_not_depend_on_threads(root: Path, encoder: Encoder, tmp_path: Path) -> None:
     for threads in (1, 4):
-        features.write_regions(tmp_path / f"{threads}", Pictures(root), table(), TRANSFORM, encoder, 3, threads=threads)
-        features.write_pixels(tmp_path / f"p{threads}", Pictures(root), table(), TRANSFORM, threads=threads)
+        pictures = Pictures(root)
+        write(tmp_path / f"{threads}", table(), extraction.features(pictures, encoder, BOTH, 3, threads=threads))
+        write(tmp_path / f"p{threads}", table(), extraction.pixels(pictures, TRANSFORM, 3, threads=threads))
     assert contents(tmp_path / "1") == contents(tmp_path / "4")
     assert contents(tmp_path / "p1") == contents(tmp_path / "p4")
 
 
 def test_a_fresh_process_writes_the_same_bytes(root: Path, encoder: Encoder, tmp_path: Path) -> None:
-    features.write_means(tmp_path / "here", Pictures(root), table(), TRANSFORM, encoder, 4)
+    write(tmp_path / "here", table(), extraction.features(Pictures(root), encoder, ["means"], 4))
     program = f"""
 from captioning import compute
 compute.pin(portable=True, threads=2)
 import sys; from pathlib import Path; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_features import *
-frozen = encoders.freeze(encoders.build("squeezenet1_1", transform=TRANSFORM, weights={{}}))
-features.write_means(Path({str(tmp_path / "there")!r}), Pictures(Path({str(root)!r})), table(), TRANSFORM, frozen, 4)
+there = extraction.features(Pictures(Path({str(root)!r})), frozen(), ["means"], 4)
+write(Path({str(tmp_path / "there")!r}), table(), there)
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stopping(extractor: Extractor, last: int) -> Extractor:
+    """An extractor that fails after `last` batches."""
+
+    def extract(files: list[str]) -> Stream:
+        for count, batch in enumerate(extractor.extract(files)):
+            if count == last:
+                raise StoppedError
+            yield batch
+
+    return replace(extractor, extract=extract)
+
+
+def test_stopped_at_any_batch_it_goes_on_and_writes_the_same_bytes(
+    root: Path, encoder: Encoder, tmp_path: Path
+) -> None:
+    """Shards of two batches: what was whole is read from the archive no second time."""
+    write(tmp_path / "whole", table(), extraction.features(Pictures(root), encoder, BOTH, 2))
+    for last in range(-(-COUNT // 2)):
+        store, pictures = tmp_path / f"{last}", Counting(root)
+        with pytest.raises(StoppedError):
+            write(store, table(), stopping(extraction.features(Pictures(root), encoder, BOTH, 2), last))
+        assert not store.exists()
+        (tmp_path / f"unfinished/{last}/store/.means-00001.npy.7.tmp").write_bytes(b"cut")  # as SIGKILL leaves it
+        write(store, table(), extraction.features(pictures, encoder, BOTH, 2))
+        assert contents(store) == contents(tmp_path / "whole")
+        assert pictures.reads.total() == COUNT - last // 2 * 4
+        assert not (tmp_path / f"unfinished/{last}").exists()
+
+
+def test_a_spoilt_shard_in_the_scratch_folder_is_made_anew(root: Path, encoder: Encoder, tmp_path: Path) -> None:
+    extractor = extraction.features(Pictures(root), encoder, BOTH, 2)
+    write(tmp_path / "whole", table(), extractor, 2)
+    with pytest.raises(StoppedError):
+        write(tmp_path / "store", table(), stopping(extractor, 3), 2)
+    shard = tmp_path / "unfinished/store/store/regions-00001.npy"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    write(tmp_path / "store", table(), extractor, 2)
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole")
+
+
+def test_a_machine_that_does_not_share_the_folder_is_noticed(root: Path, tmp_path: Path) -> None:
+    """Rank 0 of two, whose neighbour writes elsewhere."""
+    fabric = SimpleNamespace(global_rank=0, world_size=2, is_global_zero=True, barrier=lambda: None)
+    extractor = extraction.features(Pictures(root), frozen(), ["means"], 2)
+    with pytest.raises(UserError, match=r"records/00001\.json: not there; all machines must share this folder"):
+        extraction.write(tmp_path / "store", table(), extractor, 2, tmp_path / "unfinished", fabric)  # type: ignore[arg-type]
 
 
 class Counting(Pictures):
@@ -128,7 +226,7 @@ class Counting(Pictures):
 
 def test_each_picture_is_read_once_and_not_by_the_main_thread(root: Path, encoder: Encoder, tmp_path: Path) -> None:
     pictures = Counting(root)
-    features.write_regions(tmp_path / "store", pictures, table(), TRANSFORM, encoder, 4)
+    write(tmp_path / "store", table(), extraction.features(pictures, encoder, BOTH, 4))
     assert pictures.reads == Counter(table()["file"])
     assert threading.get_ident() not in pictures.threads
 
@@ -151,7 +249,7 @@ class Watched(Encoder):
 
 @pytest.fixture
 def watched(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    monkeypatch.setattr(features, "folded", lambda given: given)
+    monkeypatch.setattr(extraction, "folded", lambda given: given)
     return Watched(encoder)
 
 
@@ -160,7 +258,7 @@ def test_reading_ahead_is_bounded(root: Path, watched: Watched, tmp_path: Path) 
     pictures = Counting(root)
     watched.calls.clear()
     watched.clock = lambda: pictures.reads.total()
-    features.write_means(tmp_path / "store", pictures, table(), TRANSFORM, watched, 1, threads=4)
+    write(tmp_path / "store", table(), extraction.features(pictures, watched, ["means"], 1, threads=4))
     assert len(watched.calls) == COUNT
     assert all(read <= batch + 1 + 2 for batch, read in enumerate(watched.calls))
 
@@ -168,22 +266,22 @@ def test_reading_ahead_is_bounded(root: Path, watched: Watched, tmp_path: Path) 
 def test_a_row_does_not_depend_on_the_rows_behind_it(root: Path, watched: Watched, tmp_path: Path) -> None:
     """Kernels are chosen by the size of the batch, so that the last one is filled up."""
     for rows in (range(5), range(COUNT)):
-        features.write_regions(tmp_path / f"{len(rows)}", Pictures(root), table(*rows), TRANSFORM, watched, 4)
+        write(tmp_path / f"{len(rows)}", table(*rows), extraction.features(Pictures(root), watched, BOTH, 4))
     assert {len(pixels) for pixels in watched.given} == {4}
     few = FeatureStore(tmp_path / "5", ids(table(*range(5))))
     many = FeatureStore(tmp_path / f"{COUNT}", ids(table()))
-    np.testing.assert_array_equal(few.regions, many.regions[:5])
+    np.testing.assert_array_equal(everything(few.regions), everything(many.regions)[:5])
 
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_corrupt_picture_is_named_and_nothing_is_left(
     root: Path, encoder: Encoder, tmp_path: Path, threads: int
 ) -> None:
+    extractor = extraction.features(Pictures(root), encoder, ["means"], 2, threads=threads)
     with pytest.raises(UserError, match=r"^images\.zip/bad\.jpg: "):
-        features.write_means(
-            tmp_path / "store", Pictures(root), table(0, 1, "bad", 2), TRANSFORM, encoder, 2, threads=threads
-        )
-    assert list(tmp_path.iterdir()) == []
+        write(tmp_path / "store", table(0, 1, "bad", 2), extractor)
+    assert not (tmp_path / "store").exists()
+    assert list((tmp_path / "unfinished/store/store").iterdir()) == []
 
 
 def test_a_feature_too_large_for_half_precision_names_the_picture(root: Path, tmp_path: Path) -> None:
@@ -192,22 +290,24 @@ def test_a_feature_too_large_for_half_precision_names_the_picture(root: Path, tm
         for parameter in loud.parameters():
             parameter.mul_(20)
     with pytest.raises(UserError, match=r"^images\.zip/3\.jpg: a feature of \S+ is too large for float16"):
-        features.write_means(tmp_path / "store", Pictures(root), table(3, 4), TRANSFORM, loud, 2)
+        write(tmp_path / "store", table(3, 4), extraction.features(Pictures(root), loud, ["means"], 2))
 
 
 def test_the_index_tells_what_is_in_the_store(root: Path, encoder: Encoder, tmp_path: Path) -> None:
-    features.write_means(tmp_path / "a", Pictures(root), table(1, 2), TRANSFORM, encoder, 2)
     other = encoders.build("squeezenet1_1", transform=TRANSFORM, weights={}, seed=1)
-    features.write_means(tmp_path / "b", Pictures(root), table(1, 2), TRANSFORM, other, 2)
+    for name, used in (("a", encoder), ("b", other)):
+        write(tmp_path / name, table(1, 2, 3), extraction.features(Pictures(root), used, ["means"], 2), 2)
     one, two = (json.loads((tmp_path / name / "index.json").read_text()) for name in "ab")
     assert one["encoder"]["name"] == two["encoder"]["name"] == "squeezenet1_1"
     assert one["encoder"]["sha256"] != two["encoder"]["sha256"]
-    assert one["arrays"]["means"]["sha256"] == hashlib.sha256((tmp_path / "a" / "means.npy").read_bytes()).hexdigest()
+    for file, said in one["arrays"]["means"].items():
+        assert said["sha256"] == hashlib.sha256((tmp_path / "a" / file).read_bytes()).hexdigest()
+    assert [said["shape"][0] for said in one["arrays"]["means"].values()] == [2, 1]
 
 
 @pytest.fixture
 def store(root: Path, tmp_path: Path) -> Path:
-    features.write_pixels(tmp_path / "store", Pictures(root), table(1, 2, 3), TRANSFORM)
+    write(tmp_path / "store", table(1, 2, 3), extraction.pixels(Pictures(root), TRANSFORM, 4))
     return tmp_path / "store"
 
 
@@ -218,7 +318,7 @@ def test_a_store_of_other_images_is_refused(store: Path, given: list[str]) -> No
 
 
 def test_files_that_are_not_what_the_index_says_are_refused(store: Path) -> None:
-    pixels, index = store / "pixels.npy", store / "index.json"
+    pixels, index = store / "pixels-00000.npy", store / "index.json"
     whole = pixels.read_bytes()
 
     def said() -> str:
@@ -227,13 +327,13 @@ def test_files_that_are_not_what_the_index_says_are_refused(store: Path) -> None
         return str(fault.value)
 
     pixels.write_bytes(whole[:-1])
-    assert "pixels.npy: cannot be read" in said()
+    assert "pixels-00000.npy: cannot be read" in said()
     np.save(pixels, np.zeros((2, 3, SIZE, SIZE), np.uint8))
-    assert "pixels.npy: uint8 [2, 3, 64, 64], but index.json says uint8 [3, 3, 64, 64]" in said()
+    assert "pixels-00000.npy: uint8 [2, 3, 64, 64], but index.json says uint8 [3, 3, 64, 64]" in said()
     np.save(pixels, np.zeros((3, 3, SIZE, SIZE), np.int8))
-    assert "pixels.npy: int8" in said()
+    assert "pixels-00000.npy: int8" in said()
     pixels.unlink()
-    assert "pixels.npy: no such file" in said()
+    assert "pixels-00000.npy: no such file" in said()
     index.write_text("{}")
     assert "index.json: not of this version" in said()
     index.unlink()

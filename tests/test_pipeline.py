@@ -87,7 +87,7 @@ def test_the_model_says_how_it_was_made(project: Project) -> None:
     assert card["settings"]["features"]["weights"] == "none"
     assert card["settings"]["features"]["trainable"] is True
     assert card["settings"]["features"]["image_size"] == 32
-    assert card["compute"] == {"portable": True, "instructions": "AVX2", "threads": 2}
+    assert card["compute"] == {"portable": True, "instructions": "AVX2", "threads": 2, "processes": 1}
 
 
 def test_artifacts_name_the_data_set_and_the_model() -> None:
@@ -220,6 +220,34 @@ def test_killed_training_goes_on_and_ends_with_the_same_bytes(copy: Project) -> 
     assert copy.run("git", "status", "--porcelain").stdout == ""
     assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
     assert not list((copy.folder / ".scratch/train").iterdir())
+
+
+KILLED = """
+import os, signal
+from stages import features, run
+from captioning import compute
+compute.pin(portable=True, threads=2)
+from captioning import extraction
+write = extraction._Work.write
+def once(self, index, count, batches):
+    if index == 1:
+        next(batches)
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, index, count, batches)
+extraction._Work.write = once
+run(features.main)
+"""
+
+
+def test_killed_features_go_on_and_end_with_the_same_bytes(copy: Project) -> None:
+    shutil.rmtree(copy.folder / "data/features")
+    assert copy.run(sys.executable, "-c", KILLED, check=False).returncode == -signal.SIGKILL
+    assert not (copy.folder / "data/features").exists()
+    assert list((copy.folder / ".scratch/features").glob("*/records/00000.json"))
+    printed = copy.run("dvc", "repro", "--force", "--single-item", "features")
+    assert "going on: 20 pictures are left" in printed.stdout + printed.stderr
+    assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
+    assert not list((copy.folder / ".scratch/features").glob("[!.]*"))
 
 
 def test_a_fault_in_the_settings_stops_the_stage_in_words(copy: Project) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from captioning import batches, optimization
+from captioning import batches, optimization, placement
+from captioning.features import Sharded
 from captioning.losses import caption_loss, word_presence_loss
 from captioning.splits import EncodedCaptions
 from captioning.vocabulary import PAD, SPECIAL, Vocabulary
@@ -75,6 +76,32 @@ def test_collate_pads_and_points_to_the_image() -> None:
     assert batch.tokens.tolist() == [[1, 4, 4, 2, 0], [1, 4, 2, 0, 0], [1, 4, 4, 4, 2]]
 
 
+@given(images=captions_of_images, world=st.integers(1, 9), count=st.integers(1, 12), seed=st.integers(0, 9))
+def test_processes_share_a_step_image_by_image(images: list[int], world: int, count: int, seed: int) -> None:
+    captions = encoded([2] * len(images), images)
+    chosen = np.random.default_rng(seed).permutation(len(images))[:count]
+    parts = [batches.share(captions, chosen, rank, world) for rank in range(world)]
+    taken = [part for part, weight in parts if weight == 1.0]
+    assert sorted(np.concatenate(taken).tolist()) == sorted(chosen.tolist())
+    owners = [set(captions.image[part].tolist()) for part in taken]
+    assert sum(map(len, owners)) == len(set().union(*owners))  # no image is in two
+    assert max(map(len, owners)) - min(map(len, owners)) <= 1
+    assert len(taken) == min(world, len(set(captions.image[chosen].tolist())))
+    assert all(len(part) == 1 for part, weight in parts if weight == 0.0)
+    assert np.array_equal(batches.share(captions, chosen, 0, 1)[0], chosen)
+
+
+def test_a_store_stays_on_a_device_that_has_room_for_twice_as_much() -> None:
+    assert placement.fits(50, 100)
+    assert not placement.fits(51, 100)
+    whole = np.random.default_rng(0).random((7, 3)).astype(np.float16)
+    sharded = Sharded([whole[:3], whole[3:6], whole[6:]], 3)
+    rows = np.array([6, 0, 3, 3])
+    found = placement.Resident(sharded, torch.device("cpu"))[rows]
+    assert found.dtype == torch.float16
+    np.testing.assert_array_equal(found.numpy(), whole[rows])
+
+
 def test_a_long_caption_is_cut_without_an_end() -> None:
     captions = EncodedCaptions.encode([["a", "b", "c"], ["a", "b"]], [0, 0], WORDS, max_words=2)
     assert captions.caption(0).tolist() == [1, 4, 5]
@@ -94,10 +121,10 @@ def test_padding_changes_no_loss() -> None:
 def test_caption_loss_is_the_mean_over_words_and_eos() -> None:
     logits = torch.zeros(1, 3, 10)
     tokens = torch.tensor([[1, 5, 2, 0]])
-    assert caption_loss(logits, tokens, 0.0).item() == pytest.approx(math.log(10))
+    assert caption_loss(logits, tokens, 0.0).value.item() == pytest.approx(math.log(10))
     logits[0, 0, 5] = 2.0
     one = math.log(9 + math.exp(2.0)) - 2.0
-    assert caption_loss(logits, tokens, 0.0).item() == pytest.approx((one + math.log(10)) / 2)
+    assert caption_loss(logits, tokens, 0.0).value.item() == pytest.approx((one + math.log(10)) / 2)
 
 
 def test_word_presence_reads_all_captions_of_an_image() -> None:
@@ -108,7 +135,8 @@ def test_word_presence_reads_all_captions_of_an_image() -> None:
     logits = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
     p = logits.sigmoid()
     expected = -(present * p.log() + (1 - present) * (1 - p).log()).sum() / 3
-    torch.testing.assert_close(word_presence_loss(logits, tokens, owner), expected)
+    torch.testing.assert_close(word_presence_loss(logits, tokens, owner).value, expected)
+    assert word_presence_loss(logits, tokens, owner).size == 3
 
 
 def test_cosine_warms_up_and_falls_to_zero() -> None:

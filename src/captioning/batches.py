@@ -57,11 +57,23 @@ def by_image(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> lis
     return [np.concatenate([groups[index] for index in shuffled[a:b]]) for a, b in bounds]
 
 
+def share(captions: EncodedCaptions, chosen: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
+    """The part of a step's captions (C,) that process `rank` of `world` takes, and its weight, 0 or 1.
+
+    The step's images are cut into `world` runs of like size, and captions go with their image, so that every image
+    is encoded once. Where there are fewer images than processes, a single caption of weight 0 stands in for a part.
+    """
+    rows = np.array_split(np.unique(captions.image[chosen]), world)[rank]
+    part = chosen[np.isin(captions.image[chosen], rows)]
+    return (part, 1.0) if len(part) else (chosen[:1], 0.0)
+
+
 def collate(captions: EncodedCaptions, chosen: np.ndarray) -> Batch:
     """The chosen captions (C,) as tensors."""
     rows, owner = np.unique(captions.image[chosen], return_inverse=True)
-    tokens = torch.full((len(chosen), int(captions.lengths[chosen].max())), PAD, dtype=torch.long)  # (C, T)
-    for place, index in enumerate(chosen):
-        ids = captions.caption(index)
-        tokens[place, : len(ids)] = torch.from_numpy(ids)
-    return Batch(rows, torch.from_numpy(owner), tokens)
+    begin, end = captions.offsets[chosen, None], captions.offsets[chosen + 1, None]  # (C, 1)
+    places = begin + np.arange((end - begin).max())  # (C, T)
+    said = places < end
+    tokens = np.full(places.shape, PAD, dtype=np.int64)
+    tokens[said] = captions.tokens[places[said]]
+    return Batch(rows, torch.from_numpy(owner), torch.from_numpy(tokens))

@@ -4,26 +4,14 @@ Another setting, another line of code or other data make another key, so a check
 run that it does not belong to. It is removed when the run has ended well.
 """
 
-import hashlib
-import json
 import shutil
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from captioning.files import atomic, digest, scratch
+from captioning.files import atomic, scratch
 
 _NAME = "checkpoint.pt"
-
-
-def run_key(settings: Mapping[str, Any], inputs: Iterable[Path]) -> str:
-    """A digest of the settings, of the input files and of every line of the library."""
-    code = sorted(Path(__file__).parent.rglob("*.py"))
-    parts = [json.dumps(settings, sort_keys=True, default=str)]
-    parts += [f"{path.name} {digest(path)}" for path in [*code, *inputs]]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 class Checkpoint:

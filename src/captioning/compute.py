@@ -4,9 +4,12 @@ Floating-point sums depend on the width of the vector unit and on how work is cu
 `pin` fixes both before the tensor library is loaded, so that one commit gives one set of bytes.
 """
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
+
+from captioning.errors import UserError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -39,23 +42,86 @@ def pin(*, portable: bool, threads: int) -> None:
     os.environ.update(wanted)
 
 
+def ran_in_processes(module: str, processes: int) -> bool:
+    """Run `python -m MODULE` in so many processes of this machine and wait for them; True: they all ended well.
+
+    False, and nothing is run, when one process is asked for, or when this one was started by torchrun itself.
+    Raises UserError when a process failed; the others are ended then. Call it after `pin`, which they inherit.
+    """
+    if processes == 1 or _launched():
+        return False
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it prints a wall for each failure
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=f"{module}-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(),
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", module)
+    except ChildFailedError as failed:
+        rank, failure = failed.get_first_failure()
+        raise UserError(
+            f"{module}: process {rank} of {processes} ended with status {failure.exitcode}; what it said is above"
+        ) from None
+    except SignalException:
+        raise KeyboardInterrupt from None
+    return True
+
+
+def _launched() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def start(*, seed: int, threads: int, device: str, precision: Any) -> "Fabric":
-    """Seed everything, ask for deterministic kernels and return a launched Lightning Fabric."""
+    """Seed everything, ask for deterministic kernels and return a launched Lightning Fabric.
+
+    Under torchrun it has as many processes as torchrun started, on one machine or several, and only then.
+    Raises UserError when there are fewer GPUs than processes on this machine.
+    """
     import torch
     from lightning_fabric import Fabric
 
+    world, here = (int(os.environ[name]) if _launched() else 1 for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and torch.cuda.device_count() < here:
+        raise UserError(
+            f"compute: {here} processes want a GPU each, and this machine has {torch.cuda.device_count()}; "
+            "set compute.processes and compute.device in params.yaml"
+        )
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     # filling fresh memory costs time, and nothing here reads such memory
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
-    fabric = Fabric(accelerator=device, devices=1, precision=precision)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    strategy = "ddp" if world > 1 else "auto"
+    fabric = Fabric(accelerator=device, devices=here, num_nodes=world // here, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
 
 
-def describe(*, portable: bool, threads: int) -> dict[str, Any]:
-    """What decided the last bits, for the model's JSON: the promise, the vector unit, the threads."""
+def reseed(seed: int, rank: int) -> None:
+    """Give process `rank` random numbers of its own; the first one goes on with those of a single process."""
+    import numpy as np
     import torch
 
-    return {"portable": portable, "instructions": torch.backends.cpu.get_cpu_capability(), "threads": threads}
+    if rank:
+        torch.manual_seed(int(np.random.SeedSequence((seed, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+def describe(*, portable: bool, threads: int, processes: int) -> dict[str, Any]:
+    """What decided the last bits, for the model's JSON: the promise, the vector unit, threads and processes."""
+    import torch
+
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return {"portable": portable, "instructions": instructions, "threads": threads, "processes": processes}

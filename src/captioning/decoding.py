@@ -7,11 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
+from captioning import distributed
 from captioning.decoders.base import Decoder, Encoded
 from captioning.encoders import Encoder
 from captioning.features import FeatureStore
+from captioning.placement import to_device
 from captioning.search import SearchOptions, search
 from captioning.vocabulary import Vocabulary
 
@@ -20,20 +23,20 @@ Encode = Callable[[np.ndarray], Encoded]
 
 
 def stored_features(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
-    """What a frozen encoder said of `rows`: mean (B, D) and, where they are stored, regions (B, R, D)."""
+    """What a frozen encoder said of `rows`, float16: mean (B, D) and, where they are stored, regions (B, R, D)."""
     arrays = (store.means, store.regions)
-    return tuple(torch.from_numpy(array[rows]).float() for array in arrays if array is not None)
+    return tuple(torch.as_tensor(array[rows]) for array in arrays if array is not None)
 
 
 def stored_pixels(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor]:
     """The pixels of `rows`, uint8 (B, 3, S, S)."""
     assert store.pixels is not None
-    return (torch.from_numpy(store.pixels[rows]),)
+    return (torch.as_tensor(store.pixels[rows]),)
 
 
 def encode_features(inputs: tuple[Tensor, ...]) -> Encoded:
     """Stored features are what a decoder reads."""
-    mean, *regions = inputs
+    mean, *regions = (tensor.float() for tensor in inputs)
     return Encoded(mean, regions[0] if regions else None)
 
 
@@ -43,23 +46,35 @@ def encode_pixels(encoder: Encoder, inputs: tuple[Tensor, ...]) -> Encoded:
     return Encoded(regions.mean(1), regions)
 
 
-def stored_encoder(store: FeatureStore, encoder: Encoder) -> Encode:
-    """What `encoder` says of the store's rows: read from the store if it was frozen, else computed from pixels."""
+def stored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) -> Encode:
+    """What `encoder` says of the store's rows: read from the store if it was frozen, else computed from pixels.
+
+    The encoder and what comes out of it are on `device`.
+    """
     if store.pixels is None:
-        return lambda rows: encode_features(stored_features(store, rows))
-    return lambda rows: encode_pixels(encoder, stored_pixels(store, rows))
+        return lambda rows: encode_features(to_device(stored_features(store, rows), device))
+    return lambda rows: encode_pixels(encoder, to_device(stored_pixels(store, rows), device))
 
 
 @torch.inference_mode()
 def decode_rows(
-    encode: Encode, decoder: Decoder, vocabulary: Vocabulary, rows: np.ndarray, options: SearchOptions, batch_size: int
+    encode: Encode,
+    decoder: Decoder,
+    vocabulary: Vocabulary,
+    rows: np.ndarray,
+    options: SearchOptions,
+    batch_size: int,
+    fabric: Fabric,
 ) -> list[str]:
-    """One caption for each of `rows`, searched `batch_size` images at a time.
+    """One caption for each of `rows`, searched `batch_size` images at a time; processes take batches in turns.
 
     No caption is fed back to the decoder but its own words: there is no teacher forcing here.
     """
-    captions = []
-    for start in range(0, len(rows), batch_size):
-        found = search(decoder, encode(rows[start : start + batch_size]), options)
-        captions += [vocabulary.decode(hypothesis.ids) for hypothesis in found]
-    return captions
+    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    said = [
+        [vocabulary.decode(hypothesis.ids) for hypothesis in search(decoder, encode(batch), options)]
+        for batch in batches[fabric.global_rank :: fabric.world_size]
+    ]
+    gathered = distributed.gather(fabric, said)
+    turns = (divmod(index, fabric.world_size) for index in range(len(batches)))
+    return [caption for turn, rank in turns for caption in gathered[rank][turn]]

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,18 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a folder to `target`, in place of what is there; on another file system it is copied first."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.stat().st_dev == target.parent.stat().st_dev:
+        _remove(target)
+        source.rename(target)
+    else:
+        with atomic(target) as temporary:
+            shutil.copytree(source, temporary)
+        shutil.rmtree(source)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -85,6 +97,14 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
         while chunk := stream.read(_CHUNK):
             state.update(chunk)
     return state.hexdigest()
+
+
+def run_key(settings: Mapping[str, Any], inputs: Iterable[Path]) -> str:
+    """A digest of the settings, of the input files and of every line of the library."""
+    code = sorted(Path(__file__).parent.rglob("*.py"))
+    parts = [json.dumps(settings, sort_keys=True, default=str)]
+    parts += [f"{path.name} {digest(path)}" for path in [*code, *inputs]]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def main_root() -> Path:

@@ -3,6 +3,8 @@
 B images, C captions, T tokens, V words.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -10,18 +12,25 @@ from torch.nn import functional
 from captioning.vocabulary import PAD, SPECIAL
 
 
-def caption_loss(logits: Tensor, tokens: Tensor, label_smoothing: float) -> Tensor:
+class Mean(NamedTuple):
+    """A loss that is a mean, and of how many words, so that the parts of a batch can be put together."""
+
+    value: Tensor
+    size: Tensor
+
+
+def caption_loss(logits: Tensor, tokens: Tensor, label_smoothing: float) -> Mean:
     """Cross-entropy a word under teacher forcing, in nats, averaged over words and `<eos>`.
 
     logits (C, T - 1, V) say what follows each of tokens (C, T) but the last; padding does not count.
     `label_smoothing` of the target is spread over all words (Szegedy et al. 2016, section 7).
     """
-    return functional.cross_entropy(
-        logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD, label_smoothing=label_smoothing
-    )
+    targets = tokens[:, 1:].flatten()
+    loss = functional.cross_entropy(logits.flatten(0, 1), targets, ignore_index=PAD, label_smoothing=label_smoothing)
+    return Mean(loss, (targets != PAD).sum())
 
 
-def word_presence_loss(logits: Tensor, tokens: Tensor, owner: Tensor) -> Tensor:
+def word_presence_loss(logits: Tensor, tokens: Tensor, owner: Tensor) -> Mean:
     """Which words occur in an image's captions: binary cross-entropy in nats a word that occurs.
 
     logits (B, V), tokens (C, T), owner (C,). The loss is summed over the vocabulary and divided by the number
@@ -32,4 +41,5 @@ def word_presence_loss(logits: Tensor, tokens: Tensor, owner: Tensor) -> Tensor:
     present[owner.unsqueeze(1).expand_as(tokens), tokens] = 1.0
     present[:, : len(SPECIAL)] = 0.0
     total = functional.binary_cross_entropy_with_logits(logits.float(), present, reduction="sum")
-    return total / present.sum()
+    occurring = present.sum()
+    return Mean(total / occurring, occurring)

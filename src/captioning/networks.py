@@ -13,7 +13,7 @@ from captioning import batches, decoding
 from captioning.decoders.base import Decoder, Encoded
 from captioning.encoders import Encoder
 from captioning.features import FeatureStore
-from captioning.losses import caption_loss, word_presence_loss
+from captioning.losses import Mean, caption_loss, word_presence_loss
 from captioning.splits import EncodedCaptions
 
 
@@ -41,7 +41,7 @@ class OnFeatures(nn.Module):
         """Stored features are what a decoder reads."""
         return decoding.encode_features(inputs)
 
-    def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Tensor]:
+    def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,) → the losses of the step."""
         logits = self.decoder(self.encode(inputs), tokens[:, :-1], owner)  # (C, T - 1, V)
         return {"caption": caption_loss(logits, tokens, self.label_smoothing)}
@@ -77,12 +77,12 @@ class EndToEnd(nn.Module):
         """Pixels → regions (B, R, D) and their mean (B, D)."""
         return decoding.encode_pixels(self.encoder, inputs)
 
-    def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Tensor]:
+    def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,) → the losses of the step."""
         encoded = self.encode(inputs)
         logits = self.decoder(encoded, tokens[:, :-1], owner)  # (C, T - 1, V)
         presence = word_presence_loss(self.presence(encoded.mean), tokens, owner)
         return {
             "caption": caption_loss(logits, tokens, self.label_smoothing),
-            "presence": self.word_presence * presence,
+            "presence": Mean(self.word_presence * presence.value, presence.size),
         }

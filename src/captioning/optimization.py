@@ -64,3 +64,8 @@ def clip(modules: Iterable[nn.Module], norm: Tensor, largest: float) -> None:
         for parameter in module.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(factor)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -31,6 +31,8 @@ class Compute(_Section):
     threads: Count
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    processes: Count
+    compile: bool
 
 
 class Scenes(_Section):
@@ -64,6 +66,7 @@ class Features(_Section):
     image_size: Literal["auto", "native"] | Annotated[int, Field(ge=32)]
     regions: Literal["auto"] | bool
     batch_size: Count
+    shard_size: Count
 
 
 class Lstm(_Section):

@@ -1,9 +1,13 @@
 """The training loop: plain PyTorch on Lightning Fabric, resumable at every checkpoint.
 
 Validation is free-running: captions are decoded greedily and scored, by the code that `evaluate` runs.
+
+Several processes (see `compute`) take parts of the same steps: losses are weighted so that the averaged gradient is
+that of the whole batch, BatchNorm sees the whole batch, and the first process decides and writes.
+
+K losses, W processes.
 """
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -15,18 +19,24 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captioning import batches, optimization
+from captioning import batches, compute, distributed, optimization
+from captioning.batchnorm import span_processes
 from captioning.checkpoints import Checkpoint
 from captioning.decoders.base import Encoded
 from captioning.decoding import decode_rows
 from captioning.errors import UserError
 from captioning.features import FeatureStore
+from captioning.losses import Mean
 from captioning.metrics import References
 from captioning.networks import EndToEnd, OnFeatures
+from captioning.placement import to_device
 from captioning.search import SearchOptions
 from captioning.splits import EncodedCaptions
+from captioning.sums import Sums
 from captioning.tracking import peak_memory
 from captioning.vocabulary import Vocabulary
+
+_CHECK_STEPS = 50  # steps between two looks at the losses of a GPU, each of which waits for it
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class LoopOptions:
     select: str
     patience: int
     checkpoint_steps: int
+    compile: bool = False
 
 
 @dataclass
@@ -89,9 +100,13 @@ class Trainer:
     ) -> None:
         self.network, self.data, self.options, self.fabric = network, data, options, fabric
         self.parts = network.parts()
-        self.wrapped, self.optimizer = fabric.setup(network, optimizer)
+        self.norms = span_processes(network) if fabric.world_size > 1 else []
+        trained: nn.Module = torch.compile(network) if options.compile else network  # type: ignore[assignment]
+        self.wrapped, self.optimizer = fabric.setup(trained, optimizer)
+        compute.reseed(options.seed, fabric.global_rank)
         self.checkpoint = checkpoint
         self.progress = Progress()
+        self.sums = Sums({}, fabric.device)
         self.best: dict[str, Tensor] = {}
         self.longest = int(data.train.lengths.max()) - 1  # words, `<bos>` not counted
 
@@ -111,44 +126,80 @@ class Trainer:
 
     def _train_epoch(self) -> int:
         """Take the steps of this epoch that are left; return how many images they saw."""
-        progress, options = self.progress, self.options
+        progress, options, fabric = self.progress, self.options, self.fabric
         plan = self.network.plan(self.data.train, options.batch_size, (options.seed, progress.epoch))
-        bar = tqdm(plan, desc=f"epoch {progress.epoch + 1}/{options.epochs}", unit="step", initial=progress.step)
+        self.sums = Sums(progress.sums, fabric.device)
         self.network.train()
         images = 0
-        with bar:
+        with tqdm(
+            plan,
+            desc=f"epoch {progress.epoch + 1}/{options.epochs}",
+            unit="step",
+            initial=progress.step,
+            disable=not fabric.is_global_zero,
+        ) as bar:
             for chosen in plan[progress.step :]:
-                batch = batches.collate(self.data.train, chosen)
-                self._step(batch, progress.epoch * len(plan) + progress.step, len(plan))
+                part, weight = batches.share(self.data.train, chosen, fabric.global_rank, fabric.world_size)
+                batch = batches.collate(self.data.train, part)
+                self._step(batch, weight, progress.epoch * len(plan) + progress.step, len(plan))
                 images += len(batch.rows)
                 progress.step += 1
                 bar.update()
                 if progress.step % options.checkpoint_steps == 0:
+                    self._check(len(plan))
+                    progress.sums = self.sums.read()
                     self._save()
-        return images
+        self._check(len(plan))
+        progress.sums = self.sums.read()
+        return sum(distributed.gather(fabric, images))
 
-    def _step(self, batch: batches.Batch, step: int, steps_per_epoch: int) -> None:
-        """One optimizer step. Raises UserError, before the weights are touched, when the loss is not finite."""
-        factor = self._factor(step, steps_per_epoch)
-        optimization.set_rate(self.optimizer, factor)
-        inputs = self._to_device(self.network.read(self.data.store, batch.rows))
-        tokens, owner = self._to_device((batch.tokens, batch.owner))
-        losses = self.wrapped(inputs, tokens, owner)
-        total = torch.stack(list(losses.values())).sum()
-        if not math.isfinite(total.item()):
-            said = ", ".join(f"{name} {loss.item()}" for name, loss in losses.items())
-            rate = self.optimizer.param_groups[-1]["lr"]
-            raise UserError(
-                f"the loss is not finite at step {step} (epoch {self.progress.epoch + 1}, lr {rate:.3g}): {said}; "
-                "lower train.lr or train.encoder_lr, or raise train.warmup_steps"
-            )
+    def _step(self, batch: batches.Batch, weight: float, step: int, steps_per_epoch: int) -> None:
+        """One optimizer step, which changes nothing from the first loss on that is not finite (see `_check`)."""
+        optimization.set_rate(self.optimizer, self._factor(step, steps_per_epoch))
+        inputs = to_device(self.network.read(self.data.store, batch.rows), self.fabric.device)
+        tokens, owner = to_device((batch.tokens, batch.owner), self.fabric.device)
+        for norm in self.norms:
+            norm.share = weight
+        named: dict[str, Mean] = self.wrapped(inputs, tokens, owner)
+        total, losses = self._whole(named, weight)
+        self.optimizer.optimizer.found_inf = self.sums.watch(losses, step)
+        if self.fabric.device.type == "cpu" or step % _CHECK_STEPS == 0:
+            self._check(steps_per_epoch)
         self.optimizer.zero_grad()
         self.fabric.backward(total)
         norms = optimization.gradient_norms(self.parts)
         optimization.clip(self.parts.values(), norms["all"], self.options.clip_norm)
         self.optimizer.step()
-        self._add({f"loss/{name}": loss for name, loss in losses.items()})
-        self._add({f"gradient_norm/{name}": norm for name, norm in norms.items()})
+        values = {f"loss/{name}": loss for name, loss in losses.items()}
+        self.sums.add(values | {f"gradient_norm/{name}": norm for name, norm in norms.items()})
+
+    def _whole(self, parts: dict[str, Mean], weight: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """What this process differentiates, and the losses of the whole batch, which are the same in all processes.
+
+        A loss is a mean over words. Each process counts by how many it has: its means are scaled by
+        W * its words / all words, since the gradients of the W processes are then averaged.
+        """
+        means = torch.stack([part.value for part in parts.values()])  # (K,)
+        if self.fabric.world_size == 1:
+            return means.sum(), dict(zip(parts, means.detach(), strict=True))
+        sizes = weight * torch.stack([part.size for part in parts.values()]).to(means.dtype)  # (K,)
+        summed = self.fabric.all_reduce(torch.stack([means.detach() * sizes, sizes]), reduce_op="sum")
+        assert isinstance(summed, Tensor)
+        total = (means * self.fabric.world_size * sizes / summed[1]).sum()
+        return total, dict(zip(parts, summed[0] / summed[1], strict=True))
+
+    def _check(self, steps_per_epoch: int) -> None:
+        """Raise UserError when a loss was not finite. From that step on, no step has changed the weights."""
+        bad = self.sums.first_bad()
+        if bad is None:
+            return
+        step, losses = bad
+        said = ", ".join(f"{name} {loss}" for name, loss in losses.items())
+        rate = self.optimizer.param_groups[-1]["peak"] * self._factor(step, steps_per_epoch)
+        raise UserError(
+            f"the loss is not finite at step {step} (epoch {self.progress.epoch + 1}, lr {rate:.3g}): {said}; "
+            "lower train.lr or train.encoder_lr, or raise train.warmup_steps"
+        )
 
     def _factor(self, step: int, steps_per_epoch: int) -> float:
         options = self.options
@@ -156,10 +207,6 @@ class Trainer:
             return optimization.cosine(step, options.epochs * steps_per_epoch, options.warmup_steps)
         epoch = step // steps_per_epoch
         return optimization.stepwise(step, epoch, options.step_epochs, options.step_gamma, options.warmup_steps)
-
-    def _add(self, values: dict[str, Tensor]) -> None:
-        for name, value in values.items():
-            self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value.item()
 
     @torch.inference_mode()
     def _validate(self) -> tuple[dict[str, float], list[str]]:
@@ -171,28 +218,38 @@ class Trainer:
         scalars["val/loss/caption"] = self._validation_loss()
         greedy = SearchOptions(beam_size=1, max_words=self.longest)
         captions = decode_rows(
-            self._encode, self.network.decoder, data.vocabulary, data.val_rows, greedy, self.options.batch_size
+            self._encode,
+            self.network.decoder,
+            data.vocabulary,
+            data.val_rows,
+            greedy,
+            self.options.batch_size,
+            self.fabric,
         )
-        corpus = data.references.score(dict(zip(data.val_ids, captions, strict=True))).corpus
-        return scalars | {f"val/{name}": value for name, value in corpus.items()}, captions
+
+        def scores() -> dict[str, float]:
+            corpus = data.references.score(dict(zip(data.val_ids, captions, strict=True))).corpus
+            return scalars | {f"val/{name}": value for name, value in corpus.items()}
+
+        return distributed.once(self.fabric, scores), captions
 
     def _validation_loss(self) -> float:
+        """Nats a word of the validation captions; processes take batches in turns."""
         total, words = 0.0, 0
-        for chosen in self.network.plan(self.data.val, self.options.batch_size, (0,)):
+        plan = self.network.plan(self.data.val, self.options.batch_size, (0,))
+        for chosen in plan[self.fabric.global_rank :: self.fabric.world_size]:
             batch = batches.collate(self.data.val, chosen)
-            tokens, owner = self._to_device((batch.tokens, batch.owner))
-            inputs = self._to_device(self.network.read(self.data.store, batch.rows))
+            inputs = to_device(self.network.read(self.data.store, batch.rows), self.fabric.device)
+            tokens, owner = to_device((batch.tokens, batch.owner), self.fabric.device)
             count = int((self.data.val.lengths[chosen] - 1).sum())
-            total += self.network(inputs, tokens, owner)["caption"].item() * count
+            total += self.network(inputs, tokens, owner)["caption"].value.item() * count
             words += count
-        return total / words
+        parts = distributed.gather(self.fabric, (total, words))
+        return float(sum(part for part, _ in parts) / sum(count for _, count in parts))
 
     def _encode(self, rows: np.ndarray) -> Encoded:
         with self.fabric.autocast():
-            return self.network.encode(self._to_device(self.network.read(self.data.store, rows)))
-
-    def _to_device(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(tensor.to(self.fabric.device) for tensor in tensors)
+            return self.network.encode(to_device(self.network.read(self.data.store, rows), self.fabric.device))
 
     def _note(self, scalars: dict[str, float], captions: list[str]) -> bool:
         """Enter the finished epoch in the history; keep its weights if its score is the best so far."""
@@ -210,33 +267,34 @@ class Trainer:
         return self.progress.epoch - self.progress.best_epoch > self.options.patience
 
     def _save(self) -> None:
-        self.checkpoint.save(
-            {
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "best": self.best,
-                "progress": asdict(self.progress),
-                "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
-            }
-        )
+        """Write a checkpoint, on the first process; it holds the random states of all."""
+        random = distributed.random_states(self.fabric)
+        if self.fabric.is_global_zero:
+            self.checkpoint.save(
+                {
+                    "network": self.network.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "best": self.best,
+                    "progress": asdict(self.progress),
+                    "random": random,
+                }
+            )
 
     def _resume(self, end_of_epoch: EpochEnd) -> None:
         """Take up the last checkpoint, if there is one, and tell of the epochs that it has behind it."""
         state: dict[str, Any] | None = self.checkpoint.load()
+        place = None if state is None else [state["progress"]["epoch"], state["progress"]["step"]]
+        if any(other != place for other in distributed.gather(self.fabric, place)):
+            raise UserError("the processes find different checkpoints; all machines must share the folder .scratch")
         if state is None:
             return
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
         self.progress = Progress(**state["progress"])
-        torch.set_rng_state(state["random"][0])
-        torch.cuda.set_rng_state_all(state["random"][1:])
-        tqdm.write(f"going on at epoch {self.progress.epoch + 1}, step {self.progress.step + 1}")
+        distributed.restore_random_states(self.fabric, state["random"])
+        if self.fabric.is_global_zero:
+            tqdm.write(f"going on at epoch {self.progress.epoch + 1}, step {self.progress.step + 1}")
         for epoch, scalars in enumerate(self.progress.history):
             best = self.progress.best_captions if epoch == self.progress.best_epoch else None
             end_of_epoch(scalars, {}, best)
-
-
-def count_parameters(network: nn.Module) -> int:
-    """How many numbers are trained."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -1,0 +1,282 @@
+"""The feature store, written: every picture is decoded once, and its features or pixels go to shards.
+
+A shard appears when it is whole. Until all are, they are in a scratch folder, so that a run that was killed goes on
+from its last whole shard and ends with the same bytes. Several processes write shards in turns.
+
+N images, B images a batch, R regions, D feature width, S side in pixels.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, nullcontext
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from captioning.archives import Pictures
+from captioning.downloads import alone
+from captioning.encoders import Encoder, folded
+from captioning.errors import UserError
+from captioning.features import FORMAT
+from captioning.files import atomic, digest, move, read_json, write_json
+from captioning.images import Transform, decode
+
+THREADS = os.cpu_count() or 1  # that decode; Pillow lets go of the interpreter while it does
+_AHEAD = 2  # batches that are decoded while one is encoded
+_KEPT: dict[str, Callable[[Tensor], Tensor]] = {  # of regions (B, R, D)
+    "means": lambda regions: regions.mean(1),
+    "regions": lambda regions: regions,
+}
+
+Rows = dict[str, np.ndarray]
+"""Arrays (B, …) by name: what is stored of B pictures."""
+
+Stream = Generator[Rows, None, None]
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """What is stored of a picture: `extract` takes files and yields their rows, `batch_size` pictures at a time."""
+
+    kind: str
+    transform: Transform
+    encoder: Mapping[str, str] | None
+    batch_size: int
+    extract: Callable[[list[str]], Stream]
+
+
+def pixels(pictures: Pictures, transform: Transform, batch_size: int, *, threads: int = THREADS) -> Extractor:
+    """Resized pictures, uint8 (B, 3, S, S), for an encoder that is trained.
+
+    Extracting raises UserError, with the file's name, when a picture cannot be decoded.
+    """
+
+    def extract(files: list[str]) -> Stream:
+        for batch in _decoded(pictures, files, transform, batch_size, threads):
+            yield {"pixels": batch}
+
+    return Extractor("pixels", transform, None, batch_size, extract)
+
+
+def features(
+    pictures: Pictures, encoder: Encoder, keep: Sequence[str], batch_size: int, *, threads: int = THREADS
+) -> Extractor:
+    """What a frozen encoder says, float16: `keep` names means (B, D), regions (B, R, D), or both.
+
+    Extracting raises UserError, with the file's name, when a picture cannot be decoded or a feature is no float16.
+    """
+
+    def extract(files: list[str]) -> Stream:
+        for batch, regions in _encoded(pictures, files, encoder, batch_size, threads):
+            yield {name: _half(_KEPT[name](regions), batch) for name in keep}
+
+    described = {"name": encoder.name, "sha256": _state_digest(encoder)}
+    return Extractor("features", encoder.transform, described, batch_size, extract)
+
+
+def write(
+    folder: Path, images: pd.DataFrame, extractor: Extractor, shard_size: int, unfinished: Path, fabric: Fabric
+) -> None:
+    """Write the store of `images` (image_id, file), in shards of `shard_size` pictures, rounded up to whole batches.
+
+    `unfinished` is a scratch folder that belongs to these images, this extractor and this code: what is whole there
+    is taken up. Rank r of W writes shards r, r + W, …; the first one writes the index, and moves all to `folder`.
+    Raises UserError as `extractor` does, and when another machine's shards are not to be seen here.
+    """
+    rows = -(-shard_size // extractor.batch_size) * extractor.batch_size  # no batch is in two shards
+    shards = [images["file"].iloc[start : start + rows].tolist() for start in range(0, len(images), rows)]
+    work = _Work(unfinished)
+    lock = unfinished.with_name(f".{unfinished.name}.lock")
+    with alone(lock) if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            work.sweep()
+        fabric.barrier()
+        _fill(work, shards, extractor, fabric)
+        fabric.barrier()
+        if fabric.is_global_zero:
+            work.finish(folder, len(shards), _index(images, extractor, rows))
+        fabric.barrier()
+
+
+def _fill(work: "_Work", shards: list[list[str]], extractor: Extractor, fabric: Fabric) -> None:
+    """Write the shards of this process, each the files of its pictures, that are not whole yet."""
+    mine = [index for index in range(fabric.global_rank, len(shards), fabric.world_size) if not work.whole(index)]
+    files = [file for index in mine for file in shards[index]]
+    if mine and len(files) < sum(map(len, shards[fabric.global_rank :: fabric.world_size])):
+        tqdm.write(f"going on: {len(files):,} pictures are left")
+    with (
+        closing(extractor.extract(files)) as batches,
+        tqdm(total=len(files), unit="image", desc="features", disable=not fabric.is_global_zero) as bar,
+    ):
+        for index in mine:
+            count = len(shards[index])
+            work.write(index, count, _told(islice(batches, -(-count // extractor.batch_size)), bar))
+
+
+def _told(batches: Iterator[Rows], bar: "tqdm[Any]") -> Iterator[Rows]:
+    for batch in batches:
+        yield batch
+        bar.update(len(next(iter(batch.values()))))
+
+
+def _index(images: pd.DataFrame, extractor: Extractor, rows: int) -> dict[str, Any]:
+    """All that index.json says but for the arrays."""
+    return {
+        "format": FORMAT,
+        "kind": extractor.kind,
+        "ids": images["image_id"].tolist(),
+        "transform": asdict(extractor.transform),
+        "encoder": extractor.encoder,
+        "rows_per_shard": rows,
+    }
+
+
+class _Work:
+    """Shards that are whole, in a scratch folder: the files, and beside them a record of each shard's digests."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._store, self._records = folder, folder / "store", folder / "records"
+
+    def sweep(self) -> None:
+        """Make the folder, and remove what a killed run left half-written in it."""
+        self._store.mkdir(parents=True, exist_ok=True)
+        for path in self._store.glob(".*"):
+            path.unlink()
+
+    def _record(self, index: int) -> Path:
+        return self._records / f"{index:05}.json"
+
+    def whole(self, index: int) -> bool:
+        """Is the shard there, every byte of it?"""
+        if not self._record(index).exists():
+            return False
+        arrays = [(self._store / file, array) for file, array in read_json(self._record(index)).items()]
+        return all(path.exists() and digest(path) == array["sha256"] for path, array in arrays)
+
+    def write(self, index: int, count: int, batches: Iterator[Rows]) -> None:
+        """Write the arrays of one shard of `count` pictures, and then its record."""
+        arrays: dict[str, _Array] = {}
+        with ExitStack() as files:
+            for batch in batches:
+                for name, values in batch.items():
+                    file = f"{name}-{index:05}.npy"
+                    if file not in arrays:
+                        temporary = files.enter_context(atomic(self._store / file))
+                        stream = files.enter_context(temporary.open("wb"))
+                        arrays[file] = _Array(stream, (count, *values.shape[1:]), values.dtype)
+                    arrays[file].append(values)
+        write_json(self._record(index), {file: array.describe() for file, array in arrays.items()})
+
+    def finish(self, folder: Path, count: int, index: dict[str, Any]) -> None:
+        """Write the index of `count` shards, move the store to `folder`, and remove what is left."""
+        arrays: dict[str, dict[str, Any]] = {}
+        for number in range(count):
+            if not self._record(number).exists():
+                raise UserError(f"{self._record(number)}: not there; all machines must share this folder")
+            for file, array in read_json(self._record(number)).items():
+                arrays.setdefault(file.rpartition("-")[0], {})[file] = array
+        write_json(self._store / "index.json", {**index, "arrays": arrays})
+        move(self._store, folder)
+        shutil.rmtree(self._folder)
+
+
+def _half(features: Tensor, files: Sequence[str]) -> np.ndarray:
+    """(B, …) as float16, the features of `files`."""
+    half = features.half()
+    finite = half.isfinite().flatten(1).all(1)
+    if not finite.all():
+        file, found = next((file, row) for file, row, good in zip(files, features, finite, strict=True) if not good)
+        raise UserError(f"{file}: a feature of {found.abs().max():.3g} is too large for float16; say another encoder")
+    return half.cpu().numpy()
+
+
+@torch.inference_mode()
+def _encoded(
+    pictures: Pictures, files: list[str], encoder: Encoder, batch_size: int, threads: int
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Files and their regions (B, R, D), in the order of `files`, while the next batches are decoded.
+
+    The last batch is filled up: kernels are chosen by shape, and no row may depend on how many others there are.
+    """
+    encoder, size = folded(encoder), encoder.transform.image_size
+    batch = torch.zeros(batch_size, 3, size, size, dtype=torch.uint8)
+    done = 0
+    for found in _decoded(pictures, files, encoder.transform, batch_size, threads):
+        batch[: len(found)] = torch.from_numpy(found)
+        yield files[done : done + len(found)], encoder(batch.to(encoder.scale.device))[: len(found)]
+        done += len(found)
+
+
+def _decoded(
+    pictures: Pictures, files: list[str], transform: Transform, batch_size: int, threads: int
+) -> Iterator[np.ndarray]:
+    """Pixels uint8 (B, 3, S, S), in the order of `files`."""
+
+    def resized(file: str) -> np.ndarray:
+        return transform.pixels(decode(pictures.read(file), file))
+
+    return map(np.stack, _batched(resized, files, batch_size, threads))
+
+
+def _batched(
+    function: Callable[[str], np.ndarray], files: list[str], batch_size: int, threads: int
+) -> Iterator[list[np.ndarray]]:
+    """`function` of each file, in order and in batches; threads work at most `_AHEAD` batches ahead."""
+    waiting: deque[list[Future[np.ndarray]]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for start in range(0, len(files), batch_size):
+            waiting.append([pool.submit(function, file) for file in files[start : start + batch_size]])
+            if len(waiting) > _AHEAD:
+                yield [future.result() for future in waiting.popleft()]
+        while waiting:
+            yield [future.result() for future in waiting.popleft()]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Array:
+    """A .npy file that grows by plain appends: memory stays flat, and its digest is known at the end."""
+
+    def __init__(self, stream: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Begin a file of rows, `shape` in all."""
+        self._stream, self._shape, self._dtype = stream, shape, dtype
+        self._digest = hashlib.sha256()
+        header = io.BytesIO()
+        described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, described)
+        self._put(header.getbuffer())
+
+    def _put(self, data: memoryview) -> None:
+        self._stream.write(data)
+        self._digest.update(data)
+
+    def append(self, rows: np.ndarray) -> None:
+        """Append rows (B, …)."""
+        self._put(np.ascontiguousarray(rows, self._dtype).data)
+
+    def describe(self) -> dict[str, Any]:
+        """What the index says of the file."""
+        return {"dtype": str(self._dtype), "shape": self._shape, "sha256": self._digest.hexdigest()}
+
+
+def _state_digest(encoder: Encoder) -> str:
+    """One digest of the names and values of all that the encoder computes with."""
+    state = hashlib.sha256()
+    for name, tensor in sorted(encoder.body.state_dict().items()):
+        state.update(name.encode())
+        state.update(tensor.cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()
