@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from captioning import coco, compute, splits
 from captioning import settings as resolve
@@ -67,16 +67,21 @@ def _data() -> "Data":
 
 
 def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
+    import torch
+
     from captioning import decoders, encoders
     from captioning.networks import EndToEnd, OnFeatures
 
     train, store = settings.train, data.store
-    options = _decoder_options(settings)
+    options = resolve.decoder_options(settings)
+    counts = torch.from_numpy(data.train.target_counts(len(data.vocabulary)))
     if not resolve.trainable(settings):
         decoder = decoders.build(settings.decoder, len(data.vocabulary), store.dim, options)
+        decoder.expect(counts)
         return OnFeatures(decoder, train.label_smoothing)
     encoder = encoders.batchnorm(_encoder(settings, store), train.batchnorm)
     decoder = decoders.build(settings.decoder, len(data.vocabulary), encoder.dim, options)
+    decoder.expect(counts)
     return EndToEnd(encoder, decoder, len(data.vocabulary), train.label_smoothing, train.word_presence)
 
 
@@ -87,12 +92,6 @@ def _encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
 
     weights = read_weights(WEIGHTS / "weights.safetensors")
     return encoders.build(settings.encoder, transform=store.transform, weights=weights, seed=settings.seed)
-
-
-def _decoder_options(settings: Settings) -> dict[str, Any]:
-    """The section of the decoder, with `auto` decided."""
-    options: dict[str, Any] = getattr(settings.train, settings.decoder).model_dump()
-    return options | {"hidden_size": resolve.hidden_size(settings)}
 
 
 def _trainer(
@@ -109,7 +108,8 @@ def _trainer(
     options = LoopOptions(
         seed=settings.seed, epochs=resolve.epochs(settings), **{name: getattr(train, name) for name in names}
     )
-    print(f"train.epochs = {options.epochs}, train.lstm.hidden_size = {resolve.hidden_size(settings)}")
+    sizes = ", ".join(f"{name} {value}" for name, value in resolve.decoder_options(settings).items())
+    print(f"train.epochs = {options.epochs}, train.{settings.decoder}: {sizes}")
     return Trainer(network, adamw(modules, train.weight_decay), data, options, fabric, checkpoint)
 
 
@@ -151,8 +151,8 @@ def _resolved(settings: Settings) -> dict[str, Any]:
         **named,
         "compute": settings.compute.model_dump(),
         "features": features,
-        "train": settings.train.model_dump()
-        | {"epochs": resolve.epochs(settings), settings.decoder: _decoder_options(settings)},
+        "train": settings.train.model_dump(exclude=set(get_args(resolve.DecoderName)))
+        | {"epochs": resolve.epochs(settings), settings.decoder: resolve.decoder_options(settings)},
     }
 
 
@@ -168,7 +168,7 @@ def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any]) -> N
     card = model.Card(
         encoder=settings.encoder,
         decoder=settings.decoder,
-        decoder_options=_decoder_options(settings),
+        decoder_options=resolve.decoder_options(settings),
         transform=asdict(data.store.transform),
         settings=resolved,
         compute=compute.describe(portable=machine.portable, threads=machine.threads),

@@ -43,8 +43,8 @@ class OnFeatures(nn.Module):
 
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Tensor]:
         """tokens (C, T), owner (C,) → the losses of the step."""
-        logits = self.decoder(self.encode(inputs), tokens[:, :-1], owner)  # (C, T - 1, V)
-        return {"caption": caption_loss(logits, tokens, self.label_smoothing)}
+        logits, losses = self.decoder.teach(self.encode(inputs), tokens, owner)  # (C, T - 1, V)
+        return {"caption": caption_loss(logits, tokens, self.label_smoothing), **losses}
 
 
 class EndToEnd(nn.Module):
@@ -80,9 +80,10 @@ class EndToEnd(nn.Module):
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Tensor]:
         """tokens (C, T), owner (C,) → the losses of the step."""
         encoded = self.encode(inputs)
-        logits = self.decoder(encoded, tokens[:, :-1], owner)  # (C, T - 1, V)
+        logits, losses = self.decoder.teach(encoded, tokens, owner)  # (C, T - 1, V)
         presence = word_presence_loss(self.presence(encoded.mean), tokens, owner)
         return {
             "caption": caption_loss(logits, tokens, self.label_smoothing),
+            **losses,
             "presence": self.word_presence * presence,
         }

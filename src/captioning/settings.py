@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from captioning.errors import UserError
 from captioning.files import main_root
@@ -20,6 +20,7 @@ Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+DecoderName = Literal["lstm", "neuraltalk", "attention", "updown", "transformer"]
 
 
 class _Section(BaseModel):
@@ -70,6 +71,48 @@ class Lstm(_Section):
     dropout: Fraction
 
 
+class NeuralTalk(_Section):
+    cell: Literal["rnn", "lstm"]
+    embedding_size: Count
+    hidden_size: Count
+    dropout: Fraction
+
+
+class Attention(_Section):
+    kind: Literal["soft", "hard"]
+    embedding_size: Count
+    hidden_size: Count
+    attention_size: Count
+    dropout: Fraction
+    doubly_stochastic: NonNegative
+    reinforce: NonNegative
+    entropy: NonNegative
+    sampling: Annotated[float, Field(ge=0, le=1)]
+
+
+class UpDown(_Section):
+    embedding_size: Count
+    hidden_size: Count
+    attention_size: Count
+    dropout: Fraction
+
+
+class Transformer(_Section):
+    width: Count
+    layers: Count
+    heads: Count
+    feed_forward: Count
+    dropout: Fraction
+
+    @field_validator("heads")
+    @classmethod
+    def _share_the_width(cls, heads: int, others: ValidationInfo) -> int:
+        width = others.data.get("width", 2 * heads)
+        if width % (2 * heads):
+            raise ValueError(f"width {width} is not a multiple of 2 * heads")
+        return heads
+
+
 class Train(_Section):
     epochs: Literal["auto"] | Count
     batch_size: Count
@@ -89,6 +132,10 @@ class Train(_Section):
     checkpoint_steps: Count
     samples: Count
     lstm: Lstm
+    neuraltalk: NeuralTalk
+    attention: Attention
+    updown: UpDown
+    transformer: Transformer
 
 
 class Evaluate(_Section):
@@ -108,7 +155,7 @@ class Settings(_Section):
     seed: Natural
     dataset: Literal["scenes", "flickr8k"]
     encoder: str
-    decoder: Literal["lstm"]
+    decoder: DecoderName
     compute: Compute
     download: Download
     vocab: Vocab
@@ -119,7 +166,7 @@ class Settings(_Section):
 
 
 class _Auto(_Section):
-    """What `auto` means for one data set."""
+    """What `auto` means for one data set. `hidden_size` is that of any decoder which may be `auto` there."""
 
     weights: str
     trainable: bool
@@ -131,7 +178,7 @@ class _Auto(_Section):
 _DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256, epochs=5)
 _PHOTOGRAPHS = _Auto(weights="imagenet", trainable=False, image_size="native", hidden_size=512, epochs=4)
 _AUTO = {"scenes": _DRAWN, "flickr8k": _PHOTOGRAPHS}
-_ATTENDING: frozenset[str] = frozenset()  # decoders that read regions, not only their mean
+_ATTENDING = frozenset({"attention", "updown", "transformer"})  # decoders that read regions, not only their mean
 
 
 def weights(settings: Settings) -> str:
@@ -159,10 +206,11 @@ def regions(settings: Settings) -> bool:
     return settings.decoder in _ATTENDING if value == "auto" else value
 
 
-def hidden_size(settings: Settings) -> int:
-    """`train.lstm.hidden_size` with `auto` decided."""
-    value = settings.train.lstm.hidden_size
-    return _AUTO[settings.dataset].hidden_size if value == "auto" else value
+def decoder_options(settings: Settings) -> dict[str, Any]:
+    """The section of `train` that bears the decoder's name, with `auto` decided."""
+    section: dict[str, Any] = getattr(settings.train, settings.decoder).model_dump()
+    auto = _AUTO[settings.dataset]
+    return {name: getattr(auto, name) if value == "auto" else value for name, value in section.items()}
 
 
 def epochs(settings: Settings) -> int:
