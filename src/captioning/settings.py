@@ -69,6 +69,7 @@ class Lstm(_Section):
     hidden_size: Literal["auto"] | Count
     layers: Count
     dropout: Fraction
+    picture: Literal["yunjey", "nic"]
 
 
 class NeuralTalk(_Section):
