@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from captioning import coco, compute, splits
 from captioning import settings as resolve
@@ -27,6 +27,7 @@ SPLIT = Path("data/split")
 FEATURES = Path("data/features")
 OUT = Path("data/train")
 SPEEDS = Path("logs/train")
+READ = ("images.csv", "references_val.json", "train.npz", "val.npz")  # of SPLIT
 
 
 def main(settings: Settings) -> None:
@@ -42,7 +43,7 @@ def main(settings: Settings) -> None:
     data = _data(fabric)
     network = _network(settings, data)
     resolved = _resolved(settings)
-    inputs = [VOCABULARY, WEIGHTS / "weights.json", FEATURES / "index.json", *sorted(SPLIT.glob("*.*"))]
+    inputs = [VOCABULARY, WEIGHTS / "weights.json", FEATURES / "index.json", *(SPLIT / name for name in READ)]
     checkpoint = Checkpoint(run_key({**resolved, "processes": fabric.world_size}, inputs))
     trainer = _trainer(settings, network, data, fabric, checkpoint)
     if not fabric.is_global_zero:
@@ -73,16 +74,21 @@ def _data(fabric: "Fabric") -> "Data":
 
 
 def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
+    import torch
+
     from captioning import decoders, encoders
     from captioning.networks import EndToEnd, OnFeatures
 
     train, store = settings.train, data.store
-    options = _decoder_options(settings)
+    options = resolve.decoder_options(settings)
+    counts = torch.from_numpy(data.train.target_counts(len(data.vocabulary)))
     if not resolve.trainable(settings):
         decoder = decoders.build(settings.decoder, len(data.vocabulary), store.dim, options)
+        decoder.expect(counts)
         return OnFeatures(decoder, train.label_smoothing)
     encoder = encoders.batchnorm(_encoder(settings, store), train.batchnorm)
     decoder = decoders.build(settings.decoder, len(data.vocabulary), encoder.dim, options)
+    decoder.expect(counts)
     return EndToEnd(encoder, decoder, len(data.vocabulary), train.label_smoothing, train.word_presence)
 
 
@@ -93,12 +99,6 @@ def _encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
 
     weights = read_weights(WEIGHTS / "weights.safetensors")
     return encoders.build(settings.encoder, transform=store.transform, weights=weights, seed=settings.seed)
-
-
-def _decoder_options(settings: Settings) -> dict[str, Any]:
-    """The section of the decoder, with `auto` decided."""
-    options: dict[str, Any] = getattr(settings.train, settings.decoder).model_dump()
-    return options | {"hidden_size": resolve.hidden_size(settings)}
 
 
 def _trainer(
@@ -115,7 +115,7 @@ def _trainer(
     names = LoopOptions.__dataclass_fields__.keys() - {"seed", "compile"}
     chosen: dict[str, Any] = {name: getattr(train, name) for name in names}
     options = LoopOptions(seed=settings.seed, compile=settings.compute.compile, **chosen | decided)
-    said = decided | {"lstm.hidden_size": resolve.hidden_size(settings)}
+    said = decided | {f"{settings.decoder}.{name}": value for name, value in resolve.decoder_options(settings).items()}
     fabric.print(", ".join(f"train.{name} = {value}" for name, value in said.items()))
     return Trainer(network, adamw(modules, train.weight_decay), data, options, fabric, checkpoint)
 
@@ -158,11 +158,11 @@ def _resolved(settings: Settings) -> dict[str, Any]:
         **named,
         "compute": settings.compute.model_dump(),
         "features": features,
-        "train": settings.train.model_dump()
+        "train": settings.train.model_dump(exclude=set(get_args(resolve.DecoderName)))
         | {
             "epochs": resolve.epochs(settings),
             "batch_size": resolve.batch_size(settings),
-            settings.decoder: _decoder_options(settings),
+            settings.decoder: resolve.decoder_options(settings),
         },
     }
 
@@ -179,7 +179,7 @@ def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any]) -> N
     card = model.Card(
         encoder=settings.encoder,
         decoder=settings.decoder,
-        decoder_options=_decoder_options(settings),
+        decoder_options=resolve.decoder_options(settings),
         transform=asdict(data.store.transform),
         settings=resolved,
         compute=compute.describe(

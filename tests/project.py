@@ -20,6 +20,10 @@ TINY = {
         "warmup_steps": 2,
         "samples": 4,
         "lstm": {"embedding_size": 16, "hidden_size": 24},
+        "neuraltalk": {"embedding_size": 16, "hidden_size": 24},
+        "attention": {"embedding_size": 16, "hidden_size": 24, "attention_size": 8},
+        "updown": {"embedding_size": 16, "hidden_size": 24, "attention_size": 8},
+        "transformer": {"width": 16, "layers": 2, "heads": 2, "feed_forward": 32},
     },
     "evaluate": {"samples": 3},
 }

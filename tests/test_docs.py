@@ -15,6 +15,12 @@ RUN_BY_TESTS = {
     "dvc exp show": "test_changing_the_encoder_back_is_a_run_cache_hit",
     "dvc metrics diff": "test_comparisons_are_printed",
     "dvc plots diff": "test_comparisons_are_printed",
+    "dvc exp run -S train.lstm.picture=nic": "test_each_decoder_is_one_command",
+    "dvc exp run -S decoder=neuraltalk": "test_each_decoder_is_one_command",
+    "dvc exp run -S decoder=attention": "test_each_decoder_is_one_command",
+    "dvc exp run -S decoder=attention -S train.attention.kind=hard": "test_each_decoder_is_one_command",
+    "dvc exp run -S decoder=updown": "test_each_decoder_is_one_command",
+    "dvc exp run -S decoder=transformer": "test_each_decoder_is_one_command",
 }
 TYPED_BY_TESTS = {"own-pictures.md": "test_every_command_of_the_page"}  # page: what runs all that is in it
 BY_HAND = {  # command: when it was last typed, in a fresh clone

@@ -7,9 +7,9 @@ from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.vocabulary import BOS
 
 
-def decoder(layers: int = 1, dropout: float = 0.0) -> LstmDecoder:
+def decoder(layers: int = 1, dropout: float = 0.0, picture: str = "yunjey") -> LstmDecoder:
     torch.manual_seed(1)
-    return LstmDecoder(30, 12, LstmOptions(embedding_size=16, hidden_size=20, layers=layers, dropout=dropout))
+    return LstmDecoder(30, 12, LstmOptions(16, 20, layers, dropout, picture))
 
 
 def test_step_unrolled_equals_forward() -> None:
@@ -35,6 +35,14 @@ def test_the_picture_is_the_first_word() -> None:
     hidden, _ = model.lstm(words)
     expected = model.output(hidden[:, 1:])  # what is said at the picture's step is not used
     torch.testing.assert_close(model(Encoded(mean, None), tokens, torch.arange(2)), expected)
+
+
+def test_nic_rectifies_the_picture_and_normalises_nothing() -> None:
+    model = decoder(picture="nic")
+    assert not [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+    mean = torch.randn(4, 12)
+    expected, _ = model.lstm((mean @ model.picture[0].weight.T + model.picture[0].bias).clamp(min=0).unsqueeze(1))
+    torch.testing.assert_close(model.init(Encoded(mean, None))[0], expected)
 
 
 def test_padding_after_a_caption_changes_nothing_before_it() -> None:

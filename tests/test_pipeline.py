@@ -158,6 +158,23 @@ def test_the_card_of_the_data_is_drawn(project: Project) -> None:
         assert {point["split"] for point in plot["content"]["data"]["values"]} == {"train", "val", "test"}
 
 
+def test_each_decoder_is_one_command(copy: Project) -> None:
+    """The commands of docs/models.md, and one that attends to the stored regions of a frozen encoder."""
+    lines = [line.strip() for line in copy.read("docs/models.md").splitlines() if line.startswith("dvc exp run ")]
+    frozen = "dvc exp run -S decoder=transformer -S features.trainable=false -S features.image_size=64"
+    assert len(lines) == 6
+    for command in (*lines, frozen):
+        copy.run(*command.split())
+        card = json.loads(copy.read("data/train/model/model.json"))
+        chosen = yaml.safe_load(copy.read("params.yaml"))
+        name = chosen["decoder"]
+        assert card["decoder"] == name
+        assert card["settings"]["train"][name].items() >= chosen["train"][name].items() - {("hidden_size", "auto")}
+        assert {"lstm", "neuraltalk", "attention", "updown", "transformer"} & card["settings"]["train"].keys() == {name}
+        assert len(json.loads(copy.read("data/evaluate/captions.json"))) == 6
+    assert (copy.folder / "data/features/regions-00000.npy").exists()
+
+
 def test_comparisons_are_printed(copy: Project) -> None:
     copy.run("dvc", "exp", "run", "-S", "evaluate.beam_size=1")
     metrics = json.loads(copy.run("dvc", "metrics", "diff", "--all", "--json").stdout)

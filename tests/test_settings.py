@@ -90,8 +90,8 @@ def test_auto_depends_on_the_data_set_and_gives_way_to_a_value(tmp_path: Path) -
     assert not resolve.trainable(photographs)
     assert resolve.image_size(photographs) is None
     assert (resolve.weights(chosen), resolve.image_size(chosen)) == ("imagenet", 96)
-    assert (resolve.epochs(scenes), resolve.hidden_size(scenes)) == (5, 256)
-    assert (resolve.epochs(photographs), resolve.hidden_size(photographs)) == (4, 512)
+    assert (resolve.epochs(scenes), resolve.decoder_options(scenes)["hidden_size"]) == (5, 256)
+    assert (resolve.epochs(photographs), resolve.decoder_options(photographs)["hidden_size"]) == (4, 512)
 
 
 def test_the_split_is_the_data_sets_usual_one_or_one_that_it_has(tmp_path: Path) -> None:

@@ -52,6 +52,12 @@ def test_vocabulary_file_round_trip_and_order(tmp_path: Path) -> None:
     assert again.encode(["a", "zebra"]) == [4, UNK]
 
 
+def test_a_caption_cannot_say_a_special_word() -> None:
+    vocabulary = Vocabulary.count([["<unk>", "dog", "<eos>"]], 1)
+    assert vocabulary.words == (*SPECIAL, "dog")
+    assert vocabulary.encode(["<eos>", "<pad>", "dog"]) == [UNK, UNK, 4]
+
+
 @pytest.mark.parametrize("text", ["a\nb\n", "<pad>\n<bos>\n<eos>\n<unk>\na\na\n"])
 def test_a_malformed_vocabulary_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "vocab.txt").write_text(text)

@@ -17,6 +17,15 @@ from captioning.losses import Mean, caption_loss, word_presence_loss
 from captioning.splits import EncodedCaptions
 
 
+def teacher_forcing(
+    decoder: Decoder, encoded: Encoded, tokens: Tensor, owner: Tensor, label_smoothing: float
+) -> dict[str, Mean]:
+    """tokens (C, T), owner (C,) → the caption loss, and those that the decoder has of its own."""
+    logits, own = decoder.teach(encoded, tokens, owner)  # (C, T - 1, V)
+    caption = caption_loss(logits, tokens, label_smoothing)
+    return {"caption": caption} | {name: Mean(value, caption.size) for name, value in own.items()}
+
+
 class OnFeatures(nn.Module):
     """A decoder on the stored features of a frozen encoder."""
 
@@ -43,8 +52,7 @@ class OnFeatures(nn.Module):
 
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,) → the losses of the step."""
-        logits = self.decoder(self.encode(inputs), tokens[:, :-1], owner)  # (C, T - 1, V)
-        return {"caption": caption_loss(logits, tokens, self.label_smoothing)}
+        return teacher_forcing(self.decoder, self.encode(inputs), tokens, owner, self.label_smoothing)
 
 
 class EndToEnd(nn.Module):
@@ -80,9 +88,6 @@ class EndToEnd(nn.Module):
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,) → the losses of the step."""
         encoded = self.encode(inputs)
-        logits = self.decoder(encoded, tokens[:, :-1], owner)  # (C, T - 1, V)
+        losses = teacher_forcing(self.decoder, encoded, tokens, owner, self.label_smoothing)
         presence = word_presence_loss(self.presence(encoded.mean), tokens, owner)
-        return {
-            "caption": caption_loss(logits, tokens, self.label_smoothing),
-            "presence": Mean(self.word_presence * presence.value, presence.size),
-        }
+        return losses | {"presence": Mean(self.word_presence * presence.value, presence.size)}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from captioning.errors import UserError
 from captioning.files import main_root
@@ -20,6 +20,7 @@ Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+DecoderName = Literal["lstm", "neuraltalk", "attention", "updown", "transformer"]
 
 
 class _Section(BaseModel):
@@ -36,7 +37,7 @@ class Compute(_Section):
 
 
 class Scenes(_Section):
-    train: Count
+    train: Annotated[int, Field(ge=2)]
     val: Count
     test: Count
     size: Annotated[int, Field(ge=32, le=1024)]
@@ -74,6 +75,49 @@ class Lstm(_Section):
     hidden_size: Literal["auto"] | Count
     layers: Count
     dropout: Fraction
+    picture: Literal["yunjey", "nic"]
+
+
+class NeuralTalk(_Section):
+    cell: Literal["rnn", "lstm"]
+    embedding_size: Count
+    hidden_size: Count
+    dropout: Fraction
+
+
+class Attention(_Section):
+    kind: Literal["soft", "hard"]
+    embedding_size: Count
+    hidden_size: Count
+    attention_size: Count
+    dropout: Fraction
+    doubly_stochastic: NonNegative
+    reinforce: NonNegative
+    entropy: NonNegative
+    sampling: Annotated[float, Field(ge=0, le=1)]
+
+
+class UpDown(_Section):
+    embedding_size: Count
+    hidden_size: Count
+    attention_size: Count
+    dropout: Fraction
+
+
+class Transformer(_Section):
+    width: Count
+    layers: Count
+    heads: Count
+    feed_forward: Count
+    dropout: Fraction
+
+    @field_validator("heads")
+    @classmethod
+    def _share_the_width(cls, heads: int, others: ValidationInfo) -> int:
+        width = others.data.get("width", 2 * heads)
+        if width % (2 * heads):
+            raise ValueError(f"width {width} is not a multiple of 2 * heads")
+        return heads
 
 
 class Train(_Section):
@@ -95,6 +139,10 @@ class Train(_Section):
     checkpoint_steps: Count
     samples: Count
     lstm: Lstm
+    neuraltalk: NeuralTalk
+    attention: Attention
+    updown: UpDown
+    transformer: Transformer
 
 
 class Evaluate(_Section):
@@ -114,7 +162,7 @@ class Settings(_Section):
     seed: Natural
     dataset: Literal["scenes", "abstract_scenes", "flickr8k", "flickr30k", "coco2014", "coco2017", "folder"]
     encoder: str
-    decoder: Literal["lstm"]
+    decoder: DecoderName
     compute: Compute
     download: Download
     vocab: Vocab
@@ -125,7 +173,7 @@ class Settings(_Section):
 
 
 class _Auto(_Section):
-    """What `auto` means for one data set."""
+    """What `auto` means for one data set. `hidden_size` is that of any decoder which may be `auto` there."""
 
     weights: str
     trainable: bool
@@ -152,7 +200,7 @@ _SPLITS = {  # the published splits of a data set, the usual one first; the othe
     "flickr30k": ("karpathy",),
     "coco2014": ("karpathy", "official"),
 }
-_ATTENDING: frozenset[str] = frozenset()  # decoders that read regions, not only their mean
+_ATTENDING = frozenset({"attention", "updown", "transformer"})  # decoders that read regions, not only their mean
 
 
 def split(settings: Settings) -> str:
@@ -190,10 +238,11 @@ def regions(settings: Settings) -> bool:
     return settings.decoder in _ATTENDING if value == "auto" else value
 
 
-def hidden_size(settings: Settings) -> int:
-    """`train.lstm.hidden_size` with `auto` decided."""
-    value = settings.train.lstm.hidden_size
-    return _AUTO[settings.dataset].hidden_size if value == "auto" else value
+def decoder_options(settings: Settings) -> dict[str, Any]:
+    """The section of `train` that bears the decoder's name, with `auto` decided."""
+    section: dict[str, Any] = getattr(settings.train, settings.decoder).model_dump()
+    auto = _AUTO[settings.dataset]
+    return {name: getattr(auto, name) if value == "auto" else value for name, value in section.items()}
 
 
 def epochs(settings: Settings) -> int:

@@ -85,6 +85,12 @@ class EncodedCaptions:
         """The ids of caption `index`."""
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
 
+    def target_counts(self, size: int) -> np.ndarray:
+        """int64 (size,): how often each id of a vocabulary of `size` follows another one in these captions."""
+        follows = np.ones(len(self.tokens), dtype=bool)
+        follows[self.offsets[:-1]] = False
+        return np.bincount(self.tokens[follows], minlength=size)
+
     @classmethod
     def encode(
         cls, captions: Iterable[Sequence[str]], image: Sequence[int], vocabulary: Vocabulary, max_words: int

@@ -22,13 +22,16 @@ class Vocabulary:
         if tuple(words[: len(SPECIAL)]) != SPECIAL or len(set(words)) != len(words):
             raise UserError(f"a vocabulary starts with {' '.join(SPECIAL)} and has no word twice")
         self.words = tuple(words)
-        self._ids = {word: index for index, word in enumerate(words)}
+        self._ids = {word: index for index, word in enumerate(words) if index >= len(SPECIAL)}
 
     @classmethod
     def count(cls, captions: Iterable[Sequence[str]], min_count: int) -> "Vocabulary":
-        """Keep each word that occurs at least `min_count` times in tokenised captions, commonest first."""
+        """Keep each word that occurs at least `min_count` times in tokenised captions, commonest first.
+
+        A caption that says `<unk>`, or another of the first four, says a word that is not kept.
+        """
         counts = Counter(word for caption in captions for word in caption)
-        kept = [word for word, count in counts.items() if count >= min_count]
+        kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
         return cls((*SPECIAL, *sorted(kept, key=lambda word: (-counts[word], word))))
 
     @classmethod

@@ -3,10 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from captioning.decoders import lstm
+from captioning.decoders import attention, lstm, neuraltalk, transformer, updown
 from captioning.decoders.base import Decoder
 
-DECODERS: dict[str, Callable[..., Decoder]] = {"lstm": lstm.build}
+DECODERS: dict[str, Callable[..., Decoder]] = {
+    "lstm": lstm.build,
+    "neuraltalk": neuraltalk.build,
+    "attention": attention.build,
+    "updown": updown.build,
+    "transformer": transformer.build,
+}
 
 
 def build(name: str, vocabulary_size: int, feature_size: int, options: dict[str, Any]) -> Decoder:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from captioning.errors import UserError
+
 State = tuple[Tensor, ...]
 """What a decoder carries from word to word: tensors whose first axis is the hypothesis."""
 
@@ -36,6 +38,28 @@ class Decoder(nn.Module):
         """
         raise NotImplementedError
 
+    def teach(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Whole captions (C, T) → logits (C, T − 1, V) of what follows each token but the last, and named losses.
+
+        The losses are those that the decoder has beside the caption loss, which is made from the logits: none
+        here. They are sums over captions, divided by the number of words, as the caption loss is.
+        """
+        return self(encoded, tokens[:, :-1], owner), {}
+
+    def expect(self, counts: Tensor) -> None:
+        """Told once before training how often each word follows another in training captions: counts (V,).
+
+        A decoder that makes nothing of it does nothing.
+        """
+
+
+class AttendingDecoder(Decoder):
+    """A decoder that reads regions, and can say where it looked."""
+
+    def attention(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
+        """The weight of each region when the word after each of tokens (C, T) was chosen: (C, T, R), sums of 1."""
+        raise NotImplementedError
+
 
 class WordLogits(nn.Linear):
     """Hidden states (…, H) → logits of V words (…, V).
@@ -51,6 +75,13 @@ class WordLogits(nn.Linear):
     def forward(self, hidden: Tensor) -> Tensor:
         """(…, H) → (…, V)."""
         return super().forward(hidden)[..., : self.vocabulary_size]
+
+
+def regions_of(encoded: Encoded) -> Tensor:
+    """Regions (B, R, D), for a decoder that attends. Raises UserError where the store has none."""
+    if encoded.regions is None:
+        raise UserError("this decoder attends to regions, and none are stored; set features.regions to auto or true")
+    return encoded.regions
 
 
 def select(state: State, rows: Tensor) -> State:

@@ -1,12 +1,13 @@
 """The picture as the first word of an LSTM: Show and Tell, and the project's first baseline.
 
-The image's feature is mapped to a word embedding, batch-normalised (yunjey's tutorial) and read by the
-LSTM before `<bos>`; what the LSTM says at that step is not used (Vinyals et al. 2015, eq. 10-12).
+The image's feature is mapped to a word embedding, batch-normalised (yunjey's tutorial) or rectified (NeuralTalk2's
+NIC), and read by the LSTM before `<bos>`; what the LSTM says at that step is not used (Vinyals et al. 2015, eq. 10-12).
 
 B images, C captions, D feature width, E embedding, H hidden, L layers, T tokens, V words.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -21,6 +22,10 @@ class LstmOptions(NamedTuple):
     hidden_size: int
     layers: int
     dropout: float
+    picture: str = "yunjey"
+
+
+_PICTURES: dict[str, Callable[[int], nn.Module]] = {"yunjey": nn.BatchNorm1d, "nic": lambda _: nn.ReLU()}
 
 
 class LstmDecoder(Decoder):
@@ -28,8 +33,8 @@ class LstmDecoder(Decoder):
 
     def __init__(self, vocabulary_size: int, feature_size: int, options: LstmOptions) -> None:
         super().__init__()
-        embedding, hidden, layers, dropout = options
-        self.picture = nn.Sequential(nn.Linear(feature_size, embedding), nn.BatchNorm1d(embedding))
+        embedding, hidden, layers, dropout, picture = options
+        self.picture = nn.Sequential(nn.Linear(feature_size, embedding), _PICTURES[picture](embedding))
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=PAD)
         self.lstm = nn.LSTM(embedding, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.dropout = nn.Dropout1d(dropout)
@@ -64,6 +69,6 @@ class LstmDecoder(Decoder):
         return hidden, (h.transpose(0, 1), c.transpose(0, 1))
 
 
-def build(vocabulary_size: int, feature_size: int, **options: float) -> LstmDecoder:
+def build(vocabulary_size: int, feature_size: int, **options: Any) -> LstmDecoder:
     """The entry of the table of decoders: `options` are the fields of LstmOptions."""
-    return LstmDecoder(vocabulary_size, feature_size, LstmOptions(**options))  # type: ignore[arg-type]
+    return LstmDecoder(vocabulary_size, feature_size, LstmOptions(**options))

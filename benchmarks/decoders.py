@@ -1,0 +1,121 @@
+"""Training steps and cached decoding: how close each decoder is to the machine, and what a cache saves.
+
+A training step (forward, backward, no optimizer) of a decoder on stored regions, against the same number of floating-
+point operations as bare matrix products, two large ones at a time. The operations are those that PyTorch counts.
+And the transformer's `step` with the keys and values of the words so far, against reading the whole caption again.
+
+    python -m benchmarks.decoders
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+from captioning import compute
+
+THREADS = 1
+compute.pin(portable=True, threads=THREADS)
+
+import torch  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from captioning import decoders  # noqa: E402
+from captioning import settings as resolve  # noqa: E402
+from captioning.decoders.base import Decoder, Encoded  # noqa: E402
+from captioning.networks import OnFeatures  # noqa: E402
+from captioning.settings import load  # noqa: E402
+from captioning.vocabulary import BOS  # noqa: E402
+
+IMAGES, CAPTIONS, TOKENS, REGIONS, FEATURES, WORDS = 126, 128, 13, 49, 1280, 2549  # a batch of Flickr8k
+SIDE, ROUNDS = 1024, 7
+HYPOTHESES, LONG = 192, 20  # 64 pictures, beam 3
+
+
+def built(name: str) -> Decoder:
+    """The decoder with the sizes of params.yaml."""
+    settings = load().model_copy(update={"decoder": name, "dataset": "flickr8k"})
+    return decoders.build(name, WORDS, FEATURES, resolve.decoder_options(settings))
+
+
+def training_step(decoder: Decoder) -> Callable[[], None]:
+    """Forward and backward of one batch."""
+    network = OnFeatures(decoder, label_smoothing=0.0).train()
+    regions = torch.randn(IMAGES, REGIONS, FEATURES)
+    tokens = torch.randint(4, WORDS, (CAPTIONS, TOKENS))
+    owner = torch.randint(0, IMAGES, (CAPTIONS,)).sort().values
+
+    def step() -> None:
+        losses = network((regions.mean(1), regions), tokens, owner)
+        network.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+
+    return step
+
+
+def products(operations: int) -> Callable[[], None]:
+    """As many operations as square matrix products of side SIDE."""
+    a, b, c = torch.randn(3, SIDE, SIDE)
+    times = round(operations / (2 * SIDE**3))
+
+    def multiply() -> None:
+        for _ in range(times):
+            torch.mm(a, b, out=c)
+
+    return multiply
+
+
+def fastest(actions: dict[str, Callable[[], None]]) -> dict[str, float]:
+    """Processor seconds of each on one thread, the median of rounds in turns: what else runs disturbs all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(ROUNDS + 1):
+        for name, action in actions.items():
+            begin = time.process_time()
+            action()
+            seconds[name].append(time.process_time() - begin)
+    return {name: statistics.median(all_seconds[1:]) for name, all_seconds in seconds.items()}
+
+
+def training() -> None:
+    """Print captions a second, GFLOP a step, and the share of the speed of bare products."""
+    print(f"{CAPTIONS} captions of {TOKENS - 1} words and {REGIONS} regions of {FEATURES}, {THREADS} thread\n")
+    print("| decoder | captions/s | GFLOP/step | GFLOP/s | bare products, GFLOP/s | ratio |\n|---|---|---|---|---|---|")
+    for name in ("attention", "updown", "transformer"):
+        step = training_step(built(name))
+        with FlopCounterMode(display=False) as counter:
+            step()
+        operations = counter.get_total_flops()
+        seconds = fastest({"step": step, "products": products(operations)})
+        rate, bare = (operations / seconds[key] / 1e9 for key in ("step", "products"))
+        speed = CAPTIONS / seconds["step"]
+        print(f"| {name} | {speed:.0f} | {operations / 1e9:.1f} | {rate:.0f} | {bare:.0f} | {rate / bare:.2f} |")
+
+
+@torch.inference_mode()
+def decoding() -> None:
+    """Print seconds for LONG words of HYPOTHESES captions, with the cache and without."""
+    decoder = built("transformer").eval()
+    regions = torch.randn(HYPOTHESES, REGIONS, FEATURES)
+    encoded, owner = Encoded(regions.mean(1), regions), torch.arange(HYPOTHESES)
+    tokens = torch.randint(4, WORDS, (HYPOTHESES, LONG))
+    tokens[:, 0] = BOS
+
+    def cached() -> None:
+        state = decoder.init(encoded)
+        for t in range(LONG):
+            _, state = decoder.step(tokens[:, t], state)
+
+    def again() -> None:
+        for t in range(LONG):
+            decoder(encoded, tokens[:, : t + 1], owner)
+
+    seconds = fastest({"cached": cached, "again": again})
+    print(f"\n{LONG} words of {HYPOTHESES} captions, transformer\n\n| | seconds |\n|---|---|")
+    print(f"| the whole caption again for each word | {seconds['again']:.2f} |")
+    print(f"| `step`, with a cache | {seconds['cached']:.2f} |\n| ratio | {seconds['again'] / seconds['cached']:.1f} |")
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    torch.set_num_threads(THREADS)
+    training()
+    decoding()

@@ -1,0 +1,34 @@
+"""What the recurrent decoders that attend share: the LSTM cell, and additive attention over regions.
+
+N captions or hypotheses, A attention width, D feature width, H hidden, R regions.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def lstm_cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """The pre-activations (N, 4H) of input, forget and output gate and candidate, and c (N, H) → the next h and c."""
+    hidden = c.shape[1]
+    i, f, o = gates[:, : 3 * hidden].sigmoid().chunk(3, dim=1)
+    c = torch.addcmul(f * c, i, gates[:, 3 * hidden :].tanh())
+    return o * c.tanh(), c
+
+
+class AdditiveAttention(nn.Module):
+    """α = softmax(wᵀ tanh(W_a a_i + q)) (Bahdanau et al. 2015). The keys W_a a_i are computed once a picture."""
+
+    def __init__(self, feature_size: int, attention_size: int) -> None:
+        super().__init__()
+        self.keys = nn.Linear(feature_size, attention_size)
+        self.score = nn.Linear(attention_size, 1, bias=False)
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """query (N, A), keys (N, R, A) → weights (N, R)."""
+        scores: Tensor = self.score((keys + query.unsqueeze(1)).tanh_())  # (N, R, 1)
+        return scores.squeeze(2).softmax(dim=1)
+
+
+def weighted_sum(weights: Tensor, regions: Tensor) -> Tensor:
+    """weights (N, R), regions (N, R, D) → Σ_i weights_i regions_i, (N, D)."""
+    return torch.bmm(weights.unsqueeze(1), regions).squeeze(1)

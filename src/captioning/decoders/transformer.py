@@ -1,0 +1,166 @@
+"""A transformer decoder (Vaswani et al. 2017) that looks at the regions through cross-attention.
+
+Pre-norm layers (Xiong et al. 2020): x + Attend(Norm(x)) over the words so far, x + Attend(Norm(x)) over the
+regions, x + FeedForward(Norm(x)); a last norm before the output. Regions come through a linear map and a norm.
+The keys and values of the regions are computed once a picture, for all layers in one product; `step` keeps those of
+the words, so that a word costs the same however long the caption is.
+
+B images, C captions, N captions or hypotheses, D feature width, L layers, R regions, S words so far, T tokens,
+V words, W width.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from captioning.decoders.base import AttendingDecoder, Encoded, State, WordLogits, regions_of, select
+from captioning.vocabulary import PAD
+
+
+class TransformerOptions(NamedTuple):
+    """Sizes of the decoder; the section `train.transformer` of params.yaml."""
+
+    width: int
+    layers: int
+    heads: int
+    feed_forward: int
+    dropout: float
+
+
+class TransformerDecoder(AttendingDecoder):
+    """The state is keys and values of the regions (N, R, 2LW), then of the words, a layer each (N, S, 2W)."""
+
+    def __init__(self, vocabulary_size: int, feature_size: int, options: TransformerOptions) -> None:
+        super().__init__()
+        width, layers, heads, feed_forward, dropout = options
+        self.memory = nn.Sequential(nn.Linear(feature_size, width), nn.LayerNorm(width))
+        self.memory_pairs = nn.Linear(width, layers * 2 * width)  # keys and values of every layer
+        self.embedding = nn.Embedding(vocabulary_size, width, padding_idx=PAD)
+        self.layers = nn.ModuleList(_Layer(width, heads, feed_forward, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.output = WordLogits(width, vocabulary_size)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Xavier for every map, and embeddings of the positions' size once scaled (Vaswani et al., section 3.4)."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear) and module is not self.output:
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.embedding.weight, std=self.embedding.embedding_dim**-0.5)
+        nn.init.zeros_(self.embedding.weight[PAD])
+
+    def init(self, encoded: Encoded) -> State:
+        """regions (B, R, D) → their keys and values (B, R, 2LW), and no words yet."""
+        pairs = self.memory_pairs(self.dropout(self.memory(regions_of(encoded))))
+        nothing = pairs.new_empty(len(pairs), 0, 2 * self.embedding.embedding_dim)
+        return (pairs, *[nothing] * len(self.layers))
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """tokens (N,) → logits (N, V) and the next state."""
+        x, state = self._read(tokens.unsqueeze(1), state)
+        return self.output(self.norm(x.squeeze(1))), state
+
+    def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
+        """tokens (C, T), owner (C,) → logits (C, T, V)."""
+        x, _ = self._read(tokens, select(self.init(encoded), owner))
+        logits: Tensor = self.output(self.norm(x))
+        return logits
+
+    def attention(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
+        """tokens (C, T), owner (C,) → weights of the last layer, the mean over its heads, (C, T, R)."""
+        state = select(self.init(encoded), owner)
+        x = self._embed(tokens, 0)
+        for layer, pairs, said in self._with_state(state):
+            before, _ = layer.recall(x, said)
+            x = layer.think(layer.look(before, pairs))
+        return layer.weights(before, pairs)
+
+    def _read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """tokens (N, T) after the S of the state → what the last layer makes of them (N, T, W), and the next state."""
+        x = self._embed(tokens, state[1].shape[1])
+        after = [state[0]]
+        for layer, pairs, said in self._with_state(state):
+            x, kept = layer.recall(x, said)
+            x = layer.think(layer.look(x, pairs))
+            after.append(kept)
+        return x, tuple(after)
+
+    def _with_state(self, state: State) -> "zip[tuple[_Layer, Tensor, Tensor]]":
+        pairs = state[0].chunk(len(self.layers), dim=2)  # (N, R, 2W) a layer
+        return zip(self.layers, pairs, state[1:], strict=True)  # type: ignore[arg-type]
+
+    def _embed(self, tokens: Tensor, begin: int) -> Tensor:
+        """tokens (N, T) at positions `begin` and on → (N, T, W)."""
+        width = self.embedding.embedding_dim
+        places = sinusoids(begin, tokens.shape[1], width).to(self.embedding.weight)
+        embedded: Tensor = self.dropout(self.embedding(tokens) * math.sqrt(width) + places)
+        return embedded
+
+
+class _Layer(nn.Module):
+    """One layer in three parts: `recall` words, `look` at regions, `think`."""
+
+    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.recall_norm, self.look_norm, self.think_norm = (nn.LayerNorm(width) for _ in range(3))
+        self.recall_in, self.recall_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.look_in, self.look_out = nn.Linear(width, width), nn.Linear(width, width)
+        self.think_in, self.think_out = nn.Linear(width, feed_forward), nn.Linear(feed_forward, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def recall(self, x: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
+        """x (N, T, W), keys and values of the words before (N, S, 2W) → x and those with x's own (N, S + T, 2W).
+
+        Several tokens at once are the first ones: S is 0 where T is more than 1.
+        """
+        width = x.shape[2]
+        query, own = self.recall_in(self.recall_norm(x)).split([width, 2 * width], dim=2)
+        pairs = torch.cat([said, own], dim=1)
+        return x + self.dropout(self.recall_out(self._attend(query, pairs, causal=x.shape[1] > 1))), pairs
+
+    def look(self, x: Tensor, pairs: Tensor) -> Tensor:
+        """x (N, T, W), keys and values of the regions (N, R, 2W) → x (N, T, W)."""
+        seen = self._attend(self.look_in(self.look_norm(x)), pairs, causal=False)
+        looked: Tensor = self.dropout(self.look_out(seen))
+        return x + looked
+
+    def think(self, x: Tensor) -> Tensor:
+        """x (N, T, W) → x (N, T, W)."""
+        inner = self.dropout(self.think_in(self.think_norm(x)).relu())  # (N, T, feed_forward)
+        thought: Tensor = self.dropout(self.think_out(inner))
+        return x + thought
+
+    def weights(self, x: Tensor, pairs: Tensor) -> Tensor:
+        """Where `look` looks, the mean over heads: (N, T, R)."""
+        query = self._split(self.look_in(self.look_norm(x)))  # (N, heads, T, W / heads)
+        keys = self._split(pairs.chunk(2, dim=2)[0])
+        scores = query @ keys.transpose(2, 3) / math.sqrt(query.shape[3])
+        return scores.softmax(dim=3).mean(1)
+
+    def _attend(self, query: Tensor, pairs: Tensor, *, causal: bool) -> Tensor:
+        keys, values = (self._split(part) for part in pairs.chunk(2, dim=2))
+        seen = functional.scaled_dot_product_attention(self._split(query), keys, values, is_causal=causal)
+        return seen.transpose(1, 2).flatten(2)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(N, T, W) → (N, heads, T, W / heads)."""
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def sinusoids(begin: int, count: int, width: int) -> Tensor:
+    """The positions `begin`, `begin` + 1, … (Vaswani et al., section 3.5): (count, width), sines before cosines."""
+    places = torch.arange(begin, begin + count, dtype=torch.float32).unsqueeze(1)
+    rates = torch.exp(torch.arange(width // 2) * (-math.log(10_000.0) * 2 / width))
+    angles = places * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def build(vocabulary_size: int, feature_size: int, **options: float) -> TransformerDecoder:
+    """The entry of the table of decoders: `options` are the fields of TransformerOptions."""
+    return TransformerDecoder(vocabulary_size, feature_size, TransformerOptions(**options))  # type: ignore[arg-type]

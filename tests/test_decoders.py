@@ -1,0 +1,209 @@
+"""The seam, over every decoder: `step` unrolled is `forward`, padding is not read, captions can be learnt, and kept."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from captioning import decoders, encoders, model
+from captioning import settings as resolve
+from captioning.decoders.base import AttendingDecoder, Decoder, Encoded, select
+from captioning.errors import UserError
+from captioning.images import Transform
+from captioning.networks import OnFeatures
+from captioning.search import SearchOptions, search
+from captioning.vocabulary import EOS, PAD, SPECIAL, Vocabulary
+from tests.imports import ROOT
+from tests.variants import ATTENDING, FEATURES, REGIONS, VARIANTS, WORDS, build, captions, options, pictures
+
+every = pytest.mark.parametrize("variant", VARIANTS)
+attending = pytest.mark.parametrize("variant", ATTENDING)
+OWNER = torch.tensor([0, 0, 1, 2, 2])
+
+
+@every
+def test_step_unrolled_equals_forward(variant: str) -> None:
+    """What a decoder keeps from word to word (states, keys, values) changes nothing that it says."""
+    decoder = build(variant, dropout=0.5).eval()
+    tokens = captions(5, 9)
+    logits = decoder(pictures(3), tokens, OWNER)  # (C, T, V)
+    assert logits.shape == (5, 9, WORDS)
+    state = select(decoder.init(pictures(3)), OWNER)
+    for t in range(9):
+        one, state = decoder.step(tokens[:, t], state)
+        torch.testing.assert_close(one, logits[:, t], atol=1e-5, rtol=1e-5)
+
+
+@every
+def test_step_leaves_the_state_that_it_was_given(variant: str) -> None:
+    decoder = build(variant).eval()
+    _, state = decoder.step(captions(3, 1)[:, 0], decoder.init(pictures(3)))
+    before = [tensor.clone() for tensor in state]
+    first, _ = decoder.step(torch.tensor([5, 6, 7]), state)
+    decoder.step(torch.tensor([8, 9, 10]), state)
+    again, _ = decoder.step(torch.tensor([5, 6, 7]), state)
+    assert torch.equal(first, again)
+    assert all(torch.equal(a, b) for a, b in zip(before, state, strict=True))
+
+
+@every
+def test_a_caption_reads_its_own_picture(variant: str) -> None:
+    decoder, tokens = build(variant).eval(), captions(5, 4)
+    encoded = pictures(3)
+    assert encoded.regions is not None
+    repeated = Encoded(encoded.mean[OWNER], encoded.regions[OWNER])
+    torch.testing.assert_close(decoder(encoded, tokens, OWNER), decoder(repeated, tokens, torch.arange(5)))
+    other = decoder(pictures(3, seed=5), tokens, OWNER)
+    assert (other - decoder(encoded, tokens, OWNER)).abs().amax((1, 2)).min() > 1e-4
+
+
+def losses_and_gradients(decoder: Decoder, tokens: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
+    torch.manual_seed(3)
+    network = OnFeatures(decoder, label_smoothing=0.1).train()
+    encoded = pictures(3)
+    assert encoded.regions is not None
+    losses = network((encoded.mean, encoded.regions), tokens, OWNER)
+    parameters = list(decoder.parameters())
+    total = torch.stack(list(losses.values())).sum()
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True, materialize_grads=True)
+    return losses, list(gradients)
+
+
+@every
+def test_padding_changes_no_loss_and_no_gradient(variant: str) -> None:
+    """Neither how much of it there is, nor what its embedding says. Hard attention draws as in training."""
+    tokens = captions(5, 7)
+    tokens[torch.arange(5), torch.tensor([6, 3, 4, 6, 2])] = EOS
+    tokens[(tokens == EOS).cumsum(1).cumsum(1) > 1] = PAD
+    decoder = build(variant)
+    losses, gradients = losses_and_gradients(decoder, tokens)
+    if hasattr(decoder, "baseline"):
+        decoder.baseline.zero_()
+    with torch.no_grad():
+        decoder.embedding.weight[PAD] = 9.0  # type: ignore[union-attr, operator, index]
+    longer = torch.cat([tokens, torch.full((5, 4), PAD)], dim=1)
+    padded_losses, padded_gradients = losses_and_gradients(decoder, longer)
+    assert losses.keys() == padded_losses.keys()
+    for name, loss in losses.items():
+        torch.testing.assert_close(padded_losses[name], loss, msg=name)
+    assert any(gradient.abs().max() > 0 for gradient in gradients)
+    for gradient, padded in zip(gradients, padded_gradients, strict=True):
+        torch.testing.assert_close(padded, gradient, atol=2e-6, rtol=1e-4)
+
+
+@every
+def test_it_learns_a_handful_of_captions(variant: str) -> None:
+    decoder, encoded = build(variant), pictures(4)
+    tokens = torch.cat([captions(4, 6, seed=2), torch.full((4, 1), EOS)], dim=1)
+    assert encoded.regions is not None
+    network, owner = OnFeatures(decoder, 0.0), torch.arange(4)
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=0.01)
+    for _ in range(150):
+        losses = network((encoded.mean, encoded.regions), tokens, owner)
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 5.0)
+        optimizer.step()
+    found = search(decoder.eval(), encoded, SearchOptions(beam_size=1, max_words=8))
+    assert [list(h.ids) for h in found] == tokens[:, 1:-1].tolist()
+
+
+@every
+def test_search_is_the_same_alone_and_in_a_batch(variant: str) -> None:
+    decoder, encoded = build(variant).eval(), pictures(5)
+    assert encoded.regions is not None
+    search_options = SearchOptions(beam_size=3, max_words=8, min_words=2)
+    together = search(decoder, encoded, search_options)
+    alone = [
+        search(decoder, Encoded(encoded.mean[i : i + 1], encoded.regions[i : i + 1]), search_options)[0]
+        for i in range(5)
+    ]
+    assert [h.ids for h in together] == [h.ids for h in alone]
+    assert [h.score for h in together] == pytest.approx([h.score for h in alone], abs=1e-4)
+
+
+@every
+def test_dropout_is_on_in_training_only(variant: str) -> None:
+    decoder, tokens = build(variant, dropout=0.5), captions(5, 4)
+    decoder.train()
+    assert not torch.equal(decoder(pictures(3), tokens, OWNER), decoder(pictures(3), tokens, OWNER))
+    decoder.eval()
+    assert torch.equal(decoder(pictures(3), tokens, OWNER), decoder(pictures(3), tokens, OWNER))
+
+
+@every
+def test_a_saved_model_says_the_same(variant: str, tmp_path: Path) -> None:
+    transform = Transform(32, 32, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    encoder = encoders.build("squeezenet1_1", transform=transform, weights={}, seed=1)
+    vocabulary = Vocabulary((*SPECIAL, *(f"word{i}" for i in range(WORDS - len(SPECIAL)))))
+    name, made = VARIANTS[variant][0], options(variant)
+    decoder = decoders.build(name, WORDS, encoder.dim, made)
+    decoder.expect(torch.arange(WORDS))
+    card = model.Card("squeezenet1_1", name, made, asdict(transform), {}, {}, {}, {})
+    model.save(tmp_path / "model", card, encoder.body.state_dict(), decoder.state_dict(), vocabulary)
+    captioner = model.load(tmp_path / "model")
+    encoded = Encoded(torch.randn(2, encoder.dim), torch.randn(2, REGIONS, encoder.dim))
+    tokens = captions(2, 4)
+    assert torch.equal(
+        captioner.decoder(encoded, tokens, torch.arange(2)), decoder.eval()(encoded, tokens, torch.arange(2))
+    )
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    assert len(captioner.caption(pixels, SearchOptions(beam_size=2, max_words=4, min_words=1))) == 2
+
+
+@attending
+def test_attention_is_a_distribution_over_regions_and_follows_them(variant: str) -> None:
+    """Regions in another order: the weights move with them, and nothing else changes."""
+    decoder = build(variant).eval()
+    assert isinstance(decoder, AttendingDecoder)
+    encoded, tokens, order = pictures(3), captions(5, 4), torch.tensor([3, 0, 4, 1, 2])
+    assert encoded.regions is not None
+    moved = Encoded(encoded.mean, encoded.regions[:, order])
+    weights = decoder.attention(encoded, tokens, OWNER)
+    assert weights.shape == (5, 4, REGIONS)
+    torch.testing.assert_close(weights.sum(2), torch.ones(5, 4))
+    assert weights.std(2).min() > 1e-4
+    torch.testing.assert_close(decoder.attention(moved, tokens, OWNER), weights[:, :, order])
+    torch.testing.assert_close(decoder(moved, tokens, OWNER), decoder(encoded, tokens, OWNER), atol=1e-5, rtol=1e-5)
+
+
+@attending
+def test_without_regions_it_says_what_to_set(variant: str) -> None:
+    with pytest.raises(UserError, match=r"set features\.regions to auto or true"):
+        build(variant).init(Encoded(torch.randn(2, FEATURES), None))
+
+
+def shipped(tmp_path: Path, **changes: str) -> resolve.Settings:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    for name, value in changes.items():
+        old = next(line for line in text.splitlines() if line.startswith(f"{name}: "))
+        text = text.replace(old, f"{name}: {value}", 1)
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return resolve.load(path)
+
+
+@pytest.mark.parametrize("name", get_args(resolve.DecoderName))
+def test_the_shipped_section_of_each_decoder_builds_it(name: str, tmp_path: Path) -> None:
+    """And `features.regions: auto` stores regions for exactly those that attend."""
+    for dataset in ("scenes", "flickr8k"):
+        settings = shipped(tmp_path, decoder=name, dataset=dataset)
+        decoder = decoders.build(name, WORDS, FEATURES, resolve.decoder_options(settings))
+        assert resolve.regions(settings) == isinstance(decoder, AttendingDecoder)
+
+
+def test_the_table_has_the_names_of_the_settings() -> None:
+    named: tuple[Any, ...] = get_args(resolve.DecoderName)
+    assert list(decoders.DECODERS) == list(named)
+
+
+def test_heads_that_do_not_share_the_width_are_a_fault(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("    heads: 4", "    heads: 5"), encoding="utf-8")
+    line = next(i for i, row in enumerate(path.read_text().splitlines(), start=1) if "heads: 5" in row)
+    with pytest.raises(UserError, match=rf"line {line}: train\.transformer\.heads = 5: .*width 256 is not a multiple"):
+        resolve.load(path)

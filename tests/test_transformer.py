@@ -1,0 +1,95 @@
+"""The transformer against torch's own decoder with the same weights, and its positions."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from captioning.decoders.transformer import TransformerDecoder, TransformerOptions, sinusoids
+from tests.variants import FEATURES, WORDS, build, captions, pictures
+
+
+def torchs(model: TransformerDecoder, options: TransformerOptions) -> nn.TransformerDecoder:
+    """torch.nn.TransformerDecoder with the weights of `model`."""
+    width = options.width
+    layer = nn.TransformerDecoderLayer(
+        width, options.heads, options.feed_forward, 0.0, batch_first=True, norm_first=True
+    )
+    whole = nn.TransformerDecoder(layer, options.layers, norm=nn.LayerNorm(width)).eval()
+    ours = model.state_dict()
+    names = {
+        "self_attn.in_proj_": "recall_in.",
+        "self_attn.out_proj.": "recall_out.",
+        "multihead_attn.out_proj.": "look_out.",
+        "linear1.": "think_in.",
+        "linear2.": "think_out.",
+        "norm1.": "recall_norm.",
+        "norm2.": "look_norm.",
+        "norm3.": "think_norm.",
+    }
+    state = {}
+    for index in range(options.layers):
+        for kind in ("weight", "bias"):
+            for theirs, name in names.items():
+                state[f"layers.{index}.{theirs}{kind}"] = ours[f"layers.{index}.{name}{kind}"]
+            pairs = ours[f"memory_pairs.{kind}"][index * 2 * width : (index + 1) * 2 * width]
+            state[f"layers.{index}.multihead_attn.in_proj_{kind}"] = torch.cat(
+                [ours[f"layers.{index}.look_in.{kind}"], pairs]
+            )
+    state |= {f"norm.{kind}": ours[f"norm.{kind}"] for kind in ("weight", "bias")}
+    whole.load_state_dict(state)
+    return whole
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_it_equals_torchs_decoder(heads: int) -> None:
+    options = TransformerOptions(16, 3, heads, 40, 0.3)
+    torch.manual_seed(0)
+    model = TransformerDecoder(WORDS, FEATURES, options).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)  # biases and norms too
+    encoded, tokens, owner = pictures(3), captions(5, 7), torch.tensor([0, 0, 1, 2, 2])
+    memory = model.memory(encoded.regions)[owner]
+    words = model.embedding(tokens) * math.sqrt(16) + sinusoids(0, 7, 16)
+    mask = nn.Transformer.generate_square_subsequent_mask(7)
+    expected = model.output(torchs(model, options)(words, memory, tgt_mask=mask, tgt_is_causal=True))
+    torch.testing.assert_close(model(encoded, tokens, owner), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_attention_is_that_of_the_last_layer() -> None:
+    """What the last layer looks up is the weighted sum of its values, when all heads agree."""
+    model = build("transformer", heads=1).eval()
+    assert isinstance(model, TransformerDecoder)
+    encoded, tokens, owner = pictures(2), captions(2, 4), torch.arange(2)
+    seen = {}
+    last = model.layers[-1]
+    last.look_out.register_forward_hook(lambda _, inputs, __: seen.update(looked=inputs[0]))
+    model(encoded, tokens, owner)
+    values = model.init(encoded)[0][:, :, -16:]  # of the last layer
+    torch.testing.assert_close(model.attention(encoded, tokens, owner) @ values, seen["looked"])
+
+
+def test_positions_are_sines_and_cosines_that_go_on() -> None:
+    table = sinusoids(0, 12, 8)
+    assert table[0].tolist() == [0.0] * 4 + [1.0] * 4
+    assert table[5, 1].item() == pytest.approx(math.sin(5 / 10_000 ** (2 / 8)))
+    assert table[5, 6].item() == pytest.approx(math.cos(5 / 10_000 ** (4 / 8)))
+    torch.testing.assert_close(sinusoids(7, 5, 8), table[7:])
+
+
+def test_a_word_is_read_once() -> None:
+    """`step` keeps keys and values: its state grows by one word, and the regions' are made once."""
+    model = build("transformer").eval()
+    assert isinstance(model, TransformerDecoder)
+    calls = []
+    model.memory_pairs.register_forward_hook(lambda *_: calls.append(1))
+    state = model.init(pictures(2))
+    for t in range(3):
+        before = state
+        _, state = model.step(torch.tensor([5, 6]), state)
+        assert state[0] is before[0]
+        for old, new in zip(before[1:], state[1:], strict=True):
+            assert new.shape == (2, t + 1, 32)
+            assert torch.equal(new[:, :t], old)
+    assert len(calls) == 1
