@@ -47,7 +47,7 @@ def training_step(decoder: Decoder) -> Callable[[], None]:
     def step() -> None:
         losses = network((regions.mean(1), regions), tokens, owner)
         network.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()
+        torch.stack([loss.value for loss in losses.values()]).sum().backward()
 
     return step
 

@@ -130,7 +130,7 @@ def test_the_gradient_of_hard_attention_is_that_of_the_expected_likelihood() -> 
         model._choice = lambda _, looks=looks: Looks(looks)  # type: ignore[method-assign, misc]
         model.baseline.fill_(-4.0)
         logits, losses = model.teach(encoded, tokens, owner)
-        drawn = gradient(caption_loss(logits, tokens, 0.0) + losses["reinforce"] + losses["entropy"], model)
+        drawn = gradient(caption_loss(logits, tokens, 0.0).value + losses["reinforce"] + losses["entropy"], model)
         run = model._unroll(encoded, tokens[:, :-1], owner)
         p = torch.stack([run.alpha[0, t, look] for t, look in enumerate(looks)]).prod()
         exact += gradient(p * caption_loss(run.logits, tokens, 0.0), model)

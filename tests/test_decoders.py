@@ -65,7 +65,7 @@ def losses_and_gradients(decoder: Decoder, tokens: Tensor) -> tuple[dict[str, Te
     network = OnFeatures(decoder, label_smoothing=0.1).train()
     encoded = pictures(3)
     assert encoded.regions is not None
-    losses = network((encoded.mean, encoded.regions), tokens, OWNER)
+    losses = {name: loss.value for name, loss in network((encoded.mean, encoded.regions), tokens, OWNER).items()}
     parameters = list(decoder.parameters())
     total = torch.stack(list(losses.values())).sum()
     gradients = torch.autograd.grad(total, parameters, allow_unused=True, materialize_grads=True)
@@ -104,7 +104,7 @@ def test_it_learns_a_handful_of_captions(variant: str) -> None:
     for _ in range(150):
         losses = network((encoded.mean, encoded.regions), tokens, owner)
         optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()
+        torch.stack([loss.value for loss in losses.values()]).sum().backward()
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 5.0)
         optimizer.step()
     found = search(decoder.eval(), encoded, SearchOptions(beam_size=1, max_words=8))
