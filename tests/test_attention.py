@@ -133,7 +133,7 @@ def test_the_gradient_of_hard_attention_is_that_of_the_expected_likelihood() -> 
         drawn = gradient(caption_loss(logits, tokens, 0.0).value + losses["reinforce"] + losses["entropy"], model)
         run = model._unroll(encoded, tokens[:, :-1], owner)
         p = torch.stack([run.alpha[0, t, look] for t, look in enumerate(looks)]).prod()
-        exact += gradient(p * caption_loss(run.logits, tokens, 0.0), model)
+        exact += gradient(p * caption_loss(run.logits, tokens, 0.0).value, model)
         estimate += p.item() * drawn
     assert exact.norm() > 1e-3
     torch.testing.assert_close(estimate, exact, atol=1e-10, rtol=1e-7)
