@@ -231,6 +231,13 @@ def test_the_hash_is_the_one_in_the_docs() -> None:
     assert folder.split_by_hash("abc", Path("x")) == {"c": "train", "b": "val", "a": "test"}
 
 
+@pytest.mark.parametrize("images", [["2", "5", "6"], ["0", "1", "3"]])
+def test_images_on_one_side_of_every_bound_are_shared_out(images: list[str]) -> None:
+    """The numbers of 2, 5 and 6 are all above 0.8, those of 0, 1 and 3 all below."""
+    splits = folder.split_by_hash(images, Path("x"))
+    assert sorted(splits.values()) == ["test", "train", "val"]
+
+
 def test_it_is_a_data_set_and_the_default_is_that_of_the_settings() -> None:
     assert get("folder") is folder  # type: ignore[comparison-overlap]
     assert load(ROOT / "params.yaml").download.folder == Options(None, False, DRAWN).folder

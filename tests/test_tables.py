@@ -32,7 +32,7 @@ def parquet(rows: Rows) -> bytes:
     from pyarrow.parquet import write_table
 
     sink = pyarrow.BufferOutputStream()
-    write_table(pyarrow.Table.from_pylist(rows), sink, row_group_size=2)
+    write_table(pyarrow.Table.from_pylist(rows), sink, row_group_size=1000)
     return sink.getvalue().to_pybytes()
 
 
@@ -159,6 +159,15 @@ def test_an_image_id_may_be_a_number_and_is_not_a_truth_value(tmp_path: Path) ->
 def test_a_faulty_row_of_parquet_is_refused_with_its_number(tmp_path: Path, row: dict[str, str], said: str) -> None:
     good = {"file": "a.jpg", "caption": "A dog."}
     refused(tmp_path / "captions.parquet", parquet([good, good, good, row, good]), said)
+
+
+@NEEDS_PYARROW
+def test_rows_of_a_long_parquet_file_are_counted_through(tmp_path: Path) -> None:
+    """It is read in pieces of 65,536 rows."""
+    good = {"file": "a.jpg", "caption": "A dog."}
+    refused(
+        tmp_path / "captions.parquet", parquet([good] * 70_000 + [{**good, "file": " "}]), r"row 70001: file is empty"
+    )
 
 
 @NEEDS_PYARROW
