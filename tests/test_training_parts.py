@@ -96,7 +96,7 @@ def test_a_store_stays_on_a_device_that_has_room_for_twice_as_much() -> None:
     assert not placement.fits(51, 100)
     whole = np.random.default_rng(0).random((7, 3)).astype(np.float16)
     sharded = Sharded([whole[:3], whole[3:6], whole[6:]], 3)
-    rows = np.array([6, 0, 3, 3])
+    rows = np.array([6, 0, 3, 3], dtype=np.int32)
     found = placement.Resident(sharded, torch.device("cpu"))[rows]
     assert found.dtype == torch.float16
     np.testing.assert_array_equal(found.numpy(), whole[rows])

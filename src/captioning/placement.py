@@ -27,7 +27,7 @@ class Resident:
 
     def __getitem__(self, rows: np.ndarray) -> Tensor:
         """Rows (B,), in any order → a copy of them (B, …), on the device."""
-        return self._tensor[moved(torch.from_numpy(rows), self._tensor.device)]
+        return self._tensor[moved(torch.tensor(rows), self._tensor.device)]
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
