@@ -1,0 +1,28 @@
+"""The GPU benchmark, on a CPU and at a small size: its table has a row for each thing that it measures."""
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import gpu
+from captioning.decoders import DECODERS
+
+
+def test_the_gpu_benchmark_prints_a_row_for_each_decoder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"SECONDS": 0.01, "IMAGES": 2, "WORDS_EACH": 3, "VOCABULARY": 64}.items():
+        monkeypatch.setattr(gpu, name, value)
+    gpu.main("cpu", "squeezenet1_1", "64")
+    rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
+    trained = [f"train {name}, squeezenet1_1 {how}" for name in DECODERS for how in ("frozen", "fine-tuned")]
+    assert rows == ["encode, squeezenet1_1", *trained]
+
+
+def test_operations_of_a_layer_and_of_an_lstm() -> None:
+    linear, lstm = nn.Linear(3, 5, bias=False), nn.LSTM(3, 4, batch_first=True)
+    with torch.inference_mode():
+        assert gpu.operations(lambda: linear(torch.ones(7, 3))) == 2 * 7 * 3 * 5
+        assert gpu.operations(lambda: lstm(torch.ones(2, 6, 3))) == 2 * 12 * (16 * 3 + 16 * 4)
+    words = torch.ones(2, 6, 3, requires_grad=True)
+    assert gpu.operations(lambda: lstm(words)[0].sum().backward()) == 3 * 2 * 12 * (16 * 3 + 16 * 4)
