@@ -22,6 +22,7 @@ RUN_BY_TESTS = {
     "dvc exp run -S decoder=updown": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=transformer": "test_each_decoder_is_one_command",
 }
+NOT_RUN = {"scale.md": "has not been run"}  # page: what it says of its commands, which want machines that are not here
 TYPED_BY_TESTS = {"own-pictures.md": "test_every_command_of_the_page"}  # page: what runs all that is in it
 BY_HAND = {  # command: when it was last typed, in a fresh clone
     "make repro": "2026-11-23",
@@ -32,17 +33,23 @@ BY_HAND = {  # command: when it was last typed, in a fresh clone
 
 
 def commands(page: Path) -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def test_every_command_is_run_by_a_test_or_was_run_by_hand() -> None:
-    said = {command for page in PAGES if page.name not in TYPED_BY_TESTS for command in commands(page)}
+    elsewhere = TYPED_BY_TESTS.keys() | NOT_RUN.keys()
+    said = {command for page in PAGES if page.name not in elsewhere for command in commands(page)}
     assert said - RUN_BY_TESTS.keys() - BY_HAND.keys() == set()
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
     for command, where in {**RUN_BY_TESTS, **TYPED_BY_TESTS}.items():
         assert f"def {where}(" in tests or not where.startswith("test_"), command
+
+
+@pytest.mark.parametrize("page", NOT_RUN)
+def test_a_page_whose_commands_were_not_run_says_so(page: str) -> None:
+    assert NOT_RUN[page] in (ROOT / "docs" / page).read_text(encoding="utf-8").partition("\n## ")[0]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
