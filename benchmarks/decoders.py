@@ -1,7 +1,7 @@
 """Training steps and cached decoding: how close each decoder is to the machine, and what a cache saves.
 
-A training step (forward, backward, no optimizer) of a decoder on stored regions, against the same number of floating-
-point operations as bare matrix products, two large ones at a time. The operations are those that PyTorch counts.
+A training step (forward, backward, no optimizer) of a decoder on stored regions, against as many floating-point
+operations as bare matrix products of side 1,024. The operations are those that PyTorch counts.
 And the transformer's `step` with the keys and values of the words so far, against reading the whole caption again.
 
     python -m benchmarks.decoders

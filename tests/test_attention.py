@@ -149,6 +149,17 @@ def test_the_entropy_bonus_is_the_entropy_a_word() -> None:
     torch.testing.assert_close(model.teach(encoded, tokens, owner)[1]["entropy"], by_hand)
 
 
+def test_the_choice_is_rewarded_by_the_likelihood_above_the_baseline() -> None:
+    """Another baseline: the term differs by it times Σ s log α, a word."""
+    model = hard(reinforce=0.5).eval()
+    encoded, tokens, owner = pictures(2), captions(2, 4), torch.arange(2)
+    alpha = model.attention(encoded, tokens[:, :-1], owner)
+    plain = model.teach(encoded, tokens, owner)[1]["reinforce"]
+    model.baseline.fill_(-3.0)
+    lifted = model.teach(encoded, tokens, owner)[1]["reinforce"]
+    torch.testing.assert_close(lifted - plain, -0.5 * 3.0 * (alpha * alpha.log()).sum() / 6)
+
+
 def test_the_baseline_follows_the_likelihood_in_training_only() -> None:
     model = hard(sampling=0.0)
     encoded, tokens, owner = pictures(2), captions(2, 4), torch.arange(2)
