@@ -95,8 +95,8 @@ def main(out: Path) -> None:
         "normalised": normalised(),
         "features": trained(False),
         "pixels": trained(True),
-        "dropout": trained(True, dropout=0.3),
-        "resumed": resumed(True, 4),
+        "dropout": trained(False, dropout=0.3),
+        "resumed": resumed(False, 4),
     }
     if torch.distributed.get_rank() == 0:
         out.write_text(json.dumps(found))

@@ -131,13 +131,8 @@ class Trainer:
         self.sums = Sums(progress.sums, fabric.device)
         self.network.train()
         images = 0
-        with tqdm(
-            plan,
-            desc=f"epoch {progress.epoch + 1}/{options.epochs}",
-            unit="step",
-            initial=progress.step,
-            disable=not fabric.is_global_zero,
-        ) as bar:
+        said, quiet = f"epoch {progress.epoch + 1}/{options.epochs}", not fabric.is_global_zero
+        with tqdm(plan, said, unit="step", initial=progress.step, disable=quiet) as bar:
             for chosen in plan[progress.step :]:
                 part, weight = batches.share(self.data.train, chosen, fabric.global_rank, fabric.world_size)
                 batch = batches.collate(self.data.train, part)
