@@ -13,7 +13,8 @@ sys.path.insert(0, str(_SOURCE))
 
 import captioning  # noqa: E402
 from captioning.errors import UserError  # noqa: E402
-from captioning.settings import Settings, load  # noqa: E402
+from captioning.schema import Settings  # noqa: E402
+from captioning.settings import load  # noqa: E402
 
 if not Path(captioning.__file__).resolve().is_relative_to(_SOURCE):
     sys.exit(f"error: captioning was imported from {captioning.__file__}, not from {_SOURCE}; unset PYTHONPATH")

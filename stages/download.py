@@ -6,7 +6,7 @@ from captioning import datasets
 from captioning import settings as resolve
 from captioning.datasets.base import Options
 from captioning.files import scratch, write_json, write_text
-from captioning.settings import Settings
+from captioning.schema import Settings
 from stages import run
 
 OUT = Path("data/download")

@@ -7,7 +7,7 @@ from captioning import coco, compute, splits
 from captioning.archives import Pictures
 from captioning.captions import read_captions
 from captioning.files import write_text
-from captioning.settings import Settings
+from captioning.schema import Settings
 from stages import run
 
 if TYPE_CHECKING:

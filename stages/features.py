@@ -10,7 +10,7 @@ from captioning import compute, splits
 from captioning import settings as resolve
 from captioning.archives import Pictures
 from captioning.files import read_json, run_key, scratch
-from captioning.settings import Settings
+from captioning.schema import Settings
 from stages import run
 
 if TYPE_CHECKING:

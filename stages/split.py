@@ -6,7 +6,7 @@ from captioning import fingerprints, leakage, splits, summary
 from captioning.archives import Pictures
 from captioning.captions import read_captions
 from captioning.files import write_json, write_text
-from captioning.settings import Settings
+from captioning.schema import Settings
 from captioning.vocabulary import Vocabulary
 from stages import run
 

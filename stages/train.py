@@ -8,7 +8,7 @@ from captioning import coco, compute, splits
 from captioning import settings as resolve
 from captioning.archives import Pictures
 from captioning.files import digest, read_json, run_key
-from captioning.settings import Settings
+from captioning.schema import DecoderName, Settings
 from captioning.vocabulary import Vocabulary
 from stages import run
 
@@ -158,7 +158,7 @@ def _resolved(settings: Settings) -> dict[str, Any]:
         **named,
         "compute": settings.compute.model_dump(),
         "features": features,
-        "train": settings.train.model_dump(exclude=set(get_args(resolve.DecoderName)))
+        "train": settings.train.model_dump(exclude=set(get_args(DecoderName)))
         | {
             "epochs": resolve.epochs(settings),
             "batch_size": resolve.batch_size(settings),

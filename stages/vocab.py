@@ -4,7 +4,7 @@ from pathlib import Path
 
 from captioning import splits
 from captioning.captions import read_captions
-from captioning.settings import Settings
+from captioning.schema import Settings
 from captioning.vocabulary import Vocabulary
 from stages import run
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from captioning import settings as resolve
 from captioning.files import main_root, scratch, write_json
-from captioning.settings import Settings
+from captioning.schema import Settings
 from captioning.weights import bring
 from stages import run
 

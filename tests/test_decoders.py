@@ -14,6 +14,7 @@ from captioning.decoders.base import AttendingDecoder, Decoder, Encoded, select
 from captioning.errors import UserError
 from captioning.images import Transform
 from captioning.networks import OnFeatures
+from captioning.schema import DecoderName
 from captioning.search import SearchOptions, search
 from captioning.vocabulary import EOS, PAD, SPECIAL, Vocabulary
 from tests.imports import ROOT
@@ -186,7 +187,7 @@ def shipped(tmp_path: Path, **changes: str) -> resolve.Settings:
     return resolve.load(path)
 
 
-@pytest.mark.parametrize("name", get_args(resolve.DecoderName))
+@pytest.mark.parametrize("name", get_args(DecoderName))
 def test_the_shipped_section_of_each_decoder_builds_it(name: str, tmp_path: Path) -> None:
     """And `features.regions: auto` stores regions for exactly those that attend."""
     for dataset in ("scenes", "flickr8k"):
@@ -196,7 +197,7 @@ def test_the_shipped_section_of_each_decoder_builds_it(name: str, tmp_path: Path
 
 
 def test_the_table_has_the_names_of_the_settings() -> None:
-    named: tuple[Any, ...] = get_args(resolve.DecoderName)
+    named: tuple[Any, ...] = get_args(DecoderName)
     assert list(decoders.DECODERS) == list(named)
 
 

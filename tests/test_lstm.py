@@ -60,3 +60,10 @@ def test_dropout_is_on_in_training_only() -> None:
     assert not torch.equal(model(encoded, tokens, owner), model(encoded, tokens, owner))
     model.eval()
     assert torch.equal(model(encoded, tokens, owner), model(encoded, tokens, owner))
+
+
+def test_a_batch_of_one_picture_is_normalised_by_the_stored_statistics() -> None:
+    model = decoder(dropout=0.0).train()
+    encoded, tokens = Encoded(torch.randn(1, 12), None), torch.tensor([[BOS, 5, 6]])
+    taught = model(encoded, tokens, torch.tensor([0]))
+    torch.testing.assert_close(taught, model.eval()(encoded, tokens, torch.tensor([0])))

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ValidationError
 
 from captioning import settings as resolve
 from captioning.errors import UserError
-from captioning.settings import Settings, load
+from captioning.schema import Settings
+from captioning.settings import load
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = (ROOT / "params.yaml").read_text()

@@ -33,6 +33,7 @@ OPTIONS = LoopOptions(
     select="bleu_1",
     patience=4,
     checkpoint_steps=2,
+    ema=0.5,
 )
 
 

@@ -46,7 +46,7 @@ def predict(
     max_words: Annotated[int, typer.Option(min=1, help="Longest caption, words.")] = 30,
     length_penalty: Annotated[
         float, typer.Option(min=0, help="Captions are ranked by log probability / length to this power.")
-    ] = 0.7,
+    ] = 1.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures captioned together.")] = 16,
 ) -> None:
     """Caption pictures with a trained model.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captioning import batches, compute, distributed, optimization
+from captioning.averaging import Average
 from captioning.batchnorm import span_processes
 from captioning.checkpoints import Checkpoint
 from captioning.decoders.base import Encoded
@@ -67,6 +68,7 @@ class LoopOptions:
     select: str
     patience: int
     checkpoint_steps: int
+    ema: float = 0.0
     compile: bool = False
 
 
@@ -99,13 +101,12 @@ class Trainer:
         checkpoint: Checkpoint,
     ) -> None:
         self.network, self.data, self.options, self.fabric = network, data, options, fabric
-        self.parts = network.parts()
+        self.parts, self.checkpoint, self.progress = network.parts(), checkpoint, Progress()
         self.norms = span_processes(network) if fabric.world_size > 1 else []
         trained: nn.Module = torch.compile(network) if options.compile else network  # type: ignore[assignment]
         self.wrapped, self.optimizer = fabric.setup(trained, optimizer)
         compute.reseed(options.seed, fabric.global_rank)
-        self.checkpoint = checkpoint
-        self.progress = Progress()
+        self.average = Average(network, options.ema)
         self.sums = Sums({}, fabric.device)
         self.best: dict[str, Tensor] = {}
         self.longest = int(data.train.lengths.max()) - 1  # words, `<bos>` not counted
@@ -117,8 +118,9 @@ class Trainer:
             begin = time.perf_counter()
             images = self._train_epoch()
             seconds = time.perf_counter() - begin
-            scalars, captions = self._validate()
-            better = self._note(scalars, captions)
+            with self.average.applied():
+                scalars, captions = self._validate()
+                better = self._note(scalars, captions)
             speeds = {"images_per_second": images / seconds, "peak_memory_mib": peak_memory()}
             self._save()
             end_of_epoch(scalars, speeds, captions if better else None)
@@ -165,6 +167,7 @@ class Trainer:
         norms = optimization.gradient_norms(self.parts)
         optimization.clip(self.parts.values(), norms["all"], self.options.clip_norm)
         self.optimizer.step()
+        self.average.update(step)
         values = {f"loss/{name}": loss for name, loss in losses.items()}
         self.sums.add(values | {f"gradient_norm/{name}": norm for name, norm in norms.items()})
 
@@ -269,6 +272,7 @@ class Trainer:
                 {
                     "network": self.network.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
+                    "average": self.average.state,
                     "best": self.best,
                     "progress": asdict(self.progress),
                     "random": random,
@@ -285,6 +289,7 @@ class Trainer:
             return
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.average.restore(state["average"])
         self.best = state["best"]
         self.progress = Progress(**state["progress"])
         distributed.restore_random_states(self.fabric, state["random"])

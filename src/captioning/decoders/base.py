@@ -6,6 +6,7 @@ B images, C captions, R regions, D feature width, T tokens, V words.
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from captioning.errors import UserError
 
@@ -59,6 +60,17 @@ class AttendingDecoder(Decoder):
     def attention(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
         """The weight of each region when the word after each of tokens (C, T) was chosen: (C, T, R), sums of 1."""
         raise NotImplementedError
+
+
+class PictureNorm(nn.BatchNorm1d):
+    """BatchNorm of pictures (B, E). A single one has no spread: it is normalised by the stored statistics."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, E) → (B, E)."""
+        if self.training and len(input) == 1:
+            mean, variance = self.running_mean, self.running_var
+            return functional.batch_norm(input, mean, variance, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
 
 
 class WordLogits(nn.Linear):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from captioning.decoders.base import Decoder, Encoded, State, WordLogits, select
+from captioning.decoders.base import Decoder, Encoded, PictureNorm, State, WordLogits, select
 from captioning.vocabulary import PAD
 
 
@@ -25,7 +25,7 @@ class LstmOptions(NamedTuple):
     picture: str = "yunjey"
 
 
-_PICTURES: dict[str, Callable[[int], nn.Module]] = {"yunjey": nn.BatchNorm1d, "nic": lambda _: nn.ReLU()}
+_PICTURES: dict[str, Callable[[int], nn.Module]] = {"yunjey": PictureNorm, "nic": lambda _: nn.ReLU()}
 
 
 class LstmDecoder(Decoder):

@@ -1,0 +1,165 @@
+"""The types of params.yaml: each section, each key, each range. Each key is commented there."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+DecoderName = Literal["lstm", "neuraltalk", "attention", "updown", "transformer"]
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Compute(Section):
+    portable: bool
+    threads: Count
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    processes: Count
+    compile: bool
+
+
+class Scenes(Section):
+    train: Annotated[int, Field(ge=2)]
+    val: Count
+    test: Count
+    size: Annotated[int, Field(ge=32, le=1024)]
+    seed: Natural
+
+
+class Download(Section):
+    source: Path | None
+    split: Literal["auto", "official", "karpathy"]
+    skip_corrupt: bool
+    folder: Path
+    scenes: Scenes
+
+
+class Vocab(Section):
+    min_count: Count
+
+
+class Split(Section):
+    limit: Annotated[int, Field(ge=2)] | None  # BatchNorm cannot be trained on one
+    max_words: Count
+
+
+class Features(Section):
+    weights: str
+    trainable: Literal["auto"] | bool
+    image_size: Literal["auto", "native"] | Annotated[int, Field(ge=32)]
+    regions: Literal["auto"] | bool
+    batch_size: Count
+    shard_size: Count
+
+
+class Lstm(Section):
+    embedding_size: Count
+    hidden_size: Literal["auto"] | Count
+    layers: Count
+    dropout: Fraction
+    picture: Literal["yunjey", "nic"]
+
+
+class NeuralTalk(Section):
+    cell: Literal["rnn", "lstm"]
+    embedding_size: Count
+    hidden_size: Count
+    dropout: Fraction
+
+
+class Attention(Section):
+    kind: Literal["soft", "hard"]
+    embedding_size: Count
+    hidden_size: Count
+    attention_size: Count
+    dropout: Fraction
+    doubly_stochastic: NonNegative
+    reinforce: NonNegative
+    entropy: NonNegative
+    sampling: Annotated[float, Field(ge=0, le=1)]
+
+
+class UpDown(Section):
+    embedding_size: Count
+    hidden_size: Count
+    attention_size: Count
+    dropout: Fraction
+
+
+class Transformer(Section):
+    width: Count
+    layers: Count
+    heads: Count
+    feed_forward: Count
+    dropout: Fraction
+
+    @field_validator("heads")
+    @classmethod
+    def _share_the_width(cls, heads: int, others: ValidationInfo) -> int:
+        width = others.data.get("width", 2 * heads)
+        if width % (2 * heads):
+            raise ValueError(f"width {width} is not a multiple of 2 * heads")
+        return heads
+
+
+class Train(Section):
+    epochs: Literal["auto"] | Count
+    batch_size: Literal["auto"] | Count
+    lr: Positive
+    encoder_lr: Positive
+    weight_decay: NonNegative
+    schedule: Literal["cosine", "step"]
+    step_epochs: Count
+    step_gamma: Annotated[float, Field(gt=0, le=1)]
+    warmup_steps: Natural
+    clip_norm: Positive
+    ema: Fraction
+    label_smoothing: Fraction
+    word_presence: NonNegative
+    batchnorm: Literal["batch", "eval"]
+    select: Literal["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"]
+    patience: Count
+    checkpoint_steps: Count
+    samples: Count
+    lstm: Lstm
+    neuraltalk: NeuralTalk
+    attention: Attention
+    updown: UpDown
+    transformer: Transformer
+
+
+class Evaluate(Section):
+    beam_size: Count
+    max_words: Count
+    min_words: Natural
+    length_penalty: NonNegative
+    repeat_ngram: Natural
+    batch_size: Count
+    java: bool
+    samples: Count
+
+
+class Settings(Section):
+    """All of params.yaml. Each field is commented there, with unit and range."""
+
+    seed: Natural
+    dataset: Literal["scenes", "abstract_scenes", "flickr8k", "flickr30k", "coco2014", "coco2017", "folder"]
+    encoder: str
+    decoder: DecoderName
+    compute: Compute
+    download: Download
+    vocab: Vocab
+    split: Split
+    features: Features
+    train: Train
+    evaluate: Evaluate
