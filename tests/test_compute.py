@@ -7,9 +7,11 @@ import sys
 import pytest
 
 from captioning import compute
+from captioning.errors import UserError
 
 SHOW = """
 from captioning import compute
+from captioning.errors import UserError
 compute.pin(portable={portable}, threads={threads})
 import torch
 fabric = compute.start(seed=1, threads={threads}, device="cpu", precision="32-true")
@@ -41,3 +43,8 @@ def test_pinning_too_late_is_refused() -> None:
     assert "torch" in sys.modules or __import__("torch")
     with pytest.raises(RuntimeError, match="before torch is imported"):
         compute.pin(portable=True, threads=17)
+
+
+def test_bf16_on_a_cpu_is_refused_in_words() -> None:
+    with pytest.raises(UserError, match="compute.precision = bf16-mixed is for a GPU.*write 32-true"):
+        compute.start(seed=1, threads=1, device="cpu", precision="bf16-mixed")

@@ -85,7 +85,7 @@ def start(*, seed: int, threads: int, device: str, precision: Any) -> "Fabric":
     """Seed everything, ask for deterministic kernels and return a launched Lightning Fabric.
 
     Under torchrun it has as many processes as torchrun started, on one machine or several, and only then.
-    Raises UserError when there are fewer GPUs than processes on this machine.
+    Raises UserError when there are fewer GPUs than processes on this machine, or none for the precision.
     """
     import torch
     from lightning_fabric import Fabric
@@ -98,6 +98,8 @@ def start(*, seed: int, threads: int, device: str, precision: Any) -> "Fabric":
             f"compute: {here} processes want a GPU each, and this machine has {torch.cuda.device_count()}; "
             "set compute.processes and compute.device in params.yaml"
         )
+    if device == "cpu" and precision != "32-true":
+        raise UserError(f"compute.precision = {precision} is for a GPU, and this runs on the CPU; write 32-true")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     # filling fresh memory costs time, and nothing here reads such memory

@@ -23,7 +23,7 @@ class Compute(Section):
     portable: bool
     threads: Count
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    precision: Literal["32-true", "bf16-mixed"]
     processes: Count
     compile: bool
 
