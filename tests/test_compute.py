@@ -46,5 +46,5 @@ def test_pinning_too_late_is_refused() -> None:
 
 
 def test_bf16_on_a_cpu_is_refused_in_words() -> None:
-    with pytest.raises(UserError, match="compute.precision = bf16-mixed is for a GPU.*write 32-true"):
+    with pytest.raises(UserError, match=r"compute\.precision = bf16-mixed is for a GPU.*write 32-true"):
         compute.start(seed=1, threads=1, device="cpu", precision="bf16-mixed")
