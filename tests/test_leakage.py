@@ -155,6 +155,11 @@ def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
 hashes = st.lists(st.integers(0, 2**256 - 1), min_size=1, max_size=8)
 
 
+def test_a_part_of_ones_alone_is_found() -> None:
+    ones = as_array([2**256 - 1])
+    assert [found.tolist() for found in nearest(ones, ones)] == [[0], [0]]
+
+
 @given(hashes, st.data())
 def test_the_search_misses_nothing(index: list[int], data: st.DataObject) -> None:
     """Against all pairs; queries are hashes of the index with some bits flipped, about as many as the radius."""

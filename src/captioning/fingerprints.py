@@ -106,7 +106,7 @@ def nearest(queries: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndar
         order = np.argsort(parts[:, band], kind="stable")
         start = np.searchsorted(parts[order, band], np.arange((1 << _WIDTH) + 1))
         for flipped in (0, *(1 << bit for bit in range(_WIDTH))):
-            key = asked[:, band] ^ flipped
+            key = asked[:, band].astype(np.int64) ^ flipped  # the key after the last is no 16-bit number
             for rows, places in _pairs(start[key], start[key + 1]):
                 candidates = order[places]
                 distance = np.bitwise_count(queries[rows] ^ index[candidates]).sum(1, dtype=np.int64)
