@@ -21,6 +21,7 @@ RUN_BY_TESTS = {
     "dvc exp run -S decoder=attention -S train.attention.kind=hard": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=updown": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=transformer": "test_each_decoder_is_one_command",
+    "dvc exp run -S split.limit=200": "test_a_limited_run_sees_those_images_alone",
 }
 NOT_RUN = {"scale.md": "has not been run"}  # page: what it says of its commands, which want machines that are not here
 TYPED_BY_TESTS = {"own-pictures.md": "test_every_command_of_the_page"}  # page: what runs all that is in it
