@@ -26,7 +26,7 @@ RUN_BY_TESTS = {
 NOT_RUN = {"scale.md": "has not been run"}  # page: what it says of its commands, which want machines that are not here
 TYPED_BY_TESTS = {"own-pictures.md": "test_every_command_of_the_page"}  # page: what runs all that is in it
 BY_HAND = {  # command: when it was last typed, in a fresh clone
-    "make repro": "2026-11-23",
+    "make repro": "2026-11-24",
     "dvc exp run -S encoder=resnet152": "2026-11-23",
     "dvc exp run -S dataset=flickr8k -S encoder=resnet50": "not to its end: ResNet's weights need a network",
     "captioning predict photo.jpg": "2026-11-23",
