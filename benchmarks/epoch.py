@@ -33,12 +33,12 @@ class Epoch:
     """The captions, the pictures and the settings of params.yaml, with one encoder of weights drawn at random."""
 
     def __init__(self, encoder: str) -> None:
-        settings = resolve.load()
+        settings = resolve.load().model_copy(update={"decoder": "lstm"})
         self.images = splits.read_images(DATA / "split/images.csv")
         self.captions = splits.EncodedCaptions.read(DATA / "split/train.npz")
         transform = encoders.transform_for(encoder, None, pretrained=True)
         self.encoder = encoders.folded(encoders.build(encoder, transform=transform, weights={}))
-        options = settings.train.lstm.model_dump() | {"hidden_size": resolve.hidden_size(settings)}
+        options = resolve.decoder_options(settings)
         words = len(Vocabulary.read(DATA / "vocab/vocab.txt"))
         decoder = decoders.build("lstm", words, self.encoder.dim, options)
         self.network = OnFeatures(decoder, settings.train.label_smoothing)
