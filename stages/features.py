@@ -48,7 +48,9 @@ def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Ext
 
     pretrained = read_json(WEIGHTS / "weights.json")["kind"] != NONE
     trainable, regions = resolve.trainable(settings), resolve.regions(settings)
-    transform = encoders.transform_for(settings.encoder, resolve.image_size(settings), pretrained=pretrained)
+    transform = encoders.transform_for(
+        settings.encoder, resolve.image_size(settings), pretrained=pretrained, crop=settings.features.crop
+    )
     fabric.print(f"features.trainable = {trainable}, image_size = {transform.image_size}, regions = {regions}")
     if trainable:
         return extraction.pixels(pictures, transform, settings.features.batch_size)
@@ -66,6 +68,7 @@ def _key(settings: Settings) -> str:
         "compute": settings.compute.model_dump(exclude={"processes"}),
         "trainable": resolve.trainable(settings),
         "image_size": resolve.image_size(settings),
+        "crop": settings.features.crop,
         "regions": resolve.regions(settings),
         "batch_size": settings.features.batch_size,
         "shard_size": settings.features.shard_size,

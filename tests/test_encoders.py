@@ -1,5 +1,6 @@
 """Encoders against torchvision's own forward pass, and what they promise about state, size and mode."""
 
+import dataclasses
 import re
 
 import pytest
@@ -262,3 +263,5 @@ def test_a_size_that_a_backbone_does_not_take(name: str, size: int, pretrained: 
 def test_transforms(name: str, size: int | None, pretrained: bool, expected: tuple[int, int, str, float]) -> None:
     found = encoders.transform_for(name, size, pretrained=pretrained)
     assert (found.image_size, found.resize, found.interpolation, found.mean[0]) == expected
+    whole = encoders.transform_for(name, size, pretrained=pretrained, crop="none")
+    assert whole == dataclasses.replace(found, resize=None)

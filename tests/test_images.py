@@ -147,8 +147,25 @@ def test_pixels_are_those_of_torchvision(width: int, height: int, resize: int, s
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_transform_goes_through_json() -> None:
-    transform = Transform(64, 72, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+@pytest.mark.parametrize(("width", "height"), [(200, 120), (97, 131), (64, 64), (900, 30)])
+def test_without_a_crop_the_whole_picture_is_squeezed(width: int, height: int) -> None:
+    picture = photograph(width, height)
+    expected = torchvision_functional.resize(picture, [64, 64], InterpolationMode.BILINEAR, antialias=True)
+    found = Transform(64, None, "bilinear", (0.5,) * 3, (0.5,) * 3).pixels(picture)
+    assert (found.shape, found.dtype, found.flags.c_contiguous) == ((3, 64, 64), np.uint8, True)
+    np.testing.assert_array_equal(found, torchvision_functional.pil_to_tensor(expected).numpy())
+
+
+def test_only_the_crop_loses_the_borders() -> None:
+    picture = Image.new("RGB", (300, 100), RED)
+    picture.paste(BLUE, (100, 0, 200, 100))
+    seen = {resize: Transform(32, resize, "bilinear", (0.5,) * 3, (0.5,) * 3).pixels(picture) for resize in (None, 32)}
+    assert {resize: bool((pixels[0] == 255).any()) for resize, pixels in seen.items()} == {None: True, 32: False}
+
+
+@pytest.mark.parametrize("resize", [None, 72])
+def test_a_transform_goes_through_json(resize: int | None) -> None:
+    transform = Transform(64, resize, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert Transform(**json.loads(json.dumps(asdict(transform)))) == transform
 
 

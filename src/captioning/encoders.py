@@ -18,6 +18,8 @@ from torchvision import models, ops
 from captioning.errors import UserError
 from captioning.images import Transform
 
+Crop = Literal["none", "centre"]
+
 _HEADS = frozenset({"classifier", "head", "heads", "fc", "avgpool", "aux1", "aux2", "AuxLogits"})
 _INCEPTIONS = frozenset({"googlenet", "inception_v3"})  # their ImageNet weights turn the input to −1 … 1 themselves
 _GREY = (0.5, 0.5, 0.5)
@@ -40,11 +42,13 @@ def check_name(name: str) -> None:
         raise UserError(f"encoder: {name!r} is no classification backbone of torchvision; say {' or '.join(close)}")
 
 
-def transform_for(name: str, image_size: int | None, *, pretrained: bool) -> Transform:
+def transform_for(name: str, image_size: int | None, *, pretrained: bool, crop: Crop = "centre") -> Transform:
     """How a picture becomes the pixels of backbone `name`; image_size None is the size of its ImageNet weights.
 
-    Pretrained: torchvision's preset for these weights; another image_size scales its resize in proportion.
-    From scratch: the shorter side is resized to image_size, and a channel goes from −1 to 1.
+    crop: what is seen of a picture that is no square. `none`: all of it, squeezed to one. `centre`: the middle;
+    pretrained, as torchvision's preset for these weights cuts it, and another image_size scales its resize in
+    proportion; from scratch, once the shorter side is image_size.
+    From scratch, a channel goes from −1 to 1.
     Raises UserError when the name is unknown or the backbone does not take image_size.
     """
     check_name(name)
@@ -53,9 +57,10 @@ def transform_for(name: str, image_size: int | None, *, pretrained: bool) -> Tra
     size = native if image_size is None else image_size
     _check_size(name, size, pretrained=pretrained)
     grey = not pretrained or name in _INCEPTIONS
+    centre = round(size * resize / native) if pretrained else size
     return Transform(
         image_size=size,
-        resize=round(size * resize / native) if pretrained else size,
+        resize=centre if crop == "centre" else None,
         interpolation=preset.interpolation.value,
         mean=_GREY if grey else preset.mean,
         std=_GREY if grey else preset.std,

@@ -79,15 +79,16 @@ def _rgb(picture: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class Transform:
-    """How a picture becomes pixels, as in torchvision's `ImageClassification` preset.
+    """How a picture becomes pixels.
 
-    image_size: S. resize: the shorter side, in pixels, before the centre S × S is cut out.
+    image_size: S. resize: None, and the whole picture is squeezed to S × S; or the shorter side, in pixels, before the
+    centre S × S is cut out, as in torchvision's `ImageClassification` preset.
     interpolation: bilinear or bicubic, antialiased. mean, std: a channel, of values scaled to 0-1; the
     encoder subtracts and divides on its own device, so that pixels are stored and moved as bytes.
     """
 
     image_size: int
-    resize: int
+    resize: int | None
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -98,13 +99,20 @@ class Transform:
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
         """An RGB picture of any size → uint8 (3, S, S)."""
+        seen = self._squeezed(picture) if self.resize is None else self._centre(picture, self.resize)
+        return np.ascontiguousarray(np.asarray(seen).transpose(2, 0, 1))
+
+    def _squeezed(self, picture: Image.Image) -> Image.Image:
+        square = (self.image_size, self.image_size)
+        return picture if picture.size == square else picture.resize(square, _FILTERS[self.interpolation])
+
+    def _centre(self, picture: Image.Image, resize: int) -> Image.Image:
         short = min(picture.size)
-        if short != self.resize:
-            width, height = (int(self.resize * side / short) for side in picture.size)
+        if short != resize:
+            width, height = (int(resize * side / short) for side in picture.size)
             picture = picture.resize((width, height), _FILTERS[self.interpolation])
         left, top = (round((side - self.image_size) / 2) for side in picture.size)
-        cut = picture.crop((left, top, left + self.image_size, top + self.image_size))
-        return np.ascontiguousarray(np.asarray(cut).transpose(2, 0, 1))
+        return picture.crop((left, top, left + self.image_size, top + self.image_size))
 
 
 _TILE, _MARGIN, _LINE, _FONT_SIZE = 240, 20, 21, 16  # pixels

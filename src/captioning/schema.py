@@ -57,6 +57,7 @@ class Features(Section):
     weights: str
     trainable: Literal["auto"] | bool
     image_size: Literal["auto", "native"] | Annotated[int, Field(ge=32)]
+    crop: Literal["none", "centre"]
     regions: Literal["auto"] | bool
     batch_size: Count
     shard_size: Count
