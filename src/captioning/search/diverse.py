@@ -23,7 +23,7 @@ from captioning.vocabulary import EOS
 def diverse_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> list[list[Hypothesis]]:
     """The captions that ended in any group, for each of the B images, in no order; groups may have found the same."""
     share = options.beam_size // options.groups
-    own = replace(options, beam_size=share, n_best=min(options.n_best, share))
+    own = replace(options, beam_size=share, groups=1, n_best=min(options.n_best, share))
     state = decoder.init(encoded)
     groups = [_Group(state, own) for _ in range(options.groups)]
     while not all(group.done() for group in groups):

@@ -1,0 +1,135 @@
+"""Searches and ensembles through DVC and on the command line, over a trained project."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.project import Project
+
+CAPTIONS, LISTS, METRICS = (f"data/evaluate/{name}.json" for name in ("captions", "n_best", "metrics"))
+
+
+def evaluate(project: Project, *settings: str) -> tuple[list[dict], list[dict], dict]:
+    """Run the stage with these settings → captions, n-best lists, metrics."""
+    project.set(*settings)
+    project.run("dvc", "repro", "--single-item", "evaluate")
+    captions, lists, metrics = (json.loads(project.read(name)) for name in (CAPTIONS, LISTS, METRICS))
+    return captions, lists, metrics
+
+
+def test_each_list_begins_with_the_caption_that_is_scored(project: Project) -> None:
+    captions = {row["image_id"]: row["caption"] for row in json.loads(project.read(CAPTIONS))}
+    lists = json.loads(project.read(LISTS))
+    assert {row["image_id"]: row["captions"][0]["caption"] for row in lists} == captions
+    assert all(len(row["captions"]) == 1 for row in lists)
+    assert "oracle_cider" not in json.loads(project.read(METRICS))
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        [],
+        ["evaluate.method=diverse"],
+        ["evaluate.method=sample", "evaluate.n_best=4"],
+        ["evaluate.method=sample", "evaluate.n_best=4", "evaluate.sampling.top_p=0.9", "evaluate.batch_size=4"],
+    ],
+)
+def test_lists_are_written_and_their_best_is_scored(copy: Project, chosen: list[str]) -> None:
+    captions, lists, metrics = evaluate(copy, "evaluate.n_best=3", *chosen)
+    assert [row["captions"][0]["caption"] for row in lists] == [row["caption"] for row in captions]
+    for row in lists:
+        said = [caption["caption"] for caption in row["captions"]]
+        assert len(set(said)) == len(said)
+        scores = [caption["score"] for caption in row["captions"]]
+        assert scores == sorted(scores, reverse=True)
+    assert max(len(row["captions"]) for row in lists) > 1
+    assert metrics["oracle_cider"] >= metrics["cider"]
+
+
+def test_what_is_drawn_depends_on_the_seed_and_not_on_the_batch(copy: Project) -> None:
+    drawn = ["evaluate.method=sample", "evaluate.n_best=2"]
+    first = evaluate(copy, *drawn)
+    assert evaluate(copy, "evaluate.batch_size=2") == first
+    copy.set("seed=2")
+    copy.run("python", "-m", "stages.evaluate")
+    assert json.loads(copy.read(LISTS)) != first[1]
+
+
+def test_a_model_put_beside_the_trained_one_counts_and_its_content_does(copy: Project) -> None:
+    before, lock = copy.read(LISTS), copy.read("dvc.lock")
+    model = copy.folder / "data/train/model"
+    shutil.copytree(model, copy.folder / "ensemble/twin")
+    assert copy.stages_to_run() == ["evaluate"]
+    printed = copy.run("dvc", "repro").stdout
+    assert "averaged with ensemble/twin" in printed
+    again = json.loads(copy.read(LISTS))
+    for row, old in zip(again, json.loads(before), strict=True):
+        assert row["captions"][0]["caption"] == old["captions"][0]["caption"]
+        assert row["captions"][0]["log_probability"] == pytest.approx(old["captions"][0]["log_probability"], abs=1e-4)
+    copy.set("decoder=transformer")
+    copy.run("dvc", "repro", "train")
+    twin = copy.read("ensemble/twin/model.json")
+    assert copy.run("git", "status", "--porcelain", "ensemble").stdout == ""  # models are not for git
+    copy.run("dvc", "repro")
+    assert copy.read(LISTS) != before  # an LSTM and a transformer, each with an encoder of its own
+    copy.set("decoder=lstm")
+    shutil.rmtree(copy.folder / "ensemble/twin")
+    copy.run("dvc", "repro")
+    assert (copy.read(LISTS), copy.read("dvc.lock")) == (before, lock)
+    assert json.loads(twin)["decoder"] == "lstm"
+
+
+def test_a_stranger_in_the_ensemble_stops_the_stage_in_words(copy: Project) -> None:
+    stranger = copy.folder / "ensemble/stranger"
+    shutil.copytree(copy.folder / "data/train/model", stranger)
+    card = json.loads((stranger / "model.json").read_text())
+    card["transform"]["image_size"] = 64
+    (stranger / "model.json").write_text(json.dumps(card))
+    done = copy.run("python", "-m", "stages.evaluate", check=False)
+    assert done.returncode == 1
+    assert "error: evaluate.ensemble: ensemble/stranger: reads pictures another way than data/features" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_predict_lists_and_draws_captions_that_say_what_they_must(project: Project, tmp_path: Path) -> None:
+    picture = str(project.folder / "data/evaluate/gallery/best.png")
+
+    def predict(*arguments: str) -> list[str]:
+        return project.run("captioning", "predict", picture, *arguments).stdout.splitlines()
+
+    [best] = predict()
+    rows = [line.split("\t") for line in predict("--n-best", "5")]
+    assert len(rows) == 5
+    assert all(row[0] == picture and float(row[3]) <= 0 for row in rows)
+    assert [float(row[2]) for row in rows] == sorted((float(row[2]) for row in rows), reverse=True)
+    assert len({row[1] for row in rows}) == 5
+    [object_] = [json.loads(line) for line in predict("--n-best", "4", "--method", "diverse", "--format", "jsonl")]
+    assert object_["caption"] == object_["captions"][0]["caption"]
+    assert object_["captions"][0].keys() == {"caption", "score", "log_probability"}
+    drawn = predict("--method", "sample", "--n-best", "6", "--top-k", "9", "--temperature", "2")
+    assert drawn == predict("--method", "sample", "--n-best", "6", "--top-k", "9", "--temperature", "2", "--seed", "1")
+    assert drawn != predict("--method", "sample", "--n-best", "6", "--top-k", "9", "--temperature", "2", "--seed", "2")
+    words = project.read("data/vocab/vocab.txt").splitlines()[4:]
+    rare = [word for word in words if word not in best.split("\t")[1].split()][-2:]
+    [said] = predict("--must", rare[0], "--must", f"{rare[1]} {words[0]}")
+    assert rare[0] in said.split("\t")[1].split()
+    assert f"{rare[1]} {words[0]}" in said
+    model = project.folder / "data/train/model"
+    assert predict("--model", str(model), "--model", str(model)) == [best]
+
+
+def test_predict_says_what_it_cannot_do(project: Project) -> None:
+    picture = str(project.folder / "data/evaluate/gallery/best.png")
+    word = project.read("data/vocab/vocab.txt").splitlines()[4]
+    for arguments, said in (
+        (["--must", "zeppelins"], "must 'zeppelins': the model's vocabulary has no word 'zeppelins'"),
+        (["--must", f"{word} {word} {word}", "--max-words", "2"], "max_words = 2: what must be said takes 3 words"),
+        (["--must", word, "--method", "sample"], "method = sample: only beam search can say what it must"),
+        (["--n-best", "5", "--beam-size", "4"], "n_best = 5 is more than beam_size = 4"),
+        (["--method", "diverse", "--beam-size", "4"], "beam_size = 4 is not a multiple of groups = 3"),
+    ):
+        done = project.run("captioning", "predict", picture, *arguments, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"error: {said}")
