@@ -97,12 +97,12 @@ def folder(
     seed: int = 1,
     encoder: str = "squeezenet1_1",
     side: int = 32,
-    words: str = "w",
+    word: str = "w",
 ) -> Path:
     """A model folder with an encoder that was drawn from `seed`."""
     transform = Transform(side, side, "bilinear", TRANSFORM.mean, TRANSFORM.std)
     network = encoders.build(encoder, transform=transform, weights={}, seed=seed)
-    vocabulary = Vocabulary((*SPECIAL, *(f"{words}{i}" for i in range(WORDS - len(SPECIAL)))))
+    vocabulary = Vocabulary((*SPECIAL, *(f"{word}{i}" for i in range(WORDS - len(SPECIAL)))))
     torch.manual_seed(seed)
     name, made = VARIANTS[variant][0], options(variant)
     decoder = decoders.build(name, WORDS, network.dim, made)
@@ -127,7 +127,7 @@ def test_models_with_other_encoders_and_sizes_caption_together(tmp_path: Path) -
 
 
 def test_another_vocabulary_is_refused_by_name(tmp_path: Path) -> None:
-    first, other = folder(tmp_path / "a"), folder(tmp_path / "b", words="v")
+    first, other = folder(tmp_path / "a"), folder(tmp_path / "b", word="v")
     with pytest.raises(UserError, match=rf"{other}/vocab.txt: not that of {first}: this model knows other words"):
         ensembles.load([first, other])
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -93,7 +92,7 @@ def test_a_stranger_in_the_ensemble_stops_the_stage_in_words(copy: Project) -> N
     assert "Traceback" not in done.stderr
 
 
-def test_predict_lists_and_draws_captions_that_say_what_they_must(project: Project, tmp_path: Path) -> None:
+def test_predict_lists_and_draws_captions_that_say_what_they_must(project: Project) -> None:
     picture = str(project.folder / "data/evaluate/gallery/best.png")
 
     def predict(*arguments: str) -> list[str]:
