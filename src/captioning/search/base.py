@@ -23,6 +23,9 @@ T_contra = TypeVar("T_contra", contravariant=True)
 class Speaker(Protocol[T_contra]):
     """What can be searched: a decoder, or several as one. T is what it reads of pictures."""
 
+    shared: int
+    """See `Decoder.shared`."""
+
     def init(self, encoded: T_contra, /) -> State:
         """See `Decoder.init`."""
 

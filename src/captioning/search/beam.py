@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from captioning.decoders.base import State, select
+from captioning.decoders.base import State
 from captioning.search.base import Hypothesis, SearchOptions, Speaker, T, finished, log_probabilities
 from captioning.vocabulary import BOS, EOS
 
@@ -21,7 +21,7 @@ def beam_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> list
     All images advance together; an image leaves the batch when K of its hypotheses have ended, or none that
     still grows can outrank the last of the n best. After `max_words` words every hypothesis ends.
     """
-    beams = Beams(decoder.init(encoded), options)
+    beams = Beams(decoder.init(encoded), decoder.shared, options)
     run(decoder, beams)
     return beams.ended
 
@@ -35,10 +35,10 @@ def run(decoder: Speaker[T], beams: "Beams") -> None:
 class Beams:
     """The growing hypotheses of the images that are still searched, and the ended ones of all."""
 
-    def __init__(self, state: State, options: SearchOptions) -> None:
+    def __init__(self, state: State, shared: int, options: SearchOptions) -> None:
         images, device = len(state[0]), state[0].device
         self.options = options
-        self.state = state
+        self.state, self.shared = state, shared
         self.open = torch.arange(images, device=device)  # (B,) the images still searched
         self.scores = torch.zeros(images, 1, device=device)  # (B, W) log probabilities; one beam at first
         self.tokens = torch.full((images, 1, 1), BOS, device=device)  # (B, W, T)
@@ -86,7 +86,9 @@ class Beams:
     def _take(self, alive: Tensor, scores: Tensor, parent: Tensor, token: Tensor, state: State) -> None:
         """Go on with the images that are `alive` (B,), each hypothesis (B, W) with its parent's state and words."""
         rows = torch.arange(len(self.open), device=token.device).unsqueeze(1) * self.scores.shape[1] + parent
-        self.state = select(state, rows[alive].flatten())
+        own = len(state) - self.shared
+        chosen = [tensor.index_select(0, rows[alive].flatten()) for tensor in state[:own]]
+        self.state = (*chosen, *(state[own:] if alive.all() else (tensor[alive] for tensor in state[own:])))
         history = self.tokens[alive].gather(1, parent[alive].unsqueeze(2).expand(-1, -1, self.tokens.shape[2]))
         self.tokens = torch.cat([history, token[alive].unsqueeze(2)], dim=2)
         self.scores = scores[alive]

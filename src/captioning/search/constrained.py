@@ -60,7 +60,7 @@ def constrained_search(decoder: Speaker[T], encoded: T, options: SearchOptions) 
             f"max_words = {options.max_words}: what must be said takes {machine.shortest} words; "
             "raise max_words or ask for less"
         )
-    beams = _Banks(decoder.init(encoded), options, machine)
+    beams = _Banks(decoder.init(encoded), decoder.shared, options, machine)
     run(decoder, beams)
     if not all(beams.ended):
         raise UserError(
@@ -124,8 +124,8 @@ def _read(place: _Place, word: int) -> _Place:
 class _Banks(Beams):
     """Beams with a bank of K for each state of the machine: hypotheses k, K + k, 2K + k … are of states 0, 1, 2 …"""
 
-    def __init__(self, state: State, options: SearchOptions, machine: Machine) -> None:
-        super().__init__(state, options)
+    def __init__(self, state: State, shared: int, options: SearchOptions, machine: Machine) -> None:
+        super().__init__(state, shared, options)
         self.machine = machine
 
     def _choose(self, total: Tensor) -> tuple[Tensor, Tensor]:

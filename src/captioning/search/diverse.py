@@ -25,7 +25,7 @@ def diverse_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> l
     share = options.beam_size // options.groups
     own = replace(options, beam_size=share, groups=1, n_best=min(options.n_best, share))
     state = decoder.init(encoded)
-    groups = [_Group(state, own) for _ in range(options.groups)]
+    groups = [_Group(state, decoder.shared, own) for _ in range(options.groups)]
     while not all(group.done() for group in groups):
         said: Tensor | None = None  # (all images, V) how often each word was said at this step
         for group in groups:
@@ -42,8 +42,8 @@ class _Group(Beams):
 
     said: Tensor
 
-    def __init__(self, state: State, options: SearchOptions) -> None:
-        super().__init__(state, options)
+    def __init__(self, state: State, shared: int, options: SearchOptions) -> None:
+        super().__init__(state, shared, options)
         self.paid = torch.zeros_like(self.scores)  # (B, K) what the words of each hypothesis have cost more
 
     def _choose(self, total: Tensor) -> tuple[Tensor, Tensor]:
