@@ -127,11 +127,14 @@ class _Banks(Beams):
     def __init__(self, state: State, shared: int, options: SearchOptions, machine: Machine) -> None:
         super().__init__(state, shared, options)
         self.machine = machine
+        self.table: Tensor | None = None  # (S, V), made when V is known
 
     def _choose(self, total: Tensor) -> tuple[Tensor, Tensor]:
         states, width = len(self.machine.after), total.shape[1]
-        table = self.machine.table(total.shape[2]).to(total.device)
-        reached = table[:1] if width == 1 else table.repeat_interleave(width // states, dim=0)  # (W, V)
+        if self.table is None:
+            self.table = self.machine.table(total.shape[2]).to(total.device)
+        # at first there is one hypothesis, in state 0
+        reached = self.table[:1] if width == 1 else self.table.repeat_interleave(width // states, dim=0)  # (W, V)
         banks = [super(_Banks, self)._choose(total.masked_fill(reached != s, -torch.inf)) for s in range(states)]
         scores, flat = (torch.cat(parts, dim=1) for parts in zip(*banks, strict=True))
         return scores, flat
