@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from captioning import coco, compute, splits
 from captioning.archives import Pictures
 from captioning.captions import read_captions
-from captioning.files import write_text
+from captioning.files import write_json, write_text
 from captioning.schema import Settings
 from stages import run
 
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from lightning_fabric import Fabric
 
+    from captioning.ensembles import Captioners
+    from captioning.features import FeatureStore
     from captioning.metrics import Scores
-    from captioning.model import Captioner
+    from captioning.search import Caption, SearchOptions
 
 DATA = Path("data/download")
 SPLIT = Path("data/split")
@@ -29,20 +31,23 @@ def main(settings: Settings) -> None:
     compute.pin(portable=machine.portable, threads=machine.threads)
     if compute.ran_in_processes("stages.evaluate", machine.processes):
         return
-    from captioning import model, report, tracking
+    from captioning import report, tracking
 
+    options = _options(settings)
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
     images = splits.read_images(SPLIT / "images.csv")
-    captions = _decode(settings, fabric, model.load(MODEL), images)
+    found = _decode(settings, fabric, options, images)
     if not fabric.is_global_zero:
         return
+    captions = {image: listed[0].text for image, listed in found.items()}
     references = coco.read_references(SPLIT / "references_test.json")
     scores = _score(settings, references, captions)
     compared = _compare(settings, references)
-    tracking.summarise(OUT, scores.corpus | report.variety(captions) | compared)
+    tracking.summarise(OUT, scores.corpus | report.variety(captions) | _oracle(options, references, found) | compared)
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
+    write_json(OUT / "n_best.json", report.n_best(found))
     _report(settings, images, captions, references, scores)
     rows = {"one caption for all": compared["floor"], "this model": scores.corpus}
     print(report.score_table(rows | ({"one person": compared["human"]} if "human" in compared else {})))
@@ -67,23 +72,62 @@ def _report(
         report.gallery(OUT / "gallery", chosen, pictures)
 
 
-def _decode(settings: Settings, fabric: "Fabric", captioner: "Captioner", images: "pd.DataFrame") -> dict[int, str]:
-    """COCO image id → caption of each test image, by beam search over what `features` stored."""
-    from captioning.decoding import decode_rows, stored_encoder
-    from captioning.features import FeatureStore
+def _options(settings: Settings) -> "SearchOptions":
     from captioning.search import SearchOptions
 
     evaluate = settings.evaluate
-    names = SearchOptions.__dataclass_fields__
-    options = SearchOptions(**{name: getattr(evaluate, name) for name in names})
+    named = evaluate.model_dump(include=set(SearchOptions.__dataclass_fields__))
+    return SearchOptions(seed=settings.seed, **named, **evaluate.diverse.model_dump(), **evaluate.sampling.model_dump())
+
+
+def _captioners(settings: Settings, fabric: "Fabric", store: "FeatureStore") -> "Captioners":
+    """The trained model, and those of `evaluate.ensemble`, on the device."""
+    from captioning import ensembles
+
+    folders = [MODEL, *ensembles.members(settings.evaluate.ensemble)]
+    captioners = ensembles.load(folders)
+    ensembles.check_store(folders, captioners, store)
+    for folder in folders[1:]:
+        fabric.print(f"averaged with {folder}")
+    for member in captioners.members:
+        member.encoder.to(fabric.device)
+        member.decoder.to(fabric.device)
+    return captioners
+
+
+def _decode(
+    settings: Settings, fabric: "Fabric", options: "SearchOptions", images: "pd.DataFrame"
+) -> dict[int, list["Caption"]]:
+    """COCO image id → captions of each test image, best first, over what `features` stored."""
+    from captioning.decoding import n_best_rows, stored_encoder
+    from captioning.features import FeatureStore
+
     store = FeatureStore(FEATURES, images["image_id"].tolist())
-    encoder, decoder = captioner.encoder.to(fabric.device), captioner.decoder.to(fabric.device)
-    encode = stored_encoder(store, encoder, fabric.device)
+    captioners = _captioners(settings, fabric, store)
+    readers = [stored_encoder(store, member.encoder, fabric.device) for member in captioners.members]
     test = images[images["split"] == "test"]
-    captions = decode_rows(
-        encode, decoder, captioner.vocabulary, test.index.to_numpy(), options, evaluate.batch_size, fabric
+    found = n_best_rows(
+        lambda rows: [read(rows) for read in readers],
+        captioners.decoder,
+        captioners.vocabulary,
+        test.index.to_numpy(),
+        options,
+        settings.evaluate.batch_size,
+        fabric,
     )
-    return dict(zip(test["coco_id"].tolist(), captions, strict=True))
+    return dict(zip(test["coco_id"].tolist(), found, strict=True))
+
+
+def _oracle(
+    options: "SearchOptions", references: dict[int, list[str]], found: dict[int, list["Caption"]]
+) -> dict[str, float]:
+    """`oracle_cider`, the best of each image's captions by CIDEr, where there are several."""
+    from captioning import evaluation
+
+    if options.n_best == 1:
+        return {}
+    texts = {image: [caption.text for caption in listed] for image, listed in found.items()}
+    return {"oracle_cider": evaluation.oracle_cider(references, texts)}
 
 
 def _score(settings: Settings, references: dict[int, list[str]], captions: dict[int, str]) -> "Scores[int]":

@@ -208,3 +208,18 @@ def test_heads_that_do_not_share_the_width_are_a_fault(tmp_path: Path) -> None:
     line = next(i for i, row in enumerate(path.read_text().splitlines(), start=1) if "heads: 5" in row)
     with pytest.raises(UserError, match=rf"line {line}: train\.transformer\.heads = 5: .*width 256 is not a multiple"):
         resolve.load(path)
+
+
+@every
+def test_hypotheses_of_a_picture_share_what_the_decoder_says_is_of_the_picture(variant: str) -> None:
+    """Two hypotheses a picture beside one copy of the shared tensors, against a copy for each hypothesis."""
+    decoder, words = build(variant).eval(), captions(6, 4)
+    each, rows = decoder.init(pictures(3)), torch.tensor([0, 0, 1, 1, 2, 2])
+    copied, own = select(each, rows), len(each) - decoder.shared
+    together = (*copied[:own], *each[own:])
+    assert (decoder.shared > 0) == (variant in ATTENDING)
+    for place in range(4):
+        expected, copied = decoder.step(words[:, place], copied)
+        logits, together = decoder.step(words[:, place], together)
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+    assert all(a is b for a, b in zip(together[own:], each[own:], strict=True))

@@ -9,6 +9,8 @@ import yaml
 from tests.imports import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SEARCHED = "test_lists_are_written_and_their_best_is_scored"
+PREDICTED = "test_predict_lists_and_draws_captions_that_say_what_they_must"  # with the words that a tiny model knows
 RUN_BY_TESTS = {
     "make test": ".ci/run",
     "source .venv/bin/activate": "every test runs in it",
@@ -21,6 +23,13 @@ RUN_BY_TESTS = {
     "dvc exp run -S decoder=attention -S train.attention.kind=hard": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=updown": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=transformer": "test_each_decoder_is_one_command",
+    "dvc exp run -S evaluate.method=diverse -S evaluate.beam_size=6 -S evaluate.n_best=3": SEARCHED,
+    "dvc exp run -S evaluate.method=sample -S evaluate.n_best=5 -S evaluate.sampling.top_p=0.9": SEARCHED,
+    "cp -r data/train/model ensemble/first": "test_a_model_put_beside_the_trained_one_counts_and_its_content_does",
+    "captioning predict photo.jpg --n-best 5": PREDICTED,
+    "captioning predict photo.jpg --method sample --n-best 5 --temperature 0.8": PREDICTED,
+    'captioning predict photo.jpg --must dog --must "red ball"': PREDICTED,
+    "captioning predict photo.jpg --model data/train/model --model ensemble/first": PREDICTED,
     "dvc exp run -S split.limit=200": "test_a_limited_run_sees_those_images_alone",
 }
 NOT_RUN = {"scale.md": "has not been run"}  # page: what it says of its commands, which want machines that are not here

@@ -21,6 +21,19 @@ def test_the_constant_caption_is_the_best_training_caption_on_validation() -> No
     assert scores[found] == max(scores.values()) > min(scores.values())
 
 
+def test_the_oracle_picks_the_best_of_each_list_and_one_caption_leaves_no_choice() -> None:
+    said = {1: ["a bird", "a dog runs"], 2: ["a cat runs", "birds sing", "a dog"], 3: ["birds sing"]}
+    best = {1: "a dog runs", 2: "a cat runs", 3: "birds sing"}
+    first = {image: [captions[0]] for image, captions in said.items()}
+    oracle = evaluation.oracle_cider(VALIDATION, said)
+    assert oracle == pytest.approx(score(VALIDATION, best).corpus["cider"])
+    alone = evaluation.oracle_cider(VALIDATION, first)
+    assert alone == pytest.approx(
+        score(VALIDATION, {image: found[0] for image, found in first.items()}).corpus["cider"]
+    )
+    assert alone < oracle
+
+
 def test_human_scores_are_the_mean_over_people_left_out() -> None:
     references = {1: ["a dog runs", "a dog runs fast"], 2: ["a cat sleeps", "the cat sleeps", "extra"]}
     first = score({1: ["a dog runs fast"], 2: ["the cat sleeps", "extra"]}, {1: "a dog runs", 2: "a cat sleeps"}).corpus

@@ -102,6 +102,7 @@ def test_artifacts_name_the_data_set_and_the_model() -> None:
     [
         ("encoder=resnet34", ["weights", "features", "train"]),
         ("evaluate.beam_size=2", ["evaluate"]),
+        ("evaluate.sampling.top_k=5", ["evaluate"]),
         ("train.lr=0.002", ["train"]),
         ("seed=2", ["features", *AFTER_FEATURES]),
         ("vocab.min_count=2", ["vocab"]),
@@ -160,7 +161,8 @@ def test_the_card_of_the_data_is_drawn(project: Project) -> None:
 
 def test_each_decoder_is_one_command(copy: Project) -> None:
     """The commands of docs/models.md, and one that attends to the stored regions of a frozen encoder."""
-    lines = [line.strip() for line in copy.read("docs/models.md").splitlines() if line.startswith("dvc exp run ")]
+    page = copy.read("docs/models.md").partition("\n## Search")[0]
+    lines = [line.strip() for line in page.splitlines() if line.startswith("dvc exp run ")]
     frozen = "dvc exp run -S decoder=transformer -S features.trainable=false -S features.image_size=64"
     assert len(lines) == 6
     for command in (*lines, frozen):
@@ -196,7 +198,7 @@ def test_the_same_bytes_under_other_limits(project: Project, home: Path, tmp_pat
 
 def test_a_queued_experiment_runs_its_own_copy_of_the_code(copy: Project) -> None:
     copy.run("dvc", "exp", "run", "--queue", "-S", "evaluate.beam_size=2", "--name", "queued")
-    broken = copy.folder / "src/captioning/search.py"
+    broken = copy.folder / "src/captioning/search/__init__.py"
     broken.write_text("raise SystemExit('the code of the workspace ran')\n")
     copy.run("dvc", "exp", "run", "--run-all")
     copy.run("git", "checkout", "-q", "src")

@@ -1,6 +1,5 @@
 """Search over a decoder's `step`: exhaustive on a tiny vocabulary, and every ban holds."""
 
-import itertools
 import math
 
 import pytest
@@ -10,53 +9,10 @@ from hypothesis import strategies as st
 
 from captioning.decoders.base import Decoder, Encoded, State
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
-from captioning.search import SearchOptions, search
+from captioning.errors import UserError
+from captioning.search import SearchOptions, n_best, search
 from captioning.vocabulary import BOS, EOS, PAD, UNK
-
-WORDS = 7  # four special tokens and three words
-FIRST_WORD = 4
-
-
-class Table(Decoder):
-    """Logits that depend on the picture, on all words said so far and on nothing else: nothing can be shared."""
-
-    def __init__(self, seed: int, peak: float = 2.0) -> None:
-        super().__init__()
-        self.seed, self.peak = seed, peak
-
-    def init(self, encoded: Encoded) -> State:
-        return (encoded.mean[:, 0].long(),)  # a number for the history, begun with the picture's
-
-    def step(self, tokens: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        history = state[0] * WORDS + tokens
-        rows = [torch.randn(WORDS, generator=self._generator(int(number))) * self.peak for number in history]
-        return torch.stack(rows), (history,)
-
-    def _generator(self, number: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.seed * 1_000_003 + number) % (2**31))
-
-
-def pictures(*numbers: int) -> Encoded:
-    return Encoded(torch.tensor(numbers, dtype=torch.float32).unsqueeze(1), None)
-
-
-def exhaustive(decoder: Table, picture: int, options: SearchOptions) -> tuple[tuple[int, ...], float]:
-    """The best of all captions, each scored by itself."""
-    best: tuple[tuple[int, ...], float] = ((), -math.inf)
-    for length in range(options.min_words, options.max_words + 1):
-        for ids in itertools.product(range(FIRST_WORD, WORDS), repeat=length):
-            grams = [ids[i : i + options.repeat_ngram] for i in range(length - options.repeat_ngram + 1)]
-            if options.repeat_ngram and len(set(grams)) < len(grams):
-                continue
-            state, token, total = decoder.init(pictures(picture)), BOS, 0.0
-            for following in (*ids, EOS):
-                logits, state = decoder.step(torch.tensor([token]), state)
-                total += float(logits[0].log_softmax(0)[following])
-                token = following
-            score = total / (length + 1) ** options.length_penalty
-            if score > best[1]:
-                best = (ids, score)
-    return best
+from tests.toys import FIRST_WORD, WORDS, Table, exhaustive, pictures
 
 
 @settings(max_examples=25, deadline=None)
@@ -72,9 +28,72 @@ def test_a_wide_beam_equals_exhaustive_search(seed: int, penalty: float, min_wor
     )
     decoder = Table(seed)
     for picture, found in zip((3, 8), search(decoder, pictures(3, 8), options), strict=True):
-        ids, score = exhaustive(decoder, picture, options)
+        score, ids = exhaustive(decoder, picture, options)[0]
         assert found.ids == ids
         assert found.score == pytest.approx(score, abs=1e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), penalty=st.sampled_from([0.0, 1.0]), count=st.integers(1, 9))
+def test_the_n_best_of_a_wide_beam_are_the_n_best_of_all(seed: int, penalty: float, count: int) -> None:
+    options = SearchOptions(beam_size=121, max_words=4, length_penalty=penalty, n_best=count)
+    [found] = n_best(Table(seed), pictures(3), options)
+    best = exhaustive(Table(seed), 3, options)[:count]
+    assert [h.ids for h in found] == [ids for _, ids in best]
+    assert [h.score for h in found] == pytest.approx([score for score, _ in best], abs=1e-5)
+
+
+METHODS = {"beam": {}, "diverse": {"groups": 2, "strength": 0.4}, "sample": {"temperature": 2.0}}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), penalty=st.sampled_from([0.0, 1.0]), min_words=st.integers(0, 2))
+def test_n_best_are_sorted_and_different_and_begin_with_the_best(
+    method: str, seed: int, penalty: float, min_words: int
+) -> None:
+    options = SearchOptions(4, 5, min_words, penalty, method=method, n_best=4, **METHODS[method])  # type: ignore[arg-type]
+    together = n_best(Table(seed, peak=0.7), pictures(1, 2), options)
+    assert [found[0] for found in together] == search(Table(seed, peak=0.7), pictures(1, 2), options)
+    for found in together:
+        assert 1 <= len(found) <= 4
+        assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+        assert len({h.ids for h in found}) == len(found)
+        for h in found:
+            assert h.score == pytest.approx(h.log_probability / (len(h.ids) + 1) ** penalty)
+            assert h.log_probability == pytest.approx(
+                likelihood(Table(seed, peak=0.7), together.index(found) + 1, h.ids)
+            )
+
+
+def likelihood(decoder: Decoder, picture: int, ids: tuple[int, ...]) -> float:
+    state, total = decoder.init(pictures(picture)), 0.0
+    for token, following in zip((BOS, *ids), (*ids, EOS), strict=True):
+        logits, state = decoder.step(torch.tensor([token]), state)
+        total += float(logits[0].log_softmax(0)[following])
+    return total
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_where_all_is_banned_there_is_one_empty_caption(method: str) -> None:
+    """Three words, none twice, and at least five of them."""
+    options = SearchOptions(4, 9, 5, repeat_ngram=1, method=method, n_best=2, **METHODS[method])  # type: ignore[arg-type]
+    for found in n_best(Table(1), pictures(1, 2), options):
+        assert [(h.ids, h.score, h.log_probability) for h in found] == [((), -math.inf, -math.inf)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"min_words": 6}, "min_words = 6 is more than max_words = 5"),
+        ({"n_best": 4}, "n_best = 4 is more than beam_size = 3"),
+        ({"method": "diverse", "groups": 2}, "beam_size = 3 is not a multiple of groups = 2"),
+        ({"method": "sample", "must": ((4,),)}, "method = sample: only beam search can say what it must"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        SearchOptions(3, 5, **changes)  # type: ignore[arg-type]
 
 
 def greedy(decoder: Decoder, encoded: Encoded, max_words: int) -> tuple[int, ...]:
@@ -106,6 +125,7 @@ def test_a_batch_gives_what_single_images_give(seed: int, beam: int, penalty: fl
     assert together == [search(decoder, pictures(n), options)[0] for n in (1, 2, 3, 4)]
 
 
+@pytest.mark.parametrize("method", METHODS)
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -114,8 +134,8 @@ def test_a_batch_gives_what_single_images_give(seed: int, beam: int, penalty: fl
     min_words=st.integers(0, 3),
     repeat=st.integers(0, 3),
 )
-def test_bans_and_lengths_hold(seed: int, beam: int, max_words: int, min_words: int, repeat: int) -> None:
-    options = SearchOptions(beam_size=beam, max_words=max_words, min_words=min_words, repeat_ngram=repeat)
+def test_bans_and_lengths_hold(method: str, seed: int, beam: int, max_words: int, min_words: int, repeat: int) -> None:
+    options = SearchOptions(2 * beam, max_words, min_words, 0.0, repeat, method, **METHODS[method])  # type: ignore[arg-type]
     for found in search(Table(seed, peak=0.3), pictures(1, 2), options):
         assert min_words <= len(found.ids) <= max_words
         assert all(FIRST_WORD <= index < WORDS for index in found.ids)

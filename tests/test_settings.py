@@ -145,3 +145,24 @@ def test_every_setting_is_read_somewhere() -> None:
     resolved_in_settings = {"source", "weights", "trainable", "image_size", "regions"}
     for name in set(leaves(Settings)) - resolved_in_settings:
         assert name in code, name
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([("n_best: 1", "n_best: 4")], "evaluate.n_best = 4: value error, more than evaluate.beam_size, 3"),
+        ([("n_best: 1", "n_best: 4"), ("method: beam", "method: sample")], None),
+        ([("min_words: 0", "min_words: 31")], "evaluate.min_words = 31: value error, more than evaluate.max_words, 30"),
+        ([("groups: 3", "groups: 2")], None),
+        ([("groups: 3", "groups: 2"), ("method: beam", "method: diverse")], "3, is not a multiple of evaluate.diverse"),
+    ],
+)
+def test_a_search_that_contradicts_itself_is_refused_before_any_stage_runs(
+    tmp_path: Path, changes: list[tuple[str, str]], said: str | None
+) -> None:
+    path = written(tmp_path, *changes)
+    if said is None:
+        assert load(path).evaluate.beam_size == 3
+    else:
+        with pytest.raises(UserError, match=said):
+            load(path)

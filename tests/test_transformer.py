@@ -66,7 +66,7 @@ def test_attention_is_that_of_the_last_layer() -> None:
     last = model.layers[-1]
     last.look_out.register_forward_hook(lambda _, inputs, __: seen.update(looked=inputs[0]))
     model(encoded, tokens, owner)
-    values = model.init(encoded)[0][:, :, -16:]  # of the last layer
+    values = model.init(encoded)[-1][:, :, -16:]  # of the last layer
     torch.testing.assert_close(model.attention(encoded, tokens, owner) @ values, seen["looked"])
 
 
@@ -88,8 +88,8 @@ def test_a_word_is_read_once() -> None:
     for t in range(3):
         before = state
         _, state = model.step(torch.tensor([5, 6]), state)
-        assert state[0] is before[0]
-        for old, new in zip(before[1:], state[1:], strict=True):
+        assert state[-1] is before[-1]
+        for old, new in zip(before[:-1], state[:-1], strict=True):
             assert new.shape == (2, t + 1, 32)
             assert torch.equal(new[:, :t], old)
     assert len(calls) == 1

@@ -1,13 +1,16 @@
 """The command `captioning`: captions for one's own pictures."""
 
 import glob
+import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from captioning import compute
 from captioning.archives import SUFFIXES
@@ -15,10 +18,11 @@ from captioning.errors import UserError
 from captioning.files import read_json
 
 if TYPE_CHECKING:
-    from captioning.model import Captioner
-    from captioning.search import SearchOptions
+    from captioning.ensembles import Captioners
+    from captioning.search import Caption, SearchOptions
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+MODEL = Path("data/train/model")
 
 
 class Format(StrEnum):
@@ -28,6 +32,41 @@ class Format(StrEnum):
     jsonl = "jsonl"
 
 
+class Method(StrEnum):
+    """How captions are searched; `SearchOptions` knows them by the same names."""
+
+    beam = "beam"
+    diverse = "diverse"
+    sample = "sample"
+
+
+_Paths = Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or patterns such as 'trip/*.jpg'.")]
+_Models = Annotated[
+    list[Path] | None,
+    Option(help="The model folder; several: the mean of their probabilities.", show_default=str(MODEL)),
+]
+_Format = Annotated[Format, Option("--format", help="text: path, tab, caption; jsonl: an object a line.")]
+_Method = Annotated[Method, Option(help="diverse: groups of beams avoid each other's words; sample: words are drawn.")]
+_BeamSize = Annotated[
+    int | None, Option(min=1, help="Hypotheses kept a step; 1 is greedy.", show_default="3, or what --n-best needs")
+]
+_NBest = Annotated[
+    int, Option(min=1, help="Captions a picture, best first; with score and log probability if several.")
+]
+_MaxWords = Annotated[int, Option(min=1, help="Longest caption, words.")]
+_MinWords = Annotated[int, Option(min=0, help="Shortest caption, words.")]
+_LengthPenalty = Annotated[float, Option(min=0, help="Captions are ranked by log probability / length to this power.")]
+_RepeatNgram = Annotated[int, Option(min=0, help="No n-gram of this size occurs twice; 0: no ban.")]
+_Groups = Annotated[int, Option(min=1, help="diverse: groups that share the beam.")]
+_Strength = Annotated[float, Option(min=0, help="diverse: nats that a word costs where an earlier group says it.")]
+_Temperature = Annotated[float, Option(min=1e-9, help="sample: below 1 the likely words are likelier still.")]
+_TopK = Annotated[int, Option(min=0, help="sample: words are drawn from so many, the likeliest; 0: from all.")]
+_TopP = Annotated[float, Option(min=1e-9, max=1, help="sample: and from the fewest with this probability.")]
+_Seed = Annotated[int, Option(min=0, help="sample: another seed draws other captions.")]
+_Must = Annotated[list[str] | None, Option(help="beam: a word or phrase that captions must say; may be repeated.")]
+_BatchSize = Annotated[int, Option(min=1, help="Pictures captioned together.")]
+
+
 @app.callback()
 def _captioning() -> None:
     """Image captioning: the experiments run through DVC (`dvc repro`), the trained model is used from here."""
@@ -35,35 +74,52 @@ def _captioning() -> None:
 
 @app.command()
 def predict(
-    paths: Annotated[
-        list[str], typer.Argument(help="Pictures, folders of pictures, or patterns such as 'trip/*.jpg'.")
-    ],
-    model: Annotated[Path, typer.Option(help="The model folder.")] = Path("data/train/model"),
-    output: Annotated[
-        Format, typer.Option("--format", help="text: path, tab, caption; jsonl: an object a line.")
-    ] = Format.text,
-    beam_size: Annotated[int, typer.Option(min=1, help="Hypotheses kept a step; 1 is greedy.")] = 3,
-    max_words: Annotated[int, typer.Option(min=1, help="Longest caption, words.")] = 30,
-    length_penalty: Annotated[
-        float, typer.Option(min=0, help="Captions are ranked by log probability / length to this power.")
-    ] = 1.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures captioned together.")] = 16,
+    paths: _Paths,
+    model: _Models = None,
+    output: _Format = Format.text,
+    method: _Method = Method.beam,
+    beam_size: _BeamSize = None,
+    n_best: _NBest = 1,
+    max_words: _MaxWords = 30,
+    min_words: _MinWords = 0,
+    length_penalty: _LengthPenalty = 1.0,
+    repeat_ngram: _RepeatNgram = 0,
+    groups: _Groups = 3,
+    strength: _Strength = 0.5,
+    temperature: _Temperature = 1.0,
+    top_k: _TopK = 0,
+    top_p: _TopP = 1.0,
+    seed: _Seed = 1,
+    must: _Must = None,
+    batch_size: _BatchSize = 16,
 ) -> None:
-    """Caption pictures with a trained model.
+    """Caption pictures with a trained model, or with several as one.
 
     A file that cannot be read is reported and the rest go on; the exit status is then 1.
     """
-    card = read_json(model / "model.json")
+    asked = locals()  # what concerns the search is called as SearchOptions calls it
+    folders = model or [MODEL]
+    card = read_json(folders[0] / "model.json")
     compute.pin(portable=card["compute"]["portable"], threads=card["compute"]["threads"])
-    from captioning.model import load
-    from captioning.search import SearchOptions
+    from captioning import ensembles
 
-    captioner = load(model)
-    options = SearchOptions(beam_size=beam_size, max_words=max_words, length_penalty=length_penalty)
+    captioners = ensembles.load(folders)
+    options = _options(captioners, asked)
     files, failed = _expand(paths)
     for start in range(0, len(files), batch_size):
-        failed |= _caption(captioner, files[start : start + batch_size], options, output)
+        failed |= _caption(captioners, files[start : start + batch_size], options, output)
     raise typer.Exit(1 if failed else 0)
+
+
+def _options(captioners: "Captioners", asked: dict[str, Any]) -> "SearchOptions":
+    """How to search, as it was asked for. A beam size that was left out is the least that will do, and at least 3."""
+    from captioning.search import SearchOptions, phrases
+
+    chosen = {name: asked[name] for name in SearchOptions.__dataclass_fields__}
+    share = chosen["groups"] if chosen["method"] is Method.diverse else 1
+    least = -(-max(3, chosen["n_best"]) // share) * share
+    must = phrases(captioners.vocabulary, chosen["must"] or [])
+    return SearchOptions(**chosen | {"beam_size": chosen["beam_size"] or least, "must": must})
 
 
 def _expand(paths: list[str]) -> tuple[list[Path], bool]:
@@ -83,33 +139,38 @@ def _expand(paths: list[str]) -> tuple[list[Path], bool]:
     return files, failed
 
 
-def _caption(captioner: "Captioner", paths: list[Path], options: "SearchOptions", output: Format) -> bool:
-    """Print a caption for each picture; return whether one of them failed."""
+def _caption(captioners: "Captioners", paths: list[Path], options: "SearchOptions", output: Format) -> bool:
+    """Print captions for each picture; return whether one of them failed."""
     import numpy as np
     import torch
 
     from captioning.images import decode
 
-    pixels, read = [], []
+    pixels, keys, read = [], [], []
     for path in paths:
         try:
-            pixels.append(captioner.transform.pixels(decode(path.read_bytes(), str(path))))
+            data = path.read_bytes()
+            pixels.append(captioners.pixels(decode(data, str(path))))
+            keys.append(int(hashlib.sha256(data).hexdigest()[:16], 16))
             read.append(path)
         except UserError as fault:
             print(f"error: {fault}", file=sys.stderr)
         except OSError as fault:
             print(f"error: {path}: {fault.strerror}", file=sys.stderr)
     if read:
-        captions = captioner.caption(torch.from_numpy(np.stack(pixels)), options)
-        for path, caption in zip(read, captions, strict=True):
-            print(_line(path, caption, output), flush=True)
+        stacked = [torch.from_numpy(np.stack(member)) for member in zip(*pixels, strict=True)]
+        for path, captions in zip(read, captioners.captions(stacked, options, keys), strict=True):
+            print(_lines(path, captions, output, several=options.n_best > 1), flush=True)
     return len(read) < len(paths)
 
 
-def _line(path: Path, caption: str, output: Format) -> str:
+def _lines(path: Path, captions: "Sequence[Caption]", output: Format, *, several: bool) -> str:
+    """What is printed for a picture: its caption, or a list of them with their scores."""
     if output is Format.jsonl:
-        return json.dumps({"file": str(path), "caption": caption}, ensure_ascii=False)
-    return f"{path}\t{caption}"
+        listed = {"captions": [caption.record() for caption in captions]} if several else {}
+        return json.dumps({"file": str(path), "caption": captions[0].text, **listed}, ensure_ascii=False)
+    numbers = [f"\t{caption.score:.4f}\t{caption.log_probability:.4f}" if several else "" for caption in captions]
+    return "\n".join(f"{path}\t{caption.text}{said}" for caption, said in zip(captions, numbers, strict=True))
 
 
 def main() -> None:

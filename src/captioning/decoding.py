@@ -4,6 +4,7 @@ B images, D feature width, R regions, S side in pixels.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,13 +12,14 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from captioning import distributed
-from captioning.decoders.base import Decoder, Encoded
+from captioning.decoders.base import Encoded
 from captioning.encoders import Encoder
 from captioning.features import FeatureStore
 from captioning.placement import to_device
-from captioning.search import SearchOptions, search
+from captioning.search import Caption, SearchOptions, Speaker, in_words, n_best
 from captioning.vocabulary import Vocabulary
 
+T = TypeVar("T")
 Encode = Callable[[np.ndarray], Encoded]
 """Rows of the feature store (B,) → what the encoder says of them."""
 
@@ -56,25 +58,38 @@ def stored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) 
     return lambda rows: encode_pixels(encoder, to_device(stored_pixels(store, rows), device))
 
 
-@torch.inference_mode()
 def decode_rows(
-    encode: Encode,
-    decoder: Decoder,
+    encode: Callable[[np.ndarray], T],
+    decoder: Speaker[T],
     vocabulary: Vocabulary,
     rows: np.ndarray,
     options: SearchOptions,
     batch_size: int,
     fabric: Fabric,
 ) -> list[str]:
-    """One caption for each of `rows`, searched `batch_size` images at a time; processes take batches in turns.
+    """One caption for each of `rows`: the first of `n_best_rows`."""
+    return [found[0].text for found in n_best_rows(encode, decoder, vocabulary, rows, options, batch_size, fabric)]
+
+
+@torch.inference_mode()
+def n_best_rows(
+    encode: Callable[[np.ndarray], T],
+    decoder: Speaker[T],
+    vocabulary: Vocabulary,
+    rows: np.ndarray,
+    options: SearchOptions,
+    batch_size: int,
+    fabric: Fabric,
+) -> list[list[Caption]]:
+    """Captions for each of `rows`, best first, searched `batch_size` images at a time; processes take batches in turns.
 
     No caption is fed back to the decoder but its own words: there is no teacher forcing here.
     """
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     said = [
-        [vocabulary.decode(hypothesis.ids) for hypothesis in search(decoder, encode(batch), options)]
+        [in_words(vocabulary, found) for found in n_best(decoder, encode(batch), options, batch.tolist())]
         for batch in batches[fabric.global_rank :: fabric.world_size]
     ]
     gathered = distributed.gather(fabric, said)
     turns = (divmod(index, fabric.world_size) for index in range(len(batches)))
-    return [caption for turn, rank in turns for caption in gathered[rank][turn]]
+    return [[Caption(*caption) for caption in found] for turn, rank in turns for found in gathered[rank][turn]]

@@ -54,3 +54,14 @@ def human_scores(references: Mapping[Id, Sequence[str]]) -> dict[str, float]:
         rest = {name: [*captions[:k], *captions[k + 1 :]] for name, captions in references.items()}
         rows.append(score(rest, {name: captions[k] for name, captions in references.items()}).corpus)
     return {name: math.fsum(row[name] for row in rows) / people for name in rows[0]}
+
+
+def oracle_cider(references: Mapping[Id, Sequence[str]], captions: Mapping[Id, Sequence[str]]) -> float:
+    """Mean CIDEr where a judge who knows the references picks the best of each image's captions: a ceiling."""
+    prepared = References(references)
+    most = max(len(found) for found in captions.values())
+    ranks = [
+        prepared.score({name: found[min(rank, len(found) - 1)] for name, found in captions.items()}).per_image["cider"]
+        for rank in range(most)
+    ]
+    return math.fsum(max(scores[name] for scores in ranks) for name in captions) / len(captions)

@@ -3,12 +3,14 @@
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from captioning.archives import Pictures
 from captioning.files import atomic, write_text
 from captioning.images import decode, grid
+from captioning.search import Caption
 
 ROWS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "meteor", "spice", "cider")
 
@@ -31,6 +33,11 @@ def variety(captions: Mapping[int, str]) -> dict[str, float]:
         "distinct_captions": len(set(captions.values())) / len(captions),
         "words_per_caption": words / len(captions),
     }
+
+
+def n_best(found: Mapping[int, Sequence[Caption]]) -> list[dict[str, Any]]:
+    """What n_best.json holds: each image's captions, best first, with score and log probability, nats."""
+    return [{"image_id": image, "captions": [c.record() for c in captions]} for image, captions in found.items()]
 
 
 def table(

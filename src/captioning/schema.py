@@ -139,15 +139,55 @@ class Train(Section):
     transformer: Transformer
 
 
+class Diverse(Section):
+    groups: Count
+    strength: NonNegative
+
+
+class Sampling(Section):
+    temperature: Positive
+    top_k: Natural
+    top_p: Annotated[float, Field(gt=0, le=1)]
+
+
 class Evaluate(Section):
+    method: Literal["beam", "diverse", "sample"]
     beam_size: Count
+    n_best: Count
     max_words: Count
     min_words: Natural
     length_penalty: NonNegative
     repeat_ngram: Natural
+    diverse: Diverse
+    sampling: Sampling
+    ensemble: Path
     batch_size: Count
     java: bool
     samples: Count
+
+    @field_validator("n_best")
+    @classmethod
+    def _in_the_beam(cls, n_best: int, others: ValidationInfo) -> int:
+        beam = others.data.get("beam_size", n_best)
+        if n_best > beam and others.data.get("method") != "sample":
+            raise ValueError(f"more than evaluate.beam_size, {beam}")
+        return n_best
+
+    @field_validator("min_words")
+    @classmethod
+    def _no_longer_than_the_longest(cls, min_words: int, others: ValidationInfo) -> int:
+        longest = others.data.get("max_words", min_words)
+        if min_words > longest:
+            raise ValueError(f"more than evaluate.max_words, {longest}")
+        return min_words
+
+    @field_validator("diverse")
+    @classmethod
+    def _share_the_beam(cls, diverse: Diverse, others: ValidationInfo) -> Diverse:
+        beam = others.data.get("beam_size", diverse.groups)
+        if others.data.get("method") == "diverse" and beam % diverse.groups:
+            raise ValueError(f"evaluate.beam_size, {beam}, is not a multiple of evaluate.diverse.groups")
+        return diverse
 
 
 class Settings(Section):

@@ -53,7 +53,9 @@ class Unrolled(NamedTuple):
 
 
 class SoftAttentionDecoder(AttendingDecoder):
-    """The state is (h, c, keys, regions): (N, H), (N, H), (N, R, A) and (N, R, D)."""
+    """The state is (h, c, keys, regions): (N, H), (N, H), (B, R, A) and (B, R, D)."""
+
+    shared = 2
 
     def __init__(self, vocabulary_size: int, feature_size: int, options: AttentionOptions) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """The seam that every decoder shares: `init`, `step` and `forward`.
 
-B images, C captions, R regions, D feature width, T tokens, V words.
+B images, C captions, N hypotheses (some of each image, side by side), R regions, D feature width, T tokens, V words.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,8 @@ from torch.nn import functional
 from captioning.errors import UserError
 
 State = tuple[Tensor, ...]
-"""What a decoder carries from word to word: tensors whose first axis is the hypothesis."""
+"""What a decoder carries from word to word: tensors whose first axis is the hypothesis, (N, …). The last `shared` of a
+decoder's are of the picture, (B, …), so that a beam does not copy them: N is B, or a multiple of it."""
 
 
 class Encoded(NamedTuple):
@@ -24,12 +25,15 @@ class Encoded(NamedTuple):
 class Decoder(nn.Module):
     """The signatures of a decoder; it does no work. `forward` and `step` unrolled give the same logits."""
 
+    shared: int = 0
+    """How many tensors of the state, the last ones, are of the picture. `step` returns them as they are."""
+
     def init(self, encoded: Encoded) -> State:
         """The state before the first word, one a picture."""
         raise NotImplementedError
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read one token (B,) each; return the logits of the next word (B, V) and the state after it."""
+        """Read one token (N,) each; return the logits of the next word (N, V) and the state after it."""
         raise NotImplementedError
 
     def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
@@ -97,5 +101,5 @@ def regions_of(encoded: Encoded) -> Tensor:
 
 
 def select(state: State, rows: Tensor) -> State:
-    """The states of `rows` (N,), with repetition where an image or a beam has several hypotheses."""
+    """The states of `rows` (C,), of a state with one hypothesis a picture; with repetition for several captions."""
     return tuple(tensor.index_select(0, rows) for tensor in state)

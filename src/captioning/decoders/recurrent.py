@@ -1,6 +1,7 @@
 """What the recurrent decoders that attend share: the LSTM cell, and additive attention over regions.
 
-N captions or hypotheses, A attention width, D feature width, H hidden, R regions.
+N captions or hypotheses, of B pictures (N is B, or a multiple of it: those of a picture are side by side), A attention
+width, D feature width, H hidden, R regions.
 """
 
 import torch
@@ -24,11 +25,12 @@ class AdditiveAttention(nn.Module):
         self.score = nn.Linear(attention_size, 1, bias=False)
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        """query (N, A), keys (N, R, A) → weights (N, R)."""
-        scores: Tensor = self.score((keys + query.unsqueeze(1)).tanh_())  # (N, R, 1)
-        return scores.squeeze(2).softmax(dim=1)
+        """query (N, A), keys (B, R, A) → weights (N, R)."""
+        queries = query.view(len(keys), -1, 1, query.shape[1])  # (B, N / B, 1, A)
+        scores: Tensor = self.score((keys.unsqueeze(1) + queries).tanh_())  # (B, N / B, R, 1)
+        return scores.flatten(0, 1).squeeze(2).softmax(dim=1)
 
 
 def weighted_sum(weights: Tensor, regions: Tensor) -> Tensor:
-    """weights (N, R), regions (N, R, D) → Σ_i weights_i regions_i, (N, D)."""
-    return torch.bmm(weights.unsqueeze(1), regions).squeeze(1)
+    """weights (N, R), regions (B, R, D) → Σ_i weights_i regions_i, (N, D)."""
+    return torch.bmm(weights.view(len(regions), -1, weights.shape[1]), regions).flatten(0, 1)

@@ -31,7 +31,9 @@ class TransformerOptions(NamedTuple):
 
 
 class TransformerDecoder(AttendingDecoder):
-    """The state is keys and values of the regions (N, R, 2LW), then of the words, a layer each (N, S, 2W)."""
+    """The state is keys and values of the words, a layer each (N, S, 2W), then of the regions (B, R, 2LW)."""
+
+    shared = 1
 
     def __init__(self, vocabulary_size: int, feature_size: int, options: TransformerOptions) -> None:
         super().__init__()
@@ -58,7 +60,7 @@ class TransformerDecoder(AttendingDecoder):
         """regions (B, R, D) → their keys and values (B, R, 2LW), and no words yet."""
         pairs = self.memory_pairs(self.dropout(self.memory(regions_of(encoded))))
         nothing = pairs.new_empty(len(pairs), 0, 2 * self.embedding.embedding_dim)
-        return (pairs, *[nothing] * len(self.layers))
+        return (*[nothing] * len(self.layers), pairs)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""
@@ -82,17 +84,17 @@ class TransformerDecoder(AttendingDecoder):
 
     def _read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N, T) after the S of the state → what the last layer makes of them (N, T, W), and the next state."""
-        x = self._embed(tokens, state[1].shape[1])
-        after = [state[0]]
+        x = self._embed(tokens, state[0].shape[1])
+        after = []
         for layer, pairs, said in self._with_state(state):
             x, kept = layer.recall(x, said)
             x = layer.think(layer.look(x, pairs))
             after.append(kept)
-        return x, tuple(after)
+        return x, (*after, state[-1])
 
     def _with_state(self, state: State) -> "zip[tuple[_Layer, Tensor, Tensor]]":
-        pairs = state[0].chunk(len(self.layers), dim=2)  # (N, R, 2W) a layer
-        return zip(self.layers, pairs, state[1:], strict=True)  # type: ignore[arg-type]
+        pairs = state[-1].chunk(len(self.layers), dim=2)  # (B, R, 2W) a layer
+        return zip(self.layers, pairs, state[:-1], strict=True)  # type: ignore[arg-type]
 
     def _embed(self, tokens: Tensor, begin: int) -> Tensor:
         """tokens (N, T) at positions `begin` and on → (N, T, W)."""
@@ -125,9 +127,10 @@ class _Layer(nn.Module):
         return x + self.dropout(self.recall_out(self._attend(query, pairs, causal=x.shape[1] > 1))), pairs
 
     def look(self, x: Tensor, pairs: Tensor) -> Tensor:
-        """x (N, T, W), keys and values of the regions (N, R, 2W) → x (N, T, W)."""
-        seen = self._attend(self.look_in(self.look_norm(x)), pairs, causal=False)
-        looked: Tensor = self.dropout(self.look_out(seen))
+        """x (N, T, W), keys and values of the regions (B, R, 2W) → x (N, T, W)."""
+        query = self.look_in(self.look_norm(x))
+        seen = self._attend(query.view(len(pairs), -1, query.shape[2]), pairs, causal=False)  # a picture's side by side
+        looked: Tensor = self.dropout(self.look_out(seen.view_as(x)))
         return x + looked
 
     def think(self, x: Tensor) -> Tensor:

@@ -29,7 +29,9 @@ class UpDownOptions(NamedTuple):
 
 
 class UpDownDecoder(AttendingDecoder):
-    """The state is (h¹, c¹, h², c²), each (N, H), the mean's part of the gates (N, 4H), keys and regions."""
+    """The state is (h¹, c¹, h², c²), each (N, H), the mean's part of the gates (N, 4H), keys and regions (B, R, …)."""
+
+    shared = 2
 
     def __init__(self, vocabulary_size: int, feature_size: int, options: UpDownOptions) -> None:
         super().__init__()

@@ -1,0 +1,51 @@
+"""Several decoders as one: the mean of what they say (Vinyals et al. 2015, section 4.3).
+
+N hypotheses, V words.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import chain, islice
+
+import torch
+from torch import Tensor
+
+from captioning.decoders.base import Decoder, Encoded, State
+
+
+class Ensemble:
+    """The mean of the members' probabilities, word by word. They must know the same words.
+
+    It is searched as a decoder is, and reads what the encoder of each member says of the same pictures. The state is
+    the members' states, one after the other, and then what they have of the pictures. One member alone is searched as
+    it is.
+    """
+
+    def __init__(self, members: Sequence[Decoder]) -> None:
+        self.members = tuple(members)
+        self.shared = sum(member.shared for member in members)
+        self._sizes: list[int] = []  # of each member's state: the tensors that are its own; they never change
+
+    def init(self, encoded: Sequence[Encoded]) -> State:
+        """What each member's encoder says of B pictures → the state before the first word."""
+        states = [member.init(said) for member, said in zip(self.members, encoded, strict=True)]
+        self._sizes = [len(state) - member.shared for state, member in zip(states, self.members, strict=True)]
+        return self._join(states)
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """tokens (N,) → log mean probabilities (N, V) and the next state."""
+        if len(self.members) == 1:
+            return self.members[0].step(tokens, state)
+        said: list[Tensor] = []
+        after: list[State] = []
+        own, shared = iter(state), iter(state[len(state) - self.shared :])
+        for member, size in zip(self.members, self._sizes, strict=True):
+            logits, kept = member.step(tokens, (*islice(own, size), *islice(shared, member.shared)))
+            said.append(logits.float().log_softmax(1))
+            after.append(kept)
+        return torch.stack(said).logsumexp(0) - math.log(len(said)), self._join(after)
+
+    def _join(self, states: Sequence[State]) -> State:
+        pairs = list(zip(states, self._sizes, strict=True))
+        own, shared = ([state[:size] for state, size in pairs], [state[size:] for state, size in pairs])
+        return tuple(chain.from_iterable(own + shared))

@@ -1,0 +1,98 @@
+"""Several trained models as one captioner, and what lets them be one.
+
+B images, S side in pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from captioning import model
+from captioning.decoders.base import Encoded
+from captioning.decoders.ensemble import Ensemble
+from captioning.errors import UserError
+from captioning.features import FeatureStore
+from captioning.files import main_root, read_json
+from captioning.model import Captioner
+from captioning.search import Caption, SearchOptions, in_words, n_best
+from captioning.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Captioners:
+    """Models that share a vocabulary; their probabilities are averaged. Each reads a picture by its own transform."""
+
+    members: tuple[Captioner, ...]
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words that all members know."""
+        return self.members[0].vocabulary
+
+    @property
+    def decoder(self) -> Ensemble:
+        """The members' decoders as one."""
+        return Ensemble([member.decoder for member in self.members])
+
+    def pixels(self, picture: Image.Image) -> tuple[np.ndarray, ...]:
+        """A picture → uint8 (3, S, S) for each member."""
+        return tuple(member.transform.pixels(picture) for member in self.members)
+
+    @torch.inference_mode()
+    def captions(self, pixels: Sequence[Tensor], options: SearchOptions, keys: Sequence[int]) -> list[list[Caption]]:
+        """uint8 pixels (B, 3, S, S) for each member → B lists of captions, best first; see `search.n_best` for keys."""
+        regions = [member.encoder(own) for member, own in zip(self.members, pixels, strict=True)]  # (B, R, D) each
+        found = n_best(self.decoder, [Encoded(part.mean(1), part) for part in regions], options, keys)
+        return [in_words(self.vocabulary, hypotheses) for hypotheses in found]
+
+
+def load(folders: Sequence[Path]) -> Captioners:
+    """Load model folders. Raises UserError when their vocabularies differ, or a folder is not whole."""
+    first, *others = folders
+    for folder in others:
+        _same(first, folder, "vocab.txt", "knows other words; train both on the same captions and vocab.min_count")
+    return Captioners(tuple(model.load(folder) for folder in folders))
+
+
+def members(folder: Path) -> list[Path]:
+    """The model folders in `folder`, sorted.
+
+    A relative path is looked up in the working folder, where DVC sees what is in it. Raises UserError when there is no
+    such folder, or a queued experiment's copy of it lacks models that the main repository's has.
+    """
+    if not folder.is_dir():
+        raise UserError(f"evaluate.ensemble: {folder}: no such folder")
+    roots = (folder, main_root() / folder)
+    found, there = ({path.parent.name for path in root.glob("*/model.json")} for root in roots)
+    if there - found:
+        raise UserError(
+            f"evaluate.ensemble: {folder}: this copy of the repository lacks {', '.join(sorted(there - found))}; "
+            "in a queued experiment give an absolute path, or add the models with `dvc add`"
+        )
+    return [folder / name for name in sorted(found)]
+
+
+def check_store(folders: Sequence[Path], captioners: Captioners, store: FeatureStore) -> None:
+    """Raise UserError unless all can read the feature store, which the first model was trained on.
+
+    Stored pixels are of one transform, stored features of one encoder too.
+    """
+    for folder, member in zip(folders[1:], captioners.members[1:], strict=True):
+        if member.transform != store.transform:
+            raise UserError(
+                f"evaluate.ensemble: {folder}: reads pictures another way than data/features ({member.transform}, "
+                f"not {store.transform}); use `captioning predict` with several --model"
+            )
+        if store.pixels is None:
+            _same(folders[0], folder, "encoder.safetensors", "has another encoder than data/features is of")
+
+
+def _same(first: Path, folder: Path, name: str, complaint: str) -> None:
+    ours, theirs = (read_json(path / "model.json")["sha256"][name] for path in (first, folder))
+    if ours != theirs:
+        raise UserError(f"{folder / name}: not that of {first}: this model {complaint}")

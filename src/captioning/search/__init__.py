@@ -1,0 +1,45 @@
+"""How captions are found, written once over a decoder's `step`: `search`, and `n_best` for more than one a picture.
+
+`options.method` says how: `beam` (beam search, or greedy), `diverse` (groups of beams that avoid each other's words) or
+`sample` (words are drawn). `beam` also finds captions that say what they must.
+"""
+
+from collections.abc import Sequence
+
+from captioning.search.base import Caption, Hypothesis, SearchOptions, Speaker, T, in_words, ranked
+from captioning.search.beam import beam_search
+from captioning.search.constrained import constrained_search, phrases
+from captioning.search.diverse import diverse_search
+from captioning.search.sampling import sample
+
+__all__ = ["Caption", "Hypothesis", "SearchOptions", "Speaker", "in_words", "n_best", "phrases", "search"]
+
+
+def search(
+    decoder: Speaker[T], encoded: T, options: SearchOptions, keys: Sequence[int] | None = None
+) -> list[Hypothesis]:
+    """The best caption for each of the B images: the first of `n_best`.
+
+    Where the bans leave no caption at all, it is empty and its score −∞.
+    """
+    return [found[0] for found in n_best(decoder, encoded, options, keys)]
+
+
+def n_best(
+    decoder: Speaker[T], encoded: T, options: SearchOptions, keys: Sequence[int] | None = None
+) -> list[list[Hypothesis]]:
+    """At most `options.n_best` captions for each of the B images, all different, the best first.
+
+    keys: (B,) natural numbers that, with the seed, decide what is drawn for an image; absent: its place in the batch.
+    There are fewer captions where the search finds no more, and always one (see `search`).
+    Raises UserError when no caption can say what `options.must` names.
+    """
+    if options.method == "sample":
+        found = sample(decoder, encoded, options, keys)
+    elif options.method == "diverse":
+        found = diverse_search(decoder, encoded, options)
+    elif options.must:
+        found = constrained_search(decoder, encoded, options)
+    else:
+        found = beam_search(decoder, encoded, options)
+    return [ranked(hypotheses, options.n_best) for hypotheses in found]

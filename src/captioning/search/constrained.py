@@ -1,0 +1,140 @@
+"""Beam search for captions that say what they must: constrained beam search (Anderson et al. 2017).
+
+A finite-state machine reads the words of a hypothesis. Its states are which phrases have been said, and how far the
+hypothesis has got in the others; each has a bank of K beams of its own, so that a hypothesis competes only with those
+that have said as much. Only where all has been said may a caption end. There are 2^C states for C single words; phrases
+of several words add some.
+
+B images, K beams, S states, V words, W hypotheses an image (S * K).
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from captioning.decoders.base import State
+from captioning.errors import UserError
+from captioning.search.base import Hypothesis, SearchOptions, Speaker, T
+from captioning.search.beam import Beams, run
+from captioning.tokenizer import tokenize
+from captioning.vocabulary import EOS, UNK, Vocabulary
+
+_LIMIT = 64  # states: six words, or fewer phrases
+
+Phrase = tuple[int, ...]
+_Place = tuple[frozenset[Phrase], Phrase]
+"""A state: the phrases not said yet, and the longest end of the caption that begins one of them."""
+
+
+def phrases(vocabulary: Vocabulary, texts: Iterable[str]) -> tuple[Phrase, ...]:
+    """Words or phrases, as people write them → `SearchOptions.must`.
+
+    Raises UserError for one without a word, or with words that the vocabulary lacks, naming the closest it has.
+    """
+    found: dict[Phrase, None] = {}
+    for text in texts:
+        words = tokenize(text)
+        if not words:
+            raise UserError(f"must {text!r}: there is no word in it")
+        for word, index in zip(words, vocabulary.encode(words), strict=True):
+            if index == UNK:
+                close = difflib.get_close_matches(word, vocabulary.words[UNK + 1 :], n=3, cutoff=0.5)
+                hint = f"; did you mean {' or '.join(close)}?" if close else ""
+                raise UserError(f"must {text!r}: the model's vocabulary has no word {word!r}{hint}")
+        found[tuple(vocabulary.encode(words))] = None
+    return tuple(found)
+
+
+@torch.inference_mode()
+def constrained_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> list[list[Hypothesis]]:
+    """The captions that ended, for each of the B images, in no order; each says all phrases of `options.must`.
+
+    Raises UserError when no caption of at most `max_words` words can, or none was found under the bans.
+    """
+    machine = Machine.build(options.must)
+    if machine.shortest > options.max_words:
+        raise UserError(
+            f"max_words = {options.max_words}: what must be said takes {machine.shortest} words; "
+            "raise max_words or ask for less"
+        )
+    beams = _Banks(decoder.init(encoded), decoder.shared, options, machine)
+    run(decoder, beams)
+    if not all(beams.ended):
+        raise UserError(
+            f"no caption that says what it must was found under repeat_ngram = {options.repeat_ngram} and "
+            f"max_words = {options.max_words}; ask for less, or lower repeat_ngram"
+        )
+    return beams.ended
+
+
+class Machine(NamedTuple):
+    """The finite-state machine. State 0 is the start; in the last one all has been said.
+
+    after: of each state, the state after any word that is not in `moves`. moves: of each state, word → state.
+    shortest: the fewest words that lead from the start to the last state.
+    """
+
+    after: list[int]
+    moves: list[dict[int, int]]
+    shortest: int
+
+    @classmethod
+    def build(cls, must: Sequence[Phrase]) -> "Machine":
+        """The machine of these phrases. Raises UserError when it would have too many states."""
+        words = sorted({word for phrase in must for word in phrase})
+        start: _Place = (frozenset(must), ())
+        order, steps = [start], {start: 0}
+        arrows: dict[_Place, dict[int, _Place]] = {}
+        for place in order:  # grows while it is read: breadth first, so that `steps` are the fewest
+            arrows[place] = {word: _read(place, word) for word in words} | {-1: (place[0], ())}
+            for reached in arrows[place].values():
+                if reached not in steps:
+                    steps[reached] = steps[place] + 1
+                    order.append(reached)
+            if len(order) > _LIMIT:
+                raise UserError(f"must: {len(must)} phrases of {len(words)} different words are too many; ask for less")
+        goal: _Place = (frozenset(), ())
+        number = {place: index for index, place in enumerate([p for p in order if p != goal] + [goal])}
+        table = [{word: number[reached] for word, reached in arrows[place].items()} for place in number]
+        return cls([row.pop(-1) for row in table], table, steps[goal])
+
+    def table(self, words: int) -> Tensor:
+        """The state after each of V words: (S, V). `<eos>` leads nowhere, −1, but from the last."""
+        table = torch.tensor(self.after).unsqueeze(1).repeat(1, words)
+        for state, moves in enumerate(self.moves):
+            for word, reached in moves.items():
+                table[state, word] = reached
+        table[:-1, EOS] = -1
+        return table
+
+
+def _read(place: _Place, word: int) -> _Place:
+    """The state after one more word."""
+    left, begun = place
+    text = (*begun, word)
+    left = frozenset(phrase for phrase in left if text[-len(phrase) :] != phrase)
+    begins = {phrase[:size] for phrase in left for size in range(len(phrase))}
+    ends = (text[start:] for start in range(len(text)))
+    return left, next((end for end in ends if end in begins), ())
+
+
+class _Banks(Beams):
+    """Beams with a bank of K for each state of the machine: hypotheses k, K + k, 2K + k … are of states 0, 1, 2 …"""
+
+    def __init__(self, state: State, shared: int, options: SearchOptions, machine: Machine) -> None:
+        super().__init__(state, shared, options)
+        self.machine = machine
+        self.table: Tensor | None = None  # (S, V), made when V is known
+
+    def _choose(self, total: Tensor) -> tuple[Tensor, Tensor]:
+        states, width = len(self.machine.after), total.shape[1]
+        if self.table is None:
+            self.table = self.machine.table(total.shape[2]).to(total.device)
+        # at first there is one hypothesis, in state 0
+        reached = self.table[:1] if width == 1 else self.table.repeat_interleave(width // states, dim=0)  # (W, V)
+        banks = [super(_Banks, self)._choose(total.masked_fill(reached != s, -torch.inf)) for s in range(states)]
+        scores, flat = (torch.cat(parts, dim=1) for parts in zip(*banks, strict=True))
+        return scores, flat

@@ -1,0 +1,181 @@
+"""Several models as one: the mean of their probabilities, in every search; what does not fit together is refused."""
+
+import json
+import math
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from captioning import decoders, encoders, ensembles, model
+from captioning.decoders.base import Encoded, select
+from captioning.decoders.ensemble import Ensemble
+from captioning.errors import UserError
+from captioning.features import FeatureStore
+from captioning.images import Transform
+from captioning.search import SearchOptions, n_best
+from captioning.vocabulary import SPECIAL, Vocabulary
+from tests.toys import Table
+from tests.toys import pictures as numbers
+from tests.variants import VARIANTS, WORDS, build, captions, options, pictures
+
+METHODS = {
+    "beam": SearchOptions(3, 6, length_penalty=1.0, n_best=3),
+    "diverse": SearchOptions(4, 6, method="diverse", n_best=2, groups=2, strength=0.5),
+    "sample": SearchOptions(1, 6, method="sample", n_best=4, seed=3),
+    "must": SearchOptions(3, 6, must=((7,), (9, 5))),
+}
+TRANSFORM = Transform(32, 32, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+
+
+def test_probabilities_are_the_mean() -> None:
+    """Of the words after each of three pictures' first words, over two tables that agree on nothing."""
+    tables = [Table(1), Table(2)]
+    ensemble, encoded, tokens = Ensemble(tables), numbers(3, 5, 8), torch.tensor([1, 1, 1])
+    logits, state = ensemble.step(tokens, ensemble.init([encoded, encoded]))
+    each = [table.step(tokens, table.init(encoded))[0].softmax(1) for table in tables]
+    torch.testing.assert_close(logits.exp(), (each[0] + each[1]) / 2)
+    after = [table.step(tokens, table.init(encoded))[1] for table in tables]
+    assert all(torch.equal(a, b) for a, b in zip(state, [*after[0], *after[1]], strict=True))
+
+
+def test_each_member_reads_what_its_own_encoder_says() -> None:
+    ensemble, tokens = Ensemble([Table(1), Table(2)]), torch.tensor([1])
+    logits, _ = ensemble.step(tokens, ensemble.init([numbers(3), numbers(8)]))
+    each = [table.step(tokens, table.init(numbers(n)))[0].softmax(1) for table, n in ((Table(1), 3), (Table(2), 8))]
+    torch.testing.assert_close(logits.exp(), (each[0] + each[1]) / 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("variant", ["lstm", "attention-soft", "transformer"])
+def test_a_model_and_itself_say_what_the_model_says(variant: str, method: str) -> None:
+    decoder, encoded = build(variant).eval(), pictures(4)
+    found = n_best(Ensemble([decoder, decoder]), [encoded, encoded], METHODS[method])
+    alone = n_best(decoder, encoded, METHODS[method])
+    assert n_best(Ensemble([decoder]), [encoded], METHODS[method]) == alone
+    for together, single in zip(found, alone, strict=True):
+        assert [h.ids for h in together] == [h.ids for h in single]
+        assert [h.score for h in together] == pytest.approx([h.score for h in single], abs=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_decoders_of_all_kinds_are_searched_as_one(method: str) -> None:
+    """The log probability of what is found is that of the mean, and a batch gives what single pictures give."""
+    members, encoded = [build(name, dropout=0.0).eval() for name in VARIANTS], pictures(3)
+    assert encoded.regions is not None
+    ensemble, chosen = Ensemble(members), METHODS[method]
+    together = n_best(ensemble, [encoded] * len(members), chosen, keys=[0, 1, 2])
+    for place, found in enumerate(together):
+        one = Encoded(encoded.mean[place : place + 1], encoded.regions[place : place + 1])
+        [alone] = n_best(ensemble, [one] * len(members), chosen, keys=[place])
+        assert [h.ids for h in alone] == [h.ids for h in found]
+        for h in found:
+            tokens = torch.tensor([[1, *h.ids]])
+            owner = torch.zeros(1, dtype=torch.long)
+            p = torch.stack([member(one, tokens, owner).softmax(2) for member in members]).mean(0)[0]
+            following = torch.tensor([*h.ids, 2])
+            expected = p[torch.arange(len(following)), following].log().sum().item()
+            assert h.log_probability == pytest.approx(expected, abs=1e-3)
+
+
+def test_states_are_selected_with_their_hypotheses() -> None:
+    ensemble, encoded = Ensemble([build("lstm").eval(), build("updown").eval()]), pictures(3)
+    state = ensemble.init([encoded, encoded])
+    rows = torch.tensor([2, 2, 0])
+    logits, _ = ensemble.step(captions(3, 1)[:, 0], state)
+    chosen, _ = ensemble.step(captions(3, 1)[:, 0], select(state, rows))
+    torch.testing.assert_close(chosen, logits[rows])
+
+
+def folder(
+    path: Path,
+    variant: str = "lstm",
+    *,
+    seed: int = 1,
+    encoder: str = "squeezenet1_1",
+    side: int = 32,
+    word: str = "w",
+) -> Path:
+    """A model folder with an encoder that was drawn from `seed`."""
+    transform = Transform(side, side, "bilinear", TRANSFORM.mean, TRANSFORM.std)
+    network = encoders.build(encoder, transform=transform, weights={}, seed=seed)
+    vocabulary = Vocabulary((*SPECIAL, *(f"{word}{i}" for i in range(WORDS - len(SPECIAL)))))
+    torch.manual_seed(seed)
+    name, made = VARIANTS[variant][0], options(variant)
+    decoder = decoders.build(name, WORDS, network.dim, made)
+    card = model.Card(encoder, name, made, asdict(transform), {}, {"portable": True, "threads": 2}, {}, {})
+    model.save(path, card, network.body.state_dict(), decoder.state_dict(), vocabulary)
+    return path
+
+
+def test_models_with_other_encoders_and_sizes_caption_together(tmp_path: Path) -> None:
+    folders = [folder(tmp_path / "a"), folder(tmp_path / "b", "transformer", seed=2, encoder="resnet18", side=64)]
+    captioners = ensembles.load(folders)
+    picture = Image.effect_noise((80, 60), 90).convert("RGB")
+    pixels = captioners.pixels(picture)
+    assert [part.shape for part in pixels] == [(3, 32, 32), (3, 64, 64)]
+    stacked = [torch.from_numpy(part).unsqueeze(0) for part in pixels]
+    [found] = captioners.captions(stacked, SearchOptions(3, 5, 2, n_best=2), [1])
+    assert len(found) == 2
+    assert all(math.isfinite(caption.score) and caption.text for caption in found)
+    alone = ensembles.load(folders[:1])
+    [single] = alone.captions(stacked[:1], SearchOptions(3, 5, 2), [1])
+    assert single[0].text == alone.members[0].caption(stacked[0], SearchOptions(3, 5, 2))[0]
+
+
+def test_another_vocabulary_is_refused_by_name(tmp_path: Path) -> None:
+    first, other = folder(tmp_path / "a"), folder(tmp_path / "b", word="v")
+    with pytest.raises(UserError, match=rf"{other}/vocab.txt: not that of {first}: this model knows other words"):
+        ensembles.load([first, other])
+
+
+class Store:
+    """What `check_store` asks of a feature store."""
+
+    def __init__(self, transform: Transform, *, pixels: bool) -> None:
+        self.transform, self.pixels = transform, object() if pixels else None
+
+
+def check(folders: list[Path], side: int, *, pixels: bool) -> None:
+    transform = Transform(side, side, "bilinear", TRANSFORM.mean, TRANSFORM.std)
+    store: FeatureStore = Store(transform, pixels=pixels)  # type: ignore[assignment]
+    ensembles.check_store(folders, ensembles.load(folders), store)
+
+
+def test_stored_features_are_of_one_encoder_and_stored_pixels_of_one_transform(tmp_path: Path) -> None:
+    first, same, other = (
+        folder(tmp_path / name, variant, seed=seed)
+        for name, variant, seed in (("a", "lstm", 1), ("b", "neuraltalk-rnn", 1), ("c", "lstm", 2))
+    )
+    larger = folder(tmp_path / "d", side=64)
+    check([first, same], 32, pixels=False)
+    check([first, same, other], 32, pixels=True)
+    with pytest.raises(UserError, match=r"c/encoder.safetensors: .* another encoder than data/features is of"):
+        check([first, same, other], 32, pixels=False)
+    with pytest.raises(UserError, match=r"evaluate.ensemble: .*/d: reads pictures another way than data/features"):
+        check([first, larger], 32, pixels=True)
+
+
+def test_members_are_the_model_folders_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queued experiment's copy must have all that the main repository has."""
+    for name in ("main/ensemble/b", "main/ensemble/a", "main/ensemble/notes"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("a", "b"):
+        (tmp_path / "main/ensemble" / name / "model.json").write_text(json.dumps({}))
+    copy = tmp_path / "main/.dvc/tmp/exps/x"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "main")
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    assert ensembles.members(Path("ensemble")) == [Path("ensemble/a"), Path("ensemble/b")]
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("DVC_ROOT", str(copy))
+    with pytest.raises(UserError, match=r"evaluate.ensemble: ensemble: no such folder"):
+        ensembles.members(Path("ensemble"))
+    shutil.copytree(tmp_path / "main/ensemble/a", copy / "ensemble/a")
+    with pytest.raises(UserError, match=r"this copy of the repository lacks b; .* an absolute path"):
+        ensembles.members(Path("ensemble"))
+    absolute = tmp_path / "main/ensemble"
+    assert ensembles.members(absolute) == [absolute / "a", absolute / "b"]
