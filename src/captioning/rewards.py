@@ -46,8 +46,8 @@ class CiderReward:
         self._image = captions.image[self._order]
         self._numbering = Numbering(len(vocabulary))
         images = len(np.unique(captions.image))
-        self._idf = [np.log(images / np.maximum(frequency, 1)) for frequency in self._frequencies()]
-        self._idf_of_new = np.log(float(images))  # as if one image had it
+        known = (np.append(frequency, 1) for frequency in self._frequencies())  # one that is new: as if one image had it
+        self._idf = [np.log(images / np.maximum(frequency, 1)) for frequency in known]
 
     def check(self, vocabulary: Vocabulary) -> None:
         """Raise UserError unless document frequencies were counted with `vocabulary`, so that ids mean the same."""
@@ -96,9 +96,7 @@ class CiderReward:
         idf = np.empty(len(counts.ngram))
         for order, table in enumerate(self._idf):
             here = counts.order == order
-            numbers = counts.ngram[here]
-            new = numbers >= len(table)
-            idf[here] = np.where(new, self._idf_of_new, table[np.where(new, 0, numbers)])
+            idf[here] = table[np.minimum(counts.ngram[here], len(table) - 1)]
         norms = np.sqrt(sums(counts.sentence, counts.order, (counts.count * idf) ** 2, len(lengths)))
         return _Weighed(counts, idf, norms, np.maximum(lengths - 1, 0))
 
