@@ -21,6 +21,12 @@ RUN_BY_TESTS = {
     "dvc exp run -S decoder=attention -S train.attention.kind=hard": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=updown": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=transformer": "test_each_decoder_is_one_command",
+    "dvc exp run -S train.self_critical.epochs=5": "test_self_critical_training_follows_or_starts_from_a_model",
+    "cp -r data/train/model baseline": "test_self_critical_training_follows_or_starts_from_a_model",
+    "dvc add baseline": "test_self_critical_training_follows_or_starts_from_a_model",
+    "dvc exp run -S train.start=baseline -S train.epochs=0 -S train.self_critical.epochs=5": (
+        "test_self_critical_training_follows_or_starts_from_a_model"
+    ),
     "dvc exp run -S split.limit=200": "test_a_limited_run_sees_those_images_alone",
 }
 NOT_RUN = {"scale.md": "has not been run"}  # page: what it says of its commands, which want machines that are not here

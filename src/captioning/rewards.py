@@ -46,7 +46,9 @@ class CiderReward:
         self._image = captions.image[self._order]
         self._numbering = Numbering(len(vocabulary))
         images = len(np.unique(captions.image))
-        known = (np.append(frequency, 1) for frequency in self._frequencies())  # one that is new: as if one image had it
+        known = (
+            np.append(frequency, 1) for frequency in self._frequencies()
+        )  # one that is new: as if one image had it
         self._idf = [np.log(images / np.maximum(frequency, 1)) for frequency in known]
 
     def check(self, vocabulary: Vocabulary) -> None:
