@@ -1,8 +1,8 @@
 """A self-critical step in three parts: drawing captions, their reward, and the gradient.
 
-The transformer with the sizes of params.yaml on stored regions, and as many captions and words as Flickr8k has. They are
-made up: words are as common as words are (Zipf), and speed does not depend on what is said. The output's bias begins as
-the logarithm of each word's frequency, ends included, so that what is drawn has the length of captions.
+The transformer with the sizes of params.yaml on stored regions, and as many captions and words as in Flickr8k. These
+are made up, with words as common as words are (Zipf): speed does not depend on what is said. The output's bias begins
+as the logarithm of each word's frequency, ends included, so that what is drawn has the length of captions.
 
     python -m benchmarks.self_critical [IMAGES]
 """

@@ -167,9 +167,8 @@ def commands(project: Project) -> list[str]:
 
 def test_self_critical_training_follows_or_starts_from_a_model(copy: Project) -> None:
     """The commands of docs/models.md. The content of what is started from counts, not only its path."""
-    together, apart = [
-        line.replace("epochs=5", "epochs=1").split() for line in commands(copy) if "self_critical" in line
-    ]
+    lines = [line.replace("epochs=5", "epochs=1") for line in commands(copy) if "self_critical" in line]
+    together, apart = (line.split() for line in lines)
     shutil.copytree(copy.folder / "data/train/model", copy.folder / "baseline")
     copy.run("dvc", "add", "baseline")
     copy.run(*together)

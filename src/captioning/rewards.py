@@ -46,10 +46,7 @@ class CiderReward:
         self._image = captions.image[self._order]
         self._numbering = Numbering(len(vocabulary))
         images = len(np.unique(captions.image))
-        known = (
-            np.append(frequency, 1) for frequency in self._frequencies()
-        )  # one that is new: as if one image had it
-        self._idf = [np.log(images / np.maximum(frequency, 1)) for frequency in known]
+        self._idf = [np.log(images / np.maximum(had, 1)) for had in self._frequencies()]
 
     def check(self, vocabulary: Vocabulary) -> None:
         """Raise UserError unless document frequencies were counted with `vocabulary`, so that ids mean the same."""
@@ -60,14 +57,14 @@ class CiderReward:
             )
 
     def _frequencies(self) -> list[Ints]:
-        """How many images have each n-gram, by order and number."""
+        """How many images have each n-gram, by order and number; the last number is for all that none has."""
         words, lengths = _after_bos(self._captions, np.arange(len(self._captions)))
         image = np.repeat(self._captions.image.astype(np.int64), lengths)
         found: list[Ints] = []
         for starts, ngram in numbered(words, lengths, self._numbering.learn):
             pairs = np.sort(image[starts] << SHIFT | ngram)
             once = pairs[np.diff(pairs, prepend=-1) != 0] & (1 << SHIFT) - 1
-            found.append(np.bincount(once, minlength=self._numbering.sizes[len(found)]))
+            found.append(np.bincount(once, minlength=self._numbering.sizes[len(found)] + 1))
         return found
 
     def score(self, rows: Ints, tokens: Ints, owner: Ints) -> Floats:
