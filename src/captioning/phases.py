@@ -3,7 +3,7 @@
 `CrossEntropy` is here, and what is said of any phase; `self_critical` is the other one. The loop knows the seam alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -101,7 +101,7 @@ class CrossEntropy:
     def __init__(
         self,
         network: Network,
-        modules: Iterable[tuple[nn.Module, float]],
+        modules: Sequence[tuple[nn.Module, float]],
         data: Data,
         options: CrossEntropyOptions,
         fabric: Fabric,

@@ -15,7 +15,7 @@ function that is validated.
 B images, S captions an image, C captions (B * S), L longest caption, T tokens, V words.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +73,7 @@ class SelfCritical:
     def __init__(
         self,
         network: Network,
-        modules: Iterable[tuple[nn.Module, float]],
+        modules: Sequence[tuple[nn.Module, float]],
         data: Data,
         reward: CiderReward,
         options: SelfCriticalOptions,
