@@ -29,7 +29,7 @@ class _Weighed(NamedTuple):
 
 
 class CiderReward:
-    """CIDEr-D against the training captions of an image: 0 to 10. Made once a training (benchmarks/README.md has times).
+    """CIDEr-D against the training captions of an image: 0 to 10. It is made once a training (benchmarks: how long).
 
     Raises UserError when `captions`, those of training, say ids that `vocabulary` does not have.
     """
