@@ -1,8 +1,9 @@
 """train: a model, chosen by its validation score → data/train/."""
 
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from captioning import coco, compute, splits
 from captioning import settings as resolve
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from captioning.encoders import Encoder
     from captioning.features import FeatureStore
     from captioning.networks import EndToEnd, OnFeatures
-    from captioning.training import Data, Trainer
+    from captioning.phases import Data, Phase
+    from captioning.training import Trainer
+
+Options = TypeVar("Options")
 
 DATA = Path("data/download")
-WEIGHTS = Path("data/weights")
+WEIGHTS = resolve.INITIAL
 VOCABULARY = Path("data/vocab/vocab.txt")
 SPLIT = Path("data/split")
 FEATURES = Path("data/features")
@@ -40,25 +44,26 @@ def main(settings: Settings) -> None:
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
+    resolved = _resolved(settings)
     data = _data(fabric)
     network = _network(settings, data)
-    resolved = _resolved(settings)
+    started = _start(settings, network, data)
     inputs = [VOCABULARY, WEIGHTS / "weights.json", FEATURES / "index.json", *(SPLIT / name for name in READ)]
-    checkpoint = Checkpoint(run_key({**resolved, "processes": fabric.world_size}, inputs))
+    checkpoint = Checkpoint(run_key({**resolved, **started, "processes": fabric.world_size}, inputs))
     trainer = _trainer(settings, network, data, fabric, checkpoint)
     if not fabric.is_global_zero:
         trainer.fit(lambda *_: None)
         return
     _fit(settings, trainer)
-    _save(settings, trainer, resolved)
+    _save(settings, trainer, resolved, started)
     checkpoint.clear()
 
 
 def _data(fabric: "Fabric") -> "Data":
     from captioning.features import FeatureStore
     from captioning.metrics import References
+    from captioning.phases import Data
     from captioning.placement import settle
-    from captioning.training import Data
 
     images = splits.read_images(SPLIT / "images.csv")
     validation = images[images["split"] == "val"]
@@ -101,23 +106,72 @@ def _encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
     return encoders.build(settings.encoder, transform=store.transform, weights=weights, seed=settings.seed)
 
 
+def _start(settings: Settings, network: "OnFeatures | EndToEnd", data: "Data") -> dict[str, Any]:
+    """Take up the weights that `train.start` names; what is said of them in the model's provenance."""
+    from captioning.start import take_up
+
+    folder = resolve.start(settings)
+    if folder is None:
+        return {}
+    record = take_up(
+        folder,
+        network,
+        None if resolve.trainable(settings) else _encoder(settings, data.store),
+        decoder=settings.decoder,
+        options=resolve.decoder_options(settings),
+        transform=data.store.transform,
+        vocabulary=data.vocabulary,
+    )
+    return {"start": record}
+
+
 def _trainer(
     settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric", checkpoint: Any
 ) -> "Trainer":
-    from captioning.optimization import adamw, count_parameters
+    from captioning.optimization import count_parameters
     from captioning.training import LoopOptions, Trainer
 
-    train = settings.train
-    rates = {"encoder": train.encoder_lr}
-    modules = [(module, rates.get(name, train.lr)) for name, module in network.named_children()]
     fabric.print(f"{count_parameters(network):,} numbers are trained on {len(data.train):,} captions")
     decided = {"epochs": resolve.epochs(settings), "batch_size": resolve.batch_size(settings)}
-    names = LoopOptions.__dataclass_fields__.keys() - {"seed", "compile"}
-    chosen: dict[str, Any] = {name: getattr(train, name) for name in names}
-    options = LoopOptions(seed=settings.seed, compile=settings.compute.compile, **chosen | decided)
     said = decided | {f"{settings.decoder}.{name}": value for name, value in resolve.decoder_options(settings).items()}
     fabric.print(", ".join(f"train.{name} = {value}" for name, value in said.items()))
-    return Trainer(network, adamw(modules, train.weight_decay), data, options, fabric, checkpoint)
+    phases = [*_cross_entropy(settings, network, data, fabric), *_self_critical(settings, network, data, fabric)]
+    options = _options(LoopOptions, settings, compile=settings.compute.compile, batch_size=decided["batch_size"])
+    return Trainer(network, phases, data, options, fabric, checkpoint)
+
+
+def _options(kind: Callable[..., Options], settings: Settings, **decided: Any) -> Options:
+    """A dataclass of options: what is not decided is the setting in `train` of that name."""
+    names = {field.name for field in fields(kind)} - decided.keys() - {"seed"}  # type: ignore[arg-type]
+    return kind(seed=settings.seed, **{name: getattr(settings.train, name) for name in names}, **decided)
+
+
+def _cross_entropy(
+    settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric"
+) -> "Iterator[Phase]":
+    from captioning.phases import CrossEntropy, CrossEntropyOptions
+
+    train, epochs = settings.train, resolve.epochs(settings)
+    rates = {"encoder": train.encoder_lr}
+    modules = [(module, rates.get(name, train.lr)) for name, module in network.named_children()]
+    options = _options(CrossEntropyOptions, settings, epochs=epochs, batch_size=resolve.batch_size(settings))
+    if epochs:
+        yield CrossEntropy(network, modules, data, options, fabric)
+
+
+def _self_critical(
+    settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric"
+) -> "Iterator[Phase]":
+    from captioning.rewards import CiderReward
+    from captioning.self_critical import SelfCritical, SelfCriticalOptions
+
+    chosen = settings.train.self_critical.model_dump()
+    rates = {name: chosen.pop(key) for name, key in (("encoder", "encoder_lr"), ("decoder", "lr"))}
+    modules = [(module, rates[name]) for name, module in network.named_children() if name in rates]
+    options = _options(SelfCriticalOptions, settings, **chosen)
+    if options.epochs:
+        reward = CiderReward(data.train, data.vocabulary)
+        yield SelfCritical(network, modules, data, reward, options, fabric)
 
 
 def _fit(settings: Settings, trainer: "Trainer") -> None:
@@ -140,8 +194,8 @@ def _fit(settings: Settings, trainer: "Trainer") -> None:
 
 
 def _line(scalars: dict[str, float], speeds: dict[str, float]) -> str:
-    names = ("train/loss/caption", "val/loss/caption", "val/bleu_3", "val/bleu_4", "val/cider")
-    parts = [f"{name} {scalars[name]:.4f}" for name in names]
+    names = ("train/loss/caption", "train/reward/sample", "val/loss/caption", "val/bleu_3", "val/bleu_4", "val/cider")
+    parts = [f"{name} {scalars[name]:.4f}" for name in names if name in scalars]
     return "  ".join(parts + [f"{name} {value:,.0f}" for name, value in speeds.items()])
 
 
@@ -167,7 +221,7 @@ def _resolved(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any]) -> None:
+def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], started: dict[str, Any]) -> None:
     """Write the model folder with the state of the best epoch."""
     from captioning import model
     from captioning.networks import EndToEnd
@@ -185,7 +239,11 @@ def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any]) -> N
         compute=compute.describe(
             portable=machine.portable, threads=machine.threads, processes=trainer.fabric.world_size
         ),
-        provenance={"weights": read_json(WEIGHTS / "weights.json"), "features": digest(FEATURES / "index.json")},
+        provenance={
+            "weights": read_json(WEIGHTS / "weights.json"),
+            "features": digest(FEATURES / "index.json"),
+            **started,
+        },
         scores={"epoch": best + 1, **trainer.progress.history[best]},
     )
     model.save(OUT / "model", card, encoder.body.state_dict(), network.decoder.state_dict(), data.vocabulary)

@@ -24,6 +24,9 @@ from tests.test_training import KillError, Memory, trainer  # noqa: E402
 SMALL = {"dropout": 0.0, "batch_size": 4, "epochs": 3}  # four captions, and two in the last step: for three processes
 
 
+CRITICAL = {"critical": 2, "epochs": 1, "batch_size": 4, "baseline": "greedy"}
+
+
 def trained(pixels: bool, **changes: Any) -> dict[str, Any]:
     """Scalars an epoch, captions of the best one, and one number for the weights of each process."""
     made = trainer(Memory(), pixels, **{**SMALL, **changes})
@@ -96,6 +99,8 @@ def main(out: Path) -> None:
         "features": trained(False),
         "pixels": trained(True),
         "dropout": trained(False, dropout=0.3),
+        "critical": trained(False, **CRITICAL),
+        "critical_pixels": trained(True, **CRITICAL),
         "resumed": resumed(False, 4),
     }
     if torch.distributed.get_rank() == 0:

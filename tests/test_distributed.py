@@ -75,9 +75,20 @@ def test_statistics_and_gradients_are_those_of_the_whole_batch(three: dict[str, 
     assert not torch.tensor(found["stand_in_gradient"]).any()
 
 
-@pytest.mark.parametrize("pixels", [False, True])
-def test_training_in_three_processes_is_that_of_one(three: dict[str, Any], pixels: bool) -> None:
-    found, alone = three["pixels" if pixels else "features"], ranks.trained(pixels)
+@pytest.mark.parametrize(
+    ("name", "pixels", "changes"),
+    [
+        ("features", False, {}),
+        ("pixels", True, {}),
+        ("critical", False, ranks.CRITICAL),
+        ("critical_pixels", True, ranks.CRITICAL),
+    ],
+)
+def test_training_in_three_processes_is_that_of_one(
+    three: dict[str, Any], name: str, pixels: bool, changes: dict[str, Any]
+) -> None:
+    """Captions that are drawn are the same too: a picture's random numbers are its own, whatever process draws them."""
+    found, alone = three[name], ranks.trained(pixels, **changes)
     assert_close(found["history"], alone["history"])
     assert found["captions"] == alone["captions"]
     assert found["weights"][0] == found["weights"][1] == found["weights"][2]

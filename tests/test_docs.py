@@ -30,6 +30,12 @@ RUN_BY_TESTS = {
     "captioning predict photo.jpg --method sample --n-best 5 --temperature 0.8": PREDICTED,
     'captioning predict photo.jpg --must dog --must "red ball"': PREDICTED,
     "captioning predict photo.jpg --model data/train/model --model ensemble/first": PREDICTED,
+    "dvc exp run -S train.self_critical.epochs=5": "test_self_critical_training_follows_or_starts_from_a_model",
+    "cp -r data/train/model baseline": "test_self_critical_training_follows_or_starts_from_a_model",
+    "dvc add baseline": "test_self_critical_training_follows_or_starts_from_a_model",
+    "dvc exp run -S train.start=baseline -S train.epochs=0 -S train.self_critical.epochs=5": (
+        "test_self_critical_training_follows_or_starts_from_a_model"
+    ),
     "dvc exp run -S split.limit=200": "test_a_limited_run_sees_those_images_alone",
 }
 NOT_RUN = {"scale.md": "has not been run"}  # page: what it says of its commands, which want machines that are not here

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from captioning.files import digest
 from captioning.tokenizer import tokenize
 from captioning.vocabulary import SPECIAL
 from tests.imports import ROOT, STAGES, closure
@@ -104,6 +105,7 @@ def test_artifacts_name_the_data_set_and_the_model() -> None:
         ("evaluate.beam_size=2", ["evaluate"]),
         ("evaluate.sampling.top_k=5", ["evaluate"]),
         ("train.lr=0.002", ["train"]),
+        ("train.self_critical.epochs=1", ["train"]),
         ("seed=2", ["features", *AFTER_FEATURES]),
         ("vocab.min_count=2", ["vocab"]),
         ("split.limit=4", ["vocab", "split", "evaluate"]),
@@ -159,10 +161,49 @@ def test_the_card_of_the_data_is_drawn(project: Project) -> None:
         assert {point["split"] for point in plot["content"]["data"]["values"]} == {"train", "val", "test"}
 
 
+def commands(project: Project) -> list[str]:
+    """The experiments of docs/models.md."""
+    return [line for line in project.read("docs/models.md").splitlines() if line.startswith("dvc exp run ")]
+
+
+def test_self_critical_training_follows_or_starts_from_a_model(copy: Project) -> None:
+    """The commands of docs/models.md. The content of what is started from counts, not only its path."""
+    lines = [line.replace("epochs=5", "epochs=1") for line in commands(copy) if "self_critical" in line]
+    together, apart = (line.split() for line in lines)
+    shutil.copytree(copy.folder / "data/train/model", copy.folder / "baseline")
+    copy.run("dvc", "add", "baseline")
+    copy.run(*together)
+    rows = pd.read_csv(copy.folder / "data/train/plots/metrics/train/reward/sample.tsv", sep="\t")
+    assert rows["step"].tolist() == [2]
+    assert "start" not in json.loads(copy.read("data/train/model/model.json"))["provenance"]
+    copy.run(*apart)
+    card = json.loads(copy.read("data/train/model/model.json"))
+    baseline = digest(copy.folder / "baseline/model.json")
+    assert card["provenance"]["start"] == {"path": "baseline", "sha256": baseline}
+    assert card["scores"]["epoch"] == 1
+    assert {"train/reward/sample", "train/reward/baseline", "train/words/sample"} <= card["scores"].keys()
+    assert copy.stages_to_run() == []
+    edited = copy.folder / "baseline/model.json"
+    edited.unlink()  # DVC's cache may hold the same file
+    edited.write_text("{}")
+    assert copy.stages_to_run() == ["train"]
+    copy.run("dvc", "checkout", "--force", "baseline.dvc")
+    for changes, said in (
+        (["train.start=data/weights"], "train.epochs = 0: data/weights has no decoder"),
+        (["train.self_critical.epochs=0"], "there is nothing to train"),
+        (["decoder=neuraltalk"], "decoder (lstm, here neuraltalk)"),
+    ):
+        before = copy.read("params.yaml")
+        copy.set(*changes)
+        done = copy.run(sys.executable, "-m", "stages.train", check=False)
+        assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+        assert len([line for line in done.stderr.splitlines() if "error: " in line]) == 1
+        (copy.folder / "params.yaml").write_text(before)
+
+
 def test_each_decoder_is_one_command(copy: Project) -> None:
     """The commands of docs/models.md, and one that attends to the stored regions of a frozen encoder."""
-    page = copy.read("docs/models.md").partition("\n## Search")[0]
-    lines = [line.strip() for line in page.splitlines() if line.startswith("dvc exp run ")]
+    lines = [line.strip() for line in commands(copy) if "self_critical" not in line and "evaluate." not in line]
     frozen = "dvc exp run -S decoder=transformer -S features.trainable=false -S features.image_size=64"
     assert len(lines) == 6
     for command in (*lines, frozen):

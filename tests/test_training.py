@@ -1,5 +1,6 @@
 """The loop: it learns, it keeps the best, and stopped at any checkpoint it ends with the same bytes."""
 
+from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,33 +9,41 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from captioning import compute, optimization
+from captioning import compute
 from captioning.checkpoints import Checkpoint
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.errors import UserError
 from captioning.metrics import References
 from captioning.networks import EndToEnd, OnFeatures
+from captioning.phases import CrossEntropy, CrossEntropyOptions, Data, Phase
+from captioning.rewards import CiderReward
+from captioning.self_critical import SelfCritical, SelfCriticalOptions
 from captioning.splits import EncodedCaptions
 from captioning.sums import Sums
-from captioning.training import Data, LoopOptions, Progress, Trainer
+from captioning.training import LoopOptions, Progress, Trainer
 from captioning.vocabulary import SPECIAL, Vocabulary
 
 WORDS = ["red", "green", "blue", "cat", "dog", "bird", "runs", "sits"]
 VOCABULARY = Vocabulary((*SPECIAL, *WORDS))
-OPTIONS = LoopOptions(
-    seed=3,
-    epochs=4,
-    batch_size=8,
-    schedule="cosine",
-    step_epochs=1,
-    step_gamma=0.5,
-    warmup_steps=2,
-    clip_norm=5.0,
-    select="bleu_1",
-    patience=4,
-    checkpoint_steps=2,
-    ema=0.5,
-)
+EPOCHS = 4
+OPTIONS: dict[str, Any] = {
+    "seed": 3,
+    "epochs": EPOCHS,
+    "batch_size": 8,
+    "weight_decay": 0.01,
+    "schedule": "cosine",
+    "step_epochs": 1,
+    "step_gamma": 0.5,
+    "warmup_steps": 2,
+    "clip_norm": 5.0,
+    "select": "bleu_1",
+    "patience": 4,
+    "checkpoint_steps": 2,
+    "ema": 0.5,
+    "samples": 3,
+    "baseline": "leave_one_out",
+}
+RATE = 0.02
 
 
 class Memory:
@@ -112,15 +121,31 @@ def data(pixels: bool) -> Data:
     )
 
 
-def trainer(memory: Memory | Checkpoint, pixels: bool = False, dropout: float = 0.2, **changes: Any) -> Trainer:
+def options(kind: Any, changes: dict[str, Any]) -> Any:
+    """A dataclass of options: OPTIONS with changes."""
+    chosen = OPTIONS | changes
+    return kind(**{field.name: chosen[field.name] for field in fields(kind) if field.name in chosen})
+
+
+def trainer(
+    memory: Memory | Checkpoint, pixels: bool = False, dropout: float = 0.2, critical: int = 0, **changes: Any
+) -> Trainer:
+    """A tiny training: `critical` self-critical epochs follow those of cross-entropy."""
     fabric = compute.start(seed=3, threads=2, device="cpu", precision="32-true")
     decoder = LstmDecoder(len(VOCABULARY), 6 if pixels else 8, LstmOptions(12, 16, 1, dropout))
     # ahead of BatchNorm its gradient is zero but for rounding, which Adam makes as large as any other
     decoder.picture[0].bias.requires_grad_(False)
     network = EndToEnd(Colours(), decoder, len(VOCABULARY), 0.1, 1.0) if pixels else OnFeatures(decoder, 0.1)  # type: ignore[arg-type]
-    optimizer = optimization.adamw([(module, 0.02) for module in network.children()], 0.01)
-    options = LoopOptions(**{**OPTIONS.__dict__, **changes})
-    return Trainer(network, optimizer, data(pixels), options, fabric, memory)  # type: ignore[arg-type]
+    read = data(pixels)
+    modules = [(module, RATE) for module in network.children()]
+    phases: list[Phase] = []
+    if options(CrossEntropyOptions, changes).epochs:
+        phases.append(CrossEntropy(network, modules, read, options(CrossEntropyOptions, changes), fabric))
+    if critical:
+        chosen = options(SelfCriticalOptions, changes | {"epochs": critical})
+        reward = CiderReward(read.train, read.vocabulary)
+        phases.append(SelfCritical(network, modules, read, reward, chosen, fabric))
+    return Trainer(network, phases, read, options(LoopOptions, changes), fabric, memory)  # type: ignore[arg-type]
 
 
 def fitted(made: Trainer) -> tuple[Progress, list[tuple[Any, ...]]]:
@@ -129,18 +154,20 @@ def fitted(made: Trainer) -> tuple[Progress, list[tuple[Any, ...]]]:
     return progress, told
 
 
+@pytest.mark.parametrize("critical", [0, 2])
 @pytest.mark.parametrize("pixels", [False, True])
-def test_stopped_at_any_checkpoint_it_ends_with_the_same_bytes(pixels: bool) -> None:
-    memory = Memory()
-    whole = trainer(memory, pixels)
+def test_stopped_at_any_checkpoint_it_ends_with_the_same_bytes(pixels: bool, critical: int) -> None:
+    """In the middle of an epoch, between two, and between two phases."""
+    memory, changes = Memory(), {"epochs": EPOCHS - critical, "critical": critical}
+    whole = trainer(memory, pixels, **changes)
     progress, told = fitted(whole)
-    assert memory.saves > OPTIONS.epochs
+    assert memory.saves > len(progress.history) == EPOCHS
     for last in range(1, memory.saves + 1):
         stopped = Memory(last)
         with pytest.raises(KillError):
-            fitted(trainer(stopped, pixels))
+            fitted(trainer(stopped, pixels, **changes))
         stopped.last = 10**9
-        again = trainer(stopped, pixels)
+        again = trainer(stopped, pixels, **changes)
         resumed, retold = fitted(again)
         assert resumed == progress
         assert [row for row, _ in retold] == [row for row, _ in told]
@@ -200,7 +227,7 @@ def test_unchecked_a_step_with_a_bad_loss_and_those_after_it_change_no_weight(mo
     assert all(torch.equal(tensor, before[0][name]) for name, tensor in made.network.named_parameters())
     states = made.optimizer.state_dict()["state"].values()
     assert {int(state["step"]) for state in states} == {3}
-    rate = 0.02 * made._factor(3, 7)
+    rate = RATE * made.phase.factor(3, 7)
     with pytest.raises(UserError, match=rf"not finite at step 3 \(epoch 1, lr {rate:.3g}\): caption nan"):
         check(7)
 

@@ -57,6 +57,12 @@ def by_image(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> lis
     return [np.concatenate([groups[index] for index in shuffled[a:b]]) for a, b in bounds]
 
 
+def images(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+    """All images that have captions once, as rows of images.csv, `size` a batch: for captions that are drawn."""
+    shuffled = np.random.default_rng(seed).permutation(np.unique(captions.image))
+    return [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
+
+
 def share(captions: EncodedCaptions, chosen: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
     """The part of a step's captions (C,) that process `rank` of `world` takes, and its weight, 0 or 1.
 

@@ -26,7 +26,7 @@ class GlobalBatchNorm(_BatchNorm):
         values = input.float()
         axes = [0, *range(2, input.ndim)]
         count, mean, variance = self._moments(values, axes)
-        self._remember(count, mean.detach(), variance.detach())
+        self._remember(count.detach(), mean.detach(), variance.detach())
         shape = (1, -1, *[1] * (input.ndim - 2))
         scale = (variance + self.eps).rsqrt() * self.weight  # (D,)
         normal = (values - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)

@@ -13,7 +13,7 @@ B images, D feature width, R regions, S side in pixels.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -88,8 +88,17 @@ def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
 
 
-def load(folder: Path) -> Captioner:
-    """Rebuild a model from its folder, in eval mode.
+class Saved(NamedTuple):
+    """What a model folder has: card, vocabulary, and the weights of both networks."""
+
+    card: Card
+    vocabulary: Vocabulary
+    encoder: dict[str, Tensor]
+    decoder: dict[str, Tensor]
+
+
+def read(folder: Path) -> Saved:
+    """Read a model's folder.
 
     Raises UserError when a file is missing, or is not the one that model.json was written with.
     """
@@ -102,12 +111,17 @@ def load(folder: Path) -> Captioner:
         if digest(folder / name) != expected:
             raise UserError(f"{folder / name}: not the file that model.json describes; restore the folder")
     card = Card(**{name: record[name] for name in Card.__dataclass_fields__})
-    vocabulary = Vocabulary.read(folder / "vocab.txt")
+    encoder, decoder = (_tensors(folder / f"{name}.safetensors") for name in ("encoder", "decoder"))
+    return Saved(card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder)
+
+
+def load(folder: Path) -> Captioner:
+    """Rebuild a model from its folder, in eval mode. Raises UserError as `read` does."""
+    card, vocabulary, weights, trained = read(folder)
     transform = Transform(**card.transform)
-    weights = _tensors(folder / "encoder.safetensors")
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
     decoder = decoders.build(card.decoder, len(vocabulary), encoder.dim, card.decoder_options)
-    decoder.load_state_dict(_tensors(folder / "decoder.safetensors"))
+    decoder.load_state_dict(trained)
     return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card)
 
 

@@ -113,8 +113,25 @@ class Transformer(Section):
         return heads
 
 
+class SelfCritical(Section):
+    epochs: Natural
+    batch_size: Count
+    samples: Count
+    baseline: Literal["greedy", "leave_one_out"]
+    lr: Positive
+    encoder_lr: Positive
+
+    @field_validator("baseline")
+    @classmethod
+    def _has_others(cls, baseline: str, others: ValidationInfo) -> str:
+        if baseline == "leave_one_out" and others.data.get("samples") == 1:
+            raise ValueError("a caption is compared with the others of its image, so samples must be 2 or more")
+        return baseline
+
+
 class Train(Section):
-    epochs: Literal["auto"] | Count
+    start: str
+    epochs: Literal["auto"] | Natural
     batch_size: Literal["auto"] | Count
     lr: Positive
     encoder_lr: Positive
@@ -132,6 +149,7 @@ class Train(Section):
     patience: Count
     checkpoint_steps: Count
     samples: Count
+    self_critical: SelfCritical
     lstm: Lstm
     neuraltalk: NeuralTalk
     attention: Attention

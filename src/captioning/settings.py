@@ -39,6 +39,7 @@ _AUTO = {
     "coco2017": _PHOTOGRAPHS,
     "folder": _PHOTOGRAPHS,
 }
+INITIAL = Path("data/weights")  # what `train.start` names when training starts from initial weights
 _OWN = ("official",)
 _SPLITS = {  # the published splits of a data set, the usual one first; the others have their own
     "flickr8k": ("official", "karpathy"),
@@ -90,10 +91,26 @@ def decoder_options(settings: Settings) -> dict[str, Any]:
     return {name: getattr(auto, name) if value == "auto" else value for name, value in section.items()}
 
 
+def start(settings: Settings) -> Path | None:
+    """The folder of the model that training starts from, `train.start`; None: from initial weights.
+
+    A relative path is relative to the working folder, where DVC looks at its content.
+    """
+    value = settings.train.start
+    return None if Path(value) == INITIAL else Path(value)
+
+
 def epochs(settings: Settings) -> int:
-    """`train.epochs` with `auto` decided."""
+    """`train.epochs` with `auto` decided. Raises UserError for 0 where that leaves nothing to learn from."""
     value = settings.train.epochs
-    return _AUTO[settings.dataset].epochs if value == "auto" else value
+    decided = _AUTO[settings.dataset].epochs if value == "auto" else value
+    if not decided and start(settings) is None:
+        raise UserError(
+            f"train.epochs = 0: {INITIAL} has no decoder; name the folder of a trained model as train.start"
+        )
+    if not decided and not settings.train.self_critical.epochs:
+        raise UserError("train.epochs = 0 and train.self_critical.epochs = 0: there is nothing to train")
+    return decided
 
 
 def batch_size(settings: Settings) -> int:

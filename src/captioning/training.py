@@ -1,6 +1,6 @@
 """The training loop: plain PyTorch on Lightning Fabric, resumable at every checkpoint.
 
-Validation is free-running: captions are decoded greedily and scored, by the code that `evaluate` runs.
+It goes through `phases`, one after another, each from the best model so far; `validation` says which is the best.
 
 Several processes (see `compute`) take parts of the same steps: losses are weighted so that the averaged gradient is
 that of the whole batch, BatchNorm sees the whole batch, and the first process decides and writes.
@@ -9,7 +9,7 @@ K losses, W processes.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,51 +19,25 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captioning import batches, compute, distributed, optimization
+from captioning import compute, distributed, optimization
 from captioning.averaging import Average
 from captioning.batchnorm import span_processes
 from captioning.checkpoints import Checkpoint
-from captioning.decoders.base import Encoded
-from captioning.decoding import decode_rows
 from captioning.errors import UserError
-from captioning.features import FeatureStore
-from captioning.losses import Mean
-from captioning.metrics import References
-from captioning.networks import EndToEnd, OnFeatures
-from captioning.placement import to_device
-from captioning.search import SearchOptions
-from captioning.splits import EncodedCaptions
+from captioning.phases import Data, Losses, Network, Phase
 from captioning.sums import Sums
 from captioning.tracking import peak_memory
-from captioning.vocabulary import Vocabulary
+from captioning.validation import Validation
 
 _CHECK_STEPS = 50  # steps between two looks at the losses of a GPU, each of which waits for it
 
 
 @dataclass(frozen=True)
-class Data:
-    """What a training reads. `val_rows` (N,) are rows of the store, `val_ids` the ids of their references."""
-
-    train: EncodedCaptions
-    val: EncodedCaptions
-    store: FeatureStore
-    val_rows: np.ndarray
-    val_ids: list[int]
-    references: References[int]
-    vocabulary: Vocabulary
-
-
-@dataclass(frozen=True)
 class LoopOptions:
-    """How long, how fast and by which score; the section `train` of params.yaml says what each means."""
+    """What all phases share; the section `train` of params.yaml says what each means."""
 
     seed: int
-    epochs: int
     batch_size: int
-    schedule: str
-    step_epochs: int
-    step_gamma: float
-    warmup_steps: int
     clip_norm: float
     select: str
     patience: int
@@ -76,8 +50,10 @@ class LoopOptions:
 class Progress:
     """Where a training is: all that a checkpoint holds beside weights, optimizer and random state."""
 
-    epoch: int = 0
+    epoch: int = 0  # of the training, over all phases
     step: int = 0  # steps taken in this epoch
+    phase: int = 0
+    begin: int = 0  # the first epoch of this phase
     sums: dict[str, float] = field(default_factory=dict)  # losses and norms, summed over this epoch's steps
     history: list[dict[str, float]] = field(default_factory=list)  # one row of scalars an epoch
     best_epoch: int = -1
@@ -89,57 +65,72 @@ EpochEnd = Callable[[dict[str, float], dict[str, float], list[str] | None], None
 
 
 class Trainer:
-    """Trains `network` on `data`; afterwards `best` holds the state of the best epoch."""
+    """Takes `network` through `phases`; afterwards `best` holds the state of the best epoch."""
 
     def __init__(
         self,
-        network: OnFeatures | EndToEnd,
-        optimizer: torch.optim.Optimizer,
+        network: Network,
+        phases: Sequence[Phase],
         data: Data,
         options: LoopOptions,
         fabric: Fabric,
         checkpoint: Checkpoint,
     ) -> None:
-        self.network, self.data, self.options, self.fabric = network, data, options, fabric
+        self.network, self.phases, self.data, self.options, self.fabric = network, phases, data, options, fabric
         self.parts, self.checkpoint, self.progress = network.parts(), checkpoint, Progress()
         self.norms = span_processes(network) if fabric.world_size > 1 else []
-        trained: nn.Module = torch.compile(network) if options.compile else network  # type: ignore[assignment]
-        self.wrapped, self.optimizer = fabric.setup(trained, optimizer)
+        self.validation = Validation(network, data, options.batch_size, fabric)
+        self._enter(phases[0])
         compute.reseed(options.seed, fabric.global_rank)
-        self.average = Average(network, options.ema)
         self.sums = Sums({}, fabric.device)
         self.best: dict[str, Tensor] = {}
-        self.longest = int(data.train.lengths.max()) - 1  # words, `<bos>` not counted
+
+    def _enter(self, phase: Phase) -> None:
+        """Begin a phase with the weights that the network has, and nothing else of what was before."""
+        self.phase = phase
+        self.network.zero_grad()  # of modules that this phase does not train
+        trained: nn.Module = torch.compile(phase.module) if self.options.compile else phase.module  # type: ignore[assignment]
+        self.wrapped, self.optimizer = self.fabric.setup(trained, phase.optimizer())
+        self.average = Average(self.network, self.options.ema)
 
     def fit(self, end_of_epoch: EpochEnd) -> Progress:
-        """Train to the end, or until `patience` epochs brought no better score."""
+        """Train to the end. A phase is over after its epochs, or when `patience` of them brought no better score."""
         self._resume(end_of_epoch)
-        while self.progress.epoch < self.options.epochs and not self._out_of_patience():
-            begin = time.perf_counter()
-            images = self._train_epoch()
-            seconds = time.perf_counter() - begin
-            with self.average.applied():
-                scalars, captions = self._validate()
-                better = self._note(scalars, captions)
-            speeds = {"images_per_second": images / seconds, "peak_memory_mib": peak_memory()}
-            self._save()
-            end_of_epoch(scalars, speeds, captions if better else None)
-        return self.progress
+        while True:
+            while self.progress.epoch < self._end() and not self._out_of_patience():
+                self._epoch(end_of_epoch)
+            if self.progress.phase + 1 == len(self.phases):
+                return self.progress
+            self.network.load_state_dict(self.best)
+            self.progress.phase, self.progress.begin = self.progress.phase + 1, self.progress.epoch
+            self._enter(self.phases[self.progress.phase])
+
+    def _end(self) -> int:
+        return self.progress.begin + self.phase.epochs
+
+    def _epoch(self, end_of_epoch: EpochEnd) -> None:
+        begin = time.perf_counter()
+        images = self._train_epoch()
+        seconds = time.perf_counter() - begin
+        with self.average.applied():
+            scalars, captions = self._validate()
+            better = self._note(scalars, captions)
+        speeds = {"images_per_second": images / seconds, "peak_memory_mib": peak_memory()}
+        self._save()
+        end_of_epoch(scalars, speeds, captions if better else None)
 
     def _train_epoch(self) -> int:
         """Take the steps of this epoch that are left; return how many images they saw."""
         progress, options, fabric = self.progress, self.options, self.fabric
-        plan = self.network.plan(self.data.train, options.batch_size, (options.seed, progress.epoch))
+        plan = self.phase.plan(progress.epoch)
         self.sums = Sums(progress.sums, fabric.device)
-        self.network.train()
-        images = 0
-        said, quiet = f"epoch {progress.epoch + 1}/{options.epochs}", not fabric.is_global_zero
+        self.phase.prepare()
+        images, before = 0, (progress.epoch - progress.begin) * len(plan)
+        said, quiet = f"epoch {progress.epoch + 1}/{self._end()}", not fabric.is_global_zero
         with tqdm(plan, said, unit="step", initial=progress.step, disable=quiet) as bar:
             for chosen in plan[progress.step :]:
-                part, weight = batches.share(self.data.train, chosen, fabric.global_rank, fabric.world_size)
-                batch = batches.collate(self.data.train, part)
-                self._step(batch, weight, progress.epoch * len(plan) + progress.step, len(plan))
-                images += len(batch.rows)
+                part, weight = self.phase.share(chosen, fabric.global_rank, fabric.world_size)
+                images += self._step(part, weight, before + progress.step, len(plan))
                 progress.step += 1
                 bar.update()
                 if progress.step % options.checkpoint_steps == 0:
@@ -150,15 +141,16 @@ class Trainer:
         progress.sums = self.sums.read()
         return sum(distributed.gather(fabric, images))
 
-    def _step(self, batch: batches.Batch, weight: float, step: int, steps_per_epoch: int) -> None:
-        """One optimizer step, which changes nothing from the first loss on that is not finite (see `_check`)."""
-        optimization.set_rate(self.optimizer, self._factor(step, steps_per_epoch))
-        inputs = to_device(self.network.read(self.data.store, batch.rows), self.fabric.device)
-        tokens, owner = to_device((batch.tokens, batch.owner), self.fabric.device)
+    def _step(self, part: np.ndarray, weight: float, step: int, steps_per_epoch: int) -> int:
+        """One optimizer step, which changes nothing from the first loss on that is not finite (see `_check`).
+
+        Returns how many images it saw.
+        """
+        optimization.set_rate(self.optimizer, self.phase.factor(step, steps_per_epoch))
         for norm in self.norms:
             norm.share = weight
-        named: dict[str, Mean] = self.wrapped(inputs, tokens, owner)
-        total, losses = self._whole(named, weight)
+        found = self.phase.losses(self.wrapped, part, self.progress.epoch)
+        total, losses, told = self._whole(found, weight)
         self.optimizer.optimizer.found_inf = self.sums.watch(losses, step)
         if self.fabric.device.type == "cpu" or step % _CHECK_STEPS == 0:
             self._check(steps_per_epoch)
@@ -168,23 +160,30 @@ class Trainer:
         optimization.clip(self.parts.values(), norms["all"], self.options.clip_norm)
         self.optimizer.step()
         self.average.update(step)
-        values = {f"loss/{name}": loss for name, loss in losses.items()}
+        values = {f"loss/{name}": loss for name, loss in losses.items()} | told
         self.sums.add(values | {f"gradient_norm/{name}": norm for name, norm in norms.items()})
+        return found.images
 
-    def _whole(self, parts: dict[str, Mean], weight: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """What this process differentiates, and the losses of the whole batch, which are the same in all processes.
+    def _whole(self, found: Losses, weight: float) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """What this process differentiates; and losses and told means of the whole batch, the same in all processes.
 
-        A loss is a mean over words. Each process counts by how many it has: its means are scaled by
+        A loss is a mean over words or captions. Each process counts by how many it has: its means are scaled by
         W * its words / all words, since the gradients of the W processes are then averaged.
         """
-        means = torch.stack([part.value for part in parts.values()])  # (K,)
-        if self.fabric.world_size == 1:
-            return means.sum(), dict(zip(parts, means.detach(), strict=True))
-        sizes = weight * torch.stack([part.size for part in parts.values()]).to(means.dtype)  # (K,)
-        summed = self.fabric.all_reduce(torch.stack([means.detach() * sizes, sizes]), reduce_op="sum")
-        assert isinstance(summed, Tensor)
-        total = (means * self.fabric.world_size * sizes / summed[1]).sum()
-        return total, dict(zip(parts, summed[0] / summed[1], strict=True))
+        parts, losses = [*found.minimised.values(), *found.told.values()], len(found.minimised)
+        means = torch.stack([part.value for part in parts])  # (K,)
+        total, whole = means[:losses].sum(), means.detach()
+        if self.fabric.world_size > 1:
+            sizes = weight * torch.stack([part.size for part in parts]).to(means.dtype)  # (K,)
+            summed = self.fabric.all_reduce(torch.stack([means.detach() * sizes, sizes]), reduce_op="sum")
+            assert isinstance(summed, Tensor)
+            total = (means * self.fabric.world_size * sizes / summed[1])[:losses].sum()
+            whole = summed[0] / summed[1]
+        return (
+            total,
+            dict(zip(found.minimised, whole[:losses], strict=True)),
+            dict(zip(found.told, whole[losses:], strict=True)),
+        )
 
     def _check(self, steps_per_epoch: int) -> None:
         """Raise UserError when a loss was not finite. From that step on, no step has changed the weights."""
@@ -193,61 +192,19 @@ class Trainer:
             return
         step, losses = bad
         said = ", ".join(f"{name} {loss}" for name, loss in losses.items())
-        rate = self.optimizer.param_groups[-1]["peak"] * self._factor(step, steps_per_epoch)
+        rate = self.optimizer.param_groups[-1]["peak"] * self.phase.factor(step, steps_per_epoch)
         raise UserError(
             f"the loss is not finite at step {step} (epoch {self.progress.epoch + 1}, lr {rate:.3g}): {said}; "
-            "lower train.lr or train.encoder_lr, or raise train.warmup_steps"
+            f"{self.phase.remedy}"
         )
 
-    def _factor(self, step: int, steps_per_epoch: int) -> float:
-        options = self.options
-        if options.schedule == "cosine":
-            return optimization.cosine(step, options.epochs * steps_per_epoch, options.warmup_steps)
-        epoch = step // steps_per_epoch
-        return optimization.stepwise(step, epoch, options.step_epochs, options.step_gamma, options.warmup_steps)
-
-    @torch.inference_mode()
     def _validate(self) -> tuple[dict[str, float], list[str]]:
         """The epoch's row of scalars, and a caption for each validation image."""
-        progress, data = self.progress, self.data
-        self.network.eval()
+        progress = self.progress
         scalars = {f"train/{name}": total / progress.step for name, total in progress.sums.items()}
         scalars["train/lr"] = self.optimizer.param_groups[-1]["lr"]
-        scalars["val/loss/caption"] = self._validation_loss()
-        greedy = SearchOptions(beam_size=1, max_words=self.longest)
-        captions = decode_rows(
-            self._encode,
-            self.network.decoder,
-            data.vocabulary,
-            data.val_rows,
-            greedy,
-            self.options.batch_size,
-            self.fabric,
-        )
-
-        def scores() -> dict[str, float]:
-            corpus = data.references.score(dict(zip(data.val_ids, captions, strict=True))).corpus
-            return scalars | {f"val/{name}": value for name, value in corpus.items()}
-
-        return distributed.once(self.fabric, scores), captions
-
-    def _validation_loss(self) -> float:
-        """Nats a word of the validation captions; processes take batches in turns."""
-        total, words = 0.0, 0
-        plan = self.network.plan(self.data.val, self.options.batch_size, (0,))
-        for chosen in plan[self.fabric.global_rank :: self.fabric.world_size]:
-            batch = batches.collate(self.data.val, chosen)
-            inputs = to_device(self.network.read(self.data.store, batch.rows), self.fabric.device)
-            tokens, owner = to_device((batch.tokens, batch.owner), self.fabric.device)
-            count = int((self.data.val.lengths[chosen] - 1).sum())
-            total += self.network(inputs, tokens, owner)["caption"].value.item() * count
-            words += count
-        parts = distributed.gather(self.fabric, (total, words))
-        return float(sum(part for part, _ in parts) / sum(count for _, count in parts))
-
-    def _encode(self, rows: np.ndarray) -> Encoded:
-        with self.fabric.autocast():
-            return self.network.encode(to_device(self.network.read(self.data.store, rows), self.fabric.device))
+        found, captions = self.validation.run()
+        return scalars | found, captions
 
     def _note(self, scalars: dict[str, float], captions: list[str]) -> bool:
         """Enter the finished epoch in the history; keep its weights if its score is the best so far."""
@@ -262,7 +219,9 @@ class Trainer:
         return better
 
     def _out_of_patience(self) -> bool:
-        return self.progress.epoch - self.progress.best_epoch > self.options.patience
+        """Have so many epochs of this phase brought no better score?"""
+        last = max(self.progress.best_epoch, self.progress.begin - 1)
+        return self.progress.epoch - last > self.options.patience
 
     def _save(self) -> None:
         """Write a checkpoint, on the first process; it holds the random states of all."""
@@ -287,11 +246,13 @@ class Trainer:
             raise UserError("the processes find different checkpoints; all machines must share the folder .scratch")
         if state is None:
             return
+        self.progress = Progress(**state["progress"])
+        if self.progress.phase:
+            self._enter(self.phases[self.progress.phase])
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.restore(state["average"])
         self.best = state["best"]
-        self.progress = Progress(**state["progress"])
         distributed.restore_random_states(self.fabric, state["random"])
         if self.fabric.is_global_zero:
             tqdm.write(f"going on at epoch {self.progress.epoch + 1}, step {self.progress.step + 1}")

@@ -8,8 +8,8 @@ import numpy as np
 
 from captioning.metrics.ngrams import Cells, Counts, Floats, Ints, Ngrams, sums
 
-_SIGMA = 6.0
-_SCALE = 10.0
+SIGMA = 6.0
+SCALE = 10.0
 
 
 class Cider:
@@ -46,9 +46,9 @@ class Cider:
         norms = self._norms * self._hypothesis_norms(hypotheses)[self._image_of]
         np.divide(cosine, norms, out=cosine, where=norms != 0)
         pairs = np.maximum(lengths - 1, 0)[self._image_of] - np.maximum(self._lengths - 1, 0)  # coco-caption's length
-        similar = cosine.mean(1) * np.exp(-(pairs**2) / (2 * _SIGMA**2))  # (S,)
+        similar = cosine.mean(1) * np.exp(-(pairs**2) / (2 * SIGMA**2))  # (S,)
         totals = np.bincount(self._image_of, similar, self._images)
-        return _SCALE * totals / np.bincount(self._image_of, minlength=self._images)
+        return SCALE * totals / np.bincount(self._image_of, minlength=self._images)
 
     def _hypothesis_norms(self, hypotheses: Counts) -> Floats:
         """(I, ORDERS). An n-gram that no reference has counts as if one image had it."""

@@ -4,7 +4,7 @@ Axes: T tokens of all sentences, S sentences, I images, E entries (an n-gram of 
 image's references). Orders 1 to 4 are counted from 0.
 """
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,10 @@ ORDERS = 4
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Number = Callable[[int, Ints], Ints]
+"""Gives numbers to the keys of one order."""
 
-_SHIFT = 32  # two numbers in one sortable key
+SHIFT = 32  # two numbers in one sortable key
 _LAST = np.iinfo(np.int64).max  # closes a sorted table, so that every search ends inside it
 
 
@@ -29,6 +31,37 @@ class Counts:
     count: Ints
 
 
+class Numbering:
+    """Numbers for n-grams of words that are numbers themselves, below `words`.
+
+    The n-grams of the first text are learnt; in other texts one that was not learnt is numbered from `sizes[order]` up.
+    """
+
+    def __init__(self, words: int) -> None:
+        self._words, self._tables = words, list[Ints]()
+
+    @property
+    def sizes(self) -> Ints:
+        """How many n-grams of each order are known: (ORDERS,)."""
+        return np.array([self._words, *(len(table) - 1 for table in self._tables)])
+
+    def learn(self, order: int, keys: Ints) -> Ints:
+        """Numbers for all keys of an order, one order after another."""
+        table, numbers = np.unique(keys, return_inverse=True)
+        self._tables.append(np.append(table, _LAST))
+        assert len(self._tables) == order
+        return numbers
+
+    def look_up(self, order: int, keys: Ints) -> Ints:
+        """Numbers for the keys of an order: those learnt, and new ones."""
+        table = self._tables[order - 1]
+        wanted, back = np.unique(keys, return_inverse=True)  # sorted, so that the search goes through memory once
+        numbers = np.searchsorted(table, wanted)
+        new = table[numbers] != wanted
+        numbers[new] = len(table) - 1 + np.arange(new.sum())
+        return numbers[back]
+
+
 class Ngrams:
     """The n-grams of the references' sentences, numbered; those of other sentences are numbered alike.
 
@@ -38,10 +71,10 @@ class Ngrams:
 
     def __init__(self, sentences: Sequence[Sequence[str]]) -> None:
         self._words: dict[str, int] = {}
-        self._tables: list[Ints] = []
         words = [self._words.setdefault(word, len(self._words)) for sentence in sentences for word in sentence]
-        self.counts = _count(words, lengths(sentences), self._learn)
-        self.sizes = np.array([len(self._words), *(len(table) - 1 for table in self._tables)])
+        self._numbering = Numbering(len(self._words))
+        self.counts = count(words, lengths(sentences), self._numbering.learn)
+        self.sizes = self._numbering.sizes
 
     def count(self, sentences: Sequence[Sequence[str]]) -> Counts:
         """Count the n-grams of other sentences, hypotheses."""
@@ -51,20 +84,7 @@ class Ngrams:
             for sentence in sentences
             for word in sentence
         ]
-        return _count(words, lengths(sentences), self._look_up)
-
-    def _learn(self, order: int, keys: Ints) -> Ints:
-        table, numbers = np.unique(keys, return_inverse=True)
-        self._tables.append(np.append(table, _LAST))
-        assert len(self._tables) == order
-        return numbers
-
-    def _look_up(self, order: int, keys: Ints) -> Ints:
-        table = self._tables[order - 1]
-        numbers = np.searchsorted(table, keys)
-        new = table[numbers] != keys
-        numbers[new] = len(table) - 1 + np.unique(keys[new], return_inverse=True)[1]
-        return numbers
+        return count(words, lengths(sentences), self._numbering.look_up)
 
 
 class Cells:
@@ -77,7 +97,7 @@ class Cells:
     def __init__(self, ngrams: Ngrams, image_of: Ints) -> None:
         counts = ngrams.counts
         keys, first, self.of_entry = np.unique(
-            _cell_keys(image_of[counts.sentence], counts), return_index=True, return_inverse=True
+            cell_keys(image_of[counts.sentence], counts), return_index=True, return_inverse=True
         )
         self._keys = np.append(keys, _LAST)
         self.image = image_of[counts.sentence[first]]
@@ -87,7 +107,7 @@ class Cells:
 
     def match(self, hypotheses: Counts) -> Ints:
         """How often the hypothesis of the cell's image has the cell's n-gram: (C,). Sentence i is of image i."""
-        keys = _cell_keys(hypotheses.sentence, hypotheses)
+        keys = cell_keys(hypotheses.sentence, hypotheses)
         places = np.searchsorted(self._keys, keys)
         found = self._keys[places] == keys
         matches = np.zeros(len(self.image), np.int64)
@@ -106,24 +126,31 @@ def sums(rows: Ints, orders: Ints, values: npt.NDArray[np.generic], size: int) -
     return totals.reshape(size, ORDERS)
 
 
-def _cell_keys(image: Ints, counts: Counts) -> Ints:
-    return (image * ORDERS + counts.order << _SHIFT) | counts.ngram
+def cell_keys(image: Ints, counts: Counts) -> Ints:
+    """Entries as sortable numbers, (E,): by image, order and n-gram. image: (E,)."""
+    return (image * ORDERS + counts.order << SHIFT) | counts.ngram
 
 
-def _count(words: Sequence[int], lengths: Ints, number: Callable[[int, Ints], Ints]) -> Counts:
-    """Count the n-grams of sentences laid end to end; an n-gram is keyed by its first n-1 words' number and its last.
+def count(words: Sequence[int] | Ints, lengths: Ints, number: Number) -> Counts:
+    """Count the n-grams of sentences laid end to end. lengths: (S,) words of each."""
+    sentence = np.repeat(np.arange(len(lengths)), lengths)
+    parts = []
+    for order, (starts, ngram) in enumerate(numbered(words, lengths, number)):
+        keys, found = np.unique(sentence[starts] << SHIFT | ngram, return_counts=True)
+        parts.append((keys >> SHIFT, np.full(len(keys), order), keys & (1 << SHIFT) - 1, found))
+    return Counts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
-    number: gives numbers to the keys of one order.
+
+def numbered(words: Sequence[int] | Ints, lengths: Ints, number: Number) -> Iterator[tuple[Ints, Ints]]:
+    """For each order, the places where an n-gram of sentences laid end to end starts, and its number.
+
+    An n-gram is keyed by its first n-1 words' number and its last word.
     """
     last = np.array(words, np.int64)  # (T,)
-    sentence = np.repeat(np.arange(len(lengths)), lengths)
-    room = np.cumsum(lengths)[sentence] - np.arange(len(last))  # words from here to the sentence's end
+    room = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(last))  # words from here to the sentence's end
     ngram = last.copy()
-    parts = []
     for order in range(ORDERS):
         starts = np.flatnonzero(room > order)
         if order:
-            ngram[starts] = number(order, ngram[starts] << _SHIFT | last[starts + order])
-        keys, count = np.unique(sentence[starts] << _SHIFT | ngram[starts], return_counts=True)
-        parts.append((keys >> _SHIFT, np.full(len(keys), order), keys & (1 << _SHIFT) - 1, count))
-    return Counts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            ngram[starts] = number(order, ngram[starts] << SHIFT | last[starts + order])
+        yield starts, ngram[starts]

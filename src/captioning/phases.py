@@ -1,0 +1,141 @@
+"""What a training goes through: phases, each with its own step, optimizer and learning rate over time.
+
+`CrossEntropy` is here, and what is said of any phase; `self_critical` is the other one. The loop knows the seam alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from captioning import batches, optimization
+from captioning.features import FeatureStore
+from captioning.losses import Mean
+from captioning.metrics import References
+from captioning.networks import EndToEnd, OnFeatures
+from captioning.placement import to_device
+from captioning.splits import EncodedCaptions
+from captioning.vocabulary import Vocabulary
+
+Network = OnFeatures | EndToEnd
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a training reads. `val_rows` (N,) are rows of the store, `val_ids` the ids of their references."""
+
+    train: EncodedCaptions
+    val: EncodedCaptions
+    store: FeatureStore
+    val_rows: np.ndarray
+    val_ids: list[int]
+    references: References[int]
+    vocabulary: Vocabulary
+
+    @property
+    def longest(self) -> int:
+        """Words of the longest training caption, `<eos>` counted and `<bos>` not."""
+        return int(self.train.lengths.max()) - 1
+
+
+class Losses(NamedTuple):
+    """What a step gives: losses, whose sum is differentiated, and means that are only told; and how many images."""
+
+    minimised: dict[str, Mean]
+    told: dict[str, Mean]
+    images: int
+
+
+class Phase(Protocol):
+    """The seam. A step's `chosen` is what `plan` has of it; several processes take a part each."""
+
+    epochs: int
+    remedy: str  # what to do when a loss is not finite
+
+    @property
+    def module(self) -> nn.Module:
+        """What processes and compilers wrap, and `losses` calls."""
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A new one, whose groups have their peak rate as `peak`."""
+
+    def factor(self, step: int, steps_per_epoch: int) -> float:
+        """The learning rate at a step of the phase, as a share of its peak."""
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """What each step of an epoch takes."""
+
+    def prepare(self) -> None:
+        """Put the network into the mode of this phase, before an epoch."""
+
+    def share(self, chosen: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
+        """The part of a step that process `rank` of `world` takes, and its weight: 0 for a stand-in, else 1."""
+
+    def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:
+        """The losses of a part, through `module` as it was wrapped."""
+
+
+@dataclass(frozen=True)
+class CrossEntropyOptions:
+    """How long and how fast; the section `train` of params.yaml says what each means."""
+
+    seed: int
+    epochs: int
+    batch_size: int
+    weight_decay: float
+    schedule: str
+    step_epochs: int
+    step_gamma: float
+    warmup_steps: int
+
+
+class CrossEntropy:
+    """Teacher forcing on the training captions. `modules` are what is trained, with peak learning rates."""
+
+    remedy = "lower train.lr or train.encoder_lr, or raise train.warmup_steps"
+
+    def __init__(
+        self,
+        network: Network,
+        modules: Sequence[tuple[nn.Module, float]],
+        data: Data,
+        options: CrossEntropyOptions,
+        fabric: Fabric,
+    ) -> None:
+        self.module, self.epochs = network, options.epochs
+        self._modules, self._data, self._options, self._fabric = modules, data, options, fabric
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW."""
+        return optimization.adamw(self._modules, self._options.weight_decay)
+
+    def factor(self, step: int, steps_per_epoch: int) -> float:
+        """By the schedule that was chosen."""
+        options = self._options
+        if options.schedule == "cosine":
+            return optimization.cosine(step, options.epochs * steps_per_epoch, options.warmup_steps)
+        epoch = step // steps_per_epoch
+        return optimization.stepwise(step, epoch, options.step_epochs, options.step_gamma, options.warmup_steps)
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """Captions, as the network wants them."""
+        return self.module.plan(self._data.train, self._options.batch_size, (self._options.seed, epoch))
+
+    def prepare(self) -> None:
+        """Dropout is on, and BatchNorm reads the batch."""
+        self.module.train()
+
+    def share(self, chosen: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
+        """Captions go with their image."""
+        return batches.share(self._data.train, chosen, rank, world)
+
+    def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:  # noqa: ARG002 (nothing is drawn)
+        """The network's own."""
+        batch = batches.collate(self._data.train, part)
+        inputs = to_device(self.module.read(self._data.store, batch.rows), self._fabric.device)
+        tokens, owner = to_device((batch.tokens, batch.owner), self._fabric.device)
+        return Losses(wrapped(inputs, tokens, owner), {}, len(batch.rows))

@@ -1,0 +1,55 @@
+"""Validation in training: the loss under teacher forcing, and free-running captions with their scores.
+
+Captions are decoded greedily, by the code that `evaluate` runs.
+"""
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from captioning import batches, distributed
+from captioning.decoders.base import Encoded
+from captioning.decoding import decode_rows
+from captioning.phases import Data, Network
+from captioning.placement import to_device
+from captioning.search import SearchOptions
+
+
+class Validation:
+    """Looks at `network` as it is when asked; processes take batches in turns."""
+
+    def __init__(self, network: Network, data: Data, batch_size: int, fabric: Fabric) -> None:
+        self._network, self._data, self._batch_size, self._fabric = network, data, batch_size, fabric
+
+    @torch.inference_mode()
+    def run(self) -> tuple[dict[str, float], list[str]]:
+        """Scalars under `val/`, and a caption for each validation image."""
+        self._network.eval()
+        scalars, data = {"val/loss/caption": self._loss()}, self._data
+        greedy = SearchOptions(beam_size=1, max_words=data.longest)
+        decoder, vocabulary = self._network.decoder, data.vocabulary
+        captions = decode_rows(self._encode, decoder, vocabulary, data.val_rows, greedy, self._batch_size, self._fabric)
+
+        def scores() -> dict[str, float]:
+            corpus = data.references.score(dict(zip(data.val_ids, captions, strict=True))).corpus
+            return scalars | {f"val/{name}": value for name, value in corpus.items()}
+
+        return distributed.once(self._fabric, scores), captions
+
+    def _loss(self) -> float:
+        """Nats a word of the validation captions."""
+        total, words = 0.0, 0
+        plan = self._network.plan(self._data.val, self._batch_size, (0,))
+        for chosen in plan[self._fabric.global_rank :: self._fabric.world_size]:
+            batch = batches.collate(self._data.val, chosen)
+            inputs = to_device(self._network.read(self._data.store, batch.rows), self._fabric.device)
+            tokens, owner = to_device((batch.tokens, batch.owner), self._fabric.device)
+            count = int((self._data.val.lengths[chosen] - 1).sum())
+            total += self._network(inputs, tokens, owner)["caption"].value.item() * count
+            words += count
+        parts = distributed.gather(self._fabric, (total, words))
+        return float(sum(part for part, _ in parts) / sum(count for _, count in parts))
+
+    def _encode(self, rows: np.ndarray) -> Encoded:
+        with self._fabric.autocast():
+            return self._network.encode(to_device(self._network.read(self._data.store, rows), self._fabric.device))

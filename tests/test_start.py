@@ -1,0 +1,102 @@
+"""Training from a trained model: its weights are taken up where they mean the same, and refused in words elsewhere."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from captioning import decoders, encoders, model
+from captioning.encoders import Encoder
+from captioning.errors import UserError
+from captioning.files import digest
+from captioning.images import Transform
+from captioning.networks import EndToEnd, OnFeatures
+from captioning.start import take_up
+from captioning.vocabulary import SPECIAL, Vocabulary
+
+NAME = "squeezenet1_1"
+TRANSFORM = encoders.transform_for(NAME, 64, pretrained=False)
+VOCABULARY = Vocabulary((*SPECIAL, "ape", "bee"))
+OPTIONS = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 8, "dropout": 0.1}
+
+
+def encoder(seed: int) -> Encoder:
+    return encoders.build(NAME, transform=TRANSFORM, weights={}, seed=seed)
+
+
+def network(seed: int, trained: bool, **changes: Any) -> OnFeatures | EndToEnd:
+    torch.manual_seed(seed)
+    decoder = decoders.build("transformer", len(VOCABULARY), encoder(0).dim, OPTIONS | changes)
+    return EndToEnd(encoder(seed), decoder, len(VOCABULARY), 0.0, 1.0) if trained else OnFeatures(decoder, 0.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model whose encoder has seed 1."""
+    empty: dict[str, Any] = {}
+    card = model.Card(NAME, "transformer", OPTIONS, asdict(TRANSFORM), empty, empty, empty, empty)
+    decoder = network(1, False).decoder.state_dict()
+    model.save(tmp_path / "model", card, encoder(1).body.state_dict(), decoder, VOCABULARY)
+    return tmp_path / "model"
+
+
+def taken(folder: Path, made: OnFeatures | EndToEnd, frozen: Encoder | None, **changes: Any) -> dict[str, str]:
+    here: dict[str, Any] = {"decoder": "transformer", "options": OPTIONS, "transform": TRANSFORM}
+    return take_up(folder, made, frozen, **{**here, "vocabulary": VOCABULARY, **changes})
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_weights_are_those_of_the_model(folder: Path, trained: bool) -> None:
+    made = network(2, trained, dropout=0.5)  # dropout is the new training's
+    record = taken(folder, made, None if trained else encoder(1), options=OPTIONS | {"dropout": 0.5})
+    assert record == {"path": str(folder), "sha256": digest(folder / "model.json")}
+    whole = {f"decoder.{name}": tensor for name, tensor in model.read(folder).decoder.items()}
+    if trained:
+        whole |= {f"encoder.body.{name}": tensor for name, tensor in model.read(folder).encoder.items()}
+    state = made.state_dict()
+    assert state.keys() - whole.keys() == ({"presence.weight", "presence.bias"} if trained else set())
+    assert all(torch.equal(state[name], tensor) for name, tensor in whole.items())
+
+
+def test_all_that_differs_is_said_and_nothing_is_taken(folder: Path) -> None:
+    made = network(2, False, heads=1)
+    before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
+    other = {
+        "options": OPTIONS | {"heads": 1},
+        "transform": Transform(**{**asdict(TRANSFORM), "image_size": 32}),
+        "vocabulary": Vocabulary((*SPECIAL, "ape", "cat", "bee")),
+    }
+    with pytest.raises(UserError) as caught:
+        taken(folder, made, encoder(1), **other)
+    said = str(caught.value)
+    assert said.startswith(f"train.start = {folder}: ")
+    assert "\n" not in said
+    for part in (
+        "vocabulary (6 words, here 7; line 6: bee, cat)",
+        "heads (2, here 1)",
+        "image_size=64",
+        "image_size=32",
+    ):
+        assert part in said
+    with pytest.raises(UserError, match=r"decoder \(transformer, here lstm\)$"):
+        taken(folder, made, encoder(1), decoder="lstm", options={"layers": 1})
+    assert all(torch.equal(made.state_dict()[name], tensor) for name, tensor in before.items())
+
+
+def test_a_frozen_encoder_must_be_the_one_that_made_the_features(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"other weights; set features\.weights to .*/encoder\.safetensors"):
+        taken(folder, network(2, False), encoder(2))
+    scaled = replace(TRANSFORM, resize=TRANSFORM.resize + 2)
+    with pytest.raises(UserError, match="pictures"):
+        taken(folder, network(2, False), encoder(1), transform=scaled)
+
+
+def test_a_damaged_model_is_refused(folder: Path) -> None:
+    with (folder / "decoder.safetensors").open("ab") as stream:
+        stream.write(b"more")
+    with pytest.raises(UserError, match=r"not the file that model\.json describes"):
+        taken(folder, network(2, False), encoder(1))
+    with pytest.raises(UserError, match=r"nowhere/model\.json: no such file"):
+        taken(folder.parent / "nowhere", network(2, False), encoder(1))
