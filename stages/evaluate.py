@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from lightning_fabric import Fabric
 
+    from captioning.decoding import Encode
     from captioning.metrics import Scores
     from captioning.model import Captioner
 
@@ -35,15 +36,20 @@ def main(settings: Settings) -> None:
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
     images = splits.read_images(SPLIT / "images.csv")
-    captions = _decode(settings, fabric, model.load(MODEL), images)
+    captioner = model.load(MODEL)
+    encode = _encode(captioner, fabric, images)
+    captions = _decode(settings, fabric, captioner, encode, images)
     if not fabric.is_global_zero:
         return
     references = coco.read_references(SPLIT / "references_test.json")
     scores = _score(settings, references, captions)
-    compared = _compare(settings, references)
-    tracking.summarise(OUT, scores.corpus | report.variety(captions) | compared)
+    training = _training_captions(settings)
+    compared = _compare(training, references)
+    said = report.variety(captions, set(map(" ".join, training)))
+    tracking.summarise(OUT, scores.corpus | said | compared)
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
-    _report(settings, images, captions, references, scores)
+    chosen = _report(settings, images, captions, references, scores)
+    _attention(captioner, encode, images, chosen)
     rows = {"one caption for all": compared["floor"], "this model": scores.corpus}
     print(report.score_table(rows | ({"one person": compared["human"]} if "human" in compared else {})))
 
@@ -54,34 +60,58 @@ def _report(
     captions: dict[int, str],
     references: dict[int, list[str]],
     scores: "Scores[int]",
-) -> None:
-    """What a person reads: a row an image, samples, gallery and plots."""
+) -> dict[str, "pd.DataFrame"]:
+    """What a person reads: a row an image, samples, gallery and plots. Returns the samples."""
     from captioning import report
 
     table = report.table(images[images["split"] == "test"], captions, scores.per_image)
     write_text(OUT / "per_image.csv", table.to_csv(index=False, lineterminator="\n"))
     chosen = report.choose(table, settings.evaluate.samples, settings.seed)
     write_text(OUT / "samples.md", report.samples(chosen, references))
-    report.plots(OUT / "plots", table)
+    report.plots(OUT / "plots", table, references)
     with Pictures(DATA) as pictures:
         report.gallery(OUT / "gallery", chosen, pictures)
+    return chosen
 
 
-def _decode(settings: Settings, fabric: "Fabric", captioner: "Captioner", images: "pd.DataFrame") -> dict[int, str]:
-    """COCO image id → caption of each test image, by beam search over what `features` stored."""
-    from captioning.decoding import decode_rows, stored_encoder
+def _attention(
+    captioner: "Captioner", encode: "Encode", images: "pd.DataFrame", chosen: dict[str, "pd.DataFrame"]
+) -> None:
+    """Where the decoder looked in the samples, word by word."""
+    import numpy as np
+
+    from captioning import attention_maps
+
+    rows = dict(zip(images["coco_id"], images.index, strict=True))
+    with Pictures(DATA) as pictures:
+        attention_maps.write(
+            OUT / "attention", chosen, pictures, captioner, lambda coco_id: encode(np.array([rows[coco_id]]))
+        )
+
+
+def _encode(captioner: "Captioner", fabric: "Fabric", images: "pd.DataFrame") -> "Encode":
+    """The model goes to the device; what its encoder says there of what `features` stored."""
+    from captioning.decoding import stored_encoder
     from captioning.features import FeatureStore
+
+    store = FeatureStore(FEATURES, images["image_id"].tolist())
+    captioner.decoder.to(fabric.device)
+    return stored_encoder(store, captioner.encoder.to(fabric.device), fabric.device)
+
+
+def _decode(
+    settings: Settings, fabric: "Fabric", captioner: "Captioner", encode: "Encode", images: "pd.DataFrame"
+) -> dict[int, str]:
+    """COCO image id → caption of each test image, by beam search."""
+    from captioning.decoding import decode_rows
     from captioning.search import SearchOptions
 
     evaluate = settings.evaluate
     names = SearchOptions.__dataclass_fields__
     options = SearchOptions(**{name: getattr(evaluate, name) for name in names})
-    store = FeatureStore(FEATURES, images["image_id"].tolist())
-    encoder, decoder = captioner.encoder.to(fabric.device), captioner.decoder.to(fabric.device)
-    encode = stored_encoder(store, encoder, fabric.device)
     test = images[images["split"] == "test"]
     captions = decode_rows(
-        encode, decoder, captioner.vocabulary, test.index.to_numpy(), options, evaluate.batch_size, fabric
+        encode, captioner.decoder, captioner.vocabulary, test.index.to_numpy(), options, evaluate.batch_size, fabric
     )
     return dict(zip(test["coco_id"].tolist(), captions, strict=True))
 
@@ -94,14 +124,19 @@ def _score(settings: Settings, references: dict[int, list[str]], captions: dict[
     return scores | metrics.java_scores(references, captions) if settings.evaluate.java else scores
 
 
-def _compare(settings: Settings, references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
+def _training_captions(settings: Settings) -> list[list[str]]:
+    """The words of each training caption."""
+    table = splits.assign(read_captions(DATA / "captions.csv"), settings.split.limit)
+    words: list[list[str]] = table[table["split"] == "train"]["words"].tolist()
+    return words
+
+
+def _compare(training: list[list[str]], references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
     """`floor` (the constant caption that is best on validation, scored on test), and `human` where there is one."""
     from captioning import evaluation, metrics
 
-    training = splits.assign(read_captions(DATA / "captions.csv"), settings.split.limit)
-    training = training[training["split"] == "train"]
     validation = coco.read_references(SPLIT / "references_val.json")
-    constant = evaluation.constant_caption(training["words"].tolist(), metrics.References(validation), list(validation))
+    constant = evaluation.constant_caption(training, metrics.References(validation), list(validation))
     print(f"one caption for all: {constant}")
     floor = metrics.score(references, dict.fromkeys(references, constant)).corpus
     human = evaluation.human_scores(references)

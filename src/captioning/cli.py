@@ -12,7 +12,7 @@ import typer
 from captioning import compute
 from captioning.archives import SUFFIXES
 from captioning.errors import UserError
-from captioning.files import read_json
+from captioning.files import read_json, write_bytes
 
 if TYPE_CHECKING:
     from captioning.model import Captioner
@@ -48,6 +48,9 @@ def predict(
         float, typer.Option(min=0, help="Captions are ranked by log probability / length to this power.")
     ] = 1.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures captioned together.")] = 16,
+    attention: Annotated[
+        Path | None, typer.Option(help="A folder: where the model looked, word by word, as a PNG a picture.")
+    ] = None,
 ) -> None:
     """Caption pictures with a trained model.
 
@@ -61,9 +64,21 @@ def predict(
     captioner = load(model)
     options = SearchOptions(beam_size=beam_size, max_words=max_words, length_penalty=length_penalty)
     files, failed = _expand(paths)
+    sheets = _sheets(captioner, attention, files) if attention else {}
     for start in range(0, len(files), batch_size):
-        failed |= _caption(captioner, files[start : start + batch_size], options, output)
+        failed |= _caption(captioner, files[start : start + batch_size], options, output, sheets)
     raise typer.Exit(1 if failed else 0)
+
+
+def _sheets(captioner: "Captioner", folder: Path, files: list[Path]) -> dict[Path, Path]:
+    """Where the attention over each picture is drawn. Raises UserError when it cannot be."""
+    from captioning.attention_maps import file_names, refusal
+
+    if reason := refusal(captioner):
+        raise UserError(f"--attention: {reason}; leave it out, or name another model with --model")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--attention {folder}: not a folder; name one, or one that is still to be made")
+    return file_names(folder, files)
 
 
 def _expand(paths: list[str]) -> tuple[list[Path], bool]:
@@ -83,17 +98,21 @@ def _expand(paths: list[str]) -> tuple[list[Path], bool]:
     return files, failed
 
 
-def _caption(captioner: "Captioner", paths: list[Path], options: "SearchOptions", output: Format) -> bool:
-    """Print a caption for each picture; return whether one of them failed."""
+def _caption(
+    captioner: "Captioner", paths: list[Path], options: "SearchOptions", output: Format, sheets: dict[Path, Path]
+) -> bool:
+    """Print a caption for each picture, and draw the sheets that are wanted; return whether one of them failed."""
     import numpy as np
     import torch
 
     from captioning.images import decode
 
-    pixels, read = [], []
+    pixels, read, files = [], [], []
     for path in paths:
         try:
-            pixels.append(captioner.transform.pixels(decode(path.read_bytes(), str(path))))
+            data = path.read_bytes()
+            pixels.append(captioner.transform.pixels(decode(data, str(path))))
+            files.append(data)
             read.append(path)
         except UserError as fault:
             print(f"error: {fault}", file=sys.stderr)
@@ -101,14 +120,19 @@ def _caption(captioner: "Captioner", paths: list[Path], options: "SearchOptions"
             print(f"error: {path}: {fault.strerror}", file=sys.stderr)
     if read:
         captions = captioner.caption(torch.from_numpy(np.stack(pixels)), options)
-        for path, caption in zip(read, captions, strict=True):
-            print(_line(path, caption, output), flush=True)
+        for index, (path, caption) in enumerate(zip(read, captions, strict=True)):
+            if path in sheets:
+                from captioning.attention_maps import draw_pixels
+
+                write_bytes(sheets[path], draw_pixels(captioner, files[index], pixels[index], caption))
+            print(_line(path, caption, output, sheets.get(path)), flush=True)
     return len(read) < len(paths)
 
 
-def _line(path: Path, caption: str, output: Format) -> str:
+def _line(path: Path, caption: str, output: Format, sheet: Path | None) -> str:
     if output is Format.jsonl:
-        return json.dumps({"file": str(path), "caption": caption}, ensure_ascii=False)
+        drawn = {"attention": str(sheet)} if sheet else {}
+        return json.dumps({"file": str(path), "caption": caption, **drawn}, ensure_ascii=False)
     return f"{path}\t{caption}"
 
 
