@@ -17,7 +17,7 @@ from captioning import attention_maps, decoders, encoders
 from captioning.archives import Pictures, write_zip
 from captioning.attention_maps import Attended
 from captioning.decoders.base import AttendingDecoder, Encoded
-from captioning.images import TILE, Transform
+from captioning.images import TILE, Transform, sheet
 from captioning.model import Captioner
 from captioning.vocabulary import BOS, PAD, SPECIAL, Vocabulary
 from tests import variants
@@ -56,12 +56,17 @@ def attended(words: str, rows: int = 2, columns: int = 3) -> Attended:
     return Attended((*words.split(), "<eos>"), weights.reshape(-1, rows, columns))
 
 
+def tint(tile: np.ndarray) -> np.ndarray:
+    """How much redder than blue each pixel is: (height, width)."""
+    return tile[..., 0].astype(int) - tile[..., 2]
+
+
 def tiles(monkeypatch: pytest.MonkeyPatch, picture: Image.Image, looked: Attended, how: Transform) -> list[np.ndarray]:
     """The tiles of a sheet, as they were laid on it; what is beneath them must be the words."""
     laid: list[Any] = []
-    whole = attention_maps.sheet
-    monkeypatch.setattr(attention_maps, "sheet", lambda *args, **kinds: (laid.append(args), whole(*args, **kinds))[1])
-    attention_maps.draw(picture, looked, how)
+    with monkeypatch.context() as patch:
+        patch.setattr(attention_maps, "sheet", lambda *args, columns: (laid.append(args), sheet(*args, columns))[1])
+        attention_maps.draw(picture, looked, how)
     [(found, words)] = laid
     assert words == ["", *looked.words]
     return [np.asarray(tile) for tile in found]
@@ -96,39 +101,46 @@ def test_heat_is_bilinear_between_the_middles_of_regions_and_level_beyond() -> N
     np.testing.assert_array_equal(turned, found.T)
 
 
-def test_a_tile_is_lit_dark_and_faded_where_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tile_is_tinted_grey_and_faded_where_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """The middle square of a wide picture, in tiles of 240 × 120: from 60 to 180."""
     white = Image.new("RGB", (200, 100), "white")
     plain, first, second, _ = tiles(monkeypatch, white, attended("two birds", 2, 2), transform(64, 64))
     assert plain.shape == (120, 240, 3)
     assert plain.min() == 255
-    assert first[30, 90].min() > 250 > 100 > first[90, 150].max()
-    assert second[30, 150].min() > 250 > 100 > second[30, 90].max()
-    for tile in (first, second):
+    for tile, hot, cold in ((first, (30, 90), (90, 150)), (second, (30, 150), (30, 90))):
+        assert tint(tile)[hot] > 150
+        assert tint(tile)[cold] < 20
         beside = np.concatenate([tile[:, :60], tile[:, 180:]], axis=1).reshape(-1, 3)
         assert len(np.unique(beside, axis=0)) == 1
-        assert 200 < beside.min() < 255
+        assert tile[cold].max() < beside.min() < 255
 
 
-def test_words_share_one_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = np.array([[[1, 0], [0, 0]], [[0.25, 0.25], [0.25, 0.25]]], dtype=np.float32)
-    white = Image.new("RGB", (100, 100), "white")
-    _, dog, end = tiles(monkeypatch, white, Attended(("dog", "<eos>"), weights), transform(64, 64))
-    dark, light = dog[180, 180].astype(float), dog[60, 60].astype(float)
-    assert len(np.unique(end.reshape(-1, 3), axis=0)) == 1
-    np.testing.assert_allclose(end[0, 0], dark + (light - dark) / 4, atol=1.5)
+@pytest.mark.parametrize("even", [0.0625, 0.25])  # 1 / R, and what fills the scale
+def test_words_share_one_scale(monkeypatch: pytest.MonkeyPatch, even: float) -> None:
+    """Tint is a share of the greatest weight, or of four times an even look where no weight is so great."""
+    white, how = Image.new("RGB", (100, 100), "white"), transform(64, 64)
+    one = np.zeros((1, 4, 4), dtype=np.float32)
+    one[0, 0, 0] = 1
+    level = np.full((1, 4, 4), even, dtype=np.float32)
+    chosen, beside = tiles(monkeypatch, white, Attended(("dog", "<eos>"), np.concatenate([one, level])), how)[1:]
+    [alone] = tiles(monkeypatch, white, Attended(("<eos>",), level), how)[1:]
+    cold, hot = chosen[180, 180].astype(float), chosen[30, 30].astype(float)
+    for tile, share in ((beside, even), (alone, min(1, 4 * even))):
+        assert len(np.unique(tile.reshape(-1, 3), axis=0)) == 1
+        np.testing.assert_allclose(tile[0, 0], cold + (hot - cold) * share, atol=4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (4000, 3), (31, 17), (1200, 1600)])
-def test_pictures_of_any_shape_have_their_light_on_the_sheet(
+def test_pictures_of_any_shape_have_their_attention_on_the_sheet(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
-    plain, *lit = tiles(monkeypatch, Image.new("RGB", size, "white"), attended("a dog runs", 2, 2), transform(64, 72))
+    plain, *words = tiles(monkeypatch, Image.new("RGB", size, "white"), attended("a dog runs", 2, 2), transform(64, 72))
     assert max(plain.shape) == TILE
     assert min(plain.shape[:2]) >= TILE // 2
-    for tile in lit:
+    for tile in words:
         assert tile.shape == plain.shape
-        assert (tile.max(), tile.min() < 100) == (255, True)
+        assert tint(tile).max() > 150
+        assert np.median(tint(tile)) < 20
 
 
 def test_long_captions_and_words_stay_on_the_sheet() -> None:

@@ -18,7 +18,7 @@ from captioning.archives import Pictures
 from captioning.decoders.base import AttendingDecoder, Encoded
 from captioning.decoding import encode_pixels
 from captioning.files import atomic, write_json
-from captioning.images import TILE, Box, Transform, decode, sheet
+from captioning.images import MARGIN, PAPER, TILE, Box, Transform, decode, sheet
 from captioning.model import Captioner
 from captioning.vocabulary import BOS, EOS, SPECIAL
 
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 _SHEET = 1600  # about the widest that a sheet may be, pixels
 _LONGEST = 50  # characters of a picture's name in that of its sheet
 _PANORAMA = 2  # what is longer than so many times its width is cut to that, around the middle
-_NIGHT, _DEPTH = (24, 27, 38), 0.82  # what lies where nobody looks: its colour, and how little shows through
-_PAPER, _FADED = (251, 250, 247), 0.72  # what lies over what the encoder did not see
+_DARKEST, _CONTRAST = 70, 0.6  # of the grey picture, which leaves room for colour above and below
+_HEAT, _STRENGTH = (255, 112, 0), 0.8  # full tint: its colour, and how much of it covers the picture
+_EVEN = 4  # full tint is at least so many times an even look
+_FADED = 0.75  # how much paper covers what the encoder did not see
 
 
 class Attended(NamedTuple):
@@ -80,11 +82,12 @@ def _places(begin: float, end: float, pixels: int, regions: int) -> np.ndarray:
 
 
 def draw(picture: Image.Image, attended: Attended, transform: Transform) -> Image.Image:
-    """A contact sheet: the picture, then a tile a word, lit where the decoder looked, with the word beneath.
+    """A contact sheet: the picture, then a tile a word, in grey and tinted where the decoder looked, the word beneath.
 
-    All tiles of a sheet have one scale: full light is the greatest weight that any region has at any word, no light
-    is none, and in between the light is proportional, in sRGB, where equal steps look about equal. So words can be
-    compared with each other: a word that looks everywhere is evenly dim beside one that looks at a single place.
+    Grey is the picture and colour is attention, so that neither is taken for the other. All tiles of a sheet have one
+    scale, so that words can be compared: the tint is proportional to the weight, and full at the greatest weight that
+    any region has at any word, or at four times an even look, 4 / R, where no weight is so great. A word that looks
+    everywhere is faint beside one that looks at one place, and a decoder that never chooses is faint throughout.
     What the encoder did not see, because the transform cuts it off, is faded. Same input, same bytes.
     """
     window = _window(picture.size)
@@ -92,10 +95,10 @@ def draw(picture: Image.Image, attended: Attended, transform: Transform) -> Imag
     width, height = (max(1, round((window[axis + 2] - window[axis]) * scale)) for axis in (0, 1))
     plain = picture.resize((width, height), Image.Resampling.LANCZOS, box=window)
     box = _within(transform.seen(picture.size), window, (width, height))
-    brightest = attended.weights.max()
-    lit = [_light(plain, heat(weights / brightest, box, plain.size), box) for weights in attended.weights]
-    rows = -(-(len(lit) + 1) * (width + 20) // _SHEET)
-    return sheet([plain, *lit], ["", *attended.words], columns=-(-(len(lit) + 1) // rows))
+    top = max(attended.weights.max(), min(1, _EVEN / attended.weights[0].size))
+    tinted = [_tint(plain, heat(weights / top, box, plain.size), box) for weights in attended.weights]
+    rows = -(-(len(tinted) + 1) * (width + MARGIN) // _SHEET)
+    return sheet([plain, *tinted], ["", *attended.words], columns=-(-(len(tinted) + 1) // rows))
 
 
 def _window(size: tuple[int, int]) -> Box:
@@ -112,15 +115,14 @@ def _within(box: Box, window: Box, size: tuple[int, int]) -> Box:
     return left, top, right, bottom
 
 
-def _light(plain: Image.Image, heat: np.ndarray, box: Box) -> Image.Image:
-    """The picture at night, lit by `heat`, 0 to 1, inside `box`, and faded outside it."""
-    colours = np.asarray(plain).astype(np.float64)
-    night = colours + (np.array(_NIGHT) - colours) * _DEPTH
-    faded = colours + (np.array(_PAPER) - colours) * _FADED
-    lit = night + (colours - night) * heat[..., None]
+def _tint(plain: Image.Image, heat: np.ndarray, box: Box) -> Image.Image:
+    """The picture in grey, tinted by `heat` (height, width), 0 to 1, inside `box`, and faded outside it."""
+    grey = np.asarray(plain.convert("L"))[..., None] * _CONTRAST + _DARKEST  # (height, width, 1)
+    tinted = grey + (np.array(_HEAT) - grey) * (_STRENGTH * heat[..., None])
+    faded = grey + (np.array(PAPER) - grey) * _FADED
     across, down = (_inside(box[axis], box[axis + 2], plain.size[axis]) for axis in (0, 1))
     seen = (down[:, None] * across)[..., None]
-    return Image.fromarray(np.rint(faded + (lit - faded) * seen).astype(np.uint8))
+    return Image.fromarray(np.rint(faded + (tinted - faded) * seen).astype(np.uint8))
 
 
 def _inside(begin: float, end: float, pixels: int) -> np.ndarray:

@@ -126,8 +126,9 @@ class Transform:
 
 
 TILE = 240  # the longer side of a tile, pixels
-_MARGIN, _LINE, _FONT_SIZE = 20, 21, 16  # pixels
-_PAPER, _INK = (251, 250, 247), (52, 56, 64)
+MARGIN = 20  # around a tile, pixels
+PAPER = (251, 250, 247)
+_LINE, _FONT_SIZE, _INK = 21, 16, (52, 56, 64)  # of a caption; pixels
 
 
 def grid(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
@@ -143,14 +144,14 @@ def sheet(tiles: Sequence[Image.Image], captions: Sequence[str], columns: int) -
     wrapped = [_wrap(caption, font, width) for caption in captions]
     columns = min(columns, len(tiles))
     rows = [range(first, min(first + columns, len(tiles))) for first in range(0, len(tiles), columns)]
-    heights = [height + _MARGIN + _LINE * max(len(wrapped[i]) for i in row) + _MARGIN // 2 for row in rows]
-    paper = Image.new("RGB", (_MARGIN + columns * (width + _MARGIN), _MARGIN + sum(heights)), _PAPER)
+    heights = [height + MARGIN + _LINE * max(len(wrapped[i]) for i in row) + MARGIN // 2 for row in rows]
+    paper = Image.new("RGB", (MARGIN + columns * (width + MARGIN), MARGIN + sum(heights)), PAPER)
     pen = ImageDraw.Draw(paper)
     corners = _corners(width, height)
-    top = _MARGIN
+    top = MARGIN
     for row, tall in zip(rows, heights, strict=True):
         for column, index in enumerate(row):
-            left = _MARGIN + column * (width + _MARGIN)
+            left = MARGIN + column * (width + MARGIN)
             paper.paste(tiles[index], (left, top), corners)
             for line, text in enumerate(wrapped[index]):
                 pen.text((left, top + height + 8 + line * _LINE), text, fill=_INK, font=font)
