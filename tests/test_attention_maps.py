@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioning import attention_maps, decoders, encoders
+from captioning import attention_maps, cli, decoders, encoders
 from captioning.archives import Pictures, write_zip
 from captioning.attention_maps import Attended
 from captioning.decoders.base import AttendingDecoder, Encoded
+from captioning.errors import UserError
 from captioning.images import TILE, Transform, sheet
 from captioning.model import Captioner
 from captioning.vocabulary import BOS, PAD, SPECIAL, Vocabulary
@@ -235,6 +236,15 @@ def test_pictures_of_one_name_are_counted() -> None:
     assert [path.name for path in found.values()] == ["x-attention.png", "x-attention-2.png", "x-attention-3.png"]
 
 
+def test_sheets_go_into_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--attention .*file: not a folder; name one"):
+        cli._sheets(captioner(), tmp_path / "file", [])
+    assert cli._sheets(captioner(), tmp_path / "new", [Path("x.png")]) == {
+        Path("x.png"): tmp_path / "new/x-attention.png"
+    }
+
+
 def test_attention_is_drawn_by_evaluate_and_by_predict(copy: Project) -> None:
     copy.run("dvc", "exp", "run", "-S", "decoder=attention", "-S", "features.image_size=64", "-S", "train.epochs=1")
     index = json.loads(copy.read("data/evaluate/attention/index.json"))
@@ -257,9 +267,6 @@ def test_attention_is_drawn_by_evaluate_and_by_predict(copy: Project) -> None:
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["attention"] for row in rows] == [f"looked/photo-attention{end}.png" for end in ("", "-2", "-3")]
     assert [(copy.folder / row["attention"]).read_bytes() for row in rows] == [once] * 3
-    done = copy.run("captioning", "predict", "--attention", "photo.jpg", "photo.jpg", check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: --attention photo.jpg: not a folder; name one, or one that is still to be made\n"
 
 
 def test_a_decoder_that_does_not_attend_draws_nothing_and_says_so(project: Project, tmp_path: Path) -> None:

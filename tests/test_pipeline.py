@@ -150,9 +150,13 @@ def test_a_limited_run_sees_those_images_alone(copy: Project) -> None:
     assert set(copy.read("data/vocab/vocab.txt").split()) - set(SPECIAL) == words
 
 
-def test_the_card_of_the_data_is_drawn(project: Project) -> None:
+def test_the_card_of_the_data_and_the_words_are_drawn(project: Project) -> None:
     files = [f"data/split/plots/{name}.tsv" for name in ("caption_length", "captions_per_image", "unknown")]
-    plots = json.loads(project.run("dvc", "plots", "show", "--json", *files).stdout)["data"]
+    words = "data/evaluate/plots/word_frequency.tsv"
+    plots = json.loads(project.run("dvc", "plots", "show", "--json", *files, words).stdout)["data"]
+    [plot] = plots.pop(words)
+    assert plot["content"]["encoding"]["color"]["field"] == "who"
+    assert {point["who"] for point in plot["content"]["data"]["values"]} == {"references", "hypotheses"}
     assert sorted(plots) == files
     for [plot] in plots.values():
         assert plot["content"]["encoding"]["color"]["field"] == "split"
