@@ -238,7 +238,9 @@ def test_pictures_of_one_name_are_counted() -> None:
 
 def test_sheets_go_into_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"--attention .*file: not a folder; name one"):
+    with pytest.raises(
+        UserError, match=r"--attention .*file: no folder can be made there \(File exists\); name another"
+    ):
         cli._sheets(captioner(), tmp_path / "file", [])
     assert cli._sheets(captioner(), tmp_path / "new", [Path("x.png")]) == {
         Path("x.png"): tmp_path / "new/x-attention.png"

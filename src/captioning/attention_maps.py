@@ -115,10 +115,10 @@ def _within(box: Box, window: Box, size: tuple[int, int]) -> Box:
     return left, top, right, bottom
 
 
-def _tint(plain: Image.Image, heat: np.ndarray, box: Box) -> Image.Image:
-    """The picture in grey, tinted by `heat` (height, width), 0 to 1, inside `box`, and faded outside it."""
+def _tint(plain: Image.Image, shares: np.ndarray, box: Box) -> Image.Image:
+    """The picture in grey, tinted by `shares` of full tint (height, width) inside `box`, and faded outside it."""
     grey = np.asarray(plain.convert("L"))[..., None] * _CONTRAST + _DARKEST  # (height, width, 1)
-    tinted = grey + (np.array(_HEAT) - grey) * (_STRENGTH * heat[..., None])
+    tinted = grey + (np.array(_HEAT) - grey) * (_STRENGTH * shares[..., None])
     faded = grey + (np.array(PAPER) - grey) * _FADED
     across, down = (_inside(box[axis], box[axis + 2], plain.size[axis]) for axis in (0, 1))
     seen = (down[:, None] * across)[..., None]
@@ -127,8 +127,7 @@ def _tint(plain: Image.Image, heat: np.ndarray, box: Box) -> Image.Image:
 
 def _inside(begin: float, end: float, pixels: int) -> np.ndarray:
     """The share of each pixel that lies between `begin` and `end`: (pixels,)."""
-    edges = np.clip(np.arange(pixels + 1), begin, end)
-    return np.diff(edges)
+    return np.diff(np.clip(np.arange(pixels + 1), begin, end))
 
 
 @torch.inference_mode()

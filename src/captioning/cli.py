@@ -71,13 +71,15 @@ def predict(
 
 
 def _sheets(captioner: "Captioner", folder: Path, files: list[Path]) -> dict[Path, Path]:
-    """Where the attention over each picture is drawn. Raises UserError when it cannot be."""
+    """Make the folder, and say where in it each picture's attention is drawn. Raises UserError when it cannot be."""
     from captioning.attention_maps import file_names, refusal
 
     if reason := refusal(captioner):
         raise UserError(f"--attention: {reason}; leave it out, or name another model with --model")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--attention {folder}: not a folder; name one, or one that is still to be made")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UserError(f"--attention {folder}: no folder can be made there ({fault.strerror}); name another") from None
     return file_names(folder, files)
 
 
