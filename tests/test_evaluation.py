@@ -111,5 +111,7 @@ def test_variety_counts_what_differs() -> None:
 def test_one_caption_for_all_has_the_least_variety_and_no_words_have_none() -> None:
     constant = report.variety(dict.fromkeys(range(10), "a dog runs"), {"a dog runs"})
     assert (constant["distinct_1"], constant["distinct_2"], constant["novel_captions"]) == (3 / 30, 2 / 20, 0)
+    stuck = report.variety({1: "a a a a", 2: "b"}, set())
+    assert (stuck["distinct_1"], stuck["distinct_2"], stuck["novel_captions"]) == (2 / 5, 1 / 3, 1)
     silent = report.variety({1: "", 2: ""}, {"a dog"})
     assert (silent["vocabulary_used"], silent["distinct_1"], silent["distinct_2"]) == (0, 0, 0)
