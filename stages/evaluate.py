@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from lightning_fabric import Fabric
 
+    from captioning.decoding import Encode
     from captioning.ensembles import Captioners
     from captioning.features import FeatureStore
     from captioning.metrics import Scores
+    from captioning.model import Captioner
     from captioning.search import Caption, SearchOptions
 
 DATA = Path("data/download")
@@ -32,23 +34,31 @@ def main(settings: Settings) -> None:
     if compute.ran_in_processes("stages.evaluate", machine.processes):
         return
     from captioning import report, tracking
+    from captioning.decoding import stored_encoder
+    from captioning.features import FeatureStore
 
     options = _options(settings)
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
     images = splits.read_images(SPLIT / "images.csv")
-    found = _decode(settings, fabric, options, images)
+    store = FeatureStore(FEATURES, images["image_id"].tolist())
+    captioners = _captioners(settings, fabric, store)
+    readers = [stored_encoder(store, member.encoder, fabric.device) for member in captioners.members]
+    found = _decode(settings, fabric, options, captioners, readers, images)
     if not fabric.is_global_zero:
         return
     captions = {image: listed[0].text for image, listed in found.items()}
     references = coco.read_references(SPLIT / "references_test.json")
     scores = _score(settings, references, captions)
-    compared = _compare(settings, references)
-    tracking.summarise(OUT, scores.corpus | report.variety(captions) | _oracle(options, references, found) | compared)
+    training = _training_captions(settings)
+    compared = _compare(training, references)
+    said = report.variety(captions, set(map(" ".join, training)))
+    tracking.summarise(OUT, scores.corpus | said | _oracle(options, references, found) | compared)
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
     write_json(OUT / "n_best.json", report.n_best(found))
-    _report(settings, images, captions, references, scores)
+    chosen = _report(settings, images, captions, references, scores)
+    _attention(captioners.members[0], readers[0], images, chosen)
     rows = {"one caption for all": compared["floor"], "this model": scores.corpus}
     print(report.score_table(rows | ({"one person": compared["human"]} if "human" in compared else {})))
 
@@ -59,17 +69,33 @@ def _report(
     captions: dict[int, str],
     references: dict[int, list[str]],
     scores: "Scores[int]",
-) -> None:
-    """What a person reads: a row an image, samples, gallery and plots."""
+) -> dict[str, "pd.DataFrame"]:
+    """What a person reads: a row an image, samples, gallery and plots. Returns the samples."""
     from captioning import report
 
     table = report.table(images[images["split"] == "test"], captions, scores.per_image)
     write_text(OUT / "per_image.csv", table.to_csv(index=False, lineterminator="\n"))
     chosen = report.choose(table, settings.evaluate.samples, settings.seed)
     write_text(OUT / "samples.md", report.samples(chosen, references))
-    report.plots(OUT / "plots", table)
+    report.plots(OUT / "plots", table, references)
     with Pictures(DATA) as pictures:
         report.gallery(OUT / "gallery", chosen, pictures)
+    return chosen
+
+
+def _attention(
+    captioner: "Captioner", encode: "Encode", images: "pd.DataFrame", chosen: dict[str, "pd.DataFrame"]
+) -> None:
+    """Where the decoder looked in the samples, word by word."""
+    import numpy as np
+
+    from captioning import attention_maps
+
+    rows = dict(zip(images["coco_id"], images.index, strict=True))
+    with Pictures(DATA) as pictures:
+        attention_maps.write(
+            OUT / "attention", chosen, pictures, captioner, lambda coco_id: encode(np.array([rows[coco_id]]))
+        )
 
 
 def _options(settings: Settings) -> "SearchOptions":
@@ -96,15 +122,16 @@ def _captioners(settings: Settings, fabric: "Fabric", store: "FeatureStore") -> 
 
 
 def _decode(
-    settings: Settings, fabric: "Fabric", options: "SearchOptions", images: "pd.DataFrame"
+    settings: Settings,
+    fabric: "Fabric",
+    options: "SearchOptions",
+    captioners: "Captioners",
+    readers: list["Encode"],
+    images: "pd.DataFrame",
 ) -> dict[int, list["Caption"]]:
     """COCO image id → captions of each test image, best first, over what `features` stored."""
-    from captioning.decoding import n_best_rows, stored_encoder
-    from captioning.features import FeatureStore
+    from captioning.decoding import n_best_rows
 
-    store = FeatureStore(FEATURES, images["image_id"].tolist())
-    captioners = _captioners(settings, fabric, store)
-    readers = [stored_encoder(store, member.encoder, fabric.device) for member in captioners.members]
     test = images[images["split"] == "test"]
     found = n_best_rows(
         lambda rows: [read(rows) for read in readers],
@@ -138,14 +165,19 @@ def _score(settings: Settings, references: dict[int, list[str]], captions: dict[
     return scores | metrics.java_scores(references, captions) if settings.evaluate.java else scores
 
 
-def _compare(settings: Settings, references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
+def _training_captions(settings: Settings) -> list[list[str]]:
+    """The words of each training caption."""
+    table = splits.assign(read_captions(DATA / "captions.csv"), settings.split.limit)
+    words: list[list[str]] = table[table["split"] == "train"]["words"].tolist()
+    return words
+
+
+def _compare(training: list[list[str]], references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
     """`floor` (the constant caption that is best on validation, scored on test), and `human` where there is one."""
     from captioning import evaluation, metrics
 
-    training = splits.assign(read_captions(DATA / "captions.csv"), settings.split.limit)
-    training = training[training["split"] == "train"]
     validation = coco.read_references(SPLIT / "references_val.json")
-    constant = evaluation.constant_caption(training["words"].tolist(), metrics.References(validation), list(validation))
+    constant = evaluation.constant_caption(training, metrics.References(validation), list(validation))
     print(f"one caption for all: {constant}")
     floor = metrics.score(references, dict.fromkeys(references, constant)).corpus
     human = evaluation.human_scores(references)

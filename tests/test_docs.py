@@ -21,6 +21,8 @@ RUN_BY_TESTS = {
     "dvc exp run -S decoder=neuraltalk": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=attention": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=attention -S train.attention.kind=hard": "test_each_decoder_is_one_command",
+    "dvc exp run -S decoder=attention -S features.image_size=128": "test_each_decoder_is_one_command",
+    "captioning predict --attention looked photo.jpg": "test_attention_is_drawn_by_evaluate_and_by_predict",
     "dvc exp run -S decoder=updown": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=transformer": "test_each_decoder_is_one_command",
     "dvc exp run -S evaluate.method=diverse -S evaluate.beam_size=6 -S evaluate.n_best=3": SEARCHED,

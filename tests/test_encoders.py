@@ -65,8 +65,28 @@ def test_every_family_gives_regions_and_loses_its_head(name: str) -> None:
         found = encoder(pictures(2, size))
     assert (found.shape, found.dtype) == ((2, regions, width), torch.float32)
     assert (encoder.regions, encoder.dim, encoder.training) == (regions, width, False)
+    assert encoder.grid == (round(regions**0.5), round(regions**0.5))
     assert not any(1000 in tensor.shape for tensor in encoder.body.state_dict().values())
     assert (found[0] - found[1]).abs().max() > 0
+
+
+class Fixed(nn.Module):
+    """A network that says the same of every picture."""
+
+    def __init__(self, found: Tensor) -> None:
+        super().__init__()
+        self.found = nn.Parameter(found)
+
+    def forward(self, _pixels: Tensor) -> Tensor:
+        return self.found
+
+
+def test_regions_may_be_a_grid_that_is_not_square_or_no_grid() -> None:
+    transform = encoders.transform_for("resnet18", 64, pretrained=False)
+    oblong = Encoder("oblong", Fixed(torch.randn(1, 3, 2, 5)), transform)
+    assert (oblong.regions, oblong.dim, oblong.grid) == (10, 3, (2, 5))
+    tokens = Encoder("tokens", Fixed(torch.randn(1, 1 + 6, 3)), transform)
+    assert (tokens.regions, tokens.dim, tokens.grid) == (6, 3, None)
 
 
 def test_no_family_is_forgotten() -> None:

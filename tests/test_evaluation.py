@@ -70,13 +70,32 @@ def test_samples_are_a_table_that_markdown_can_read() -> None:
 
 
 def test_plots_hold_means_by_length_and_every_image(tmp_path: Path) -> None:
-    report.plots(tmp_path / "plots", table())
+    report.plots(tmp_path / "plots", table(), {1: ["A dog."], 2: ["Two dogs!", "a dog"]})
     by_length = pd.read_csv(tmp_path / "plots/score_by_length.tsv", sep="\t")
     assert by_length["words"].tolist() == [2, 3]
     assert by_length["images"].tolist() == [2, 2]
     assert by_length["cider"].tolist() == pytest.approx([0.5, 1.05])
     by_image = pd.read_csv(tmp_path / "plots/score_by_image.tsv", sep="\t")
     assert by_image["cider"].tolist() == [2.0, 0.5, 0.5, 0.1]
+    words = pd.read_csv(tmp_path / "plots/word_frequency.tsv", sep="\t")
+    assert sorted(words.columns) == ["rank", "share", "who", "word"]
+    assert words.loc[words["who"] == "references", "share"].tolist() == pytest.approx([2 / 6, 2 / 6, 1 / 6, 1 / 6])
+
+
+def test_word_frequency_has_the_references_order_and_both_shares() -> None:
+    found = report.word_frequency(["a dog", "a dog a"], ["A dog runs.", "The dog", "dog"])
+    assert found.to_dict("list") == {
+        "rank": [1, 2, 3, 4] * 2,
+        "word": ["dog", "a", "runs", "the"] * 2,
+        "who": ["references"] * 4 + ["hypotheses"] * 4,
+        "share": pytest.approx([3 / 6, 1 / 6, 1 / 6, 1 / 6, 2 / 5, 3 / 5, 0, 0]),
+    }
+
+
+def test_word_frequency_ends_at_the_hundredth_word_and_takes_empty_captions() -> None:
+    found = report.word_frequency(["", ""], [" ".join(f"word{i}" for i in range(150))])
+    assert (len(found), found["rank"].max()) == (200, 100)
+    assert found.loc[found["who"] == "hypotheses", "share"].sum() == 0
 
 
 def test_the_score_table_leaves_out_what_nobody_has() -> None:
@@ -90,7 +109,22 @@ def test_the_score_table_leaves_out_what_nobody_has() -> None:
 
 
 def test_variety_counts_what_differs() -> None:
-    assert report.variety({1: "a dog", 2: "a dog", 3: "two dogs run", 4: "x"}) == {
+    """Eight words, six of them different; four pairs, of which "a dog" is there twice; "x" is a training caption."""
+    captions = {1: "a dog", 2: "a dog", 3: "two dogs run", 4: "x"}
+    assert report.variety(captions, {"x", "a dog runs", "two dogs"}) == {
         "distinct_captions": 0.75,
         "words_per_caption": 2.0,
+        "vocabulary_used": 6,
+        "distinct_1": 6 / 8,
+        "distinct_2": 3 / 4,
+        "novel_captions": 3 / 4,
     }
+
+
+def test_one_caption_for_all_has_the_least_variety_and_no_words_have_none() -> None:
+    constant = report.variety(dict.fromkeys(range(10), "a dog runs"), {"a dog runs"})
+    assert (constant["distinct_1"], constant["distinct_2"], constant["novel_captions"]) == (3 / 30, 2 / 20, 0)
+    stuck = report.variety({1: "a a a a", 2: "b"}, set())
+    assert (stuck["distinct_1"], stuck["distinct_2"], stuck["novel_captions"]) == (2 / 5, 1 / 3, 1)
+    silent = report.variety({1: "", 2: ""}, {"a dog"})
+    assert (silent["vocabulary_used"], silent["distinct_1"], silent["distinct_2"]) == (0, 0, 0)

@@ -71,6 +71,7 @@ def test_outputs_are_what_their_readers_expect(project: Project) -> None:
     names = {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"}
     assert names <= metrics.keys()
     assert names == metrics["floor"].keys() == metrics["human"].keys()
+    assert {"distinct_1", "distinct_2", "vocabulary_used", "novel_captions"} <= metrics.keys()
     images = json.loads(project.read("data/split/references_test.json"))["images"]
     captions = json.loads(project.read("data/evaluate/captions.json"))
     assert {row["image_id"] for row in captions} == {image["id"] for image in images}
@@ -152,9 +153,13 @@ def test_a_limited_run_sees_those_images_alone(copy: Project) -> None:
     assert set(copy.read("data/vocab/vocab.txt").split()) - set(SPECIAL) == words
 
 
-def test_the_card_of_the_data_is_drawn(project: Project) -> None:
+def test_the_card_of_the_data_and_the_words_are_drawn(project: Project) -> None:
     files = [f"data/split/plots/{name}.tsv" for name in ("caption_length", "captions_per_image", "unknown")]
-    plots = json.loads(project.run("dvc", "plots", "show", "--json", *files).stdout)["data"]
+    words = "data/evaluate/plots/word_frequency.tsv"
+    plots = json.loads(project.run("dvc", "plots", "show", "--json", *files, words).stdout)["data"]
+    [plot] = plots.pop(words)
+    assert plot["content"]["encoding"]["color"]["field"] == "who"
+    assert {point["who"] for point in plot["content"]["data"]["values"]} == {"references", "hypotheses"}
     assert sorted(plots) == files
     for [plot] in plots.values():
         assert plot["content"]["encoding"]["color"]["field"] == "split"
@@ -205,7 +210,7 @@ def test_each_decoder_is_one_command(copy: Project) -> None:
     """The commands of docs/models.md, and one that attends to the stored regions of a frozen encoder."""
     lines = [line.strip() for line in commands(copy) if "self_critical" not in line and "evaluate." not in line]
     frozen = "dvc exp run -S decoder=transformer -S features.trainable=false -S features.image_size=64"
-    assert len(lines) == 6
+    assert len(lines) == 7
     for command in (*lines, frozen):
         copy.run(*command.split())
         card = json.loads(copy.read("data/train/model/model.json"))
@@ -215,6 +220,8 @@ def test_each_decoder_is_one_command(copy: Project) -> None:
         assert card["settings"]["train"][name].items() >= chosen["train"][name].items() - {("hidden_size", "auto")}
         assert {"lstm", "neuraltalk", "attention", "updown", "transformer"} & card["settings"]["train"].keys() == {name}
         assert len(json.loads(copy.read("data/evaluate/captions.json"))) == 6
+        drawn = json.loads(copy.read("data/evaluate/attention/index.json"))["pictures"]
+        assert len(drawn) == (9 if name in ("attention", "updown", "transformer") else 0)
     assert (copy.folder / "data/features/regions-00000.npy").exists()
 
 

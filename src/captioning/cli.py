@@ -15,7 +15,7 @@ from typer import Option
 from captioning import compute
 from captioning.archives import SUFFIXES
 from captioning.errors import UserError
-from captioning.files import read_json
+from captioning.files import read_json, write_bytes
 
 if TYPE_CHECKING:
     from captioning.ensembles import Captioners
@@ -65,6 +65,7 @@ _TopP = Annotated[float, Option(min=1e-9, max=1, help="sample: and from the fewe
 _Seed = Annotated[int, Option(min=0, help="sample: another seed draws other captions.")]
 _Must = Annotated[list[str] | None, Option(help="beam: a word or phrase that captions must say; may be repeated.")]
 _BatchSize = Annotated[int, Option(min=1, help="Pictures captioned together.")]
+_Attention = Annotated[Path | None, Option(help="A folder: where the model looked, word by word, as a PNG a picture.")]
 
 
 @app.callback()
@@ -92,6 +93,7 @@ def predict(
     seed: _Seed = 1,
     must: _Must = None,
     batch_size: _BatchSize = 16,
+    attention: _Attention = None,
 ) -> None:
     """Caption pictures with a trained model, or with several as one.
 
@@ -106,8 +108,9 @@ def predict(
     captioners = ensembles.load(folders)
     options = _options(captioners, asked)
     files, failed = _expand(paths)
+    sheets = _sheets(captioners, attention, files) if attention else {}
     for start in range(0, len(files), batch_size):
-        failed |= _caption(captioners, files[start : start + batch_size], options, output)
+        failed |= _caption(captioners, files[start : start + batch_size], options, output, sheets)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -120,6 +123,22 @@ def _options(captioners: "Captioners", asked: dict[str, Any]) -> "SearchOptions"
     least = -(-max(3, chosen["n_best"]) // share) * share
     must = phrases(captioners.vocabulary, chosen["must"] or [])
     return SearchOptions(**chosen | {"beam_size": chosen["beam_size"] or least, "must": must})
+
+
+def _sheets(captioners: "Captioners", folder: Path, files: list[Path]) -> dict[Path, Path]:
+    """Make the folder, and say where in it each picture's attention is drawn. Raises UserError when it cannot be."""
+    from captioning.attention_maps import file_names, refusal
+
+    reason = refusal(captioners.members[0])
+    if len(captioners.members) > 1:
+        reason = "it shows where one model looks, and several are averaged"
+    if reason:
+        raise UserError(f"--attention: {reason}; leave it out, or name another model with --model")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UserError(f"--attention {folder}: no folder can be made there ({fault.strerror}); name another") from None
+    return file_names(folder, files)
 
 
 def _expand(paths: list[str]) -> tuple[list[Path], bool]:
@@ -139,19 +158,21 @@ def _expand(paths: list[str]) -> tuple[list[Path], bool]:
     return files, failed
 
 
-def _caption(captioners: "Captioners", paths: list[Path], options: "SearchOptions", output: Format) -> bool:
-    """Print captions for each picture; return whether one of them failed."""
+def _caption(
+    captioners: "Captioners", paths: list[Path], options: "SearchOptions", output: Format, sheets: dict[Path, Path]
+) -> bool:
+    """Print captions for each picture, and draw the sheets that are wanted; return whether one of them failed."""
     import numpy as np
     import torch
 
     from captioning.images import decode
 
-    pixels, keys, read = [], [], []
+    pixels, files, read = [], [], []
     for path in paths:
         try:
             data = path.read_bytes()
             pixels.append(captioners.pixels(decode(data, str(path))))
-            keys.append(int(hashlib.sha256(data).hexdigest()[:16], 16))
+            files.append(data)
             read.append(path)
         except UserError as fault:
             print(f"error: {fault}", file=sys.stderr)
@@ -159,16 +180,23 @@ def _caption(captioners: "Captioners", paths: list[Path], options: "SearchOption
             print(f"error: {path}: {fault.strerror}", file=sys.stderr)
     if read:
         stacked = [torch.from_numpy(np.stack(member)) for member in zip(*pixels, strict=True)]
-        for path, captions in zip(read, captioners.captions(stacked, options, keys), strict=True):
-            print(_lines(path, captions, output, several=options.n_best > 1), flush=True)
+        keys = [int(hashlib.sha256(data).hexdigest()[:16], 16) for data in files]
+        for index, (path, captions) in enumerate(zip(read, captioners.captions(stacked, options, keys), strict=True)):
+            if path in sheets:
+                from captioning.attention_maps import draw_pixels
+
+                drawn = draw_pixels(captioners.members[0], files[index], pixels[index][0], captions[0].text)
+                write_bytes(sheets[path], drawn)
+            print(_lines(path, captions, output, sheets.get(path), several=options.n_best > 1), flush=True)
     return len(read) < len(paths)
 
 
-def _lines(path: Path, captions: "Sequence[Caption]", output: Format, *, several: bool) -> str:
+def _lines(path: Path, captions: "Sequence[Caption]", output: Format, sheet: Path | None, *, several: bool) -> str:
     """What is printed for a picture: its caption, or a list of them with their scores."""
     if output is Format.jsonl:
-        listed = {"captions": [caption.record() for caption in captions]} if several else {}
-        return json.dumps({"file": str(path), "caption": captions[0].text, **listed}, ensure_ascii=False)
+        listed: dict[str, Any] = {"captions": [caption.record() for caption in captions]} if several else {}
+        drawn = {"attention": str(sheet)} if sheet else {}
+        return json.dumps({"file": str(path), "caption": captions[0].text, **listed, **drawn}, ensure_ascii=False)
     numbers = [f"\t{caption.score:.4f}\t{caption.log_probability:.4f}" if several else "" for caption in captions]
     return "\n".join(f"{path}\t{caption.text}{said}" for caption, said in zip(captions, numbers, strict=True))
 

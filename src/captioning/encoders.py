@@ -1,6 +1,6 @@
 """Encoders: any torchvision classification backbone, cut ahead of its pooling: pixels → regions.
 
-B images, S side in pixels, R regions, D feature width, T tokens.
+B images, S side in pixels, R regions in H rows and W columns, D feature width, T tokens.
 """
 
 import difflib
@@ -86,7 +86,8 @@ def _check_size(name: str, size: int, *, pretrained: bool) -> None:
 class Encoder(nn.Module):
     """uint8 pixels (B, 3, S, S) → regions (B, R, D), float32; their mean over R is what the backbone pools.
 
-    `dim` is D and `regions` is R, found by running the network. The state of `body` has torchvision's names.
+    `dim` is D and `regions` is R, found by running the network; `grid` is their rows and columns over the square,
+    row by row, or None where they form no grid. The state of `body` has torchvision's names.
     """
 
     scale: Tensor
@@ -103,15 +104,19 @@ class Encoder(nn.Module):
         self._held: type[nn.Module] | tuple[type[nn.Module], ...] = ()
         shape = (1, 3, transform.image_size, transform.image_size)
         with torch.inference_mode():
-            self.regions, self.dim = self.eval()(torch.zeros(shape, dtype=torch.uint8, device=device)).shape[1:]
+            found = self.eval()._run(torch.zeros(shape, dtype=torch.uint8, device=device))
+        self.regions, self.dim = _regions(found).shape[1:]
+        self.grid = _grid(found)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, S, S) → (B, R, D)."""
+        return _regions(self._run(pixels))
+
+    def _run(self, pixels: Tensor) -> Tensor:
+        """uint8 (B, 3, S, S) → (B, D, H, W), or (B, 1 + R, D) with the class token first."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         found: Tensor = self.body(torch.addcmul(self.shift, pixels.float(), self.scale))
-        if found.ndim == 4:  # (B, D, H, W)
-            return found.flatten(2).transpose(1, 2).float()
-        return found[:, 1:].float()  # (B, 1 + T, D): the class token is no region
+        return found
 
     def hold(self, *kinds: type[nn.Module]) -> "Encoder":
         """Keep modules of these kinds in eval mode from now on, whatever `train` is told."""
@@ -125,6 +130,20 @@ class Encoder(nn.Module):
             if isinstance(module, self._held):
                 nn.Module.train(module, False)
         return self
+
+
+def _regions(found: Tensor) -> Tensor:
+    """(B, D, H, W) or (B, 1 + R, D) → (B, R, D), float32: the class token is no region."""
+    return (found.flatten(2).transpose(1, 2) if found.ndim == 4 else found[:, 1:]).float()
+
+
+def _grid(found: Tensor) -> tuple[int, int] | None:
+    """Rows and columns of the regions: of a square picture, patches are as many across as down."""
+    if found.ndim == 4:
+        return found.shape[2], found.shape[3]
+    patches = found.shape[1] - 1
+    side = math.isqrt(patches)
+    return (side, side) if side**2 == patches else None
 
 
 def build(name: str, *, transform: Transform, weights: Mapping[str, Tensor], seed: int = 0) -> Encoder:

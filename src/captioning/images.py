@@ -14,6 +14,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from captioning.errors import UserError
 
+Box = tuple[float, float, float, float]
+"""A rectangle in a picture: left, top, right, bottom, in pixels, not rounded."""
+
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -99,62 +102,81 @@ class Transform:
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
         """An RGB picture of any size → uint8 (3, S, S)."""
-        seen = self._squeezed(picture) if self.resize is None else self._centre(picture, self.resize)
-        return np.ascontiguousarray(np.asarray(seen).transpose(2, 0, 1))
+        size, (left, top) = self._plan(picture.size)
+        if picture.size != size:
+            picture = picture.resize(size, _FILTERS[self.interpolation])
+        cut = picture.crop((left, top, left + self.image_size, top + self.image_size))
+        return np.ascontiguousarray(np.asarray(cut).transpose(2, 0, 1))
 
-    def _squeezed(self, picture: Image.Image) -> Image.Image:
-        square = (self.image_size, self.image_size)
-        return picture if picture.size == square else picture.resize(square, _FILTERS[self.interpolation])
+    def seen(self, size: tuple[int, int]) -> Box:
+        """What `pixels` takes of a picture of `size` (width, height), in pixels of that picture.
 
-    def _centre(self, picture: Image.Image, resize: int) -> Image.Image:
-        short = min(picture.size)
-        if short != resize:
-            width, height = (int(resize * side / short) for side in picture.size)
-            picture = picture.resize((width, height), _FILTERS[self.interpolation])
-        left, top = (round((side - self.image_size) / 2) for side in picture.size)
-        return picture.crop((left, top, left + self.image_size, top + self.image_size))
+        It leads out of the picture where `resize` is less than S.
+        """
+        resized, corner = self._plan(size)
+        scale = [before / after for before, after in zip(size, resized, strict=True)]
+        left, top = (place * factor for place, factor in zip(corner, scale, strict=True))
+        right, bottom = ((place + self.image_size) * factor for place, factor in zip(corner, scale, strict=True))
+        return left, top, right, bottom
+
+    def _plan(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Width and height → those after resizing, and left and top of the cut."""
+        if self.resize is None:
+            return (self.image_size, self.image_size), (0, 0)
+        width, height = (int(self.resize * side / min(size)) for side in size)
+        left, top = (round((side - self.image_size) / 2) for side in (width, height))
+        return (width, height), (left, top)
 
 
-_TILE, _MARGIN, _LINE, _FONT_SIZE = 240, 20, 21, 16  # pixels
-_PAPER, _INK = (251, 250, 247), (52, 56, 64)
+TILE = 240  # the longer side of a tile, pixels
+MARGIN = 20  # around a tile, pixels
+PAPER = (251, 250, 247)
+_LINE, _FONT_SIZE, _INK = 21, 16, (52, 56, 64)  # of a caption; pixels
 
 
 def grid(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
     """A contact sheet: each picture cut to a square, with its caption beneath. Same input, same bytes."""
+    tiles = [ImageOps.fit(picture, (TILE, TILE), Image.Resampling.LANCZOS) for picture in pictures]
+    return sheet(tiles, captions, columns)
+
+
+def sheet(tiles: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
+    """Tiles of one size on paper, row by row, each with its caption beneath. Same input, same bytes."""
+    width, height = tiles[0].size
     font = ImageFont.load_default(_FONT_SIZE)
-    wrapped = [_wrap(caption, font) for caption in captions]
-    columns = min(columns, len(pictures))
-    rows = [range(first, min(first + columns, len(pictures))) for first in range(0, len(pictures), columns)]
-    heights = [_TILE + _MARGIN + _LINE * max(len(wrapped[i]) for i in row) + _MARGIN // 2 for row in rows]
-    sheet = Image.new("RGB", (_MARGIN + columns * (_TILE + _MARGIN), _MARGIN + sum(heights)), _PAPER)
-    pen = ImageDraw.Draw(sheet)
-    corners = _corners()
-    top = _MARGIN
-    for row, height in zip(rows, heights, strict=True):
+    wrapped = [_wrap(caption, font, width) for caption in captions]
+    columns = min(columns, len(tiles))
+    rows = [range(first, min(first + columns, len(tiles))) for first in range(0, len(tiles), columns)]
+    heights = [height + MARGIN + _LINE * max(len(wrapped[i]) for i in row) + MARGIN // 2 for row in rows]
+    paper = Image.new("RGB", (MARGIN + columns * (width + MARGIN), MARGIN + sum(heights)), PAPER)
+    pen = ImageDraw.Draw(paper)
+    corners = _corners(width, height)
+    top = MARGIN
+    for row, tall in zip(rows, heights, strict=True):
         for column, index in enumerate(row):
-            left = _MARGIN + column * (_TILE + _MARGIN)
-            sheet.paste(ImageOps.fit(pictures[index], (_TILE, _TILE), Image.Resampling.LANCZOS), (left, top), corners)
+            left = MARGIN + column * (width + MARGIN)
+            paper.paste(tiles[index], (left, top), corners)
             for line, text in enumerate(wrapped[index]):
-                pen.text((left, top + _TILE + 8 + line * _LINE), text, fill=_INK, font=font)
-        top += height
-    return sheet
+                pen.text((left, top + height + 8 + line * _LINE), text, fill=_INK, font=font)
+        top += tall
+    return paper
 
 
-def _corners() -> Image.Image:
+def _corners(width: int, height: int) -> Image.Image:
     """A mask that rounds the corners of a tile, smooth because it is drawn large and reduced."""
-    large = Image.new("L", (_TILE * 4, _TILE * 4))
-    ImageDraw.Draw(large).rounded_rectangle((0, 0, _TILE * 4 - 1, _TILE * 4 - 1), radius=32, fill=255)
-    return large.resize((_TILE, _TILE), Image.Resampling.BOX)
+    large = Image.new("L", (width * 4, height * 4))
+    ImageDraw.Draw(large).rounded_rectangle((0, 0, width * 4 - 1, height * 4 - 1), radius=32, fill=255)
+    return large.resize((width, height), Image.Resampling.BOX)
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """Lines no wider than a tile, broken between words, or within a word that is wider than that."""
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """Lines of at most `width` pixels, broken between words, or within a word that is wider than that."""
     lines = [""]
     for word in text.split():
-        if lines[-1] and font.getlength(f"{lines[-1]} {word}") > _TILE:
+        if lines[-1] and font.getlength(f"{lines[-1]} {word}") > width:
             lines.append("")
         for letter in f" {word}" if lines[-1] else word:
-            if font.getlength(lines[-1] + letter) > _TILE:
+            if font.getlength(lines[-1] + letter) > width:
                 lines.append("")
             lines[-1] += letter
     return lines

@@ -1,7 +1,9 @@
 """What a person reads of an evaluation: a table of scores, samples, a gallery, and the data of the plots."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ from captioning.archives import Pictures
 from captioning.files import atomic, write_text
 from captioning.images import decode, grid
 from captioning.search import Caption
+from captioning.tokenizer import tokenize
 
 ROWS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "meteor", "spice", "cider")
+_WORDS = 100  # in the plot of word frequency
 
 
 def score_table(rows: Mapping[str, Mapping[str, float]]) -> str:
@@ -26,13 +30,28 @@ def score_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def variety(captions: Mapping[int, str]) -> dict[str, float]:
-    """How much a model says: the share of captions that differ, and words a caption."""
-    words = sum(len(caption.split()) for caption in captions.values())
+def variety(captions: Mapping[int, str], training: Collection[str]) -> dict[str, float]:
+    """How much a model says. `training` are the training captions, tokenised, words joined by blanks.
+
+    distinct_captions: the share of captions that differ. words_per_caption. vocabulary_used: the number of different
+    words that are said. distinct_1, distinct_2: different words and word pairs over all that are said (Li et al. 2016,
+    "A diversity-promoting objective function"). novel_captions: the share that is no training caption.
+    """
+    said = [caption.split() for caption in captions.values()]
+    words = [word for caption in said for word in caption]
+    pairs = [pair for caption in said for pair in pairwise(caption)]
     return {
         "distinct_captions": len(set(captions.values())) / len(captions),
-        "words_per_caption": words / len(captions),
+        "words_per_caption": len(words) / len(captions),
+        "vocabulary_used": len(set(words)),
+        "distinct_1": _distinct(words),
+        "distinct_2": _distinct(pairs),
+        "novel_captions": sum(caption not in training for caption in captions.values()) / len(captions),
     }
+
+
+def _distinct(ngrams: Sequence[Hashable]) -> float:
+    return len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
 def n_best(found: Mapping[int, Sequence[Caption]]) -> list[dict[str, Any]]:
@@ -82,13 +101,34 @@ def gallery(folder: Path, chosen: Mapping[str, pd.DataFrame], pictures: Pictures
             grid(photographs, rows["hypothesis"].tolist(), columns=4).save(temporary / f"{group}.png")
 
 
-def plots(folder: Path, table: pd.DataFrame) -> None:
-    """The data that dvc.yaml plots: mean CIDEr by caption length, and CIDEr of each image, best first."""
+def plots(folder: Path, table: pd.DataFrame, references: Mapping[int, Sequence[str]]) -> None:
+    """The data that dvc.yaml plots: mean CIDEr by caption length, CIDEr of each image, best first, word frequency."""
     words = table["hypothesis"].map(lambda caption: len(caption.split())).rename("words")
     by_length = table.groupby(words)["cider"].agg(["mean", "size"]).reset_index()
     by_length.columns = pd.Index(["words", "cider", "images"])
     by_image = table["cider"].sort_values(ascending=False).reset_index(drop=True).rename_axis("rank").reset_index()
+    frequency = word_frequency(table["hypothesis"], chain.from_iterable(references.values()))
     with atomic(folder) as temporary:
         temporary.mkdir()
-        for name, data in (("score_by_length", by_length), ("score_by_image", by_image)):
+        data_of = {"score_by_length": by_length, "score_by_image": by_image, "word_frequency": frequency}
+        for name, data in data_of.items():
             write_text(temporary / f"{name}.tsv", data.to_csv(sep="\t", index=False, lineterminator="\n"))
+
+
+def word_frequency(hypotheses: Iterable[str], references: Iterable[str]) -> pd.DataFrame:
+    """The commonest words of the references, and their share of all words there and in the hypotheses.
+
+    rank (from 1, by the references), word, who (references or hypotheses), share: two rows a word. What the curve of
+    the hypotheses has more of at low ranks and less of at high ones is what a simpler dictionary costs.
+    """
+    counts = {
+        "references": Counter(chain.from_iterable(map(tokenize, references))),
+        "hypotheses": Counter(chain.from_iterable(caption.split() for caption in hypotheses)),
+    }
+    ranked = sorted(counts["references"], key=lambda word: (-counts["references"][word], word))[:_WORDS]
+    rows = [
+        (rank, word, who, said[word] / max(said.total(), 1))
+        for who, said in counts.items()
+        for rank, word in enumerate(ranked, start=1)
+    ]
+    return pd.DataFrame(rows, columns=["rank", "word", "who", "share"])
