@@ -17,6 +17,7 @@ from captioning import attention_maps, cli, decoders, encoders
 from captioning.archives import Pictures, write_zip
 from captioning.attention_maps import Attended
 from captioning.decoders.base import AttendingDecoder, Encoded
+from captioning.ensembles import Captioners
 from captioning.errors import UserError
 from captioning.images import TILE, Transform, sheet
 from captioning.model import Captioner
@@ -241,10 +242,16 @@ def test_sheets_go_into_a_folder(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"--attention .*file: no folder can be made there \(File exists\); name another"
     ):
-        cli._sheets(captioner(), tmp_path / "file", [])
-    assert cli._sheets(captioner(), tmp_path / "new", [Path("x.png")]) == {
+        cli._sheets(Captioners((captioner(),)), tmp_path / "file", [])
+    assert cli._sheets(Captioners((captioner(),)), tmp_path / "new", [Path("x.png")]) == {
         Path("x.png"): tmp_path / "new/x-attention.png"
     }
+
+
+def test_an_ensemble_has_no_sheet(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--attention: it shows where one model looks, and several are averaged"):
+        cli._sheets(Captioners((captioner(), captioner())), tmp_path / "new", [])
+    assert not (tmp_path / "new").exists()
 
 
 def test_attention_is_drawn_by_evaluate_and_by_predict(copy: Project) -> None:

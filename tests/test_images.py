@@ -156,6 +156,11 @@ def test_without_a_crop_the_whole_picture_is_squeezed(width: int, height: int) -
     np.testing.assert_array_equal(found, torchvision_functional.pil_to_tensor(expected).numpy())
 
 
+@pytest.mark.parametrize("size", [(300, 100), (64, 64), (1, 9)])
+def test_without_a_crop_all_is_seen(size: tuple[int, int]) -> None:
+    assert Transform(32, None, "bilinear", (0.5,) * 3, (0.5,) * 3).seen(size) == (0, 0, *size)
+
+
 def test_only_the_crop_loses_the_borders() -> None:
     picture = Image.new("RGB", (300, 100), RED)
     picture.paste(BLUE, (100, 0, 200, 100))
