@@ -36,7 +36,7 @@ class Epoch:
         settings = resolve.load().model_copy(update={"decoder": "lstm"})
         self.images = splits.read_images(DATA / "split/images.csv")
         self.captions = splits.EncodedCaptions.read(DATA / "split/train.npz")
-        transform = encoders.transform_for(encoder, None, pretrained=True)
+        transform = encoders.transform_for(encoder, "native", pretrained=True)
         self.encoder = encoders.folded(encoders.build(encoder, transform=transform, weights={}))
         options = resolve.decoder_options(settings)
         words = len(Vocabulary.read(DATA / "vocab/vocab.txt"))

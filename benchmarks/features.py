@@ -73,7 +73,7 @@ def _images(root: Path, count: int) -> pd.DataFrame:
 def _encoder() -> encoders.Encoder:
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)
-    transform = encoders.transform_for(NAME, None, pretrained=True)
+    transform = encoders.transform_for(NAME, "native", pretrained=True)
     return encoders.freeze(encoders.build(NAME, transform=transform, weights={}))
 
 
@@ -112,7 +112,7 @@ def _measure_peak(root: Path, count: int) -> float:
 
 def _peak(root: Path, count: int) -> float:
     """Of pixels: they are stored by the same code as features, and are larger. No network hides them."""
-    transform = encoders.transform_for(NAME, None, pretrained=True)
+    transform = encoders.transform_for(NAME, "native", pretrained=True)
     with Pictures(root) as pictures:
         _write(root / f"pixels-{count}", _images(root, count), extraction.pixels(pictures, transform, BATCH))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -204,7 +204,7 @@ def _resolved(settings: Settings) -> dict[str, Any]:
     features = settings.features.model_dump() | {
         "weights": resolve.weights(settings),
         "trainable": resolve.trainable(settings),
-        "image_size": resolve.image_size(settings) or "native",
+        "image_size": resolve.image_size(settings),
         "regions": resolve.regions(settings),
     }
     named = {name: getattr(settings, name) for name in ("seed", "dataset", "encoder", "decoder")}

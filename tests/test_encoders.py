@@ -249,7 +249,7 @@ def test_weights_that_do_not_fit_are_named() -> None:
 
 def test_an_unknown_name_brings_the_closest() -> None:
     with pytest.raises(UserError, match=r"'resnet-50' is no .* resnet50"):
-        encoders.transform_for("resnet-50", None, pretrained=True)
+        encoders.transform_for("resnet-50", "native", pretrained=True)
     with pytest.raises(UserError, match="fcn_resnet50"):
         encoders.check_name("fcn_resnet50")  # segmentation
 
@@ -272,15 +272,20 @@ def test_a_size_that_a_backbone_does_not_take(name: str, size: int, pretrained: 
 @pytest.mark.parametrize(
     ("name", "size", "pretrained", "expected"),
     [
-        ("mobilenet_v2", None, True, (224, 232, "bilinear", 0.485)),
+        ("mobilenet_v2", "native", True, (224, 232, "bilinear", 0.485)),
         ("mobilenet_v2", 112, True, (112, 116, "bilinear", 0.485)),
         ("resnet18", 64, False, (64, 64, "bilinear", 0.5)),
-        ("vit_h_14", None, True, (518, 518, "bicubic", 0.485)),
-        ("efficientnet_v2_l", None, True, (480, 480, "bicubic", 0.5)),
-        ("inception_v3", None, True, (299, 342, "bilinear", 0.5)),
+        ("vit_h_14", "native", True, (518, 518, "bicubic", 0.485)),
+        ("efficientnet_v2_l", "native", True, (480, 480, "bicubic", 0.5)),
+        ("inception_v3", "native", True, (299, 342, "bilinear", 0.5)),
+        ("mobilenet_v2", "enlarged", True, (256, 265, "bilinear", 0.485)),
+        ("vgg16", "enlarged", True, (256, 293, "bilinear", 0.485)),
+        ("vit_b_16", "enlarged", True, (224, 256, "bilinear", 0.485)),
+        ("vit_b_16", "enlarged", False, (256, 256, "bilinear", 0.5)),
+        ("maxvit_t", "enlarged", True, (224, 224, "bicubic", 0.485)),
     ],
 )
-def test_transforms(name: str, size: int | None, pretrained: bool, expected: tuple[int, int, str, float]) -> None:
+def test_transforms(name: str, size: encoders.Size, pretrained: bool, expected: tuple[int, int, str, float]) -> None:
     found = encoders.transform_for(name, size, pretrained=pretrained)
     assert (found.image_size, found.resize, found.interpolation, found.mean[0]) == expected
     whole = encoders.transform_for(name, size, pretrained=pretrained, crop="none")

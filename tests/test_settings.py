@@ -89,7 +89,7 @@ def test_auto_depends_on_the_data_set_and_gives_way_to_a_value(tmp_path: Path) -
     assert (resolve.weights(scenes), resolve.trainable(scenes), resolve.image_size(scenes)) == ("none", True, 64)
     assert resolve.weights(photographs) == "imagenet"
     assert not resolve.trainable(photographs)
-    assert resolve.image_size(photographs) is None
+    assert resolve.image_size(photographs) == "enlarged"
     assert (resolve.weights(chosen), resolve.image_size(chosen)) == ("imagenet", 96)
     assert (resolve.epochs(scenes), resolve.decoder_options(scenes)["hidden_size"]) == (5, 256)
     assert (resolve.epochs(photographs), resolve.decoder_options(photographs)["hidden_size"]) == (4, 512)
@@ -114,7 +114,11 @@ def test_the_split_is_the_data_sets_usual_one_or_one_that_it_has(tmp_path: Path)
 @pytest.mark.parametrize("dataset", ["abstract_scenes", "flickr8k", "folder"])
 def test_what_was_not_drawn_here_gets_a_frozen_imagenet_encoder(tmp_path: Path, dataset: str) -> None:
     chosen = load(written(tmp_path, ("dataset: scenes", f"dataset: {dataset}")))
-    assert (resolve.weights(chosen), resolve.trainable(chosen), resolve.image_size(chosen)) == ("imagenet", False, None)
+    assert (resolve.weights(chosen), resolve.trainable(chosen), resolve.image_size(chosen)) == (
+        "imagenet",
+        False,
+        "enlarged",
+    )
 
 
 def test_the_source_folder_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

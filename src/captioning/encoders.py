@@ -19,6 +19,9 @@ from captioning.errors import UserError
 from captioning.images import Transform
 
 Crop = Literal["none", "centre"]
+Size = int | Literal["native", "enlarged"]
+
+_ENLARGED = 8 / 7  # from 224 to 256
 
 _HEADS = frozenset({"classifier", "head", "heads", "fc", "avgpool", "aux1", "aux2", "AuxLogits"})
 _INCEPTIONS = frozenset({"googlenet", "inception_v3"})  # their ImageNet weights turn the input to −1 … 1 themselves
@@ -42,9 +45,11 @@ def check_name(name: str) -> None:
         raise UserError(f"encoder: {name!r} is no classification backbone of torchvision; say {' or '.join(close)}")
 
 
-def transform_for(name: str, image_size: int | None, *, pretrained: bool, crop: Crop = "centre") -> Transform:
-    """How a picture becomes the pixels of backbone `name`; image_size None is the size of its ImageNet weights.
+def transform_for(name: str, image_size: Size, *, pretrained: bool, crop: Crop = "centre") -> Transform:
+    """How a picture becomes the pixels of backbone `name`.
 
+    image_size: a side in pixels; `native`, that of its ImageNet weights; or `enlarged`, an eighth more, since what is
+    trained on crops does better on larger pictures (Touvron et al. 2019), where the backbone takes that.
     crop: what is seen of a picture that is no square. `none`: all of it, squeezed to one. `centre`: the middle;
     pretrained, as torchvision's preset for these weights cuts it, and another image_size scales its resize in
     proportion; from scratch, once the shorter side is image_size.
@@ -54,7 +59,7 @@ def transform_for(name: str, image_size: int | None, *, pretrained: bool, crop: 
     check_name(name)
     preset = models.get_model_weights(name).DEFAULT.transforms()
     native, resize = preset.crop_size[0], preset.resize_size[0]
-    size = native if image_size is None else image_size
+    size = _side(name, image_size, native, pretrained=pretrained)
     _check_size(name, size, pretrained=pretrained)
     grey = not pretrained or name in _INCEPTIONS
     centre = round(size * resize / native) if pretrained else size
@@ -67,20 +72,33 @@ def transform_for(name: str, image_size: int | None, *, pretrained: bool, crop: 
     )
 
 
+def _side(name: str, image_size: Size, native: int, *, pretrained: bool) -> int:
+    if image_size == "native":
+        return native
+    if image_size == "enlarged":
+        larger = round(native * _ENLARGED / 32) * 32  # whole regions
+        return larger if _takes(name, larger, native, pretrained=pretrained)[1] else native
+    return image_size
+
+
 def _check_size(name: str, size: int, *, pretrained: bool) -> None:
-    weights = models.get_model_weights(name).DEFAULT
-    native, least = weights.transforms().crop_size[0], weights.meta["min_size"][0]
-    if name.startswith("vit_"):
-        patch = int(name.rpartition("_")[2])
-        takes, fits = (f"{native}", size == native) if pretrained else (f"multiples of {patch}", size % patch == 0)
-    elif name.startswith("maxvit_"):
-        takes, fits = f"multiples of {native}", size % native == 0
-    elif name.startswith("swin_"):
-        takes, fits = "32 and more", size >= 32  # windows are padded, whatever the published least size says
-    else:
-        takes, fits = f"{least} and more", size >= least
+    native = models.get_model_weights(name).DEFAULT.transforms().crop_size[0]
+    takes, fits = _takes(name, size, native, pretrained=pretrained)
     if not fits:
         raise UserError(f"features.image_size: {name} does not take {size} pixels; it takes {takes} (native: {native})")
+
+
+def _takes(name: str, size: int, native: int, *, pretrained: bool) -> tuple[str, bool]:
+    """Which sizes a backbone takes, in words, and whether `size` is one."""
+    least = models.get_model_weights(name).DEFAULT.meta["min_size"][0]
+    if name.startswith("vit_"):
+        patch = int(name.rpartition("_")[2])
+        return (f"{native}", size == native) if pretrained else (f"multiples of {patch}", size % patch == 0)
+    if name.startswith("maxvit_"):
+        return f"multiples of {native}", size % native == 0
+    if name.startswith("swin_"):
+        return "32 and more", size >= 32  # windows are padded, whatever the published least size says
+    return f"{least} and more", size >= least
 
 
 class Encoder(nn.Module):

@@ -56,7 +56,7 @@ class Split(Section):
 class Features(Section):
     weights: str
     trainable: Literal["auto"] | bool
-    image_size: Literal["auto", "native"] | Annotated[int, Field(ge=32)]
+    image_size: Literal["auto", "native", "enlarged"] | Annotated[int, Field(ge=32)]
     crop: Literal["none", "centre"]
     regions: Literal["auto"] | bool
     batch_size: Count

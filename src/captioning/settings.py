@@ -22,14 +22,16 @@ class _Auto(Section):
 
     weights: str
     trainable: bool
-    image_size: Literal["native"] | int
+    image_size: Literal["native", "enlarged"] | int
     hidden_size: int
     epochs: int
     batch_size: int
 
 
 _DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256, epochs=5, batch_size=128)
-_PHOTOGRAPHS = _Auto(weights="imagenet", trainable=False, image_size="native", hidden_size=512, epochs=4, batch_size=64)
+_PHOTOGRAPHS = _Auto(
+    weights="imagenet", trainable=False, image_size="enlarged", hidden_size=512, epochs=4, batch_size=64
+)
 _AUTO = {
     "scenes": _DRAWN,
     "abstract_scenes": _PHOTOGRAPHS,  # drawn too, but at 500 × 400 with details that 64 pixels would lose
@@ -71,11 +73,10 @@ def trainable(settings: Settings) -> bool:
     return _AUTO[settings.dataset].trainable if value == "auto" else value
 
 
-def image_size(settings: Settings) -> int | None:
-    """`features.image_size` with `auto` decided: the side in pixels, or None for the weights' native size."""
+def image_size(settings: Settings) -> Literal["native", "enlarged"] | int:
+    """`features.image_size` with `auto` decided: the side in pixels, or what the backbone decides."""
     value = settings.features.image_size
-    size = _AUTO[settings.dataset].image_size if value == "auto" else value
-    return None if size == "native" else size
+    return _AUTO[settings.dataset].image_size if value == "auto" else value
 
 
 def regions(settings: Settings) -> bool:

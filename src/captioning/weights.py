@@ -35,7 +35,7 @@ def bring(encoder: str, weights: str, target: Path, *, source: Path | None, cach
     else:
         file, record = root / Path(weights).expanduser(), {"kind": "file", "origin": weights}
     try:
-        fitted = build(encoder, transform=transform_for(encoder, None, pretrained=True), weights=_read(file))
+        fitted = build(encoder, transform=transform_for(encoder, "native", pretrained=True), weights=_read(file))
     except UserError as fault:
         raise UserError(f"features.weights = {weights}: {fault}") from None
     _write(target, fitted.body.state_dict())
