@@ -1,4 +1,4 @@
-"""The command `captioning`: captions for one's own pictures."""
+"""The command `captioning`: captions for one's own pictures; experiments are in `cli_experiments`."""
 
 import glob
 import json
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from captioning import compute
+from captioning import cli_experiments, compute
 from captioning.archives import SUFFIXES
 from captioning.errors import UserError
 from captioning.files import read_json
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from captioning.search import SearchOptions
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+app.command()(cli_experiments.compare)
 
 
 class Format(StrEnum):
