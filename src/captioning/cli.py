@@ -22,6 +22,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 
 app.command()(cli_experiments.compare)
+app.add_typer(cli_experiments.suite_app, name="suite")
 
 
 class Format(StrEnum):

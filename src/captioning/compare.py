@@ -8,13 +8,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import yaml
+from dvc.utils.flatten import flatten
 
 from captioning import bootstrap, coco
 from captioning.bootstrap import Model
@@ -45,7 +46,7 @@ class Experiment:
     def settings(self) -> dict[str, Any]:
         """The settings that its stages ran with, by dotted key, as dvc.lock recorded them; `auto` undecided."""
         params = [stage.get("params", {}).get("params.yaml", {}) for stage in self._stages]
-        return {key: value for section in params for key, value in _flat(section)}
+        return {key: value for section in params for key, value in flatten(section).items()}
 
     @cached_property
     def code(self) -> dict[str, str]:
@@ -242,14 +243,6 @@ def _check_same_test(first: Experiment, other: Experiment) -> None:
             f"{names} were scored against other references (of {len(unlike)} images, such as {ours[unlike[0]]}): "
             f"compare revisions of one data set"
         )
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in section.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _spread(values: Floats) -> float | None:
