@@ -16,10 +16,14 @@ CAPTIONS = "data/evaluate/captions.json"
 
 @pytest.fixture
 def inside(copy: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A reproduced project, and this process in it."""
-    monkeypatch.chdir(copy.folder)
-    monkeypatch.setenv("DVC_SITE_CACHE_DIR", copy.environment["DVC_SITE_CACHE_DIR"])
-    return copy
+    """A reproduced project that a test may spoil, and this process in it."""
+    return enter(copy, monkeypatch)
+
+
+def enter(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", project.environment["DVC_SITE_CACHE_DIR"])
+    return project
 
 
 def cached(project: Project, path: str) -> Path:
@@ -29,27 +33,30 @@ def cached(project: Project, path: str) -> Path:
     return project.folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
 
-def test_each_kind_of_name_is_read_and_the_workspace_stays_as_it_is(inside: Project) -> None:
-    before = json.loads(inside.read(CAPTIONS))
-    inside.run("git", "tag", "first")
-    inside.run("dvc", "exp", "run", "-S", "evaluate.max_words=3", "--name", "short")
-    short = inside.read(CAPTIONS)
-    inside.run("git", "checkout", "-q", ".")
-    inside.run("dvc", "checkout", "-q", "--force")
-    inside.set("seed=7")
-    status = inside.run("git", "status", "--porcelain").stdout
+def test_each_kind_of_name_is_read_and_the_workspace_stays_as_it_is(
+    experimented: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = enter(experimented, monkeypatch)
+    inside.run("git", "tag", "--force", "first")
     head = inside.run("git", "rev-parse", "HEAD").stdout.strip()
+    before = inside.run("git", "status", "--porcelain").stdout
     main, tag, commit, experiment, workspace = resolve(["main", "first", head[:8], "short", "workspace"])
-    assert main.sha == tag.sha == commit.sha == head
+    assert main.sha == tag.sha == commit.sha == head != experiment.sha
     assert (commit.short, workspace.short) == (head[:7], "workspace")
-    assert experiment.read(CAPTIONS) == short.encode()
-    assert [json.loads(revision.read(CAPTIONS)) for revision in (main, workspace)] == [before, before]
-    assert [r.params["evaluate"]["max_words"] for r in (main, experiment)] == [30, 3]
-    assert [r.params["seed"] for r in (main, workspace)] == [1, 7]
+    here = (inside.folder / CAPTIONS).read_bytes()
+    assert main.read(CAPTIONS) == workspace.read(CAPTIONS) == here
+    assert max(len(row["caption"].split()) for row in json.loads(experiment.read(CAPTIONS))) == 3
+    assert [revision.params["evaluate"]["max_words"] for revision in (main, experiment)] == [30, 3]
     assert main.metrics["cider"] == json.loads(inside.read("data/evaluate/metrics.json"))["cider"]
     assert {"loss", "bleu_4"} <= main.metrics["val"].keys()
-    assert main.read("params.yaml") != workspace.read("params.yaml")
-    assert inside.run("git", "status", "--porcelain").stdout == status
+    assert inside.run("git", "status", "--porcelain").stdout == before
+
+
+def test_the_workspace_is_read_as_it_lies_there(inside: Project) -> None:
+    inside.set("seed=7")
+    main, workspace = resolve(["main", "workspace"])
+    assert [revision.params["seed"] for revision in (main, workspace)] == [1, 7]
+    assert workspace.read("params.yaml") == (inside.folder / "params.yaml").read_bytes() != main.read("params.yaml")
 
 
 @pytest.mark.usefixtures("inside")
