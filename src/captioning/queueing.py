@@ -17,6 +17,8 @@ from typing import Any
 
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
+from dvc.repo.experiments.exceptions import UnresolvedRunningExpNamesError
+from dvc.repo.experiments.queue.exceptions import CannotKillTasksError
 from dvc.repo.experiments.utils import exp_refs_by_baseline
 from dvc.scm import NoSCM, SCMError
 
@@ -130,13 +132,17 @@ class Queue:
         states = self.states(runs)
         self._forget([name for name, state in states.items() if state is State.queued])
         self._tasks.celery.control.shutdown()
-        running = [name for name, state in states.items() if state is State.running]
-        if running:
-            with redirect_stdout(io.StringIO()):
-                self._tasks.kill(running)
-        while State.running in self.states(runs).values():
+        told: set[str] = set()
+        while running := {name for name, state in self.states(runs).items() if state is State.running}:
+            for name in running - told:
+                try:
+                    with redirect_stdout(io.StringIO()):
+                        self._tasks.kill([name])
+                    told.add(name)
+                except (CannotKillTasksError, UnresolvedRunningExpNamesError):
+                    continue  # it is about to start, or has just ended: look again
             time.sleep(_PAUSE_S)
-        self._forget(running)
+        self._forget(told)
 
     def seconds(self, name: str) -> float | None:
         """How long the run that made a finished experiment took, by the queue's own files; None: not in this queue."""

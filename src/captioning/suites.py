@@ -146,7 +146,8 @@ def _written(value: Value) -> str:
         return "null" if value is None else str(value).lower()
     if re.fullmatch(r"[\w./+-]+", value) and isinstance(yaml.safe_load(value), str):
         return value
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    quoted = re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)  # Hydra's grammar
+    return f"'{quoted}'"
 
 
 def _clashes(runs: Iterable[Run]) -> list[str]:
