@@ -1,6 +1,8 @@
 """Suites: their files, their names, their tables, and DVC's queue driven for real."""
 
+import json
 import shlex
+import signal
 import subprocess
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from captioning import results, suites
 from captioning.errors import UserError
 from captioning.results import Result, Results
 from tests.imports import ROOT
+from tests.project import Project
 
 PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if results.blocks(path)]
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
@@ -186,3 +189,91 @@ def test_results_are_kept_and_read_back(folder: Path) -> None:
     path.write_text(path.read_text().replace('"seed": null', '"seed": "one"'))
     with pytest.raises(UserError, match=r"s.results.json: runs.0.seed: .*integer"):
         results.read("s")
+
+
+SUITE = """
+question: Does the beam matter?
+overrides: {train.epochs: 3}
+scores: [cider, val.loss.caption]
+runs:
+  long: {evaluate.beam_size: 1}
+  broken: {features.weights: none.pth}
+  wide: {evaluate.beam_size: 2}
+"""
+
+
+def states(project: Project) -> dict[str, str]:
+    lines = project.run("captioning", "suite", "list", "beams").stdout.splitlines()[1:]
+    return {line.split()[0].removeprefix("beams-"): line.split()[1] for line in lines}
+
+
+def test_a_suite_is_stopped_continued_and_told_in_a_table(copy: Project) -> None:
+    write(copy.folder, SUITE, name="beams")
+    (copy.folder / "docs/page.md").write_text("<!-- suite beams -->\n<!-- end -->\n")
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "a suite")
+    head = copy.run("git", "rev-parse", "HEAD").stdout
+    command = ("captioning", "suite", "run", "beams")
+    with subprocess.Popen(
+        command, cwd=copy.folder, env=copy.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert any("beams-long: running" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert "the same command goes on" in process.communicate()[1]
+    assert process.returncode == 130
+    assert states(copy) == {"long": "missing", "broken": "missing", "wide": "missing"}
+    assert "0 active, 0 idle" in copy.run("dvc", "queue", "status").stdout
+    assert copy.run("git", "status", "--porcelain").stdout == ""
+
+    done = copy.run(*command, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "beams-long: done" in done.stdout
+    assert "beams-broken failed: error: features.weights" in done.stderr
+    assert done.stderr.rstrip().endswith("its log: `dvc queue logs beams-broken`")
+    assert states(copy) == {"long": "done", "broken": "failed", "wide": "done"}
+    assert copy.run("git", "rev-parse", "HEAD").stdout == head
+    assert copy.run("git", "status", "--porcelain").stdout == ""
+    assert "none.pth" in copy.run("dvc", "queue", "logs", "beams-broken").stdout
+    table = copy.run("captioning", "suite", "table", "beams", "--write", "docs/page.md", check=False)
+    assert table.stderr == ("error: 1 of 3 runs of beams are not done (beams-broken): `captioning suite run beams`\n")
+
+
+def test_results_of_a_suite_are_kept_for_those_who_have_no_experiments(copy: Project) -> None:
+    write(
+        copy.folder,
+        "question: Longer?\nruns: {short: {evaluate.max_words: 4}, shorter: {evaluate.max_words: 2}}\n",
+        "words",
+    )
+    page = copy.folder / "docs/page.md"
+    page.write_text("# Page\n<!-- suite words -->\n<!-- end -->\n")
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "a suite")
+    copy.run("captioning", "suite", "run", "words")
+    assert copy.run("captioning", "suite", "run", "words").stdout.startswith("2 of 2 runs are done at ")
+    copy.run("captioning", "suite", "table", "words", "--write", "docs/page.md")
+    text = page.read_text()
+    kept = json.loads(copy.read("experiments/words.results.json"))
+    assert [run["overrides"] for run in kept["runs"]] == [{"evaluate.max_words": 4}, {"evaluate.max_words": 2}]
+    assert all(run["seconds"] > 0 for run in kept["runs"])
+    assert "| shorter | " in text
+    assert "- words-shorter: " in text
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "its results")
+    shown = copy.run("captioning", "suite", "table", "words")
+    assert shown.stdout == text.partition("<!-- suite words -->\n")[2].partition("<!-- end -->")[0]
+    assert "this is experiments/words.results.json" in shown.stderr
+    copy.run("dvc", "exp", "apply", "words-shorter")
+    measured = json.loads(copy.read("data/evaluate/metrics.json"))
+    assert kept["runs"][1]["scores"] == {name: measured[name] for name in suites.SCORES}
+
+
+def test_a_workspace_that_differs_from_the_commit_is_refused(copy: Project) -> None:
+    write(copy.folder, "question: q?\nruns: {a: {}}\n", name="one")
+    copy.set("seed=3")
+    done = copy.run("captioning", "suite", "run", "one", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        "error: every run starts from the last commit, and 1 files differ from it, such as params.yaml"
+    )
+    assert copy.run("dvc", "queue", "status").stdout.startswith("No experiment tasks")

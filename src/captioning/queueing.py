@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -103,9 +104,12 @@ class Queue:
         if shutil.which("dvc") is None:
             raise UserError("`dvc` is not on the PATH, and the queue's workers start it: source .venv/bin/activate")
         command = ["dvc", "queue", "start", "--jobs", str(jobs)]
-        done = subprocess.run(command, cwd=self._repo.root_dir, capture_output=True, text=True)
+        with tempfile.TemporaryFile() as said:  # no pipe: the workers would keep it open, and this would wait for them
+            done = subprocess.run(command, cwd=self._repo.root_dir, stdout=said, stderr=said)
+            said.seek(0)
+            text = " ".join(said.read().decode(errors="replace").split())
         if done.returncode:
-            raise UserError(f"`{' '.join(command)}` failed: {' '.join(done.stderr.split())}")
+            raise UserError(f"`{' '.join(command)}` failed: {text}")
 
     def wait(self, runs: list[Run], jobs: int, changed: Callable[[str, State], None]) -> dict[str, State]:
         """Wait until no run is queued or running, and tell each change. Returns the last states."""
