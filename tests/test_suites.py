@@ -17,6 +17,7 @@ from captioning.errors import UserError
 from captioning.results import Result, Results
 from tests.imports import ROOT
 from tests.project import Project
+from tests.test_docs import commands
 
 PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if results.blocks(path)]
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
@@ -239,31 +240,33 @@ def test_a_suite_is_stopped_continued_and_told_in_a_table(copy: Project) -> None
     assert table.stderr == ("error: 1 of 3 runs of beams are not done (beams-broken): `captioning suite run beams`\n")
 
 
-def test_results_of_a_suite_are_kept_for_those_who_have_no_experiments(copy: Project) -> None:
-    write(
-        copy.folder,
-        "question: Longer?\nruns: {short: {evaluate.max_words: 4}, shorter: {evaluate.max_words: 2}}\n",
-        "words",
-    )
-    page = copy.folder / "docs/page.md"
-    page.write_text("# Page\n<!-- suite words -->\n<!-- end -->\n")
+def test_every_command_of_the_page_on_experiments(copy: Project) -> None:
+    """With a `depth` that takes seconds; then its results, for those who have no experiments."""
+    runs = "runs: {resnet18: {evaluate.max_words: 4}, resnet34: {evaluate.max_words: 2}}\n"
+    write(copy.folder, "question: Deeper?\n" + runs, "depth")
+    page = copy.folder / "docs/journal.md"
+    page.write_text("# Page\n<!-- suite depth -->\n<!-- end -->\n")
     copy.run("git", "add", "-A")
     copy.run("git", "commit", "-qm", "a suite")
-    copy.run("captioning", "suite", "run", "words")
-    assert copy.run("captioning", "suite", "run", "words").stdout.startswith("2 of 2 runs are done at ")
-    copy.run("captioning", "suite", "table", "words", "--write", "docs/page.md")
-    text = page.read_text()
-    kept = json.loads(copy.read("experiments/words.results.json"))
+    typed = commands(copy.folder / "docs/experiments.md")
+    printed = {command: copy.run(*shlex.split(command)).stdout for command in typed}
+    assert "depth-resnet34  missing  evaluate.max_words=2" in printed["captioning suite list"]
+    assert "depth-resnet34: done" in printed["captioning suite run depth"]
+    assert copy.run("captioning", "suite", "run", "depth").stdout.startswith("2 of 2 runs are done at ")
+
+    kept = json.loads(copy.read("experiments/depth.results.json"))
     assert [run["overrides"] for run in kept["runs"]] == [{"evaluate.max_words": 4}, {"evaluate.max_words": 2}]
     assert all(run["seconds"] > 0 for run in kept["runs"])
-    assert "| shorter | " in text
-    assert "- words-shorter: " in text
+    block = results.blocks(page)["depth"]
+    assert "| resnet34 | " in block
+    assert "- depth-resnet34: " in block
+    assert block == printed["captioning suite table depth"]
     copy.run("git", "add", "-A")
     copy.run("git", "commit", "-qm", "its results")
-    shown = copy.run("captioning", "suite", "table", "words")
-    assert shown.stdout == text.partition("<!-- suite words -->\n")[2].partition("<!-- end -->")[0]
-    assert "this is experiments/words.results.json" in shown.stderr
-    copy.run("dvc", "exp", "apply", "words-shorter")
+    shown = copy.run("captioning", "suite", "table", "depth")
+    assert shown.stdout == block
+    assert "this is experiments/depth.results.json" in shown.stderr
+    copy.run("dvc", "exp", "apply", "depth-resnet34")
     measured = json.loads(copy.read("data/evaluate/metrics.json"))
     assert kept["runs"][1]["scores"] == {name: measured[name] for name in suites.SCORES}
 
