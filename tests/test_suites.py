@@ -194,7 +194,7 @@ def test_results_are_kept_and_read_back(folder: Path) -> None:
 
 SUITE = """
 question: Does the beam matter?
-overrides: {train.epochs: 3}
+overrides: {evaluate.samples: 2}
 scores: [cider, val.loss.caption]
 runs:
   long: {evaluate.beam_size: 1}

@@ -1,6 +1,7 @@
 """The commands of `captioning` that are about experiments: `compare`, and `suite run | list | table`."""
 
 import json
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -72,18 +73,18 @@ def run_suite(
 ) -> None:
     """Run what is not done of a suite, from the last commit, through DVC's queue, and wait for it.
 
-    Ctrl-C stops the runs; the same command goes on where they were. Runs that failed are tried again. The exit status
-    is 1 when one failed.
+    Ctrl-C (or SIGTERM) stops the runs; the same command goes on where they were. Runs that failed are tried again.
+    The exit status is 1 when one failed.
     """
     from captioning import suites
     from captioning.queueing import State, open_queue
 
     suite = suites.load(name)
+    _heed_interrupts()
     with open_queue() as queue:
-        todo = _queue_missing(suite, queue)
-        if not todo:
-            return
         try:
+            if not _queue_missing(suite, queue):
+                return
             queue.start(jobs)
             states = queue.wait(suite.runs, jobs, lambda run, state: print(f"{run}: {state}", flush=True))
         except KeyboardInterrupt:
@@ -94,6 +95,15 @@ def run_suite(
         for run in failed:
             print(f"{run} failed: {queue.complaint(run)}; its log: `dvc queue logs {run}`", file=sys.stderr)
         raise typer.Exit(1 if failed else 0)
+
+
+def _heed_interrupts() -> None:
+    """Let SIGTERM stop a suite as Ctrl-C does, and Ctrl-C where a shell started this with it ignored.
+
+    The queue's workers inherit what is ignored, and could not be interrupted then.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _queue_missing(suite: "Suite", queue: "Queue") -> list[str]:
