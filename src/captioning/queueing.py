@@ -28,6 +28,7 @@ from captioning.suites import Run
 
 _HARMLESS = ("docs/", "experiments/")  # not read by the pipeline
 _EXAMPLES = 3
+_RAN = "Running stage"  # what DVC prints of a stage that it does not find in its cache
 _PAUSE_S = 1.0  # between two looks at the queue
 _PATIENCE = 20  # looks at a queue in which nothing runs, before its workers are started again
 
@@ -149,20 +150,28 @@ class Queue:
         self._forget(told)
 
     def seconds(self, name: str) -> float | None:
-        """How long the run that made a finished experiment took, by the queue's own files; None: not in this queue."""
-        entries = [entry for entry, _ in self._tasks.iter_success() if entry.name == name and self._is_ours(entry)]
-        processes = [self._tasks.proc.get(entry.stash_rev) for entry in entries]
-        logs = [Path(process.stdout) for process in processes if process]
-        return max((_age(log.with_suffix(".pid"), log.with_suffix(".json")) for log in logs), default=None)
+        """How long the run that made a finished experiment took, by the queue's own files.
+
+        None where this queue did not make it, or DVC had all of it in its cache, so that nothing ran.
+        """
+        log = self._log(name, self._tasks.iter_success())
+        if log is None or _RAN not in log.read_text(errors="replace"):
+            return None
+        return log.with_suffix(".json").stat().st_mtime - log.with_suffix(".pid").stat().st_mtime
 
     def complaint(self, name: str) -> str:
-        """What a failed run said last: its line that begins with `error:` or `ERROR:`, else its last line."""
-        entries = [entry for entry, _ in self._tasks.iter_failed() if entry.name == name and self._is_ours(entry)]
-        processes = [self._tasks.proc.get(entry.stash_rev) for entry in entries]
-        logs = [Path(process.stdout) for process in processes if process]
-        lines = logs[-1].read_text(errors="replace").strip().splitlines() if logs else []
+        """What a failed run said last: its first line that begins with `error`, else its last line."""
+        log = self._log(name, self._tasks.iter_failed())
+        lines = log.read_text(errors="replace").strip().splitlines() if log else []
         said = [line for line in lines if line.lower().startswith("error")] or lines[-1:]
         return said[0] if said else "nothing was printed"
+
+    def _log(self, name: str, ended: Iterable[Any]) -> Path | None:
+        """The newest log of an experiment of HEAD, among tasks that ended."""
+        entries = [entry for entry, _ in ended if entry.name == name and self._is_ours(entry)]
+        processes = [self._tasks.proc.get(entry.stash_rev) for entry in entries]
+        logs = [log for process in processes if process and (log := Path(process.stdout)).exists()]
+        return max(logs, key=lambda log: log.stat().st_mtime, default=None)
 
     def _forget(self, names: Iterable[str]) -> None:
         """Take entries of these names that wait, failed or were lost out of the queue."""
@@ -189,7 +198,3 @@ class Queue:
         except ProcessLookupError:
             return False
         return True
-
-
-def _age(start: Path, end: Path) -> float:
-    return end.stat().st_mtime - start.stat().st_mtime
