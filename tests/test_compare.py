@@ -163,6 +163,16 @@ def test_other_test_sets_are_refused_with_what_differs() -> None:
         compared(one, made("strange", said(30), people=[GOOD, OTHER]))
 
 
+def test_the_order_of_images_in_a_file_does_not_matter() -> None:
+    one = made("one", said(30))
+    files = dict(one.revision.files)  # type: ignore[attr-defined]
+    document = json.loads(files[compare.REFERENCES])
+    files[compare.REFERENCES] = json.dumps(document | {"images": document["images"][::-1]}).encode()
+    turned = compare.read(Kept("turned", "0" * 40, files))
+    assert compared(one, turned).apart(1, 9) == []
+    assert {d.p for d in compared(one, turned).differences[0].values()} == {1.0}
+
+
 def test_captions_of_other_images_than_the_references_are_refused() -> None:
     one = made("one", said(30))
     files = dict(one.revision.files)  # type: ignore[attr-defined]

@@ -34,7 +34,7 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Experiment:
-    """One trained model and what it said of the test images. `model` has them in the order of `references`."""
+    """One trained model and what it said of the test images, by COCO id; `model` has them in ascending order."""
 
     revision: Revision
     references: dict[int, list[str]]
@@ -133,7 +133,7 @@ def read(revision: Revision) -> Experiment:
     Raises UserError when one of its files cannot be read.
     """
     document = coco.index(json.loads(revision.read(REFERENCES)))
-    references = {image: [row["caption"] for row in document.imgToAnns[image]] for image in document.getImgIds()}
+    references = {image: [row["caption"] for row in document.imgToAnns[image]] for image in sorted(document.imgs)}
     captions = {row["image_id"]: row["caption"] for row in json.loads(revision.read(CAPTIONS))}
     files = {image: document.imgs[image]["file_name"] for image in references}
     prepared = References(references)

@@ -73,12 +73,13 @@ class Queue:
 
     def states(self, runs: Iterable[Run]) -> dict[str, State]:
         """Where each run is, by name."""
-        found: dict[str, State] = {}
-        found |= {entry.name: State.failed for entry, _ in self._tasks.iter_failed() if self._is_ours(entry)}
-        found |= {entry.name: State.queued for entry in self._tasks.iter_queued() if self._is_ours(entry)}
+        queued = [entry for entry in self._tasks.iter_queued() if self._is_ours(entry)]
         active = [entry for entry in self._tasks.iter_active() if self._is_ours(entry)]
+        failed = [entry for entry, _ in self._tasks.iter_failed() if self._is_ours(entry)]
+        found = {entry.name: State.failed for entry in failed}
+        found |= {entry.name: State.queued for entry in queued}
         found |= {entry.name: State.running if self._lives(entry) else State.stopped for entry in active}
-        found |= dict.fromkeys(self.done(), State.done)
+        found |= dict.fromkeys(self.done(), State.done)  # read last: what ends meanwhile is not missed
         return {run.name: found.get(run.name, State.missing) for run in runs}
 
     def add(self, run: Run) -> None:
@@ -113,7 +114,7 @@ class Queue:
             raise UserError(f"`{' '.join(command)}` failed: {text}")
 
     def wait(self, runs: list[Run], jobs: int, changed: Callable[[str, State], None]) -> dict[str, State]:
-        """Wait until no run is queued or running, and tell each change. Returns the last states."""
+        """Wait until two looks find no run queued or running, and tell each change. Returns the last states."""
         before: dict[str, State] = {}
         idle = 0
         while True:
@@ -121,9 +122,9 @@ class Queue:
             for name, state in states.items():
                 if before.get(name) is not state:
                     changed(name, state)
-            before = states
-            if not {State.queued, State.running} & set(states.values()):
+            if states == before and not {State.queued, State.running} & set(states.values()):
                 return states
+            before = states
             idle = 0 if State.running in states.values() else idle + 1
             if idle and idle % _PATIENCE == 0:
                 self.start(jobs)
