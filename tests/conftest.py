@@ -37,3 +37,15 @@ def copy(project: Project, home: Path, tmp_path: Path) -> Project:
     """A copy of the reproduced project that a test may spoil."""
     shutil.copytree(project.folder, tmp_path / "copy", symlinks=True)
     return Project(tmp_path / "copy", home)
+
+
+@pytest.fixture(scope="session")
+def experimented(project: Project, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the reproduced project with an experiment `short`, and the baseline back in its workspace."""
+    folder = tmp_path_factory.mktemp("experimented") / "copy"
+    shutil.copytree(project.folder, folder, symlinks=True)
+    made = Project(folder, home)
+    made.run("dvc", "exp", "run", "-S", "evaluate.max_words=3", "--name", "short")
+    made.run("git", "checkout", "-q", ".")
+    made.run("dvc", "checkout", "-q", "--force")
+    return made

@@ -38,10 +38,15 @@ RUN_BY_TESTS = {
     "dvc exp run -S train.start=baseline -S train.epochs=0 -S train.self_critical.epochs=5": (
         "test_self_critical_training_follows_or_starts_from_a_model"
     ),
+    "captioning suite run depth": "test_every_command_of_the_page_on_experiments",
+    "captioning compare main depth-resnet34": "test_every_command_of_the_page_on_experiments",
     "dvc exp run -S split.limit=200": "test_a_limited_run_sees_those_images_alone",
 }
 NOT_RUN = {"scale.md": "has not been run"}  # page: what it says of its commands, which want machines that are not here
-TYPED_BY_TESTS = {"own-pictures.md": "test_every_command_of_the_page"}  # page: what runs all that is in it
+TYPED_BY_TESTS = {  # page: what runs all that is in it
+    "own-pictures.md": "test_every_command_of_the_page",
+    "experiments.md": "test_every_command_of_the_page_on_experiments",
+}
 BY_HAND = {  # command: when it was last typed, in a fresh clone
     "make repro": "2026-11-24",
     "dvc exp run -S encoder=resnet152": "2026-11-23",

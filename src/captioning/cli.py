@@ -1,4 +1,4 @@
-"""The command `captioning`: captions for one's own pictures."""
+"""The command `captioning`: captions for one's own pictures; experiments are in `cli_experiments`."""
 
 import glob
 import hashlib
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from captioning import compute
+from captioning import cli_experiments, compute
 from captioning.archives import SUFFIXES
 from captioning.errors import UserError
 from captioning.files import read_json, write_bytes
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 MODEL = Path("data/train/model")
+
+
+app.command()(cli_experiments.compare)
+app.add_typer(cli_experiments.suite_app, name="suite")
 
 
 class Format(StrEnum):

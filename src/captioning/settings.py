@@ -134,18 +134,9 @@ def load(path: Path = Path("params.yaml")) -> Settings:
 
     Raises UserError that lists every fault at once, each with its line, its key and the fix.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run in the project's folder") from None
-    except yaml.YAMLError as fault:
-        raise UserError(f"{path}: not YAML: {' '.join(str(fault).split())}") from None
-    if not isinstance(values, dict) or tree is None:
-        raise UserError(f"{path}: expected `key: value` lines")
-    lines = dict(_lines(tree))
-    faults: dict[str, list[str]] = {f"line {line}: {key} is given twice": [] for key, line in _duplicates(tree)}
+    values, tree = parse(path)
+    lines = dict(key_lines(tree))
+    faults: dict[str, list[str]] = {f"line {line}: {key} is given twice": [] for key, line in repeated_keys(tree)}
     try:
         settings = Settings.model_validate(values)
     except ValidationError as invalid:
@@ -157,18 +148,37 @@ def load(path: Path = Path("params.yaml")) -> Settings:
     return settings
 
 
-def _lines(node: yaml.Node, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
+def parse(path: Path) -> tuple[dict[str, Any], yaml.Node]:
+    """The values of a YAML file, and its tree, which knows their lines.
+
+    Raises UserError when it is missing, not YAML, or no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run in the project's folder") from None
+    except yaml.YAMLError as fault:
+        raise UserError(f"{path}: not YAML: {' '.join(str(fault).split())}") from None
+    if not isinstance(values, dict) or tree is None:
+        raise UserError(f"{path}: expected `key: value` lines")
+    return values, tree
+
+
+def key_lines(node: yaml.Node, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
     """Yield (key path, line number) for every key of a YAML mapping."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*prefix, str(key.value))
             yield here, key.start_mark.line + 1
-            yield from _lines(value, here)
+            yield from key_lines(value, here)
 
 
-def _duplicates(node: yaml.Node) -> Iterator[tuple[str, int]]:
+def repeated_keys(node: yaml.Node) -> Iterator[tuple[str, int]]:
+    """Yield (dotted key, line number) for every key that a YAML mapping gives once more."""
     seen: set[tuple[str, ...]] = set()
-    for key, line in _lines(node):
+    for key, line in key_lines(node):
         if key in seen:
             yield ".".join(key), line
         seen.add(key)

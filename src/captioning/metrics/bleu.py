@@ -4,6 +4,8 @@ import numpy as np
 
 from captioning.metrics.ngrams import ORDERS, Floats, Ints
 
+STATISTICS = 2 * ORDERS + 1
+
 _SMALL = 1e-9  # in denominators
 _TINY = 1e-15  # in numerators, so that nothing guessed gives about nothing
 
@@ -19,30 +21,21 @@ def closest_lengths(hypotheses: Ints, references: Ints, first: Ints) -> Ints:
     return closest
 
 
-def bleu(correct: Floats, hypotheses: Ints, references: Ints) -> Floats:
-    """BLEU-1 to BLEU-4 of each image: (I, ORDERS).
+def statistics(correct: Floats, hypotheses: Ints, references: Ints) -> Floats:
+    """All that BLEU needs of each image: (I, STATISTICS). Their sums over images give the BLEU of a corpus.
 
     correct: (I, ORDERS), clipped matches. hypotheses, references: (I,), a hypothesis' length and its closest
-    reference's.
+    reference's. Columns: clipped matches by order, n-grams of the hypothesis by order, the reference's length.
     """
-    return _bleu(correct, _guessed(hypotheses), hypotheses, references)
+    guessed = np.maximum(hypotheses[:, None] - np.arange(ORDERS), 0)
+    return np.concatenate([correct, guessed, references[:, None]], axis=1, dtype=np.float64)
 
 
-def corpus_bleu(correct: Floats, hypotheses: Ints, references: Ints) -> Floats:
-    """BLEU-1 to BLEU-4 of the corpus: (ORDERS,). Arguments as for `bleu`."""
-    return _bleu(correct.sum(0), _guessed(hypotheses).sum(0), hypotheses.sum(), references.sum())
-
-
-def _guessed(lengths: Ints) -> Ints:
-    """How many n-grams of each order a hypothesis has: (I, ORDERS)."""
-    guessed: Ints = np.maximum(lengths[:, None] - np.arange(ORDERS), 0)
-    return guessed
-
-
-def _bleu(correct: Floats, guessed: Ints, hypothesis: Ints, reference: Ints) -> Floats:
-    """correct, guessed: (..., ORDERS). hypothesis, reference: (...), their lengths."""
+def bleu(statistics: Floats) -> Floats:
+    """BLEU-1 to BLEU-4: (..., ORDERS), of images' `statistics` (..., STATISTICS) or of sums of them, whole numbers."""
+    correct, guessed, reference = statistics[..., :ORDERS], statistics[..., ORDERS:-1], statistics[..., -1]
     products = ((correct + _TINY) / (guessed + _SMALL)).cumprod(-1)
-    ratio = (hypothesis + _TINY) / (reference + _SMALL)
+    ratio = (guessed[..., 0] + _TINY) / (reference + _SMALL)
     brevity = np.exp(np.minimum(1 - 1 / ratio, 0))[..., None]
     scores: Floats = products ** (1 / np.arange(1, ORDERS + 1)) * brevity
     return scores

@@ -55,25 +55,37 @@ class References(Generic[Id]):
         hypotheses: one caption an image, a raw string; an empty one is legal and scores about 0.
         Raises UserError when the images are not those of the references.
         """
-        check_ids(self._ids, hypotheses)
-        tokens = [tokenize(hypotheses[image]) for image in self._ids]
-        lengths = ngrams.lengths(tokens)
-        counts = self._ngrams.count(tokens)
-        matches = self._cells.match(counts)
-        correct = ngrams.sums(
-            self._cells.image, self._cells.order, np.minimum(matches, self._cells.most), len(self._ids)
-        )
-        closest = bleu.closest_lengths(lengths, self._lengths, self._first)
+        tokens, counts, matches = self._match(hypotheses)
+        statistics = self._bleu_statistics(tokens, matches)
         names = [f"bleu_{order + 1}" for order in range(ngrams.ORDERS)]
-        columns: dict[str, Iterable[float]] = dict(
-            zip(names, bleu.bleu(correct, lengths, closest).T.tolist(), strict=True)
-        )
+        columns: dict[str, Iterable[float]] = dict(zip(names, bleu.bleu(statistics).T.tolist(), strict=True))
         columns["rouge_l"] = map(rouge_l, tokens, self._tokens)
-        columns["cider"] = self._cider.score(counts, lengths, matches).tolist()
+        columns["cider"] = self._cider.score(counts, ngrams.lengths(tokens), matches).tolist()
         per_image = {name: dict(zip(self._ids, values, strict=True)) for name, values in columns.items()}
         corpus = {name: math.fsum(values.values()) / len(values) for name, values in per_image.items()}
-        corpus |= zip(names, bleu.corpus_bleu(correct, lengths, closest).tolist(), strict=True)
+        corpus |= zip(names, bleu.bleu(statistics.sum(0)).tolist(), strict=True)
         return Scores(corpus, per_image)
+
+    def bleu_statistics(self, hypotheses: Mapping[Id, str]) -> ngrams.Floats:
+        """What BLEU needs of each image, in the references' order: (I, bleu.STATISTICS); `bleu.bleu` of a sum of rows
+        is the corpus BLEU of those images.
+
+        Raises UserError as `score` does.
+        """
+        tokens, _, matches = self._match(hypotheses)
+        return self._bleu_statistics(tokens, matches)
+
+    def _match(self, hypotheses: Mapping[Id, str]) -> tuple[list[list[str]], ngrams.Counts, ngrams.Ints]:
+        """The hypotheses' words, their n-grams, and how often each n-gram of the references is among them: (C,)."""
+        check_ids(self._ids, hypotheses)
+        tokens = [tokenize(hypotheses[image]) for image in self._ids]
+        counts = self._ngrams.count(tokens)
+        return tokens, counts, self._cells.match(counts)
+
+    def _bleu_statistics(self, tokens: Sequence[Sequence[str]], matches: ngrams.Ints) -> ngrams.Floats:
+        cells, lengths = self._cells, ngrams.lengths(tokens)
+        correct = ngrams.sums(cells.image, cells.order, np.minimum(matches, cells.most), len(self._ids))
+        return bleu.statistics(correct, lengths, bleu.closest_lengths(lengths, self._lengths, self._first))
 
 
 def score(references: Mapping[Id, Sequence[str]], hypotheses: Mapping[Id, str]) -> Scores[Id]:

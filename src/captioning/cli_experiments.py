@@ -1,0 +1,152 @@
+"""The commands of `captioning` that are about experiments: `compare`, and `suite run | list | table`."""
+
+import json
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from captioning.queueing import Queue
+    from captioning.suites import Suite
+
+suite_app = typer.Typer(no_args_is_help=True, help="Families of experiments, a file each in experiments/.")
+
+
+class Format(StrEnum):
+    """How a comparison is printed."""
+
+    text = "text"
+    md = "md"
+    json = "json"
+
+
+def compare(
+    revisions: Annotated[
+        list[str],
+        typer.Argument(
+            help="Commits, branches, tags, experiments, or `workspace`; the others are compared with the first."
+        ),
+    ],
+    output: Annotated[Format, typer.Option("--format", help="text, md (Markdown) or json.")] = Format.text,
+    images: Annotated[int, typer.Option(min=0, help="Images shown on which two differ most.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seeds the bootstrap.")] = 0,
+) -> None:
+    """Compare experiments with the first: scores, intervals of the differences, and a verdict in words.
+
+    Revisions that differ in nothing but `seed` are taken together. Nothing is checked out, and nothing is downloaded.
+    """
+    from captioning import verdicts
+    from captioning.compare import compare as compared
+    from captioning.compare import read
+    from captioning.revisions import resolve
+
+    comparison = compared([read(revision) for revision in resolve(revisions)], seed=seed)
+    if output is Format.json:
+        print(json.dumps(verdicts.document(comparison, images), indent=1, ensure_ascii=False))
+    else:
+        print((verdicts.text if output is Format.text else verdicts.markdown)(comparison, images), end="")
+
+
+@suite_app.command("list")
+def list_suites(
+    names: Annotated[list[str] | None, typer.Argument(help="Suites; all of them if none is named.")] = None,
+) -> None:
+    """Say which suites there are, what they ask, and where each run is: done, running, queued, failed, missing."""
+    from captioning import results, suites
+    from captioning.queueing import open_queue
+
+    with open_queue() as queue:
+        for name in names or suites.names():
+            suite = suites.load(name)
+            print(f"{name}: {suite.question.strip()}")
+            print(*results.state_lines(suite, queue.states(suite.runs)), sep="\n")
+
+
+@suite_app.command("run")
+def run_suite(
+    name: Annotated[str, typer.Argument(help="A suite: experiments/NAME.yaml.")],
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time.")] = 1,
+) -> None:
+    """Run what is not done of a suite, from the last commit, through DVC's queue, and wait for it.
+
+    Ctrl-C (or SIGTERM) stops the runs; the same command goes on where they were. Runs that failed are tried again.
+    The exit status is 1 when one failed.
+    """
+    from captioning import suites
+    from captioning.queueing import State, open_queue
+
+    suite = suites.load(name)
+    _heed_interrupts()
+    with open_queue() as queue:
+        try:
+            if not _queue_missing(suite, queue):
+                return
+            queue.start(jobs)
+            states = queue.wait(suite.runs, jobs, lambda run, state: print(f"{run}: {state}", flush=True))
+        except KeyboardInterrupt:
+            print("stopping; the same command goes on", file=sys.stderr)
+            queue.stop(suite.runs)
+            raise typer.Exit(130) from None
+        failed = [run for run, state in states.items() if state is not State.done]
+        for run in failed:
+            print(f"{run} failed: {queue.complaint(run)}; its log: `dvc queue logs {run}`", file=sys.stderr)
+        raise typer.Exit(1 if failed else 0)
+
+
+def _heed_interrupts() -> None:
+    """Let SIGTERM stop a suite as Ctrl-C does, and Ctrl-C where a shell started this with it ignored.
+
+    The queue's workers inherit what is ignored, and could not be interrupted then.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+def _queue_missing(suite: "Suite", queue: "Queue") -> list[str]:
+    """Queue what is neither done nor on its way; return the names of all that is not done."""
+    from captioning import results
+    from captioning.queueing import State
+    from captioning.revisions import Revision
+
+    states, done = queue.states(suite.runs), queue.done()
+    for run in suite.runs:
+        if run.name in done:
+            results.check_overrides(run, Revision(run.name, done[run.name]))
+        elif states[run.name] not in (State.queued, State.running):
+            queue.add(run)
+    todo = [name for name, state in states.items() if state is not State.done]
+    print(f"{len(states) - len(todo)} of {len(states)} runs are done at {queue.baseline[:7]}", flush=True)
+    return todo
+
+
+@suite_app.command("table")
+def show_table(
+    name: Annotated[str, typer.Argument(help="A suite: experiments/NAME.yaml.")],
+    write: Annotated[
+        Path | None, typer.Option(help="Keep the results in experiments/ and put the table into this page.")
+    ] = None,
+) -> None:
+    """Print what a suite found, as a Markdown table, from the experiments of the last commit.
+
+    Where none of them was run there, the results that were kept in experiments/ are shown.
+    """
+    from captioning import results, suites
+    from captioning.queueing import open_queue
+
+    suite, kept = suites.load(name), results.read(name)
+    with open_queue() as queue:
+        found = results.gather(suite, queue, kept)
+    if not found.runs and kept:
+        print(f"no run of {name} at {found.commit[:7]}; this is {results.path_of(name)}", file=sys.stderr)
+        found = kept
+    results.check_complete(suite, found, must=write is not None)
+    text = results.table(suite, found)
+    if write is None:
+        print(text, end="")
+        return
+    results.put(write, name, text)
+    results.write(name, found)

@@ -1,0 +1,117 @@
+"""What an experiment left behind, read through DVC from any revision; nothing in the workspace is touched.
+
+A revision is what git or DVC names: a commit, branch or tag, the name of an experiment, or the workspace.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from dvc.exceptions import DvcException, NotDvcRepoError
+from dvc.fs import DVCFileSystem
+from dvc.repo import Repo
+from dvc.scm import NoSCMError, RevError, resolve_rev
+
+from captioning.errors import UserError
+
+WORKSPACE = "workspace"  # the files as they lie there, committed or not; DVC's own word for it
+_NO_REMOTE = {"core": {"remote": ""}}  # what is not in the local cache is reported, not downloaded
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One experiment. `name` is what it was asked for by, `sha` its commit, or the word `workspace`."""
+
+    name: str
+    sha: str
+
+    @property
+    def short(self) -> str:
+        """Seven digits of the commit, or `workspace`."""
+        return self.sha if self.sha == WORKSPACE else self.sha[:7]
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """Its params.yaml, nested as there, `auto` undecided. Raises UserError when that cannot be read."""
+        return self._shown(self._files.repo.params.show())
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """All its metrics, those of each stage side by side, nested as in their files.
+
+        Raises UserError when one of the files cannot be read.
+        """
+        return self._shown(self._files.repo.metrics.show())
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file that git or DVC tracks, out of git or the local cache; remotes are not asked.
+
+        path: relative to the repository's root, with `/`.
+        Raises UserError when the revision has no such file, has it in a remote only, or its bytes are not those
+        that the revision recorded.
+        """
+        try:
+            data: bytes = self._files.read_bytes(f"/{path}")
+            recorded = self._files.info(f"/{path}").get("md5")
+        except (OSError, DvcException):
+            raise UserError(f"{self.name}: {self._absent(path)}") from None
+        if recorded and hashlib.md5(data, usedforsecurity=False).hexdigest() != recorded:
+            raise UserError(f"{self.name}: {path} is damaged in the local cache; {self._fetch()}")
+        return data
+
+    def _absent(self, path: str) -> str:
+        """Why a file cannot be read: it is recorded and its bytes are elsewhere, or it is not recorded."""
+        if self._files.isdir(f"/{path}"):
+            return f"{path} is a folder; name a file in it"
+        if self._files.exists(f"/{path}"):
+            return f"{path} is not in the local cache; {self._fetch()}"
+        return f"no {path} in this revision; run its pipeline (`dvc repro`), or name another"
+
+    def _fetch(self) -> str:
+        if self.sha == WORKSPACE:
+            return "fetch it with `dvc pull`"
+        return f"fetch it with `dvc exp pull origin {self.name}` if it is an experiment, else `dvc fetch --all-commits`"
+
+    @cached_property
+    def _files(self) -> DVCFileSystem:
+        return DVCFileSystem(rev=None if self.sha == WORKSPACE else self.sha, config=_NO_REMOTE)
+
+    def _shown(self, shown: dict[str, Any]) -> dict[str, Any]:
+        """The values of all files that DVC shows of this one revision."""
+        merged: dict[str, Any] = {}
+        for files in shown.values():
+            for path, content in files.get("data", {}).items():
+                if "error" in content:
+                    raise UserError(f"{self.name}: {path} cannot be read ({content['error']}); run its pipeline again")
+                merged |= content["data"]
+        return merged
+
+
+def resolve(names: Sequence[str]) -> list[Revision]:
+    """The revisions that these names mean, in order.
+
+    Raises UserError for a name that means nothing or several experiments, and outside a DVC repository.
+    """
+    try:
+        repo = Repo()
+    except NotDvcRepoError:
+        raise UserError("this folder is not in a DVC repository; run in the project's folder") from None
+    with repo:
+        return [Revision(name, _sha(repo, name)) for name in names]
+
+
+def _sha(repo: Repo, name: str) -> str:
+    if name == WORKSPACE:
+        return WORKSPACE
+    try:
+        return str(resolve_rev(repo.scm, name))
+    except NoSCMError:
+        raise UserError(f"{name}: this folder has no git history; only `{WORKSPACE}` can be read") from None
+    except RevError as fault:
+        if str(fault).startswith("ambiguous"):
+            raise UserError(f"{name}: several experiments have this name; give a commit (`dvc exp list -A`)") from None
+        raise UserError(
+            f"{name}: no commit, branch, tag or experiment has this name (`git log`, `dvc exp list -A`)"
+        ) from None

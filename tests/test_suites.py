@@ -1,0 +1,282 @@
+"""Suites: their files, their names, their tables, and DVC's queue driven for real."""
+
+import json
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.utils.hydra import to_hydra_overrides
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captioning import results, suites
+from captioning.errors import UserError
+from captioning.results import Result, Results
+from tests.imports import ROOT
+from tests.project import Project
+from tests.test_docs import commands
+
+PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if results.blocks(path)]
+NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with this project's settings and room for suites."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, text: str, name: str = "s") -> None:
+    (folder / "experiments" / f"{name}.yaml").write_text(text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_suites_here_fit_the_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    suite = suites.load(name)
+    assert suite.question.endswith("?")
+    assert all(run.name.startswith(f"{name}-") for run in suite.runs)
+    assert (
+        subprocess.run(["git", "check-ref-format", *(f"refs/exps/{run.name}" for run in suite.runs[:1])]).returncode
+        == 0
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_in_pages_are_those_of_the_kept_results(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for name, block in results.blocks(page).items():
+        kept = results.read(name)
+        assert kept is not None, f"{page} shows {name}, and {results.path_of(name)} is not there"
+        assert block == results.table(suites.load(name), kept), f"captioning suite table {name} --write {page}"
+
+
+@pytest.mark.parametrize(
+    "name", [path.name.partition(".")[0] for path in (ROOT / "experiments").glob("*.results.json")]
+)
+def test_kept_results_have_every_run_of_their_suite_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    kept = results.read(name)
+    assert kept is not None
+    runs = {(run.label, run.seed): run.overrides for run in suites.load(name).runs}
+    assert {(result.label, result.seed): result.overrides for result in kept.runs} == runs
+
+
+def test_a_grid_makes_every_combination_for_every_seed(folder: Path) -> None:
+    write(
+        folder,
+        "question: q?\noverrides: {split.limit: 9}\nseeds: [1, 2]\n"
+        "grid: {train.lr: [0.1, 0.01], decoder: [lstm, updown]}\n",
+    )
+    suite = suites.load("s")
+    assert suite.labels == [
+        "lr=0.1, decoder=lstm",
+        "lr=0.1, decoder=updown",
+        "lr=0.01, decoder=lstm",
+        "lr=0.01, decoder=updown",
+    ]
+    assert [run.name for run in suite.runs][:3] == [
+        "s-lr0.1-decoderlstm-s1",
+        "s-lr0.1-decoderlstm-s2",
+        "s-lr0.1-decoderupdown-s1",
+    ]
+    assert suite.runs[1].arguments == ["split.limit=9", "train.lr=0.1", "decoder=lstm", "seed=2"]
+    assert suite.command(suite.labels[0]) == "dvc exp run -S split.limit=9 -S train.lr=0.1 -S decoder=lstm -S seed=1"
+
+
+def test_named_runs_keep_their_names(folder: Path) -> None:
+    write(folder, "question: q?\nruns:\n  short: {train.epochs: 1}\n  own weights: {features.weights: a b.pth}\n")
+    suite = suites.load("s")
+    assert [run.name for run in suite.runs] == ["s-short", "s-own-weights"]
+    assert shlex.split(suite.command("own weights")) == ["dvc", "exp", "run", "-S", "features.weights='a b.pth'"]
+
+
+@given(
+    st.one_of(
+        st.booleans(),
+        st.none(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text("ab1 =,:{}[]'\"\\$.e-/", max_size=8),
+    )
+)
+def test_values_come_back_from_the_command_line_as_they_were(value: suites.Value) -> None:
+    run = suites.Run("r", "r", None, {"key": value})
+    [override] = to_hydra_overrides(run.arguments)
+    assert not override.is_sweep_override()
+    back = override.value()
+    assert back == value
+    assert type(back) is type(value) or (isinstance(value, str) and not isinstance(yaml.safe_load(value), str))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("runs: {a: {}}\n", "line 1: question is missing"),
+        ("question: q?\n", "line 1: give one of `runs` (named overrides) and `grid` (values to combine)"),
+        ("question: q?\nrunz: {a: {}}\n", "line 2: runz is not part of a suite; did you mean runs?"),
+        ("question: q?\ngrid:\n  encodr: [resnet18]\n", "line 3: encodr is not a setting; did you mean encoder?"),
+        (
+            "question: q?\nruns:\n  a: {}\n  b:\n    layers: 2\n",
+            "line 5: layers is not a setting; did you mean train.lstm.layers?",
+        ),
+        ("question: q?\ngrid:\n  train.lr: [0.1, -1]\n", "line 3: train.lr = -1: input should be greater than 0"),
+        ("question: q?\noverrides: {decoder: gru}\nruns: {a: {}}\n", "line 2: decoder = 'gru': input should be 'lstm'"),
+        ("question: q?\nseeds: [-1]\nruns: {a: {}}\n", "line 2: seeds: input should be greater than or equal to 0"),
+        ("question: q?\nruns: {a b: {}, a-b: {}}\n", "line 1: two runs would be called s-a-b"),
+        ("question: q?\nruns: {a: {}}\nruns: {b: {}}\n", "line 3: runs is given twice"),
+        ("question: q?\nseeds: [2, 2]\nruns: {a: {}}\n", "line 1: two runs would be called s-a-s2"),
+    ],
+)
+def test_faults_are_said_with_file_line_and_key(folder: Path, text: str, said: str) -> None:
+    write(folder, text)
+    with pytest.raises(UserError) as caught:
+        suites.load("s")
+    assert f"experiments/s.yaml, {said}" in str(caught.value)
+
+
+def test_an_unknown_suite_is_answered_with_those_there_are(folder: Path) -> None:
+    with pytest.raises(UserError, match="no suites here"):
+        suites.load("s")
+    write(folder, "question: q?\nruns: {a: {}}\n", name="other")
+    with pytest.raises(UserError, match=r"^s: no such suite; there are other$"):
+        suites.load("s")
+
+
+def result(label: str, seed: int | None, cider: float, seconds: float | None = None) -> Result:
+    return Result(label=label, seed=seed, overrides={}, scores={"cider": cider}, seconds=seconds)
+
+
+def test_a_table_has_means_and_deviations_over_seeds(folder: Path) -> None:
+    write(folder, "question: Which?\nseeds: [1, 2, 3]\nscores: [cider]\nruns: {a: {}, b: {encoder: resnet34}}\n")
+    suite = suites.load("s")
+    runs = [*(result("a", k, cider, 60.0 + k) for k, cider in ((1, 0.1), (2, 0.2), (3, 0.6))), result("b", 1, 0.5)]
+    table = results.table(suite, Results(commit="c0ffee12", runs=runs, verdicts=["b: better"])).splitlines()
+    assert table[0] == "Which?"
+    assert table[2:6] == [
+        "|  | CIDEr | time | command |",
+        "|---|---|---|---|",
+        "| a | 0.3000 ± 0.2646 | 1 min 2 s | `dvc exp run -S seed=1` |",
+        "| b | 0.5000 | – | `dvc exp run -S encoder=resnet34 -S seed=1` |",
+    ]
+    assert table[7].startswith("All of it: `captioning suite run s`, from commit `c0ffee1`; mean ± standard deviation")
+    assert table[9] == "- b: better"
+
+
+def test_a_table_is_put_between_its_markers_and_found_there(folder: Path) -> None:
+    page = folder / "page.md"
+    page.write_text(
+        "before\n<!-- suite a -->\nold\n<!-- end -->\nmiddle\n<!-- suite b -->\nkept\n<!-- end -->\nafter\n"
+    )
+    results.put(page, "a", "| new \\1 |\n")
+    assert results.blocks(page) == {"a": "| new \\1 |\n", "b": "kept\n"}
+    assert page.read_text().startswith("before\n<!-- suite a -->\n| new \\1 |\n<!-- end -->\nmiddle\n")
+    with pytest.raises(UserError, match=r"page.md: write the lines `<!-- suite c -->`"):
+        results.put(page, "c", "")
+
+
+def test_results_are_kept_and_read_back(folder: Path) -> None:
+    assert results.read("s") is None
+    kept = Results(commit="c", runs=[result("a", None, 0.1, 2.5)], verdicts=["v"])
+    results.write("s", kept)
+    assert results.read("s") == kept
+    path = folder / "experiments/s.results.json"
+    path.write_text(path.read_text().replace('"seed": null', '"seed": "one"'))
+    with pytest.raises(UserError, match=r"s.results.json: runs.0.seed: .*integer"):
+        results.read("s")
+
+
+SUITE = """
+question: Does the beam matter?
+overrides: {evaluate.samples: 2}
+scores: [cider, val.loss.caption]
+runs:
+  long: {evaluate.beam_size: 1}
+  broken: {features.weights: none.pth}
+  wide: {evaluate.beam_size: 2}
+"""
+
+
+def states(project: Project) -> dict[str, str]:
+    lines = project.run("captioning", "suite", "list", "beams").stdout.splitlines()[1:]
+    return {line.split()[0].removeprefix("beams-"): line.split()[1] for line in lines}
+
+
+def test_a_suite_is_stopped_continued_and_told_in_a_table(copy: Project) -> None:
+    write(copy.folder, SUITE, name="beams")
+    (copy.folder / "docs/page.md").write_text("<!-- suite beams -->\n<!-- end -->\n")
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "a suite")
+    head = copy.run("git", "rev-parse", "HEAD").stdout
+    command = ("captioning", "suite", "run", "beams")
+    with subprocess.Popen(
+        command, cwd=copy.folder, env=copy.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert any("beams-long: running" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert "the same command goes on" in process.communicate()[1]
+    assert process.returncode == 130
+    assert states(copy) == {"long": "missing", "broken": "missing", "wide": "missing"}
+    assert "0 active, 0 idle" in copy.run("dvc", "queue", "status").stdout
+    assert copy.run("git", "status", "--porcelain").stdout == ""
+
+    done = copy.run(*command, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "beams-long: done" in done.stdout
+    assert "beams-broken failed: error: features.weights" in done.stderr
+    assert done.stderr.rstrip().endswith("its log: `dvc queue logs beams-broken`")
+    assert states(copy) == {"long": "done", "broken": "failed", "wide": "done"}
+    assert copy.run("git", "rev-parse", "HEAD").stdout == head
+    assert copy.run("git", "status", "--porcelain").stdout == ""
+    assert "none.pth" in copy.run("dvc", "queue", "logs", "beams-broken").stdout
+    table = copy.run("captioning", "suite", "table", "beams", "--write", "docs/page.md", check=False)
+    assert table.stderr == ("error: 1 of 3 runs of beams are not done (beams-broken): `captioning suite run beams`\n")
+
+
+def test_every_command_of_the_page_on_experiments(copy: Project) -> None:
+    """With a `depth` that takes seconds; then its results, for those who have no experiments."""
+    runs = "runs: {resnet18: {evaluate.max_words: 4}, resnet34: {evaluate.max_words: 2}}\n"
+    write(copy.folder, "question: Deeper?\n" + runs, "depth")
+    page = copy.folder / "docs/journal.md"
+    page.write_text("# Page\n<!-- suite depth -->\n<!-- end -->\n")
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "a suite")
+    typed = commands(copy.folder / "docs/experiments.md")
+    printed = {command: copy.run(*shlex.split(command)).stdout for command in typed}
+    assert "depth-resnet34  missing  evaluate.max_words=2" in printed["captioning suite list"]
+    assert "depth-resnet34: done" in printed["captioning suite run depth"]
+    assert copy.run("captioning", "suite", "run", "depth").stdout.startswith("2 of 2 runs are done at ")
+
+    kept = json.loads(copy.read("experiments/depth.results.json"))
+    assert [run["overrides"] for run in kept["runs"]] == [{"evaluate.max_words": 4}, {"evaluate.max_words": 2}]
+    assert all(run["seconds"] > 0 for run in kept["runs"])
+    block = results.blocks(page)["depth"]
+    assert "| resnet34 | " in block
+    assert "- depth-resnet34: " in block
+    assert block == printed["captioning suite table depth"]
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "its results")
+    shown = copy.run("captioning", "suite", "table", "depth")
+    assert shown.stdout == block
+    assert "this is experiments/depth.results.json" in shown.stderr
+    copy.run("dvc", "exp", "apply", "depth-resnet34")
+    measured = json.loads(copy.read("data/evaluate/metrics.json"))
+    assert kept["runs"][1]["scores"] == {name: measured[name] for name in suites.SCORES}
+
+
+def test_a_workspace_that_differs_from_the_commit_is_refused(copy: Project) -> None:
+    write(copy.folder, "question: q?\nruns: {a: {}}\n", name="one")
+    copy.set("seed=3")
+    done = copy.run("captioning", "suite", "run", "one", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        "error: every run starts from the last commit, and 1 files differ from it, such as params.yaml"
+    )
+    assert copy.run("dvc", "queue", "status").stdout.startswith("No experiment tasks")
