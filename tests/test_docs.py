@@ -11,6 +11,9 @@ from tests.imports import ROOT
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SEARCHED = "test_lists_are_written_and_their_best_is_scored"
 PREDICTED = "test_predict_lists_and_draws_captions_that_say_what_they_must"  # with the words that a tiny model knows
+SHARED = "test_a_clone_pulls_the_same_bytes"
+RELEASED = "test_a_release_is_used_straight_from_git_and_dvc"
+USED = "test_predict_takes_a_release_or_an_experiment"
 RUN_BY_TESTS = {
     "make test": ".ci/run",
     "source .venv/bin/activate": "every test runs in it",
@@ -38,6 +41,16 @@ RUN_BY_TESTS = {
     "dvc exp run -S train.start=baseline -S train.epochs=0 -S train.self_critical.epochs=5": (
         "test_self_critical_training_follows_or_starts_from_a_model"
     ),
+    "dvc remote add --default storage /mnt/shared/captioning": SHARED,
+    "dvc remote modify storage verify true": "test_a_damaged_object_is_refused",
+    "dvc push": SHARED,
+    'git commit -am "A place to share"': SHARED,
+    "git push": SHARED,
+    'git tag -a model@v1.0.0 -m "The first that may be used"': RELEASED,
+    "git push origin model@v1.0.0": RELEASED,
+    "captioning predict photo.jpg --model model@v1.0.0": USED,
+    "captioning predict photo.jpg --model short": USED,
+    "captioning predict photo.jpg --repo REPOSITORY --model model@v1.0.0": USED,
     "captioning suite run depth": "test_every_command_of_the_page_on_experiments",
     "captioning compare main depth-resnet34": "test_every_command_of_the_page_on_experiments",
     "dvc exp run -S split.limit=200": "test_a_limited_run_sees_those_images_alone",

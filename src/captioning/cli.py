@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from captioning import cli_experiments, compute
+from captioning import cli_experiments, compute, released
 from captioning.archives import SUFFIXES
 from captioning.errors import UserError
 from captioning.files import read_json, write_bytes
@@ -46,9 +46,13 @@ class Method(StrEnum):
 
 _Paths = Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or patterns such as 'trip/*.jpg'.")]
 _Models = Annotated[
-    list[Path] | None,
-    Option(help="The model folder; several: the mean of their probabilities.", show_default=str(MODEL)),
+    list[str] | None,
+    Option(
+        help="A model folder, or a commit, tag or experiment that has one; several: the mean of their probabilities.",
+        show_default=str(MODEL),
+    ),
 ]
+_Repo = Annotated[str | None, Option(help="Address or path of the repository that --model names a revision of.")]
 _Format = Annotated[Format, Option("--format", help="text: path, tab, caption; jsonl: an object a line.")]
 _Method = Annotated[Method, Option(help="diverse: groups of beams avoid each other's words; sample: words are drawn.")]
 _BeamSize = Annotated[
@@ -81,6 +85,7 @@ def _captioning() -> None:
 def predict(
     paths: _Paths,
     model: _Models = None,
+    repo: _Repo = None,
     output: _Format = Format.text,
     method: _Method = Method.beam,
     beam_size: _BeamSize = None,
@@ -104,7 +109,7 @@ def predict(
     A file that cannot be read is reported and the rest go on; the exit status is then 1.
     """
     asked = locals()  # what concerns the search is called as SearchOptions calls it
-    folders = model or [MODEL]
+    folders = released.folders(model, repo, MODEL)
     card = read_json(folders[0] / "model.json")
     compute.pin(portable=card["compute"]["portable"], threads=card["compute"]["threads"])
     from captioning import ensembles

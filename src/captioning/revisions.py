@@ -12,20 +12,27 @@ from typing import Any
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.fs import DVCFileSystem
 from dvc.repo import Repo
-from dvc.scm import NoSCMError, RevError, resolve_rev
+from dvc.scm import NoSCMError, RevError, SCMError, resolve_rev
 
 from captioning.errors import UserError
 
 WORKSPACE = "workspace"  # the files as they lie there, committed or not; DVC's own word for it
+_OTHER = ("run in the project's folder", "name another")
 _NO_REMOTE = {"core": {"remote": ""}}  # what is not in the local cache is reported, not downloaded
 
 
 @dataclass(frozen=True)
 class Revision:
-    """One experiment. `name` is what it was asked for by, `sha` its commit, or the word `workspace`."""
+    """One experiment. `name` is what it was asked for by, `sha` its commit, or the word `workspace`.
+
+    repo: address or path of its repository, if that is not the one of the working folder. remotes: whether they are
+    asked for what is not in the local cache.
+    """
 
     name: str
     sha: str
+    repo: str | None = None
+    remotes: bool = False
 
     @property
     def short(self) -> str:
@@ -46,11 +53,11 @@ class Revision:
         return self._shown(self._files.repo.metrics.show())
 
     def read(self, path: str) -> bytes:
-        """The bytes of a file that git or DVC tracks, out of git or the local cache; remotes are not asked.
+        """The bytes of a file that git or DVC tracks, out of git, the local cache, or a remote if they are asked.
 
         path: relative to the repository's root, with `/`.
-        Raises UserError when the revision has no such file, has it in a remote only, or its bytes are not those
-        that the revision recorded.
+        Raises UserError when the revision has no such file, has it where it is not looked for, or its bytes are not
+        those that the revision recorded.
         """
         try:
             data: bytes = self._files.read_bytes(f"/{path}")
@@ -58,7 +65,7 @@ class Revision:
         except (OSError, DvcException):
             raise UserError(f"{self.name}: {self._absent(path)}") from None
         if recorded and hashlib.md5(data, usedforsecurity=False).hexdigest() != recorded:
-            raise UserError(f"{self.name}: {path} is damaged in the local cache; {self._fetch()}")
+            raise UserError(f"{self.name}: {path} is damaged in {self._places}; {self._fetch()}")
         return data
 
     def _absent(self, path: str) -> str:
@@ -66,17 +73,24 @@ class Revision:
         if self._files.isdir(f"/{path}"):
             return f"{path} is a folder; name a file in it"
         if self._files.exists(f"/{path}"):
-            return f"{path} is not in the local cache; {self._fetch()}"
+            return f"{path} is not in {self._places}; {self._fetch()}"
         return f"no {path} in this revision; run its pipeline (`dvc repro`), or name another"
 
+    @property
+    def _places(self) -> str:
+        return "the local cache or the remote" if self.remotes else "the local cache"
+
     def _fetch(self) -> str:
+        if self.remotes:
+            return "send it again with `dvc push` (an experiment: `dvc exp push`) from where it was made"
         if self.sha == WORKSPACE:
             return "fetch it with `dvc pull`"
         return f"fetch it with `dvc exp pull origin {self.name}` if it is an experiment, else `dvc fetch --all-commits`"
 
     @cached_property
     def _files(self) -> DVCFileSystem:
-        return DVCFileSystem(rev=None if self.sha == WORKSPACE else self.sha, config=_NO_REMOTE)
+        rev, config = None if self.sha == WORKSPACE else self.sha, None if self.remotes else _NO_REMOTE
+        return DVCFileSystem(repo=self.repo, rev=rev, config=config)
 
     def _shown(self, shown: dict[str, Any]) -> dict[str, Any]:
         """The values of all files that DVC shows of this one revision."""
@@ -89,17 +103,19 @@ class Revision:
         return merged
 
 
-def resolve(names: Sequence[str]) -> list[Revision]:
-    """The revisions that these names mean, in order.
+def resolve(names: Sequence[str], repo: str | None = None, *, remotes: bool = False) -> list[Revision]:
+    """The revisions that these names mean, in order; repo and remotes are those of `Revision`.
 
     Raises UserError for a name that means nothing or several experiments, and outside a DVC repository.
     """
     try:
-        repo = Repo()
+        opened = Repo.open(repo) if repo else Repo()
     except NotDvcRepoError:
-        raise UserError("this folder is not in a DVC repository; run in the project's folder") from None
-    with repo:
-        return [Revision(name, _sha(repo, name)) for name in names]
+        raise UserError(f"{repo or 'this folder'} is not in a DVC repository; {_OTHER[bool(repo)]}") from None
+    except (SCMError, DvcException) as fault:
+        raise UserError(f"{repo}: no git repository can be read there ({fault}); name another") from None
+    with opened:
+        return [Revision(name, _sha(opened, name), repo, remotes) for name in names]
 
 
 def _sha(repo: Repo, name: str) -> str:

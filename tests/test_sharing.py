@@ -1,0 +1,186 @@
+"""Sharing through a folder and through S3 (a server on this machine): the same bytes, or a refusal."""
+
+import hashlib
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from captioning import model, released
+from captioning.errors import UserError
+from tests.project import Project
+
+MODEL = Path("data/train/model")
+DECODER = MODEL / "decoder.safetensors"
+NUMBERS = itertools.count()  # of buckets
+KEYS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def damaged(data: bytes) -> bytes:
+    """The same with one bit flipped."""
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+class Folder:
+    """A DVC remote in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.options = folder, {"url": str(folder)}
+
+    def damage(self, md5: str) -> None:
+        path = self.folder / "files/md5" / md5[:2] / md5[2:]
+        path.chmod(0o644)
+        path.write_bytes(damaged(path.read_bytes()))
+
+
+class Bucket:
+    """A DVC remote in a bucket of its own."""
+
+    def __init__(self, address: str, name: str) -> None:
+        self._client = boto3.client(
+            "s3",
+            endpoint_url=address,
+            region_name=KEYS["AWS_DEFAULT_REGION"],
+            aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        )
+        self._client.create_bucket(Bucket=name)
+        self._bucket, self.options = name, {"url": f"s3://{name}/captioning", "endpointurl": address}
+
+    def _place(self, md5: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": f"captioning/files/md5/{md5[:2]}/{md5[2:]}"}
+
+    def damage(self, md5: str) -> None:
+        place = self._place(md5)
+        data = self._client.get_object(**place)["Body"].read()
+        self._client.put_object(**place, Body=damaged(data))
+
+
+class Team:
+    """An author who has published, and as many colleagues with clones of their own as are wanted."""
+
+    def __init__(self, author: Project, store: Any, folder: Path) -> None:
+        self.author, self.store, self.folder, self.origin = author, store, folder, folder / "origin.git"
+        author.environment |= KEYS
+        author.run("git", "init", "-q", "--bare", "-b", "main", str(self.origin))
+        author.run("git", "remote", "add", "origin", str(self.origin))
+        author.run("dvc", "remote", "add", "--default", "storage", store.options["url"])
+        author.run("dvc", "remote", "modify", "storage", "verify", "true")
+        if "endpointurl" in store.options:
+            author.run("dvc", "remote", "modify", "storage", "endpointurl", store.options["endpointurl"])
+        author.run("git", "commit", "-qam", "a place to share")
+        author.run("dvc", "push")
+        author.run("git", "tag", "-a", "model@v1.0.0", "-m", "the first that may be used")
+        author.run("git", "push", "-q", "origin", "main", "model@v1.0.0")
+
+    def colleague(self, name: str) -> Project:
+        """A fresh clone, on another machine: nothing of DVC's is shared but the remote."""
+        clone, home = self.folder / name, self.folder / f"home of {name}"
+        clone.mkdir()
+        home.mkdir()
+        made = Project(clone, home, **KEYS)
+        made.run("git", "clone", "-q", str(self.origin), ".")
+        return made
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def team(request: pytest.FixtureRequest, experimented: Project, home: Path, tmp_path: Path) -> Team:
+    shutil.copytree(experimented.folder, tmp_path / "author", symlinks=True)
+    author = Project(tmp_path / "author", home)
+    if request.param == "folder":
+        return Team(author, Folder(tmp_path / "store"), tmp_path)
+    return Team(author, Bucket(request.getfixturevalue("s3"), f"bucket-{next(NUMBERS)}"), tmp_path)
+
+
+def enter(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Go where a colleague is, with what is in the cache there; returns the colleague's cache of models."""
+    monkeypatch.chdir(project.folder)
+    for name in ("HOME", "XDG_CACHE_HOME", "DVC_SITE_CACHE_DIR", *KEYS):
+        monkeypatch.setenv(name, project.environment[name])
+    return Path(project.environment["XDG_CACHE_HOME"]) / "captioning/models"
+
+
+def digests(project: Project) -> dict[str, str]:
+    files = sorted(path for path in (project.folder / "data").rglob("*") if path.is_file())
+    return {str(path.relative_to(project.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def md5(project: Project, path: Path) -> str:
+    return hashlib.md5((project.folder / path).read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def test_a_clone_pulls_the_same_bytes(team: Team) -> None:
+    colleague = team.colleague("colleague")
+    assert not (colleague.folder / MODEL).exists()
+    colleague.run("dvc", "pull")
+    assert digests(colleague) == digests(team.author)
+    assert colleague.stages_to_run() == []
+
+
+def test_a_damaged_object_is_refused(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `dvc pull`, and where a model is asked for by its revision."""
+    sent = md5(team.author, DECODER)
+    team.store.damage(sent)
+    colleague = team.colleague("colleague")
+    pulled = colleague.run("dvc", "pull", check=False)
+    assert pulled.returncode != 0
+    assert not (colleague.folder / DECODER).exists()
+    stranger = team.colleague("stranger")
+    kept = enter(stranger, monkeypatch)
+    with pytest.raises(UserError, match=r"^HEAD: .*decoder.safetensors is damaged in .*; send it again with"):
+        released.folders(["HEAD"], None, MODEL)
+    assert not list(kept.iterdir())
+
+
+def test_a_release_is_used_straight_from_git_and_dvc(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    stranger = team.colleague("stranger")
+    kept = enter(stranger, monkeypatch)
+    [folder] = released.folders(["model@v1.0.0"], None, MODEL)
+    assert folder.parent == kept
+    for path in (team.author.folder / MODEL).iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+    assert model.read(folder).card.encoder == "resnet18"
+    assert not (stranger.folder / "data/train/model").exists()
+    assert stranger.run("git", "status", "--porcelain").stdout == ""
+    monkeypatch.chdir(kept)  # in no repository
+    origin = str(team.origin)
+    assert released.folders(["model@v1.0.0", "main"], origin, MODEL) == [folder, folder]
+    assert released.folders(None, origin, MODEL) == [folder]
+    (folder / "vocab.txt").write_text("spoilt\n")
+    assert released.folders(["model@v1.0.0"], origin, MODEL) == [folder]
+    assert model.read(folder).vocabulary.words
+
+
+def test_predict_takes_a_release_or_an_experiment(experimented: Project, home: Path, tmp_path: Path) -> None:
+    shutil.copytree(experimented.folder, tmp_path / "copy", symlinks=True)
+    copy = Project(tmp_path / "copy", home)
+    copy.run("git", "tag", "-a", "model@v1.0.0", "-m", "the first that may be used")
+    picture = str(copy.folder / "data/evaluate/gallery/best.png")
+    said = copy.run("captioning", "predict", picture).stdout
+    shutil.rmtree(copy.folder / MODEL)
+    assert copy.run("captioning", "predict", picture, "--model", "model@v1.0.0").stdout == said
+    elsewhere = Project(tmp_path, home)
+    repo = ("--repo", str(copy.folder))
+    assert elsewhere.run("captioning", "predict", picture, *repo, "--model", "short").stdout == said
+    wrong = copy.run("captioning", "predict", picture, "--model", "nonsuch", check=False)
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith(
+        "error: --model nonsuch: no such folder, and no revision: nonsuch: no commit, branch"
+    )
+    wrong = elsewhere.run("captioning", "predict", picture, "--repo", str(tmp_path / "none"), check=False)
+    assert wrong.stderr.startswith(f"error: --model HEAD: {tmp_path / 'none'}")
+    assert wrong.stderr.count("\n") == 1, wrong.stderr
