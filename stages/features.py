@@ -47,7 +47,7 @@ def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Ext
     from captioning.weights import NONE, read_weights
 
     pretrained = read_json(WEIGHTS / "weights.json")["kind"] != NONE
-    trainable, regions = resolve.trainable(settings), resolve.regions(settings)
+    trainable, regions, mirror = resolve.trainable(settings), resolve.regions(settings), resolve.mirror(settings)
     transform = encoders.transform_for(settings.encoder, resolve.image_size(settings), pretrained=pretrained)
     fabric.print(f"features.trainable = {trainable}, image_size = {transform.image_size}, regions = {regions}")
     if trainable:
@@ -56,7 +56,7 @@ def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Ext
     encoder = encoders.build(settings.encoder, transform=transform, weights=weights, seed=settings.seed)
     keep = ["means", "regions"] if regions else ["means"]
     fixed = encoders.freeze(encoder).to(fabric.device)
-    return extraction.features(pictures, fixed, keep, settings.features.batch_size)
+    return extraction.features(pictures, fixed, keep, settings.features.batch_size, mirror=mirror)
 
 
 def _key(settings: Settings) -> str:
@@ -67,6 +67,7 @@ def _key(settings: Settings) -> str:
         "trainable": resolve.trainable(settings),
         "image_size": resolve.image_size(settings),
         "regions": resolve.regions(settings),
+        "mirror": resolve.mirror(settings),
         "batch_size": settings.features.batch_size,
         "shard_size": settings.features.shard_size,
     }

@@ -13,11 +13,13 @@ from captioning.vocabulary import Vocabulary
 from stages import run
 
 if TYPE_CHECKING:
+    import numpy as np
     from lightning_fabric import Fabric
 
     from captioning.encoders import Encoder
     from captioning.features import FeatureStore
     from captioning.networks import EndToEnd, OnFeatures
+    from captioning.teaching import Teacher
     from captioning.training import Data, Trainer
 
 DATA = Path("data/download")
@@ -38,7 +40,11 @@ def main(settings: Settings) -> None:
     from captioning.checkpoints import Checkpoint
 
     fabric = compute.start(
-        seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
+        seed=settings.seed,
+        threads=machine.threads,
+        device=machine.device,
+        precision=machine.precision,
+        idle=resolve.fine_tune(settings).start_epoch > 1,
     )
     data = _data(fabric)
     network = _network(settings, data)
@@ -76,20 +82,52 @@ def _data(fabric: "Fabric") -> "Data":
 def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
     import torch
 
-    from captioning import decoders, encoders
+    from captioning import decoders
+    from captioning.augmentation import Augmentation
     from captioning.networks import EndToEnd, OnFeatures
 
-    train, store = settings.train, data.store
-    options = resolve.decoder_options(settings)
-    counts = torch.from_numpy(data.train.target_counts(len(data.vocabulary)))
-    if not resolve.trainable(settings):
-        decoder = decoders.build(settings.decoder, len(data.vocabulary), store.dim, options)
-        decoder.expect(counts)
-        return OnFeatures(decoder, train.label_smoothing)
-    encoder = encoders.batchnorm(_encoder(settings, store), train.batchnorm)
-    decoder = decoders.build(settings.decoder, len(data.vocabulary), encoder.dim, options)
-    decoder.expect(counts)
-    return EndToEnd(encoder, decoder, len(data.vocabulary), train.label_smoothing, train.word_presence)
+    options, teacher = resolve.decoder_options(settings), _teacher(settings)
+    words, smoothing = len(data.vocabulary), settings.train.label_smoothing
+    encoder = _tuned_encoder(settings, data.store) if resolve.trainable(settings) else None
+    decoder = decoders.build(settings.decoder, words, data.store.dim if encoder is None else encoder.dim, options)
+    decoder.expect(torch.from_numpy(data.train.target_counts(words)))
+    if encoder is None:
+        return OnFeatures(decoder, smoothing, teacher, _chances(settings, data))
+    return EndToEnd(
+        encoder,
+        decoder,
+        words,
+        smoothing,
+        settings.train.word_presence,
+        teacher,
+        start_epoch=resolve.fine_tune(settings).start_epoch,
+        augment=Augmentation(**resolve.augment(settings).model_dump()),
+        chances=_chances(settings, data),
+    )
+
+
+def _teacher(settings: Settings) -> "Teacher":
+    from captioning.teaching import ScheduledSampling, Teacher
+
+    sampling = ScheduledSampling(**resolve.scheduled_sampling(settings).model_dump())
+    return Teacher(settings.train.word_dropout, sampling)
+
+
+def _chances(settings: Settings, data: "Data") -> "np.ndarray | None":
+    """How likely each picture is mirrored in training; None: no picture ever is."""
+    from captioning.augmentation import mirror_chances
+
+    chance = 0.5 if resolve.mirror(settings) else resolve.augment(settings).flip
+    return mirror_chances(data.train, len(data.store.ids), data.vocabulary, chance) if chance else None
+
+
+def _tuned_encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
+    """An encoder that is trained, in all of its blocks or some."""
+    from captioning import encoders
+    from captioning.fine_tuning import train_from
+
+    encoder = encoders.batchnorm(_encoder(settings, store), resolve.batchnorm(settings))
+    return train_from(encoder, resolve.fine_tune(settings).from_block)
 
 
 def _encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
@@ -115,9 +153,21 @@ def _trainer(
     names = LoopOptions.__dataclass_fields__.keys() - {"seed", "compile"}
     chosen: dict[str, Any] = {name: getattr(train, name) for name in names}
     options = LoopOptions(seed=settings.seed, compile=settings.compute.compile, **chosen | decided)
-    said = decided | {f"{settings.decoder}.{name}": value for name, value in resolve.decoder_options(settings).items()}
+    said = decided | _said_of_encoder(settings)
+    said |= {f"{settings.decoder}.{name}": value for name, value in resolve.decoder_options(settings).items()}
     fabric.print(", ".join(f"train.{name} = {value}" for name, value in said.items()))
+    if network.chances is not None:
+        upright = len(set(data.train.image[network.chances[data.train.image] == 0].tolist()))
+        fabric.print(f"{upright:,} pictures are never mirrored: a caption says left or right")
     return Trainer(network, adamw(modules, train.weight_decay), data, options, fabric, checkpoint)
+
+
+def _said_of_encoder(settings: Settings) -> dict[str, Any]:
+    """How a trained encoder is trained, to be printed."""
+    if not resolve.trainable(settings):
+        return {}
+    tuned = resolve.fine_tune(settings).model_dump()
+    return {"batchnorm": resolve.batchnorm(settings)} | {f"fine_tune.{name}": value for name, value in tuned.items()}
 
 
 def _fit(settings: Settings, trainer: "Trainer") -> None:
@@ -140,8 +190,15 @@ def _fit(settings: Settings, trainer: "Trainer") -> None:
 
 
 def _line(scalars: dict[str, float], speeds: dict[str, float]) -> str:
-    names = ("train/loss/caption", "val/loss/caption", "val/bleu_3", "val/bleu_4", "val/cider")
-    parts = [f"{name} {scalars[name]:.4f}" for name in names]
+    names = (
+        "train/loss/caption",
+        "train/scheduled_sampling",
+        "val/loss/caption",
+        "val/bleu_3",
+        "val/bleu_4",
+        "val/cider",
+    )
+    parts = [f"{name} {scalars[name]:.4f}" for name in names if name in scalars]
     return "  ".join(parts + [f"{name} {value:,.0f}" for name, value in speeds.items()])
 
 
@@ -152,6 +209,7 @@ def _resolved(settings: Settings) -> dict[str, Any]:
         "trainable": resolve.trainable(settings),
         "image_size": resolve.image_size(settings) or "native",
         "regions": resolve.regions(settings),
+        "mirror": resolve.mirror(settings),
     }
     named = {name: getattr(settings, name) for name in ("seed", "dataset", "encoder", "decoder")}
     return {
@@ -162,6 +220,7 @@ def _resolved(settings: Settings) -> dict[str, Any]:
         | {
             "epochs": resolve.epochs(settings),
             "batch_size": resolve.batch_size(settings),
+            "batchnorm": resolve.batchnorm(settings),
             settings.decoder: resolve.decoder_options(settings),
         },
     }

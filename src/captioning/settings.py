@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from captioning.errors import UserError
 from captioning.files import main_root
-from captioning.schema import Section, Settings
+from captioning.schema import Augment, FineTune, ScheduledSampling, Section, Settings
 
 
 class _Auto(Section):
@@ -81,6 +81,64 @@ def regions(settings: Settings) -> bool:
     """`features.regions` with `auto` decided: are regions stored beside their mean?"""
     value = settings.features.regions
     return settings.decoder in _ATTENDING if value == "auto" else value
+
+
+def mirror(settings: Settings) -> bool:
+    """`features.mirror`. Raises UserError where the encoder is trained: it has no stored features."""
+    if settings.features.mirror and trainable(settings):
+        raise UserError(
+            "features.mirror = true is for a frozen encoder, and this one is trained (features.trainable); "
+            "write features.mirror: false, and train.augment.flip: 0.5 for mirrored pictures"
+        )
+    return settings.features.mirror
+
+
+def batchnorm(settings: Settings) -> Literal["batch", "eval"]:
+    """`train.batchnorm` with `auto` decided: a batch of a few captions' pictures would spoil ImageNet's statistics."""
+    value = settings.train.batchnorm
+    if value == "auto":
+        return "batch" if weights(settings) == "none" else "eval"
+    return value
+
+
+def fine_tune(settings: Settings) -> FineTune:
+    """`train.fine_tune`. Raises UserError where it asks of an encoder that is never trained."""
+    chosen = settings.train.fine_tune
+    if not trainable(settings):
+        _refuse_for_frozen(chosen, FineTune(from_block="all", start_epoch=1), "train.fine_tune")
+    elif chosen.start_epoch > epochs(settings):
+        raise UserError(
+            f"train.fine_tune.start_epoch = {chosen.start_epoch}, and train.epochs = {epochs(settings)}: the encoder "
+            "would never be trained; write an earlier one, or features.trainable: false"
+        )
+    return chosen
+
+
+def augment(settings: Settings) -> Augment:
+    """`train.augment`. Raises UserError where a frozen encoder would never see the pictures."""
+    if not trainable(settings):
+        _refuse_for_frozen(settings.train.augment, Augment(crop=1, flip=0, colour=0), "train.augment")
+    return settings.train.augment
+
+
+def scheduled_sampling(settings: Settings) -> ScheduledSampling:
+    """`train.scheduled_sampling`. Raises UserError where training ends before it would begin."""
+    chosen = settings.train.scheduled_sampling
+    if chosen.probability and chosen.first_epoch > epochs(settings):
+        raise UserError(
+            f"train.scheduled_sampling.first_epoch = {chosen.first_epoch}, and train.epochs = {epochs(settings)}: "
+            "no word would be sampled; write an earlier one, or probability: 0"
+        )
+    return chosen
+
+
+def _refuse_for_frozen(chosen: Section, off: Section, section: str) -> None:
+    for name, value in off:
+        if getattr(chosen, name) != value:
+            raise UserError(
+                f"{section}.{name} = {getattr(chosen, name)} is for a trained encoder, and this one is frozen; "
+                f"write features.trainable: true, or {section}.{name}: {value}"
+            )
 
 
 def decoder_options(settings: Settings) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class Trainer:
         progress, options, fabric = self.progress, self.options, self.fabric
         plan = self.network.plan(self.data.train, options.batch_size, (options.seed, progress.epoch))
         self.sums = Sums(progress.sums, fabric.device)
-        self.network.train()
+        self.network.begin(progress.epoch + 1)
         images = 0
         said, quiet = f"epoch {progress.epoch + 1}/{options.epochs}", not fabric.is_global_zero
         with tqdm(plan, said, unit="step", initial=progress.step, disable=quiet) as bar:
@@ -212,7 +212,7 @@ class Trainer:
         progress, data = self.progress, self.data
         self.network.eval()
         scalars = {f"train/{name}": total / progress.step for name, total in progress.sums.items()}
-        scalars["train/lr"] = self.optimizer.param_groups[-1]["lr"]
+        scalars |= {"train/lr": self.optimizer.param_groups[-1]["lr"], **self.network.rates()}
         scalars["val/loss/caption"] = self._validation_loss()
         greedy = SearchOptions(beam_size=1, max_words=self.longest)
         captions = decode_rows(
