@@ -91,6 +91,19 @@ def test_processes_draw_different_dropout_and_resume_where_they_were(three: dict
     assert three["resumed"]["captions"] == three["dropout"]["captions"]
 
 
+def test_an_encoder_that_starts_late_does_so_in_three_processes(three: dict[str, Any]) -> None:
+    found, alone = three["late"], ranks.trained(True, start_epoch=2)
+    assert_close(found["history"], alone["history"])
+    assert found["weights"][0] == found["weights"][1] == found["weights"][2]
+
+
+def test_pictures_and_words_that_are_drawn_resume_where_they_were(three: dict[str, Any]) -> None:
+    assert_close(three["drawn_resumed"]["history"], three["drawn"]["history"])
+    assert three["drawn_resumed"]["captions"] == three["drawn"]["captions"]
+    drawn, late = ([row["train/loss/caption"] for row in three[name]["history"]] for name in ("drawn", "late"))
+    assert drawn != pytest.approx(late, rel=1e-3)
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A tiny project up to `split`, with a frozen encoder and no dropout."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from captioning import compute, optimization
+from captioning.augmentation import Augmentation
 from captioning.checkpoints import Checkpoint
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.errors import UserError
@@ -16,6 +17,7 @@ from captioning.metrics import References
 from captioning.networks import EndToEnd, OnFeatures
 from captioning.splits import EncodedCaptions
 from captioning.sums import Sums
+from captioning.teaching import ScheduledSampling, Teacher
 from captioning.training import Data, LoopOptions, Progress, Trainer
 from captioning.vocabulary import SPECIAL, Vocabulary
 
@@ -96,6 +98,7 @@ def data(pixels: bool) -> Data:
     store = SimpleNamespace(
         means=None if pixels else means, regions=None, pixels=bright if pixels else None, dim=8, transform=None
     )
+    store.mirrored_means, store.mirrored_regions = None if pixels else means * np.float16(0.9), None
     train, val = rows < 18, rows >= 18
     return Data(
         train=EncodedCaptions.encode(
@@ -112,12 +115,27 @@ def data(pixels: bool) -> Data:
     )
 
 
-def trainer(memory: Memory | Checkpoint, pixels: bool = False, dropout: float = 0.2, **changes: Any) -> Trainer:
-    fabric = compute.start(seed=3, threads=2, device="cpu", precision="32-true")
+def trainer(
+    memory: Memory | Checkpoint,
+    pixels: bool = False,
+    dropout: float = 0.2,
+    *,
+    start_epoch: int = 1,
+    drawn: bool = False,
+    **changes: Any,
+) -> Trainer:
+    """A training of a tiny model. `drawn`: with every method that draws pictures or words at random."""
+    fabric = compute.start(seed=3, threads=2, device="cpu", precision="32-true", idle=start_epoch > 1)
     decoder = LstmDecoder(len(VOCABULARY), 6 if pixels else 8, LstmOptions(12, 16, 1, dropout))
     # ahead of BatchNorm its gradient is zero but for rounding, which Adam makes as large as any other
     decoder.picture[0].bias.requires_grad_(False)
-    network = EndToEnd(Colours(), decoder, len(VOCABULARY), 0.1, 1.0) if pixels else OnFeatures(decoder, 0.1)  # type: ignore[arg-type]
+    teacher = Teacher(0.2, ScheduledSampling(0.6, 2, 3)) if drawn else None
+    chances = np.full(24, 0.5, np.float32) if drawn else None
+    network: OnFeatures | EndToEnd = OnFeatures(decoder, 0.1, teacher, chances)
+    if pixels:
+        augment = Augmentation(0.5, 0.5, 0.2) if drawn else None
+        tuned: dict[str, Any] = {"start_epoch": start_epoch, "augment": augment, "chances": chances}
+        network = EndToEnd(Colours(), decoder, len(VOCABULARY), 0.1, 1.0, teacher, **tuned)  # type: ignore[arg-type]
     optimizer = optimization.adamw([(module, 0.02) for module in network.children()], 0.01)
     options = LoopOptions(**{**OPTIONS.__dict__, **changes})
     return Trainer(network, optimizer, data(pixels), options, fabric, memory)  # type: ignore[arg-type]
@@ -129,18 +147,19 @@ def fitted(made: Trainer) -> tuple[Progress, list[tuple[Any, ...]]]:
     return progress, told
 
 
+@pytest.mark.parametrize("options", [{}, {"start_epoch": 3, "drawn": True}], ids=["plain", "drawn"])
 @pytest.mark.parametrize("pixels", [False, True])
-def test_stopped_at_any_checkpoint_it_ends_with_the_same_bytes(pixels: bool) -> None:
+def test_stopped_at_any_checkpoint_it_ends_with_the_same_bytes(pixels: bool, options: dict[str, Any]) -> None:
     memory = Memory()
-    whole = trainer(memory, pixels)
+    whole = trainer(memory, pixels, **options)
     progress, told = fitted(whole)
     assert memory.saves > OPTIONS.epochs
     for last in range(1, memory.saves + 1):
         stopped = Memory(last)
         with pytest.raises(KillError):
-            fitted(trainer(stopped, pixels))
+            fitted(trainer(stopped, pixels, **options))
         stopped.last = 10**9
-        again = trainer(stopped, pixels)
+        again = trainer(stopped, pixels, **options)
         resumed, retold = fitted(again)
         assert resumed == progress
         assert [row for row, _ in retold] == [row for row, _ in told]
@@ -158,6 +177,23 @@ def test_two_trainings_are_the_same_and_learn(pixels: bool) -> None:
     assert first.history[first.best_epoch]["val/bleu_1"] == max(row["val/bleu_1"] for row in first.history)
     if not pixels:
         assert first.history[first.best_epoch]["val/bleu_1"] > 0.5  # a constant caption has a third of its words right
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_what_is_drawn_changes_the_training_and_not_what_is_validated(pixels: bool) -> None:
+    plain, drawn = (trainer(Memory(), pixels, dropout=0.0, drawn=drawn) for drawn in (False, True))
+    for made in (plain, drawn):
+        made.network.begin(3)  # what is sampled has its largest share
+    scalars, captions = drawn._validate()
+    assert scalars.pop("train/scheduled_sampling") == 0.6
+    assert (scalars, captions) == plain._validate()
+    losses = [fitted(made)[0].history[0]["train/loss/caption"] for made in (plain, drawn)]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-4)
+
+
+def test_an_encoder_that_starts_late_has_no_gradient_before() -> None:
+    history = fitted(trainer(Memory(), pixels=True, start_epoch=3))[0].history
+    assert ["train/gradient_norm/encoder" in row for row in history] == [False, False, True, True]
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_it() -> None:

@@ -70,9 +70,7 @@ class Teacher:
         if not self.share:
             return read
         decoder.eval()
-        kind = read.device.type
-        with torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False):
-            logits = decoder(encoded, read, owner)  # (C, T, V)
+        logits = decoder(encoded, read, owner)  # (C, T, V)
         decoder.train()
         chosen = _chosen(read, self.share)
         said = logits[:, :-1][chosen[:, 1:]].float()  # (M, V): where the word before was read
