@@ -50,6 +50,7 @@ def test_only_words_are_replaced_and_by_words(shares: tuple[float, float], seed:
     assert torch.equal(found[fixed], tokens[:, :-1][fixed])
     assert not torch.isin(found[~fixed], SPECIAL).any()
     assert ((found >= 0) & (found < WORDS)).all()
+    assert shares[1] or not (found == UNK).any()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -147,3 +148,19 @@ def test_in_half_precision_the_pass_without_a_gradient_takes_none_away() -> None
     with torch.autocast("cpu", torch.bfloat16):
         network((encoded.mean, encoded.regions), tokens, owner)["caption"].value.backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_compiled_it_reads_the_same_words() -> None:
+    found = []
+    for compiled in (False, True):
+        network = OnFeatures(build("transformer"), 0.0, Teacher(0.1, ScheduledSampling(0.6, 2, 4)))
+        trained = torch.compile(network, backend="eager") if compiled else network
+        tokens, owner = said(6, 7)
+        encoded = pictures(3)
+        assert encoded.regions is not None
+        torch.manual_seed(2)
+        for epoch in range(1, 6):
+            network.begin(epoch)
+            found.append(trained((encoded.mean, encoded.regions), tokens, owner)["caption"].value.item())
+    assert found[:5] == found[5:]
+    assert len(set(found)) == 5

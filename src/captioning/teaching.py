@@ -13,7 +13,7 @@ from torch import Tensor
 from captioning.decoders.base import Decoder, Encoded
 from captioning.vocabulary import BOS, EOS, PAD, UNK
 
-_NO_WORDS = [PAD, BOS, EOS]
+_NEVER = [PAD, BOS, EOS, UNK]  # are drawn: a search reads none of them either
 
 
 class ScheduledSampling(NamedTuple):
@@ -74,7 +74,7 @@ class Teacher:
         decoder.train()
         chosen = _chosen(read, self.share)
         said = logits[:, :-1][chosen[:, 1:]].float()  # (M, V): where the word before was read
-        said[:, _NO_WORDS] = -torch.inf
+        said[:, _NEVER] = -torch.inf
         return read.masked_scatter(chosen, torch.multinomial(said.softmax(1), 1))
 
 
