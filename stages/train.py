@@ -86,13 +86,13 @@ def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
     from captioning.augmentation import Augmentation
     from captioning.networks import EndToEnd, OnFeatures
 
-    options, teacher = resolve.decoder_options(settings), _teacher(settings)
+    options, teacher, chances = resolve.decoder_options(settings), _teacher(settings), _chances(settings, data)
     words, smoothing = len(data.vocabulary), settings.train.label_smoothing
     encoder = _tuned_encoder(settings, data.store) if resolve.trainable(settings) else None
     decoder = decoders.build(settings.decoder, words, data.store.dim if encoder is None else encoder.dim, options)
     decoder.expect(torch.from_numpy(data.train.target_counts(words)))
     if encoder is None:
-        return OnFeatures(decoder, smoothing, teacher, _chances(settings, data))
+        return OnFeatures(decoder, smoothing, teacher, chances)
     return EndToEnd(
         encoder,
         decoder,
@@ -102,7 +102,7 @@ def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
         teacher,
         start_epoch=resolve.fine_tune(settings).start_epoch,
         augment=Augmentation(**resolve.augment(settings).model_dump()),
-        chances=_chances(settings, data),
+        chances=chances,
     )
 
 
