@@ -45,7 +45,7 @@ def html(comparison: Comparison, content: dict[str, Any], command: str) -> str:
     return Template(_asset("page.html")).substitute(
         hashes=" ".join(f"'sha256-{_digest(text)}'" for text in scripts),
         title=escape(f"{', '.join(names)} – captioning report"),
-        heading=" <span>and</span> ".join(map(escape, names)),
+        heading="<span>, </span>".join(map(escape, names)),
         lead=_lead(comparison),
         style=_asset("style.css"),
         findings=_findings(comparison),
@@ -69,10 +69,11 @@ def _lead(comparison: Comparison) -> str:
 
 
 def _findings(comparison: Comparison) -> str:
-    lines = [verdicts.verdict(comparison, group) for group in range(1, len(comparison.groups))]
-    if not lines:
-        return ""
-    return "".join(["<ul class=findings>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"])
+    items = []
+    for k, group in enumerate(comparison.groups[1:], start=1):
+        rest = verdicts.verdict(comparison, k).removeprefix(group.name)
+        items.append(f"<li><strong>{escape(group.name)}</strong>{escape(rest)}</li>")
+    return f"<ul class=findings>{''.join(items)}</ul>" if items else ""
 
 
 def _chosen(content: dict[str, Any], total: int) -> str:

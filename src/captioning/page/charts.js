@@ -1,7 +1,7 @@
 "use strict";
-// Line charts: DATA.charts is [{title, log, series: [{experiment, part, points: [[epoch, value]]}]}].
+// Line charts: DATA.charts is [{title, series: [{experiment, part, points: [[epoch, value]]}]}].
 {
-  const W = 420, H = 250, LEFT = 50, RIGHT = 12, TOP = 14, BOTTOM = 34;
+  const W = 420, H = 250, LEFT = 58, RIGHT = 12, TOP = 14, BOTTOM = 34;
 
   function ticks(low, high) {
     const rough = (high - low) / 4 || Math.abs(high) || 1;
@@ -32,7 +32,7 @@
   function axes(svg, at) {
     for (const v of at.ticks) {
       svg.append(make("svg:line", { class: "grid", x1: LEFT, x2: W - RIGHT, y1: at.y(v), y2: at.y(v) }));
-      svg.append(make("svg:text", { x: LEFT - 8, y: at.y(v) + 4, "text-anchor": "end" }, show(v)));
+      svg.append(make("svg:text", { x: LEFT - 8, y: at.y(v) + 5, "text-anchor": "end" }, show(v)));
     }
     const every = Math.ceil(at.epochs.length / 8);
     at.epochs.filter((_, k) => k % every === 0).forEach((v) => {
