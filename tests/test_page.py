@@ -126,6 +126,8 @@ def test_the_command_writes_a_report_of_revisions(experimented: Project) -> None
     assert [one["name"] for one in data(text)["experiments"]] == ["HEAD", "short", "workspace"]
     assert "Caption loss" in [chart["title"] for chart in data(text)["charts"]]
     assert "<code>evaluate.max_words</code>" in text
+    experimented.run("captioning", "report", "HEAD", "short", "--out", "../all.html", "--images", "all")
+    assert len(data((experimented.folder.parent / "all.html").read_text(encoding="utf-8"))["images"]) == 6
     assert experimented.run("git", "status", "--porcelain").stdout == before
     refused = experimented.run("captioning", "report", "HEAD", "--images", "some", check=False)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
