@@ -188,6 +188,11 @@ def test_a_phone_needs_no_sideways_scrolling(view: webdriver.Chrome) -> None:
     view.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     try:
         assert view.execute_script("return document.documentElement.scrollWidth") == 390
+        view.find_element(By.CSS_SELECTOR, ".card button").click()
+        assert (
+            view.execute_script("const d = document.getElementById('detail'); return d.scrollWidth - d.clientWidth")
+            == 0
+        )
     finally:
         view.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
