@@ -56,18 +56,21 @@ def _systems(metrics: Mapping[str, Any], names: list[str]) -> Iterator[str]:
 def differences(comparison: Comparison) -> str:
     """Each group's differences from the first, with intervals drawn; nothing of one group alone."""
     first, *others = comparison.groups
+    reach = {
+        name: max(max(abs(end) for end in (d[name].low, d[name].high)) for d in comparison.differences) or 1.0
+        for name in (comparison.scores[0] if others else [])
+    }  # a scale a score, the same in all groups
     parts = []
     for group, found in zip(others, comparison.differences, strict=True):
-        reach = max(max(abs(d.low), abs(d.high)) for d in found.values()) or 1.0
         rows = [
             f"<tr><th scope=row>{NAMES[name]}</th><td>{d.value:+.3f}</td><td>{d.low:+.3f} to {d.high:+.3f}</td>"
-            f"<td class=left>{_whisker(d, reach)}</td><td>{p_text(d.p).replace('<', '&lt;')}</td>"
+            f"<td class=left>{_whisker(d, reach[name])}</td><td>{p_text(d.p).replace('<', '&lt;')}</td>"
             f"<td class=left>{_word(d)}</td></tr>"
             for name, d in found.items()
         ]
         head = (
             "<th scope=col>Score</th><th scope=col>Difference</th><th scope=col>95 % interval</th>"
-            "<th scope=col class=left>drawn, with zero</th><th scope=col>p</th><th scope=col class=left>In words</th>"
+            "<th scope=col class=left>On its own scale</th><th scope=col>p</th><th scope=col class=left>In words</th>"
         )
         parts.append(f"<h3>{escape(group.name)} less {escape(first.name)}</h3>{_table(head, rows)}")
     return "".join(parts)
