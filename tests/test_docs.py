@@ -46,6 +46,10 @@ RUN_BY_TESTS = {
     ),
     "captioning suite run depth": "test_every_command_of_the_page_on_experiments",
     "captioning compare main depth-resnet34": "test_every_command_of_the_page_on_experiments",
+    "captioning report main depth-resnet34": "test_the_command_writes_a_report_of_revisions",
+    "captioning report main depth-resnet34 --out depth.html --images all": (
+        "test_the_command_writes_a_report_of_revisions"
+    ),
     "dvc exp run -S split.limit=200": "test_a_limited_run_sees_those_images_alone",
 }
 NOT_RUN = {"scale.md": "has not been run"}  # page: what it says of its commands, which want machines that are not here
