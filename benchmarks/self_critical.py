@@ -94,7 +94,7 @@ def main(images: int = 128) -> None:
     self_critical.sample = clock.timed("sampling", self_critical.sample)
     reward.score = clock.timed("reward", reward.score)  # type: ignore[method-assign]
     words = []
-    phase.prepare()
+    phase.prepare(0)
     for epoch in range(ROUNDS + 1):
         with clock.part("step"):
             losses = phase.losses(phase.module, np.arange(images), epoch)

@@ -47,7 +47,7 @@ def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Ext
     from captioning.weights import NONE, read_weights
 
     pretrained = read_json(WEIGHTS / "weights.json")["kind"] != NONE
-    trainable, regions = resolve.trainable(settings), resolve.regions(settings)
+    trainable, regions, mirror = resolve.trainable(settings), resolve.regions(settings), resolve.mirror(settings)
     transform = encoders.transform_for(
         settings.encoder, resolve.image_size(settings), pretrained=pretrained, crop=settings.features.crop
     )
@@ -58,7 +58,7 @@ def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Ext
     encoder = encoders.build(settings.encoder, transform=transform, weights=weights, seed=settings.seed)
     keep = ["means", "regions"] if regions else ["means"]
     fixed = encoders.freeze(encoder).to(fabric.device)
-    return extraction.features(pictures, fixed, keep, settings.features.batch_size)
+    return extraction.features(pictures, fixed, keep, settings.features.batch_size, mirror=mirror)
 
 
 def _key(settings: Settings) -> str:
@@ -70,6 +70,7 @@ def _key(settings: Settings) -> str:
         "image_size": resolve.image_size(settings),
         "crop": settings.features.crop,
         "regions": resolve.regions(settings),
+        "mirror": resolve.mirror(settings),
         "batch_size": settings.features.batch_size,
         "shard_size": settings.features.shard_size,
     }

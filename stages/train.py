@@ -3,23 +3,25 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from captioning import coco, compute, splits
 from captioning import settings as resolve
 from captioning.archives import Pictures
 from captioning.files import digest, read_json, run_key
-from captioning.schema import DecoderName, Settings
+from captioning.schema import Settings
 from captioning.vocabulary import Vocabulary
 from stages import run
 
 if TYPE_CHECKING:
+    import numpy as np
     from lightning_fabric import Fabric
 
     from captioning.encoders import Encoder
     from captioning.features import FeatureStore
     from captioning.networks import EndToEnd, OnFeatures
     from captioning.phases import Data, Phase
+    from captioning.teaching import Teacher
     from captioning.training import Trainer
 
 Options = TypeVar("Options")
@@ -42,9 +44,13 @@ def main(settings: Settings) -> None:
     from captioning.checkpoints import Checkpoint
 
     fabric = compute.start(
-        seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
+        seed=settings.seed,
+        threads=machine.threads,
+        device=machine.device,
+        precision=machine.precision,
+        idle=resolve.fine_tune(settings).start_epoch > 1,
     )
-    resolved = _resolved(settings)
+    resolved = resolve.for_training(settings)
     data = _data(fabric)
     network = _network(settings, data)
     started = _start(settings, network, data)
@@ -81,20 +87,53 @@ def _data(fabric: "Fabric") -> "Data":
 def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
     import torch
 
-    from captioning import decoders, encoders
+    from captioning import decoders
+    from captioning.augmentation import Augmentation
     from captioning.networks import EndToEnd, OnFeatures
 
-    train, store = settings.train, data.store
-    options = resolve.decoder_options(settings)
-    counts = torch.from_numpy(data.train.target_counts(len(data.vocabulary)))
-    if not resolve.trainable(settings):
-        decoder = decoders.build(settings.decoder, len(data.vocabulary), store.dim, options)
-        decoder.expect(counts)
-        return OnFeatures(decoder, train.label_smoothing)
-    encoder = encoders.batchnorm(_encoder(settings, store), train.batchnorm)
-    decoder = decoders.build(settings.decoder, len(data.vocabulary), encoder.dim, options)
-    decoder.expect(counts)
-    return EndToEnd(encoder, decoder, len(data.vocabulary), train.label_smoothing, train.word_presence)
+    options, teacher, chances = resolve.decoder_options(settings), _teacher(settings), _chances(settings, data)
+    words, smoothing = len(data.vocabulary), settings.train.label_smoothing
+    encoder = _tuned_encoder(settings, data.store) if resolve.trainable(settings) else None
+    decoder = decoders.build(settings.decoder, words, data.store.dim if encoder is None else encoder.dim, options)
+    decoder.expect(torch.from_numpy(data.train.target_counts(words)))
+    if encoder is None:
+        return OnFeatures(decoder, smoothing, teacher, chances)
+    return EndToEnd(
+        encoder,
+        decoder,
+        words,
+        smoothing,
+        settings.train.word_presence,
+        teacher,
+        start_epoch=resolve.fine_tune(settings).start_epoch,
+        augment=Augmentation(**resolve.augment(settings).model_dump()),
+        chances=chances,
+    )
+
+
+def _teacher(settings: Settings) -> "Teacher":
+    from captioning.teaching import ScheduledSampling, Teacher
+
+    sampling = ScheduledSampling(**resolve.scheduled_sampling(settings).model_dump())
+    return Teacher(settings.train.word_dropout, sampling)
+
+
+def _chances(settings: Settings, data: "Data") -> "np.ndarray | None":
+    """How likely each picture is mirrored in training; None: no picture ever is."""
+    from captioning.augmentation import mirror_chances
+
+    mirror, flip = resolve.mirror(settings), resolve.augment(settings).flip
+    chance = 0.5 if mirror else flip
+    return mirror_chances(data.train, len(data.store.ids), data.vocabulary, chance) if chance else None
+
+
+def _tuned_encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
+    """An encoder that is trained, in all of its blocks or some."""
+    from captioning import encoders
+    from captioning.fine_tuning import train_from
+
+    encoder = encoders.batchnorm(_encoder(settings, store), resolve.batchnorm(settings))
+    return train_from(encoder, resolve.fine_tune(settings).from_block)
 
 
 def _encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
@@ -133,8 +172,12 @@ def _trainer(
 
     fabric.print(f"{count_parameters(network):,} numbers are trained on {len(data.train):,} captions")
     decided = {"epochs": resolve.epochs(settings), "batch_size": resolve.batch_size(settings)}
-    said = decided | {f"{settings.decoder}.{name}": value for name, value in resolve.decoder_options(settings).items()}
+    said = decided | _said_of_encoder(settings)
+    said |= {f"{settings.decoder}.{name}": value for name, value in resolve.decoder_options(settings).items()}
     fabric.print(", ".join(f"train.{name} = {value}" for name, value in said.items()))
+    if network.chances is not None:
+        upright = len(set(data.train.image[network.chances[data.train.image] == 0].tolist()))
+        fabric.print(f"{upright:,} pictures are never mirrored: a caption says left or right")
     phases = [*_cross_entropy(settings, network, data, fabric), *_self_critical(settings, network, data, fabric)]
     options = _options(LoopOptions, settings, compile=settings.compute.compile, batch_size=decided["batch_size"])
     return Trainer(network, phases, data, options, fabric, checkpoint)
@@ -174,6 +217,14 @@ def _self_critical(
         yield SelfCritical(network, modules, data, reward, options, fabric)
 
 
+def _said_of_encoder(settings: Settings) -> dict[str, Any]:
+    """How a trained encoder is trained, to be printed."""
+    if not resolve.trainable(settings):
+        return {}
+    tuned = resolve.fine_tune(settings).model_dump()
+    return {"batchnorm": resolve.batchnorm(settings)} | {f"fine_tune.{name}": value for name, value in tuned.items()}
+
+
 def _fit(settings: Settings, trainer: "Trainer") -> None:
     """Train, log each epoch, and draw the first validation pictures with their captions at each better epoch."""
     from captioning.images import decode, grid
@@ -194,31 +245,17 @@ def _fit(settings: Settings, trainer: "Trainer") -> None:
 
 
 def _line(scalars: dict[str, float], speeds: dict[str, float]) -> str:
-    names = ("train/loss/caption", "train/reward/sample", "val/loss/caption", "val/bleu_3", "val/bleu_4", "val/cider")
+    names = (
+        "train/loss/caption",
+        "train/scheduled_sampling",
+        "train/reward/sample",
+        "val/loss/caption",
+        "val/bleu_3",
+        "val/bleu_4",
+        "val/cider",
+    )
     parts = [f"{name} {scalars[name]:.4f}" for name in names if name in scalars]
     return "  ".join(parts + [f"{name} {value:,.0f}" for name, value in speeds.items()])
-
-
-def _resolved(settings: Settings) -> dict[str, Any]:
-    """Every setting that this stage reads, with `auto` decided."""
-    features = settings.features.model_dump() | {
-        "weights": resolve.weights(settings),
-        "trainable": resolve.trainable(settings),
-        "image_size": resolve.image_size(settings),
-        "regions": resolve.regions(settings),
-    }
-    named = {name: getattr(settings, name) for name in ("seed", "dataset", "encoder", "decoder")}
-    return {
-        **named,
-        "compute": settings.compute.model_dump(),
-        "features": features,
-        "train": settings.train.model_dump(exclude=set(get_args(DecoderName)))
-        | {
-            "epochs": resolve.epochs(settings),
-            "batch_size": resolve.batch_size(settings),
-            settings.decoder: resolve.decoder_options(settings),
-        },
-    }
 
 
 def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], started: dict[str, Any]) -> None:

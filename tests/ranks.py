@@ -71,10 +71,10 @@ def batch_to_normalise() -> tuple[nn.BatchNorm2d, torch.Tensor, torch.Tensor]:
     return norm, values, torch.randn(values.shape, generator=generator)
 
 
-def resumed(pixels: bool, last: int) -> dict[str, Any]:
-    """As `trained`, with dropout, stopped after `last` checkpoints and taken up from the file."""
-    options = {**SMALL, "dropout": 0.3}
-    stopped = trainer(Checkpoint("ranks"), pixels, **options)
+def resumed(pixels: bool, last: int, **changes: Any) -> dict[str, Any]:
+    """As `trained`, stopped after `last` checkpoints and taken up from the file."""
+    options = {**SMALL, **changes}
+    stopped = trainer(Checkpoint(f"ranks-{last}"), pixels, **options)
     save, count = stopped._save, iter(range(1, last + 1))
 
     def save_and_stop() -> None:
@@ -87,7 +87,7 @@ def resumed(pixels: bool, last: int) -> dict[str, Any]:
         stopped.fit(lambda *_: None)
     assert stopped.progress.step > 0  # in the middle of an epoch
     stopped.fabric.barrier()
-    again = trainer(Checkpoint("ranks"), pixels, **options)
+    again = trainer(Checkpoint(f"ranks-{last}"), pixels, **options)
     progress = again.fit(lambda *_: None)
     return {"history": progress.history, "captions": progress.best_captions}
 
@@ -101,7 +101,12 @@ def main(out: Path) -> None:
         "dropout": trained(False, dropout=0.3),
         "critical": trained(False, **CRITICAL),
         "critical_pixels": trained(True, **CRITICAL),
-        "resumed": resumed(False, 4),
+        "critical_drawn": trained(True, start_epoch=2, drawn=True, **CRITICAL),
+        "critical_drawn_resumed": resumed(True, 7, start_epoch=2, drawn=True, **CRITICAL),
+        "resumed": resumed(False, 4, dropout=0.3),
+        "late": trained(True, start_epoch=2),
+        "drawn": trained(True, start_epoch=2, drawn=True),
+        "drawn_resumed": resumed(True, 8, start_epoch=2, drawn=True),
     }
     if torch.distributed.get_rank() == 0:
         out.write_text(json.dumps(found))

@@ -102,6 +102,24 @@ def test_processes_draw_different_dropout_and_resume_where_they_were(three: dict
     assert three["resumed"]["captions"] == three["dropout"]["captions"]
 
 
+def test_an_encoder_that_starts_late_does_so_in_three_processes(three: dict[str, Any]) -> None:
+    found, alone = three["late"], ranks.trained(True, start_epoch=2)
+    assert_close(found["history"], alone["history"])
+    assert found["weights"][0] == found["weights"][1] == found["weights"][2]
+
+
+@pytest.mark.parametrize("name", ["drawn", "critical_drawn"])
+def test_pictures_and_words_that_are_drawn_resume_where_they_were(three: dict[str, Any], name: str) -> None:
+    assert_close(three[f"{name}_resumed"]["history"], three[name]["history"])
+    assert three[f"{name}_resumed"]["captions"] == three[name]["captions"]
+    assert len(set(three[name]["weights"])) == 1
+
+
+def test_pictures_and_words_that_are_drawn_change_the_training(three: dict[str, Any]) -> None:
+    drawn, late = ([row["train/loss/caption"] for row in three[name]["history"]] for name in ("drawn", "late"))
+    assert drawn != pytest.approx(late, rel=1e-3)
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A tiny project up to `split`, with a frozen encoder and no dropout."""

@@ -28,6 +28,12 @@ RUN_BY_TESTS = {
     "captioning predict --attention looked photo.jpg": "test_attention_is_drawn_by_evaluate_and_by_predict",
     "dvc exp run -S decoder=updown": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=transformer": "test_each_decoder_is_one_command",
+    "dvc exp run -S train.fine_tune.from_block=layer3 -S train.fine_tune.start_epoch=2": "test_each_way_is_one_command",
+    "dvc exp run -S train.augment.crop=0.6 -S train.augment.flip=0.5 "
+    "-S train.augment.colour=0.2": "test_each_way_is_one_command",
+    "dvc exp run -S features.trainable=false -S features.mirror=true": "test_each_way_is_one_command",
+    "dvc exp run -S train.scheduled_sampling.probability=0.25": "test_each_way_is_one_command",
+    "dvc exp run -S train.word_dropout=0.1": "test_each_way_is_one_command",
     "dvc exp run -S evaluate.method=diverse -S evaluate.beam_size=6 -S evaluate.n_best=3": SEARCHED,
     "dvc exp run -S evaluate.method=sample -S evaluate.n_best=5 -S evaluate.sampling.top_p=0.9": SEARCHED,
     "cp -r data/train/model ensemble/first": "test_a_model_put_beside_the_trained_one_counts_and_its_content_does",
@@ -53,6 +59,10 @@ RUN_BY_TESTS = {
     "captioning predict photo.jpg --repo REPOSITORY --model model@v1.0.0": USED,
     "captioning suite run depth": "test_every_command_of_the_page_on_experiments",
     "captioning compare main depth-resnet34": "test_every_command_of_the_page_on_experiments",
+    "captioning report main depth-resnet34": "test_the_command_writes_a_report_of_revisions",
+    "captioning report main depth-resnet34 --out depth.html --images all": (
+        "test_the_command_writes_a_report_of_revisions"
+    ),
     "dvc exp run -S split.limit=200": "test_a_limited_run_sees_those_images_alone",
 }
 NOT_RUN = {"scale.md": "has not been run"}  # page: what it says of its commands, which want machines that are not here
@@ -64,6 +74,10 @@ BY_HAND = {  # command: when it was last typed, in a fresh clone
     "make repro": "2026-11-24",
     "dvc exp run -S encoder=resnet152": "2026-11-23",
     "dvc exp run -S dataset=flickr8k -S encoder=resnet50": "not to its end: ResNet's weights need a network",
+    "dvc exp run -S dataset=flickr8k -S encoder=vgg16 -S features.trainable=true -S train.lstm.picture=nic "
+    "-S train.lstm.embedding_size=512 -S train.lstm.dropout=0.5 -S train.batch_size=80 -S train.lr=0.0004 "
+    "-S train.encoder_lr=0.00001 -S train.word_presence=0 -S train.epochs=20 "
+    "-S train.fine_tune.start_epoch=11": "never: VGG's weights need a network, and the training a GPU",
     "captioning predict photo.jpg": "2026-11-23",
 }
 

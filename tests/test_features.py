@@ -21,11 +21,13 @@ from PIL import Image
 
 from captioning import compute, encoders, extraction
 from captioning.archives import Pictures, write_zip
+from captioning.decoding import drawn_features
 from captioning.encoders import Encoder
 from captioning.errors import UserError
 from captioning.extraction import Extractor, Stream
 from captioning.features import FeatureStore, Sharded
 from captioning.images import Transform
+from captioning.placement import Resident
 
 COUNT, SIZE = 11, 64
 BOTH = ["means", "regions"]
@@ -110,6 +112,40 @@ def test_means_alone_are_those_beside_regions(root: Path, encoder: Encoder, tmp_
     shards = [f"means-{index:05}.npy" for index in range(3)]
     assert [means[name] for name in shards] == [both[name] for name in shards]
     assert list(means) == ["index.json", *shards]
+
+
+def test_mirrored_features_are_the_encoders_of_the_mirrored_pixels(
+    root: Path, encoder: Encoder, tmp_path: Path
+) -> None:
+    """Each picture is read once; what is stored of the upright ones is the same to the byte."""
+    pictures = Counting(root)
+    store = write(tmp_path / "both", table(), extraction.features(pictures, encoder, BOTH, 4, mirror=True))
+    assert pictures.reads == Counter(table()["file"])
+    plain = write(tmp_path / "plain", table(), extraction.features(Pictures(root), encoder, BOTH, 4))
+    source = write(tmp_path / "pixels", table(), extraction.pixels(Pictures(root), TRANSFORM, 4))
+    assert (plain.mirrored_means, plain.mirrored_regions) == (None, None)
+    with torch.inference_mode():
+        expected = encoder(torch.from_numpy(everything(source.pixels)[..., ::-1].copy()))
+    np.testing.assert_allclose(everything(store.mirrored_regions), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(everything(store.mirrored_means), expected.mean(1), rtol=1e-3, atol=1e-4)
+    assert np.abs(everything(store.mirrored_means) - everything(store.means)).max() > 1e-3
+    both = contents(tmp_path / "both")
+    assert all(both[name] == data for name, data in contents(tmp_path / "plain").items() if name != "index.json")
+
+
+@pytest.mark.parametrize("resident", [False, True])
+@given(mirrored=st.lists(st.booleans(), min_size=1, max_size=COUNT))
+def test_each_row_is_upright_or_mirrored_as_drawn(mirrored: list[bool], resident: bool) -> None:
+    generator = np.random.default_rng(0)
+    names = ("means", "mirrored_means", "regions", "mirrored_regions")
+    whole = {name: generator.random((COUNT, 2, 3)).astype(np.float16) for name in names}
+    arrays = {name: Sharded([array[:4], array[4:8], array[8:]], 4) for name, array in whole.items()}
+    if resident:
+        arrays = {name: Resident(array, torch.device("cpu")) for name, array in arrays.items()}  # type: ignore[misc]
+    rows, drawn = generator.permutation(COUNT)[: len(mirrored)], np.array(mirrored)
+    for found, name in zip(drawn_features(SimpleNamespace(**arrays), rows, drawn), names[::2], strict=True):  # type: ignore[arg-type]
+        expected = np.where(drawn[:, None, None], whole[f"mirrored_{name}"][rows], whole[name][rows])
+        np.testing.assert_array_equal(found.numpy(), expected)
 
 
 @settings(max_examples=40)

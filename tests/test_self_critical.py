@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from captioning import decoders, self_critical
+from captioning import decoders, decoding, self_critical
 from captioning.decoders.base import Decoder, Encoded, select
 from captioning.networks import OnFeatures
 from captioning.phases import Data
@@ -133,7 +133,7 @@ def tiny(
     network = OnFeatures(decoder, 0.0)
     options = SelfCriticalOptions(3, 1, 2, samples, baseline, 0.0, 0)
     phase = SelfCritical(network, [(network, 0.1)], data, CiderReward(captions, TINY), options, fabric)
-    phase.prepare()
+    phase.prepare(0)
     mean = torch.from_numpy(means[:1]).float()
     return phase, decoder, Encoded(mean, None)
 
@@ -199,6 +199,36 @@ def test_a_step_tells_rewards_of_what_it_drew() -> None:
     greedy = phase._reward.score(np.array([0]), np.array([[*ids, EOS]]), np.array([0]))
     (first,) = phase.losses(phase.module, np.array([0]), 0).told["reward/baseline"].value.view(1).tolist()
     assert first == pytest.approx(greedy[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_both_passes_see_the_same_changed_pictures(pixels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a step; in the next one they are others, and validation sees them as they are."""
+    made = trainer(Memory(), pixels, epochs=0, critical=1, drawn=True)
+    encode = "encode_pixels" if pixels else "encode_features"
+    seen, encoded = [], getattr(decoding, encode)
+
+    def spy(*given: Any) -> Encoded:
+        seen.append(given[-1][0].clone())
+        return encoded(*given)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(decoding, encode, spy)
+    rows = np.arange(18)
+    made.phase.prepare(0)
+    for _ in range(2):
+        made.phase.losses(made.wrapped, rows, 0)
+    drawn, differentiated, later, _ = seen
+    assert torch.equal(drawn, differentiated)
+    assert not torch.equal(drawn, later)
+    (stored, *_) = made.network.read(made.data.store, rows)
+    upright = (drawn == stored).flatten(1).all(1)
+    assert not upright.all()
+    if not pixels:
+        mirrored = torch.from_numpy(made.data.store.mirrored_means[rows])  # type: ignore[index]
+        assert torch.equal(upright, ~(drawn == mirrored).all(1))
+    made.validation.run()
+    (stored, *_) = made.network.read(made.data.store, made.data.val_rows)
+    assert torch.equal(seen[-1], stored)
 
 
 def test_half_precision_draws_and_differentiates_alike() -> None:

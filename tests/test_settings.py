@@ -1,5 +1,6 @@
 """params.yaml: typed, frozen, all faults at once; `auto` decided by the data set."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,64 @@ def test_auto_depends_on_the_data_set_and_gives_way_to_a_value(tmp_path: Path) -
     assert (resolve.weights(chosen), resolve.image_size(chosen)) == ("imagenet", 96)
     assert (resolve.epochs(scenes), resolve.decoder_options(scenes)["hidden_size"]) == (5, 256)
     assert (resolve.epochs(photographs), resolve.decoder_options(photographs)["hidden_size"]) == (4, 512)
+
+
+def test_batchnorm_is_that_of_the_weights(tmp_path: Path) -> None:
+    photographs = ("dataset: scenes", "dataset: flickr8k")
+    assert resolve.batchnorm(load(ROOT / "params.yaml")) == "batch"
+    assert resolve.batchnorm(load(written(tmp_path, photographs))) == "eval"
+    assert resolve.batchnorm(load(written(tmp_path, ("weights: auto", "weights: own.pth")))) == "eval"
+    assert resolve.batchnorm(load(written(tmp_path, photographs, ("batchnorm: auto", "batchnorm: batch")))) == "batch"
+
+
+FROZEN = ("trainable: auto", "trainable: false")
+
+
+@pytest.mark.parametrize(
+    ("function", "changes", "said"),
+    [
+        ("augment", [FROZEN, ("    flip: 0.0", "    flip: 0.5")], "train.augment.flip = 0.5 is for a trained encoder"),
+        ("augment", [FROZEN, ("    crop: 1.0", "    crop: 0.5")], "or train.augment.crop: 1.0"),
+        (
+            "fine_tune",
+            [FROZEN, ("from_block: all", "from_block: layer4")],
+            "fine_tune.from_block = layer4 is for",
+        ),
+        ("fine_tune", [("start_epoch: 1", "start_epoch: 9")], "train.fine_tune.start_epoch = 9, and train.epochs = 5"),
+        ("mirror", [("mirror: false", "mirror: true")], "features.mirror = true is for a frozen encoder"),
+        (
+            "scheduled_sampling",
+            [
+                ("probability: 0.0", "probability: 0.5"),
+                ("first_epoch: 2", "first_epoch: 6"),
+                ("last_epoch: 4", "last_epoch: 8"),
+            ],
+            "train.scheduled_sampling.first_epoch = 6, and train.epochs = 5: no word would be sampled",
+        ),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(
+    tmp_path: Path, function: str, changes: list[tuple[str, str]], said: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
+        getattr(resolve, function)(load(written(tmp_path, *changes)))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_off_is_refused_for_no_encoder(tmp_path: Path) -> None:
+    for changes in ([], [FROZEN]):
+        chosen = load(written(tmp_path, *changes))
+        assert resolve.augment(chosen).flip == 0
+        assert resolve.fine_tune(chosen).from_block == "all"
+        assert resolve.mirror(chosen) is False
+    mirrored = load(written(tmp_path, FROZEN, ("mirror: false", "mirror: true")))
+    assert resolve.mirror(mirrored) is True
+
+
+def test_a_share_cannot_be_at_its_largest_before_it_rises(tmp_path: Path) -> None:
+    path = written(tmp_path, ("first_epoch: 2", "first_epoch: 5"))
+    with pytest.raises(UserError, match=r"train.scheduled_sampling.last_epoch = 4: .*before first_epoch = 5"):
+        load(path)
 
 
 def test_the_split_is_the_data_sets_usual_one_or_one_that_it_has(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -12,8 +13,9 @@ from dvc.utils.hydra import to_hydra_overrides
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning import results, suites
+from captioning import queueing, results, suites
 from captioning.errors import UserError
+from captioning.queueing import Queue, State
 from captioning.results import Result, Results
 from tests.imports import ROOT
 from tests.project import Project
@@ -192,6 +194,41 @@ def test_results_are_kept_and_read_back(folder: Path) -> None:
         results.read("s")
 
 
+class Watched(Queue):
+    """A queue of which only what a look at it finds is known; a run's log says that something ran."""
+
+    def __init__(self, looks: list[dict[str, str]], log: Path) -> None:
+        self.baseline = "c0ffee"
+        self._looks, self._file = iter(looks), log
+        self._tasks = SimpleNamespace(iter_success=list)
+
+    def states(self, runs: object) -> dict[str, State]:  # noqa: ARG002
+        return {name: State(state) for name, state in next(self._looks).items()}
+
+    def _log(self, name: str, ended: object) -> Path:  # noqa: ARG002
+        return self._file
+
+
+def test_a_run_that_was_watched_from_start_to_end_has_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 52.5])
+    monkeypatch.setattr(queueing, "_PAUSE_S", 0)
+    monkeypatch.setattr(queueing.time, "monotonic", lambda: next(clock))
+    log = folder / "log"
+    log.write_text("Running stage 'train'\n")
+    looks = [
+        {"a": "queued", "b": "running", "c": "queued"},
+        {"a": "running", "b": "running", "c": "queued"},
+        {"a": "done", "b": "done", "c": "done"},
+        {"a": "done", "b": "done", "c": "done"},
+    ]
+    queue, told = Watched(looks, log), []
+    assert set(queue.wait([], 1, lambda name, state: told.append((name, state))).values()) == {State.done}
+    assert [state for name, state in told if name == "a"] == ["queued", "running", "done"]
+    assert [queue.seconds(name) for name in "abc"] == [42.5, None, None]
+    log.write_text("Stage 'train' is cached - skipping run\n")
+    assert queue.seconds("a") is None
+
+
 SUITE = """
 question: Does the beam matter?
 overrides: {evaluate.samples: 2}
@@ -266,9 +303,9 @@ def test_every_command_of_the_page_on_experiments(copy: Project) -> None:
     shown = copy.run("captioning", "suite", "table", "depth")
     assert shown.stdout == block
     assert "this is experiments/depth.results.json" in shown.stderr
-    copy.run("dvc", "exp", "apply", "depth-resnet34")
-    measured = json.loads(copy.read("data/evaluate/metrics.json"))
-    assert kept["runs"][1]["scores"] == {name: measured[name] for name in suites.SCORES}
+    anew = json.loads(copy.run("captioning", "compare", "depth-resnet34", "--format", "json").stdout)
+    scores = {name: score["value"] for name, score in anew["groups"][0]["scores"].items()}
+    assert kept["runs"][1]["scores"] == pytest.approx(scores)
 
 
 def test_a_workspace_that_differs_from_the_commit_is_refused(copy: Project) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captioning import compute
+from captioning.augmentation import Augmentation
 from captioning.checkpoints import Checkpoint
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.errors import UserError
@@ -20,6 +21,7 @@ from captioning.rewards import CiderReward
 from captioning.self_critical import SelfCritical, SelfCriticalOptions
 from captioning.splits import EncodedCaptions
 from captioning.sums import Sums
+from captioning.teaching import ScheduledSampling, Teacher
 from captioning.training import LoopOptions, Progress, Trainer
 from captioning.vocabulary import SPECIAL, Vocabulary
 
@@ -43,6 +45,7 @@ OPTIONS: dict[str, Any] = {
     "samples": 3,
     "baseline": "leave_one_out",
 }
+CRITICAL = {"epochs": EPOCHS - 2, "critical": 2}
 RATE = 0.02
 
 
@@ -105,6 +108,7 @@ def data(pixels: bool) -> Data:
     store = SimpleNamespace(
         means=None if pixels else means, regions=None, pixels=bright if pixels else None, dim=8, transform=None
     )
+    store.mirrored_means, store.mirrored_regions = None if pixels else means * np.float16(0.9), None
     train, val = rows < 18, rows >= 18
     return Data(
         train=EncodedCaptions.encode(
@@ -127,25 +131,42 @@ def options(kind: Any, changes: dict[str, Any]) -> Any:
     return kind(**{field.name: chosen[field.name] for field in fields(kind) if field.name in chosen})
 
 
-def trainer(
-    memory: Memory | Checkpoint, pixels: bool = False, dropout: float = 0.2, critical: int = 0, **changes: Any
-) -> Trainer:
-    """A tiny training: `critical` self-critical epochs follow those of cross-entropy."""
-    fabric = compute.start(seed=3, threads=2, device="cpu", precision="32-true")
+def network(pixels: bool, dropout: float, start_epoch: int, drawn: bool) -> OnFeatures | EndToEnd:
+    """A tiny model. `drawn`: with every method that draws pictures or words at random."""
     decoder = LstmDecoder(len(VOCABULARY), 6 if pixels else 8, LstmOptions(12, 16, 1, dropout))
     # ahead of BatchNorm its gradient is zero but for rounding, which Adam makes as large as any other
     decoder.picture[0].bias.requires_grad_(False)
-    network = EndToEnd(Colours(), decoder, len(VOCABULARY), 0.1, 1.0) if pixels else OnFeatures(decoder, 0.1)  # type: ignore[arg-type]
-    read = data(pixels)
-    modules = [(module, RATE) for module in network.children()]
+    teacher = Teacher(0.2, ScheduledSampling(0.6, 2, 3)) if drawn else None
+    chances = np.full(24, 0.5, np.float32) if drawn else None
+    if not pixels:
+        return OnFeatures(decoder, 0.1, teacher, chances)
+    augment = Augmentation(0.5, 0.5, 0.2) if drawn else None
+    tuned: dict[str, Any] = {"start_epoch": start_epoch, "augment": augment, "chances": chances}
+    return EndToEnd(Colours(), decoder, len(VOCABULARY), 0.1, 1.0, teacher, **tuned)  # type: ignore[arg-type]
+
+
+def trainer(
+    memory: Memory | Checkpoint,
+    pixels: bool = False,
+    dropout: float = 0.2,
+    *,
+    critical: int = 0,
+    start_epoch: int = 1,
+    drawn: bool = False,
+    **changes: Any,
+) -> Trainer:
+    """A tiny training: `critical` self-critical epochs follow those of cross-entropy."""
+    fabric = compute.start(seed=3, threads=2, device="cpu", precision="32-true", idle=start_epoch > 1)
+    made, read = network(pixels, dropout, start_epoch, drawn), data(pixels)
+    modules = [(module, RATE) for module in made.children()]
     phases: list[Phase] = []
     if options(CrossEntropyOptions, changes).epochs:
-        phases.append(CrossEntropy(network, modules, read, options(CrossEntropyOptions, changes), fabric))
+        phases.append(CrossEntropy(made, modules, read, options(CrossEntropyOptions, changes), fabric))
     if critical:
         chosen = options(SelfCriticalOptions, changes | {"epochs": critical})
         reward = CiderReward(read.train, read.vocabulary)
-        phases.append(SelfCritical(network, modules, read, reward, chosen, fabric))
-    return Trainer(network, phases, read, options(LoopOptions, changes), fabric, memory)  # type: ignore[arg-type]
+        phases.append(SelfCritical(made, modules, read, reward, chosen, fabric))
+    return Trainer(made, phases, read, options(LoopOptions, changes), fabric, memory)  # type: ignore[arg-type]
 
 
 def fitted(made: Trainer) -> tuple[Progress, list[tuple[Any, ...]]]:
@@ -154,11 +175,15 @@ def fitted(made: Trainer) -> tuple[Progress, list[tuple[Any, ...]]]:
     return progress, told
 
 
-@pytest.mark.parametrize("critical", [0, 2])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"start_epoch": 3, "drawn": True}, CRITICAL, CRITICAL | {"start_epoch": 3, "drawn": True}],
+    ids=["plain", "drawn", "critical", "critical_drawn"],
+)
 @pytest.mark.parametrize("pixels", [False, True])
-def test_stopped_at_any_checkpoint_it_ends_with_the_same_bytes(pixels: bool, critical: int) -> None:
+def test_stopped_at_any_checkpoint_it_ends_with_the_same_bytes(pixels: bool, changes: dict[str, Any]) -> None:
     """In the middle of an epoch, between two, and between two phases."""
-    memory, changes = Memory(), {"epochs": EPOCHS - critical, "critical": critical}
+    memory = Memory()
     whole = trainer(memory, pixels, **changes)
     progress, told = fitted(whole)
     assert memory.saves > len(progress.history) == EPOCHS
@@ -185,6 +210,30 @@ def test_two_trainings_are_the_same_and_learn(pixels: bool) -> None:
     assert first.history[first.best_epoch]["val/bleu_1"] == max(row["val/bleu_1"] for row in first.history)
     if not pixels:
         assert first.history[first.best_epoch]["val/bleu_1"] > 0.5  # a constant caption has a third of its words right
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_what_is_drawn_changes_the_training_and_not_what_is_validated(pixels: bool) -> None:
+    plain, drawn = (trainer(Memory(), pixels, dropout=0.0, drawn=drawn) for drawn in (False, True))
+    for made in (plain, drawn):
+        made.phase.prepare(2)  # what is sampled has its largest share
+    scalars, captions = drawn._validate()
+    assert scalars.pop("train/scheduled_sampling") == 0.6
+    assert (scalars, captions) == plain._validate()
+    losses = [fitted(made)[0].history[0]["train/loss/caption"] for made in (plain, drawn)]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-4)
+
+
+def test_an_encoder_that_starts_late_has_no_gradient_before() -> None:
+    history = fitted(trainer(Memory(), pixels=True, start_epoch=3))[0].history
+    assert ["train/gradient_norm/encoder" in row for row in history] == [False, False, True, True]
+
+
+def test_an_encoder_that_has_not_started_does_so_in_self_critical_training() -> None:
+    """It has no words of its own to read and no share of them to tell of."""
+    history = fitted(trainer(Memory(), pixels=True, start_epoch=9, drawn=True, **CRITICAL))[0].history
+    assert ["train/gradient_norm/encoder" in row for row in history] == [False, False, True, True]
+    assert ["train/scheduled_sampling" in row for row in history] == [True, True, False, False]
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_it() -> None:

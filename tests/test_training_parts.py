@@ -127,6 +127,16 @@ def test_caption_loss_is_the_mean_over_words_and_eos() -> None:
     assert caption_loss(logits, tokens, 0.0).value.item() == pytest.approx((one + math.log(10)) / 2)
 
 
+@given(smoothing=st.floats(0.0, 0.9))
+def test_label_smoothing_spreads_its_share_over_all_words(smoothing: float) -> None:
+    torch.manual_seed(0)
+    logits, tokens = torch.randn(3, 4, 10), torch.randint(4, 10, (3, 5))
+    nats = -logits.log_softmax(2)  # (C, T, V)
+    target = torch.full((3, 4, 10), smoothing / 10)
+    target.scatter_add_(2, tokens[:, 1:, None], torch.full((3, 4, 1), 1 - smoothing))
+    torch.testing.assert_close(caption_loss(logits, tokens, smoothing).value, (target * nats).sum(2).mean())
+
+
 def test_word_presence_reads_all_captions_of_an_image() -> None:
     """Two captions of image 0, one of image 1; special tokens are no words."""
     tokens, owner = torch.tensor([[1, 5, 2], [1, 6, 2], [1, 5, 2]]), torch.tensor([0, 0, 1])

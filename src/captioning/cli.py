@@ -26,6 +26,7 @@ MODEL = Path("data/train/model")
 
 
 app.command()(cli_experiments.compare)
+app.command()(cli_experiments.report)
 app.add_typer(cli_experiments.suite_app, name="suite")
 
 

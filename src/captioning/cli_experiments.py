@@ -1,4 +1,4 @@
-"""The commands of `captioning` that are about experiments: `compare`, and `suite run | list | table`."""
+"""The commands of `captioning` that are about experiments: `compare`, `report`, and `suite run | list | table`."""
 
 import json
 import signal
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from captioning.errors import UserError
 
 if TYPE_CHECKING:
     from captioning.queueing import Queue
@@ -49,6 +51,30 @@ def compare(
         print(json.dumps(verdicts.document(comparison, images), indent=1, ensure_ascii=False))
     else:
         print((verdicts.text if output is Format.text else verdicts.markdown)(comparison, images), end="")
+
+
+def report(
+    revisions: Annotated[list[str], typer.Argument(help="As in `compare`; the others are compared with the first.")],
+    out: Annotated[Path, typer.Option(help="The file that is written.")] = Path("report.html"),
+    images: Annotated[str, typer.Option(help="At most so many pictures, or `all`.")] = "300",
+    seed: Annotated[int, typer.Option(min=0, help="Seeds the bootstrap, and which pictures are shown.")] = 0,
+) -> None:
+    """Write one HTML file of scores, curves, settings and pictures, to look at and to pass on; it needs no network.
+
+    Half of the pictures are those on which the experiments differ most. Nothing is checked out or downloaded.
+    """
+    from captioning import page
+    from captioning.compare import compare as compared
+    from captioning.compare import read
+    from captioning.revisions import resolve
+
+    if images != "all" and not images.isdecimal():
+        raise UserError(f"--images {images}: give a number of pictures, 0 for none, or `all`")
+    limit = None if images == "all" else int(images)
+    comparison = compared([read(revision) for revision in resolve(revisions)], seed=seed)
+    command = f"captioning report {' '.join(revisions)}"
+    size = page.write(out, comparison, command, limit, seed)
+    print(f"{out}: {size / 1e6:.1f} MB; open it in a browser")
 
 
 @suite_app.command("list")

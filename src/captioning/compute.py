@@ -81,9 +81,10 @@ def _launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def start(*, seed: int, threads: int, device: str, precision: Any) -> "Fabric":
+def start(*, seed: int, threads: int, device: str, precision: Any, idle: bool = False) -> "Fabric":
     """Seed everything, ask for deterministic kernels and return a launched Lightning Fabric.
 
+    idle: parameters that are trained later may have no gradient yet; several processes then look for these each step.
     Under torchrun it has as many processes as torchrun started, on one machine or several, and only then.
     Raises UserError when there are fewer GPUs than processes on this machine, or none for the precision.
     """
@@ -106,7 +107,7 @@ def start(*, seed: int, threads: int, device: str, precision: Any) -> "Fabric":
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    strategy = "ddp" if world > 1 else "auto"
+    strategy = "auto" if world == 1 else "ddp_find_unused_parameters_true" if idle else "ddp"
     fabric = Fabric(accelerator=device, devices=here, num_nodes=world // here, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric

@@ -30,6 +30,17 @@ def stored_features(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]
     return tuple(torch.as_tensor(array[rows]) for array in arrays if array is not None)
 
 
+def drawn_features(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray) -> tuple[Tensor, ...]:
+    """As `stored_features`, but what the encoder said of the mirrored picture where mirrored (B,) is true."""
+    order = torch.from_numpy(np.argsort(np.argsort(mirrored, kind="stable")))  # (B,) where rows are, the upright first
+    pairs = ((store.means, store.mirrored_means), (store.regions, store.mirrored_regions))
+    return tuple(
+        torch.cat([torch.as_tensor(upright[rows[~mirrored]]), torch.as_tensor(twin[rows[mirrored]])])[order]
+        for upright, twin in pairs
+        if upright is not None and twin is not None
+    )
+
+
 def stored_pixels(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor]:
     """The pixels of `rows`, uint8 (B, 3, S, S)."""
     assert store.pixels is not None

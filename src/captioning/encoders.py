@@ -6,7 +6,7 @@ B images, S side in pixels, R regions in H rows and W columns, D feature width, 
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -120,6 +120,7 @@ class Encoder(nn.Module):
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
         self._held: type[nn.Module] | tuple[type[nn.Module], ...] = ()
+        self._fixed: tuple[nn.Module, ...] = ()
         shape = (1, 3, transform.image_size, transform.image_size)
         with torch.inference_mode():
             found = self.eval()._run(torch.zeros(shape, dtype=torch.uint8, device=device))
@@ -141,12 +142,19 @@ class Encoder(nn.Module):
         self._held = kinds
         return self.train(self.training)
 
+    def fix(self, modules: Iterable[nn.Module]) -> "Encoder":
+        """Keep these modules in eval mode from now on, with all that is in them."""
+        self._fixed = tuple(modules)
+        return self.train(self.training)
+
     def train(self, mode: bool = True) -> "Encoder":
-        """As in torch, but for the modules that are held."""
+        """As in torch, but for the modules that are held or fixed."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, self._held):
                 nn.Module.train(module, False)
+        for module in self._fixed:
+            module.eval()
         return self
 
 

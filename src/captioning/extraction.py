@@ -72,16 +72,23 @@ def pixels(pictures: Pictures, transform: Transform, batch_size: int, *, threads
 
 
 def features(
-    pictures: Pictures, encoder: Encoder, keep: Sequence[str], batch_size: int, *, threads: int = THREADS
+    pictures: Pictures,
+    encoder: Encoder,
+    keep: Sequence[str],
+    batch_size: int,
+    *,
+    mirror: bool = False,
+    threads: int = THREADS,
 ) -> Extractor:
     """What a frozen encoder says, float16: `keep` names means (B, D), regions (B, R, D), or both.
 
+    mirror: the same of the mirrored pictures, as mirrored_means and mirrored_regions; they are decoded once.
     Extracting raises UserError, with the file's name, when a picture cannot be decoded or a feature is no float16.
     """
 
     def extract(files: list[str]) -> Stream:
-        for batch, regions in _encoded(pictures, files, encoder, batch_size, threads):
-            yield {name: _half(_KEPT[name](regions), batch) for name in keep}
+        for batch, found in _encoded(pictures, files, encoder, batch_size, threads, mirror):
+            yield {f"{of}{name}": _half(_KEPT[name](said), batch) for of, said in found.items() for name in keep}
 
     described = {"name": encoder.name, "sha256": _state_digest(encoder)}
     return Extractor("features", encoder.transform, described, batch_size, extract)
@@ -205,10 +212,11 @@ def _half(features: Tensor, files: Sequence[str]) -> np.ndarray:
 
 @torch.inference_mode()
 def _encoded(
-    pictures: Pictures, files: list[str], encoder: Encoder, batch_size: int, threads: int
-) -> Iterator[tuple[list[str], Tensor]]:
+    pictures: Pictures, files: list[str], encoder: Encoder, batch_size: int, threads: int, mirror: bool
+) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
     """Files and their regions (B, R, D), in the order of `files`, while the next batches are decoded.
 
+    The regions are under "", and with `mirror` those of the mirrored pictures under "mirrored_".
     The last batch is filled up: kernels are chosen by shape, and no row may depend on how many others there are.
     """
     encoder, size = folded(encoder), encoder.transform.image_size
@@ -216,7 +224,10 @@ def _encoded(
     done = 0
     for found in _decoded(pictures, files, encoder.transform, batch_size, threads):
         batch[: len(found)] = torch.from_numpy(found)
-        yield files[done : done + len(found)], encoder(batch.to(encoder.scale.device))[: len(found)]
+        shown = {"": batch.to(encoder.scale.device)}
+        if mirror:
+            shown["mirrored_"] = shown[""].flip(3)
+        yield files[done : done + len(found)], {name: encoder(given)[: len(found)] for name, given in shown.items()}
         done += len(found)
 
 

@@ -3,6 +3,7 @@
     index.json              what is in the store: image ids in row order, transform, encoder, digests of the shards
     means-00000.npy …       a frozen encoder's mean features, float16 (N, D)
     regions-00000.npy …     its regions, float16 (N, R, D), for a decoder that attends
+    mirrored_means-…, mirrored_regions-…    the same of the mirrored pictures, where `features.mirror` asks for them
     pixels-00000.npy …      resized pictures, uint8 (N, 3, S, S), for an encoder that is trained
 
 Each array is cut into shards, files of so many rows; `extraction` writes them.
@@ -21,6 +22,7 @@ from captioning.files import read_json
 from captioning.images import Transform
 
 FORMAT = 2
+ARRAYS = ("means", "regions", "mirrored_means", "mirrored_regions", "pixels")
 
 
 class Sharded:
@@ -47,7 +49,8 @@ class Sharded:
 class FeatureStore:
     """A store, opened for reading. `ids` are its image ids, in row order.
 
-    means float16 (N, D), regions float16 (N, R, D), pixels uint8 (N, 3, S, S): read by memory map, None where absent.
+    means float16 (N, D), regions float16 (N, R, D), pixels uint8 (N, 3, S, S): read by memory map, None where absent;
+    mirrored_means and mirrored_regions: those of the mirrored pictures.
     """
 
     def __init__(self, folder: Path, image_ids: Sequence[str]) -> None:
@@ -67,7 +70,7 @@ class FeatureStore:
             name: Sharded([_open(folder / file, expected) for file, expected in sorted(shards.items())], rows)
             for name, shards in index["arrays"].items()
         }
-        self.means, self.regions, self.pixels = (arrays.get(name) for name in ("means", "regions", "pixels"))
+        self.means, self.regions, self.mirrored_means, self.mirrored_regions, self.pixels = map(arrays.get, ARRAYS)
 
     @property
     def dim(self) -> int:

@@ -1,38 +1,57 @@
 """What is trained: a decoder on stored features, or encoder and decoder together.
 
-Both read their input from the feature store, plan their batches, encode, and return named losses, so that
-one loop trains either.
+Both read their input from the feature store, draw what a step sees of it, plan their batches, encode, and return
+named losses, so that one loop trains either.
 
 B images, C captions, D feature width, R regions, S side in pixels, T tokens, V words.
 """
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from captioning import batches, decoding
+from captioning import augmentation, batches, decoding
+from captioning.augmentation import Augmentation
 from captioning.decoders.base import Decoder, Encoded
 from captioning.encoders import Encoder
 from captioning.features import FeatureStore
 from captioning.losses import Mean, caption_loss, word_presence_loss
+from captioning.placement import moved, to_device
 from captioning.splits import EncodedCaptions
+from captioning.teaching import Teacher
 
 
 def teacher_forcing(
-    decoder: Decoder, encoded: Encoded, tokens: Tensor, owner: Tensor, label_smoothing: float
+    decoder: Decoder, encoded: Encoded, tokens: Tensor, owner: Tensor, label_smoothing: float, teacher: Teacher
 ) -> dict[str, Mean]:
     """tokens (C, T), owner (C,) → the caption loss, and those that the decoder has of its own."""
-    logits, own = decoder.teach(encoded, tokens, owner)  # (C, T - 1, V)
+    inputs = teacher.inputs(decoder, encoded, tokens, owner) if decoder.training else tokens[:, :-1]
+    logits, own = decoder.teach(encoded, inputs, tokens[:, 1:], owner)  # (C, T - 1, V)
     caption = caption_loss(logits, tokens, label_smoothing)
     return {"caption": caption} | {name: Mean(value, caption.size) for name, value in own.items()}
 
 
 class OnFeatures(nn.Module):
-    """A decoder on the stored features of a frozen encoder."""
+    """A decoder on the stored features of a frozen encoder.
 
-    def __init__(self, decoder: Decoder, label_smoothing: float) -> None:
+    `chances` (N,): how likely training reads the mirrored picture of a row of the store; None: it never does.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        label_smoothing: float,
+        teacher: Teacher | None = None,
+        chances: np.ndarray | None = None,
+    ) -> None:
         super().__init__()
         self.decoder = decoder
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.teacher, self.chances = label_smoothing, teacher or Teacher(), chances
+
+    def begin(self, epoch: int) -> None:
+        """Told before each epoch of cross-entropy, counted from 1."""
+        self.teacher.begin(epoch)
+        self.train()
 
     def parts(self) -> dict[str, nn.Module]:
         """The modules whose gradient norms are logged."""
@@ -46,27 +65,62 @@ class OnFeatures(nn.Module):
         """Stored features of `rows`: mean (B, D) and, where they are stored, regions (B, R, D)."""
         return decoding.stored_features(store, rows)
 
+    def draw(self, store: FeatureStore, rows: np.ndarray, device: torch.device) -> tuple[Tensor, ...]:
+        """As `read`, on `device`, for a step of training: those of the mirrored picture by a draw for each row."""
+        if self.chances is None:
+            return to_device(self.read(store, rows), device)
+        mirrored = torch.rand(len(rows)).numpy() < self.chances[rows]
+        return to_device(decoding.drawn_features(store, rows, mirrored), device)
+
     def encode(self, inputs: tuple[Tensor, ...]) -> Encoded:
         """Stored features are what a decoder reads."""
         return decoding.encode_features(inputs)
 
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,) → the losses of the step."""
-        return teacher_forcing(self.decoder, self.encode(inputs), tokens, owner, self.label_smoothing)
+        return teacher_forcing(self.decoder, self.encode(inputs), tokens, owner, self.label_smoothing, self.teacher)
 
 
 class EndToEnd(nn.Module):
-    """Encoder and decoder trained together, with a head that says which words occur (see `losses`)."""
+    """Encoder and decoder trained together, with a head that says which words occur (see `losses`).
+
+    `start_epoch`: before it the encoder is a fixed function. `chances` (N,): how likely each row of the store is
+    mirrored in training, where `augment` has a flip.
+    """
 
     def __init__(
-        self, encoder: Encoder, decoder: Decoder, vocabulary_size: int, label_smoothing: float, word_presence: float
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        vocabulary_size: int,
+        label_smoothing: float,
+        word_presence: float,
+        teacher: Teacher | None = None,
+        *,
+        start_epoch: int = 1,
+        augment: Augmentation | None = None,
+        chances: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.presence = nn.Linear(encoder.dim, vocabulary_size)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.teacher = label_smoothing, teacher or Teacher()
         self.word_presence = word_presence
+        self.start_epoch, self.tuned = start_epoch, start_epoch == 1
+        self.augment, self.chances = augment or Augmentation(), chances
+
+    def begin(self, epoch: int) -> None:
+        """Told before each epoch of cross-entropy, counted from 1."""
+        self.teacher.begin(epoch)
+        self.tuned = epoch >= self.start_epoch
+        self.train()
+
+    def train(self, mode: bool = True) -> "EndToEnd":
+        """As in torch; before `start_epoch` the encoder stays in eval mode."""
+        super().train(mode)
+        self.encoder.train(mode and self.tuned)
+        return self
 
     def parts(self) -> dict[str, nn.Module]:
         """The modules whose gradient norms are logged."""
@@ -81,13 +135,20 @@ class EndToEnd(nn.Module):
         """Stored pixels of `rows`, uint8 (B, 3, S, S)."""
         return decoding.stored_pixels(store, rows)
 
+    def draw(self, store: FeatureStore, rows: np.ndarray, device: torch.device) -> tuple[Tensor, ...]:
+        """As `read`, on `device`, for a step of training: each picture changed by a draw of its own."""
+        (pixels,) = to_device(self.read(store, rows), device)
+        chances = None if self.chances is None else moved(torch.from_numpy(self.chances[rows]), device)
+        return (augmentation.augment(pixels, chances, self.augment),)
+
     def encode(self, inputs: tuple[Tensor, ...]) -> Encoded:
         """Pixels → regions (B, R, D) and their mean (B, D)."""
-        return decoding.encode_pixels(self.encoder, inputs)
+        with torch.set_grad_enabled(self.tuned and torch.is_grad_enabled()):
+            return decoding.encode_pixels(self.encoder, inputs)
 
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,) → the losses of the step."""
         encoded = self.encode(inputs)
-        losses = teacher_forcing(self.decoder, encoded, tokens, owner, self.label_smoothing)
+        losses = teacher_forcing(self.decoder, encoded, tokens, owner, self.label_smoothing, self.teacher)
         presence = word_presence_loss(self.presence(encoded.mean), tokens, owner)
         return losses | {"presence": Mean(self.word_presence * presence.value, presence.size)}

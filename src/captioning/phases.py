@@ -69,8 +69,11 @@ class Phase(Protocol):
     def plan(self, epoch: int) -> list[np.ndarray]:
         """What each step of an epoch takes."""
 
-    def prepare(self) -> None:
-        """Put the network into the mode of this phase, before an epoch."""
+    def prepare(self, epoch: int) -> None:
+        """Put the network into the mode of this phase, before an epoch, counted from 0."""
+
+    def rates(self) -> dict[str, float]:
+        """What else changes from epoch to epoch, for the epoch's row of scalars."""
 
     def share(self, chosen: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
         """The part of a step that process `rank` of `world` takes, and its weight: 0 for a stand-in, else 1."""
@@ -125,17 +128,21 @@ class CrossEntropy:
         """Captions, as the network wants them."""
         return self.module.plan(self._data.train, self._options.batch_size, (self._options.seed, epoch))
 
-    def prepare(self) -> None:
-        """Dropout is on, and BatchNorm reads the batch."""
-        self.module.train()
+    def prepare(self, epoch: int) -> None:
+        """Dropout is on, BatchNorm reads the batch where it may, and the teacher has the share of this epoch."""
+        self.module.begin(epoch + 1)
+
+    def rates(self) -> dict[str, float]:
+        """The teacher's."""
+        return self.module.teacher.rates()
 
     def share(self, chosen: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
         """Captions go with their image."""
         return batches.share(self._data.train, chosen, rank, world)
 
-    def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:  # noqa: ARG002 (nothing is drawn)
+    def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:  # noqa: ARG002 (`prepare` knows)
         """The network's own."""
         batch = batches.collate(self._data.train, part)
-        inputs = to_device(self.module.read(self._data.store, batch.rows), self._fabric.device)
+        inputs = self.module.draw(self._data.store, batch.rows, self._fabric.device)
         tokens, owner = to_device((batch.tokens, batch.owner), self._fabric.device)
         return Losses(wrapped(inputs, tokens, owner), {}, len(batch.rows))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captioning.features import FeatureStore, Sharded
+from captioning.features import ARRAYS, FeatureStore, Sharded
 
 _SHARE = 0.5  # of a GPU's free memory that a store may take: weights, activations and optimizer need the rest
 
@@ -51,7 +51,7 @@ def settle(store: FeatureStore, device: torch.device) -> FeatureStore:
     """`store`, with its arrays on `device` if that is a GPU and they fit; else as it is."""
     if device.type != "cuda":
         return store
-    names = [name for name in ("means", "regions", "pixels") if getattr(store, name) is not None]
+    names = [name for name in ARRAYS if getattr(store, name) is not None]
     size = sum(shard.nbytes for name in names for shard in getattr(store, name).shards)
     if not fits(size, torch.cuda.mem_get_info(device)[0]):
         return store

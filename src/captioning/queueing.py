@@ -24,6 +24,7 @@ from dvc.repo.experiments.utils import exp_refs_by_baseline
 from dvc.scm import NoSCM, SCMError
 
 from captioning.errors import UserError
+from captioning.files import read_json, scratch, write_json
 from captioning.suites import Run
 
 _HARMLESS = ("docs/", "experiments/")  # not read by the pipeline
@@ -116,12 +117,18 @@ class Queue:
     def wait(self, runs: list[Run], jobs: int, changed: Callable[[str, State], None]) -> dict[str, State]:
         """Wait until two looks find no run queued or running, and tell each change. Returns the last states."""
         before: dict[str, State] = {}
+        started: dict[str, float] = {}
         idle = 0
         while True:
             states = self.states(runs)
             for name, state in states.items():
-                if before.get(name) is not state:
-                    changed(name, state)
+                if before.get(name) is state:
+                    continue
+                changed(name, state)
+                if state is State.running and before.get(name) is State.queued:
+                    started[name] = time.monotonic()
+                elif state is State.done and name in started:
+                    write_json(self._time_of(name), round(time.monotonic() - started[name], 1))
             if states == before and not {State.queued, State.running} & set(states.values()):
                 return states
             before = states
@@ -151,14 +158,17 @@ class Queue:
         self._forget(told)
 
     def seconds(self, name: str) -> float | None:
-        """How long the run that made a finished experiment took, by the queue's own files.
+        """How long a finished run took, as `wait` saw it, to a second or two.
 
-        None where this queue did not make it, or DVC had all of it in its cache, so that nothing ran.
+        None where nobody waited from its start to its end, or DVC had all of it in its cache, so that nothing ran.
         """
-        log = self._log(name, self._tasks.iter_success())
-        if log is None or _RAN not in log.read_text(errors="replace"):
+        log, kept = self._log(name, self._tasks.iter_success()), self._time_of(name)
+        if log is None or _RAN not in log.read_text(errors="replace") or not kept.exists():
             return None
-        return log.with_suffix(".json").stat().st_mtime - log.with_suffix(".pid").stat().st_mtime
+        return float(read_json(kept))
+
+    def _time_of(self, name: str) -> Path:
+        return scratch("suites") / f"{self.baseline[:12]}-{name}.json"
 
     def complaint(self, name: str) -> str:
         """What a failed run said last: its first line that begins with `error`, else its last line."""

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.fs import DVCFileSystem
@@ -67,6 +67,23 @@ class Revision:
         if recorded and hashlib.md5(data, usedforsecurity=False).hexdigest() != recorded:
             raise UserError(f"{self.name}: {path} is damaged in {self._places}; {self._fetch()}")
         return data
+
+    def names(self, folder: str) -> list[str]:
+        """The files under a folder, at any depth, as `read` takes them, sorted; none where there is no such folder."""
+        if not self._files.isdir(f"/{folder}"):
+            return []
+        return sorted(path.removeprefix("/") for path in self._files.find(f"/{folder}"))
+
+    def open(self, path: str) -> BinaryIO:
+        """A file as `read` finds it, to be read in parts; its bytes are not compared with what was recorded.
+
+        Raises UserError when the revision has no such file, or has it in a remote only.
+        """
+        try:
+            stream: BinaryIO = self._files.open(f"/{path}", "rb")
+        except (OSError, DvcException):
+            raise UserError(f"{self.name}: {self._absent(path)}") from None
+        return stream
 
     def _absent(self, path: str) -> str:
         """Why a file cannot be read: it is recorded and its bytes are elsewhere, or it is not recorded."""

@@ -59,6 +59,7 @@ class Features(Section):
     image_size: Literal["auto", "native", "enlarged"] | Annotated[int, Field(ge=32)]
     crop: Literal["none", "centre"]
     regions: Literal["auto"] | bool
+    mirror: bool
     batch_size: Count
     shard_size: Count
 
@@ -113,6 +114,30 @@ class Transformer(Section):
         return heads
 
 
+class FineTune(Section):
+    from_block: str
+    start_epoch: Count
+
+
+class Augment(Section):
+    crop: Annotated[float, Field(gt=0, le=1)]
+    flip: Annotated[float, Field(ge=0, le=1)]
+    colour: Fraction
+
+
+class ScheduledSampling(Section):
+    probability: Annotated[float, Field(ge=0, le=1)]
+    first_epoch: Count
+    last_epoch: Count
+
+    @field_validator("last_epoch")
+    @classmethod
+    def _not_before_the_first(cls, last: int, others: ValidationInfo) -> int:
+        if last < others.data.get("first_epoch", last):
+            raise ValueError(f"it is before first_epoch = {others.data['first_epoch']}")
+        return last
+
+
 class SelfCritical(Section):
     epochs: Natural
     batch_size: Count
@@ -144,11 +169,15 @@ class Train(Section):
     ema: Fraction
     label_smoothing: Fraction
     word_presence: NonNegative
-    batchnorm: Literal["batch", "eval"]
+    batchnorm: Literal["auto", "batch", "eval"]
+    word_dropout: Fraction
     select: Literal["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"]
     patience: Count
     checkpoint_steps: Count
     samples: Count
+    fine_tune: FineTune
+    augment: Augment
+    scheduled_sampling: ScheduledSampling
     self_critical: SelfCritical
     lstm: Lstm
     neuraltalk: NeuralTalk

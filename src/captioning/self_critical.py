@@ -10,7 +10,7 @@ Captions are drawn through `init` and `step`, without gradient; `forward` over w
 gradient, at once for all words, which no decoder needs to know of. Both passes must see one distribution, or the
 estimate is of no model's reward, and masks of dropout would be others in each. So this phase has no dropout,
 BatchNorm keeps its statistics, and hard attention weighs all regions: what is drawn from and differentiated is the
-function that is validated.
+function that is validated. Pictures may be changed at random, once a step, ahead of both passes.
 
 B images, S captions an image, C captions (B * S), L longest caption, T tokens, V words.
 """
@@ -30,7 +30,7 @@ from captioning.decoders.base import Decoder, Encoded, select
 from captioning.losses import Mean
 from captioning.networks import EndToEnd
 from captioning.phases import Data, Losses, Network
-from captioning.placement import moved, to_device
+from captioning.placement import moved
 from captioning.rewards import CiderReward
 from captioning.search import SearchOptions, search
 from captioning.vocabulary import BOS, EOS, PAD, UNK
@@ -96,13 +96,22 @@ class SelfCritical:
         """Images, as rows of images.csv."""
         return batches.images(self._data.train, self._options.batch_size, (self._options.seed, epoch))
 
-    def prepare(self) -> None:
-        """Nothing is random. Recurrent networks only lose dropout: cuDNN gives no gradient of them in eval mode."""
+    def prepare(self, epoch: int) -> None:  # noqa: ARG002 (all epochs are alike)
+        """A function without dropout, whose encoder is trained from the first epoch on.
+
+        Recurrent networks only lose dropout: cuDNN gives no gradient of them in eval mode.
+        """
         self._network.eval()
+        if isinstance(self._network, EndToEnd):
+            self._network.tuned = True
         for module in self._network.modules():
             if isinstance(module, nn.RNNBase):
                 module.dropout = 0.0
                 module.train()
+
+    def rates(self) -> dict[str, float]:
+        """None."""
+        return {}
 
     def share(self, chosen: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
         """A run of the step's images."""
@@ -112,7 +121,7 @@ class SelfCritical:
     def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:
         """−Σ (r − b) log p(y) / C, which descends as the expected reward of a caption rises; and what was drawn."""
         rows, samples, device = np.sort(part), self._options.samples, self._fabric.device
-        inputs = to_device(self._network.read(self._data.store, rows), device)
+        inputs = self._network.draw(self._data.store, rows, device)  # once: both passes see the same pictures
         owner = torch.arange(len(rows)).repeat_interleave(samples)
         with torch.no_grad(), self._fabric.autocast():
             encoded = self._network.encode(inputs)

@@ -7,14 +7,14 @@ import difflib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from captioning.errors import UserError
 from captioning.files import main_root
-from captioning.schema import Section, Settings
+from captioning.schema import Augment, DecoderName, FineTune, ScheduledSampling, Section, Settings
 
 
 class _Auto(Section):
@@ -85,6 +85,67 @@ def regions(settings: Settings) -> bool:
     return settings.decoder in _ATTENDING if value == "auto" else value
 
 
+def mirror(settings: Settings) -> bool:
+    """`features.mirror`. Raises UserError where the encoder is trained: it has no stored features."""
+    if settings.features.mirror and trainable(settings):
+        raise UserError(
+            "features.mirror = true is for a frozen encoder, and this one is trained (features.trainable); "
+            "write features.mirror: false, and train.augment.flip: 0.5 for mirrored pictures"
+        )
+    return settings.features.mirror
+
+
+def batchnorm(settings: Settings) -> Literal["batch", "eval"]:
+    """`train.batchnorm` with `auto` decided: a batch of a few captions' pictures would spoil ImageNet's statistics."""
+    value = settings.train.batchnorm
+    if value == "auto":
+        return "batch" if weights(settings) == "none" else "eval"
+    return value
+
+
+def fine_tune(settings: Settings) -> FineTune:
+    """`train.fine_tune`. Raises UserError where it asks of an encoder that is never trained.
+
+    Self-critical training trains the blocks that are named, whatever epoch they start in before.
+    """
+    chosen = settings.train.fine_tune
+    if not trainable(settings):
+        _refuse_for_frozen(chosen, FineTune(from_block="all", start_epoch=1), "train.fine_tune")
+    elif chosen.start_epoch > epochs(settings) and not settings.train.self_critical.epochs:
+        raise UserError(
+            f"train.fine_tune.start_epoch = {chosen.start_epoch}, and train.epochs = {epochs(settings)}: the encoder "
+            "would never be trained; write an earlier one, or features.trainable: false"
+        )
+    return chosen
+
+
+def augment(settings: Settings) -> Augment:
+    """`train.augment`. Raises UserError where a frozen encoder would never see the pictures."""
+    if not trainable(settings):
+        _refuse_for_frozen(settings.train.augment, Augment(crop=1, flip=0, colour=0), "train.augment")
+    return settings.train.augment
+
+
+def scheduled_sampling(settings: Settings) -> ScheduledSampling:
+    """`train.scheduled_sampling`. Raises UserError where training ends before it would begin."""
+    chosen = settings.train.scheduled_sampling
+    if chosen.probability and chosen.first_epoch > epochs(settings):
+        raise UserError(
+            f"train.scheduled_sampling.first_epoch = {chosen.first_epoch}, and train.epochs = {epochs(settings)}: "
+            "no word would be sampled; write an earlier one, or probability: 0"
+        )
+    return chosen
+
+
+def _refuse_for_frozen(chosen: Section, off: Section, section: str) -> None:
+    for name, value in off:
+        if getattr(chosen, name) != value:
+            raise UserError(
+                f"{section}.{name} = {getattr(chosen, name)} is for a trained encoder, and this one is frozen; "
+                f"write features.trainable: true, or {section}.{name}: {value}"
+            )
+
+
 def decoder_options(settings: Settings) -> dict[str, Any]:
     """The section of `train` that bears the decoder's name, with `auto` decided."""
     section: dict[str, Any] = getattr(settings.train, settings.decoder).model_dump()
@@ -118,6 +179,25 @@ def batch_size(settings: Settings) -> int:
     """`train.batch_size` with `auto` decided."""
     value = settings.train.batch_size
     return _AUTO[settings.dataset].batch_size if value == "auto" else value
+
+
+def for_training(settings: Settings) -> dict[str, Any]:
+    """Every setting that training reads, with `auto` decided: what `model.json` records."""
+    features = settings.features.model_dump() | {
+        "weights": weights(settings),
+        "trainable": trainable(settings),
+        "image_size": image_size(settings),
+        "regions": regions(settings),
+        "mirror": mirror(settings),
+    }
+    train = settings.train.model_dump(exclude=set(get_args(DecoderName))) | {
+        "epochs": epochs(settings),
+        "batch_size": batch_size(settings),
+        "batchnorm": batchnorm(settings),
+        settings.decoder: decoder_options(settings),
+    }
+    named = {name: getattr(settings, name) for name in ("seed", "dataset", "encoder", "decoder")}
+    return {**named, "compute": settings.compute.model_dump(), "features": features, "train": train}
 
 
 def source(settings: Settings) -> Path | None:

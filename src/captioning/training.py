@@ -124,7 +124,7 @@ class Trainer:
         progress, options, fabric = self.progress, self.options, self.fabric
         plan = self.phase.plan(progress.epoch)
         self.sums = Sums(progress.sums, fabric.device)
-        self.phase.prepare()
+        self.phase.prepare(progress.epoch)
         images, before = 0, (progress.epoch - progress.begin) * len(plan)
         said, quiet = f"epoch {progress.epoch + 1}/{self._end()}", not fabric.is_global_zero
         with tqdm(plan, said, unit="step", initial=progress.step, disable=quiet) as bar:
@@ -202,7 +202,7 @@ class Trainer:
         """The epoch's row of scalars, and a caption for each validation image."""
         progress = self.progress
         scalars = {f"train/{name}": total / progress.step for name, total in progress.sums.items()}
-        scalars["train/lr"] = self.optimizer.param_groups[-1]["lr"]
+        scalars |= {"train/lr": self.optimizer.param_groups[-1]["lr"], **self.phase.rates()}
         found, captions = self.validation.run()
         return scalars | found, captions
 

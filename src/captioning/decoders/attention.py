@@ -92,10 +92,12 @@ class SoftAttentionDecoder(AttendingDecoder):
         """tokens (C, T), owner (C,) → α (C, T, R)."""
         return self._unroll(encoded, tokens, owner).alpha
 
-    def teach(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """tokens (C, T), owner (C,) → logits (C, T − 1, V) and the doubly stochastic penalty (section 4.2.1)."""
-        unrolled = self._unroll(encoded, tokens[:, :-1], owner)
-        penalty = doubly_stochastic_penalty(unrolled.alpha, tokens[:, 1:] != PAD)
+    def teach(
+        self, encoded: Encoded, inputs: Tensor, targets: Tensor, owner: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """inputs and targets (C, T), owner (C,) → logits (C, T, V), the doubly stochastic penalty (section 4.2.1)."""
+        unrolled = self._unroll(encoded, inputs, owner)
+        penalty = doubly_stochastic_penalty(unrolled.alpha, targets != PAD)
         return unrolled.logits, {"attention": self.options.doubly_stochastic * penalty}
 
     def _choice(self, captions: int) -> Choice:  # noqa: ARG002 (a hard choice is drawn for each caption)
@@ -142,15 +144,16 @@ class HardAttentionDecoder(SoftAttentionDecoder):
         super().__init__(vocabulary_size, feature_size, options)
         self.register_buffer("baseline", torch.zeros(()))
 
-    def teach(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """tokens (C, T), owner (C,) → logits (C, T − 1, V) and the terms of REINFORCE (section 4.1)."""
-        unrolled = self._unroll(encoded, tokens[:, :-1], owner)
-        targets = tokens[:, 1:]
+    def teach(
+        self, encoded: Encoded, inputs: Tensor, targets: Tensor, owner: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """inputs and targets (C, T), owner (C,) → logits (C, T, V) and the terms of REINFORCE (section 4.1)."""
+        unrolled = self._unroll(encoded, inputs, owner)
         nats = functional.cross_entropy(
             unrolled.logits.detach().transpose(1, 2), targets, ignore_index=PAD, reduction="none"
         )
         likelihood = -nats.sum(1)  # (C,) log p(y | s)
-        counted = (targets != PAD).unsqueeze(2)  # (C, T − 1, 1)
+        counted = (targets != PAD).unsqueeze(2)  # (C, T, 1)
         log_alpha = unrolled.alpha.clamp_min(torch.finfo(unrolled.alpha.dtype).tiny).log() * counted
         looked = (unrolled.chosen * log_alpha).sum((1, 2))  # (C,) log p(s)
         entropy = -(unrolled.alpha * log_alpha).sum()

@@ -43,13 +43,19 @@ class Decoder(nn.Module):
         """
         raise NotImplementedError
 
-    def teach(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Whole captions (C, T) → logits (C, T − 1, V) of what follows each token but the last, and named losses.
+    def teach(
+        self,
+        encoded: Encoded,
+        inputs: Tensor,
+        targets: Tensor,  # noqa: ARG002 (losses of a decoder's own may need them)
+        owner: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is read (C, T) and what is to be said after each of it (C, T) → logits (C, T, V), and named losses.
 
         The losses are those that the decoder has beside the caption loss, which is made from the logits: none
         here. They are sums over captions, divided by the number of words, as the caption loss is.
         """
-        return self(encoded, tokens[:, :-1], owner), {}
+        return self(encoded, inputs, owner), {}
 
     def expect(self, counts: Tensor) -> None:
         """Told once before training how often each word follows another in training captions: counts (V,).

@@ -1,0 +1,187 @@
+"""Which blocks of an encoder are trained, from when on, and what stays as it was to the bit."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from captioning import encoders, fine_tuning
+from captioning.decoders.lstm import LstmDecoder, LstmOptions
+from captioning.encoders import Encoder
+from captioning.errors import UserError
+from captioning.networks import EndToEnd
+from captioning.optimization import adamw
+from captioning.phases import Data
+from captioning.rewards import CiderReward
+from captioning.self_critical import SelfCritical, SelfCriticalOptions
+from captioning.splits import EncodedCaptions
+from captioning.vocabulary import SPECIAL, Vocabulary
+from tests.test_encoders import FAMILIES, made, pictures
+
+NAME, SIZE = "shufflenet_v2_x0_5", 64  # conv1, stage2, stage3, stage4, conv5
+TOKENS = torch.tensor([[1, 5, 6, 2], [1, 6, 2, 0], [1, 7, 8, 2]])
+OWNER = torch.tensor([0, 0, 1])
+
+
+def network(block: str, start_epoch: int = 1, mode: Any = "eval") -> EndToEnd:
+    encoder = fine_tuning.train_from(encoders.batchnorm(made(NAME, SIZE), mode), block)
+    torch.manual_seed(0)
+    decoder = LstmDecoder(12, encoder.dim, LstmOptions(8, 8, 1, 0.0, "nic"))
+    return EndToEnd(encoder, decoder, 12, 0.0, 1.0, start_epoch=start_epoch)
+
+
+def state(encoder: Encoder) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in encoder.body.state_dict().items()}
+
+
+def steps(made: EndToEnd, epoch: int, optimizer: torch.optim.Optimizer, count: int = 2) -> None:
+    made.begin(epoch)
+    for _ in range(count):
+        losses = made((pictures(2, SIZE),), TOKENS, OWNER)
+        optimizer.zero_grad()
+        torch.stack([loss.value for loss in losses.values()]).sum().backward()
+        optimizer.step()
+
+
+def self_critical_steps(made: EndToEnd, count: int = 2) -> None:
+    """Steps of the self-critical phase on two pictures. Rewards differ, so that there is a gradient."""
+    vocabulary = Vocabulary((*SPECIAL, *"abcdefgh"))
+    captions = EncodedCaptions.encode([[*"abc"], [*"ade"], [*"fgh"]], [0, 0, 1], vocabulary, 3)
+    store = SimpleNamespace(pixels=pictures(2, SIZE).numpy())
+    data = Data(captions, captions, store, np.arange(2), [0, 1], None, vocabulary)  # type: ignore[arg-type]
+    modules = [(module, 0.01) for module in (made.encoder, made.decoder)]
+    options = SelfCriticalOptions(3, 1, 2, 5, "leave_one_out", 0.1, 0)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    phase = SelfCritical(made, modules, data, CiderReward(captions, vocabulary), options, fabric)
+    optimizer = phase.optimizer()
+    phase.prepare(0)
+    for epoch in range(count):
+        (loss,) = phase.losses(phase.module, np.arange(2), epoch).minimised.values()
+        optimizer.zero_grad()
+        loss.value.backward()
+        optimizer.step()
+
+
+def changed(before: dict[str, Tensor], encoder: Encoder) -> set[str]:
+    """The blocks of the tensors that are not bit-equal, and `statistics` where these are BatchNorm's."""
+    names = [name for name, tensor in encoder.body.state_dict().items() if not torch.equal(tensor, before[name])]
+    return {"statistics" if "running" in name or "num_batches" in name else name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_has_blocks_and_nothing_is_outside_of_them(name: str) -> None:
+    encoder = made(name, FAMILIES[name][0])
+    found = fine_tuning.blocks(encoder)
+    assert 5 <= len(found) <= 20
+    for parameter, _ in encoder.body.named_parameters():
+        assert sum(f"{parameter}.".startswith(f"{block}.") for block in found) == 1, parameter
+    fine_tuning.train_from(encoder, found[-1])
+    trained = [parameter for parameter, tensor in encoder.body.named_parameters() if tensor.requires_grad]
+    assert trained == [p for p, _ in encoder.body.named_parameters() if f"{p}.".startswith(f"{found[-1]}.")] != []
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [
+        ("resnet18", ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]),
+        ("mobilenet_v2", [f"features.{index}" for index in range(19)]),
+        (
+            "vit_b_32",
+            ["conv_proj", "class_token", "encoder.pos_embedding"]
+            + [f"encoder.layers.encoder_layer_{index}" for index in range(12)]
+            + ["encoder.ln"],
+        ),
+    ],
+)
+def test_blocks_are_in_the_order_in_which_pictures_pass(name: str, blocks: list[str]) -> None:
+    assert fine_tuning.blocks(made(name, FAMILIES[name][0])) == blocks
+
+
+@pytest.mark.parametrize("mode", ["eval", "batch"])
+@pytest.mark.parametrize(
+    ("block", "trained"),
+    [("all", {"conv1", "stage2", "stage3", "stage4", "conv5"}), ("stage4", {"stage4", "conv5"}), ("conv5", {"conv5"})],
+)
+def test_exactly_the_named_blocks_are_trained(block: str, trained: set[str], mode: str) -> None:
+    """With `batch`, the statistics of trained blocks move; those of the others never do."""
+    whole = network(block, mode=mode)
+    before = state(whole.encoder)
+    steps(whole, 1, adamw([(module, 0.01) for module in whole.children()], 0.1))
+    found = changed(before, whole.encoder)
+    assert found == (trained | {"statistics"} if mode == "batch" else trained)
+    frozen = {"conv1", "stage2", "stage3", "stage4", "conv5"} - trained
+    for name, tensor in whole.encoder.body.state_dict().items():
+        if name.split(".")[0] in frozen:
+            assert torch.equal(tensor, before[name]), name
+    assert all(p.grad is None for n, p in whole.encoder.body.named_parameters() if n.split(".")[0] in frozen)
+
+
+@pytest.mark.parametrize("mode", ["eval", "batch"])
+@pytest.mark.parametrize(("block", "trained"), [("stage4", {"stage4", "conv5"}), ("conv5", {"conv5"})])
+def test_self_critical_training_changes_the_named_blocks_whatever_epoch_they_start_in(
+    block: str, trained: set[str], mode: str
+) -> None:
+    """And no statistics: what is drawn from and differentiated is what is validated."""
+    whole = network(block, start_epoch=9, mode=mode)
+    before = state(whole.encoder)
+    self_critical_steps(whole)
+    assert changed(before, whole.encoder) == trained
+    for name, parameter in whole.encoder.body.named_parameters():
+        assert (parameter.grad is None) == (name.split(".")[0] not in trained), name
+    assert not any(module.training for module in whole.encoder.modules())
+    every = network("all")
+    every.eval()
+    assert 0 < 3 * backward_nodes(whole) < backward_nodes(every)
+
+
+def test_before_its_epoch_the_encoder_is_a_fixed_function_and_has_no_gradient() -> None:
+    whole = network("stage4", start_epoch=3, mode="batch")
+    optimizer = adamw([(module, 0.01) for module in whole.children()], 0.1)
+    before, decoder = state(whole.encoder), whole.decoder.output.weight.detach().clone()
+    for epoch in (1, 2):
+        steps(whole, epoch, optimizer)
+        assert changed(before, whole.encoder) == set()
+        assert all(parameter.grad is None for parameter in whole.encoder.parameters())
+        assert not any(module.training for module in whole.encoder.modules())
+    assert not torch.equal(decoder, whole.decoder.output.weight)
+    steps(whole, 3, optimizer)
+    assert changed(before, whole.encoder) == {"stage4", "conv5", "statistics"}
+
+
+def backward_nodes(whole: EndToEnd) -> int:
+    """How many operations a backward pass from the regions would enter."""
+    todo, seen = [whole.encode((pictures(2, SIZE),)).mean.grad_fn], set()
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo += [after for after, _ in node.next_functions]
+    return len(seen)
+
+
+def test_no_backward_pass_enters_what_is_frozen() -> None:
+    counts = []
+    for block, start in (("all", 1), ("stage4", 1), ("conv5", 1), ("all", 2)):
+        whole = network(block, start)
+        whole.begin(1)
+        counts.append(backward_nodes(whole))
+    assert counts[0] > 3 * counts[1] > 3 * counts[2] > counts[3] == 0
+
+
+def test_what_is_fixed_stays_in_eval_mode_and_the_rest_does_not() -> None:
+    encoder = fine_tuning.train_from(made(NAME, SIZE), "stage4").train()
+    modes = {name.split(".")[0]: module.training for name, module in encoder.body.named_modules() if "." in name}
+    assert modes == {"conv1": False, "stage2": False, "stage3": False, "stage4": True, "conv5": True}
+    assert not any(module.training for module in encoder.eval().modules())
+
+
+def test_an_unknown_block_brings_the_list() -> None:
+    encoder = made(NAME, SIZE)
+    with pytest.raises(UserError, match=r"from_block = 'layer4': shuffle.*; write all or one of conv1, stage2, stage3"):
+        fine_tuning.train_from(encoder, "layer4")
+    assert all(parameter.requires_grad for parameter in encoder.parameters())
+    assert isinstance(encoder.body.get_submodule("conv1"), nn.Module)

@@ -1,0 +1,134 @@
+"""The report as a file: what is in it, that it is text and nothing else, and the same bytes every time."""
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from captioning import compare, page
+from captioning.errors import UserError
+from captioning.page import content, pictures
+from tests import reports
+from tests.project import Project
+
+
+def written(path: Path, images: int = 12, limit: int | None = None, others: int = 1, seed: int = 0) -> str:
+    page.write(path, reports.comparison(images, others), "captioning report base other1", limit, seed)
+    return path.read_text(encoding="utf-8")
+
+
+def data(text: str) -> Any:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, flags=re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_same_revisions_give_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (written(tmp_path / name, limit=6) for name in ("a.html", "b.html"))
+    assert first == second
+    assert data(written(tmp_path / "c.html", limit=6, seed=5))["images"] != data(first)["images"]
+
+
+def test_nothing_is_asked_for_outside_the_file(tmp_path: Path) -> None:
+    text = written(tmp_path / "a.html")
+    outside = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text)) - {"http://www.w3.org"}  # SVG's name, not an address
+    assert outside == set()
+    assert not re.search(r"<link[^>]+href=\"(?!data:)|<script[^>]+src|@import|url\(", text)
+    assert "default-src 'none'" in text
+
+
+def test_what_comes_from_outside_stays_text(tmp_path: Path) -> None:
+    text = written(tmp_path / "a.html")
+    assert reports.HOSTILE not in text
+    assert text.count("<script>") == 3
+    assert "<i>" not in text
+    assert "&lt;i&gt;" in text
+    assert data(text)["images"][1]["said"][0] == reports.HOSTILE
+    assert "$" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)  # every name of the template is filled
+
+
+def test_scores_intervals_verdicts_and_settings_are_there(tmp_path: Path) -> None:
+    text = written(tmp_path / "a.html", images=60)
+    comparison = reports.comparison(60)
+    for scores in comparison.scores:
+        for score in scores.values():
+            assert f"<strong>{score.value:.3f}</strong><small>{score.low:.3f} to {score.high:.3f}</small>" in text
+    assert "one caption for all</th><td>0.123</td>" in text
+    assert (
+        "<code>encoder</code></th><td class=left><code>resnet18</code></td><td class=left><code>resnet1</code>" in text
+    )
+    assert re.search(r"<ul class=findings><li><strong>other1</strong>: (better|worse) than base", text)
+    assert re.search(r"<small class=(better|worse)>(better|worse)</small>", text)
+
+
+def test_a_picture_has_what_was_said_of_it_and_who_looked_where(tmp_path: Path) -> None:
+    images = data(written(tmp_path / "a.html"))["images"]
+    third = images[2]
+    assert third["said"] == [reports.SAID[0], reports.SAID[0]]
+    assert third["references"] == reports.PEOPLE
+    assert [bool(sheet) for sheet in third["sheets"]] == [True, False]
+    assert [bool(sheet) for image in images for sheet in image["sheets"]].count(True) == 1
+    for uri, most in ((third["picture"], 256), (third["sheets"][0], 960)):
+        drawn = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))))
+        assert (drawn.format, max(drawn.size)) == ("JPEG", most)
+
+
+def test_words_that_no_reference_says_are_found() -> None:
+    assert content.strange(["A dog runs!"], ["a cat runs", "a dog", ""]) == [[1], [], []]
+
+
+def test_curves_start_at_epoch_1_and_leave_out_what_is_no_number() -> None:
+    found = content.charts([reports.revision("one", ["a dog"], b"")])
+    assert [chart["title"] for chart in found] == ["Caption loss", "Validation CIDEr"]
+    training, validation = found[0]["series"]
+    assert (training["part"], training["points"]) == ("training", [(1, 3.5), (2, 2.25), (3, 1.5)])
+    assert (validation["part"], validation["points"]) == ("validation", [(1, 3.5), (2, 2.25)])
+
+
+def test_the_largest_disagreements_and_what_was_looked_at_are_chosen() -> None:
+    experiments = [group.experiments[0] for group in reports.comparison(60).groups]
+    chosen = pictures.choose(experiments, 8, seed=0)
+    assert len(set(chosen)) == 8
+    assert chosen == sorted(chosen)
+    assert 3 in chosen
+    scores = [experiment.model.means["cider"] for experiment in experiments]
+    apart = sorted(abs(scores[0] - scores[1]), reverse=True)
+    assert sum(abs(scores[0] - scores[1])[k - 1] >= apart[3] for k in chosen) >= 4
+    assert pictures.choose(experiments, 0, seed=0) == []
+    assert pictures.choose(experiments, None, seed=0) == list(range(1, 61))
+
+
+def test_one_experiment_alone_and_no_picture(tmp_path: Path) -> None:
+    text = written(tmp_path / "a.html", limit=0, others=0)
+    assert "There is one experiment." in text
+    assert data(text)["images"] == []
+
+
+def test_an_archive_without_the_picture_is_said_in_one_line(tmp_path: Path) -> None:
+    broken = compare.read(reports.revision("one", [reports.SAID[0]] * 3, reports.archive(1)))
+    with pytest.raises(UserError, match=r"^one: data/download/photos.zip is damaged or lacks 0002.png"):
+        page.write(tmp_path / "a.html", compare.compare([broken], draws=10), "", None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_a_report_of_revisions(experimented: Project) -> None:
+    before = experimented.run("git", "status", "--porcelain").stdout
+    done = experimented.run("captioning", "report", "HEAD", "short", "workspace", "--out", "../report.html")
+    path = experimented.folder.parent / "report.html"
+    text = path.read_text(encoding="utf-8")
+    assert done.stdout == f"../report.html: {path.stat().st_size / 1e6:.1f} MB; open it in a browser\n"
+    assert len(data(text)["images"]) == 6
+    assert [one["name"] for one in data(text)["experiments"]] == ["HEAD", "short", "workspace"]
+    assert "Caption loss" in [chart["title"] for chart in data(text)["charts"]]
+    assert "<code>evaluate.max_words</code>" in text
+    experimented.run("captioning", "report", "HEAD", "short", "--out", "../all.html", "--images", "all")
+    assert len(data((experimented.folder.parent / "all.html").read_text(encoding="utf-8"))["images"]) == 6
+    assert experimented.run("git", "status", "--porcelain").stdout == before
+    refused = experimented.run("captioning", "report", "HEAD", "--images", "some", check=False)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith("error: --images some: give a number of pictures")
