@@ -138,6 +138,17 @@ def test_a_setting_that_would_do_nothing_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_an_encoder_may_start_in_self_critical_training_alone(tmp_path: Path) -> None:
+    late = written(tmp_path, ("start_epoch: 1", "start_epoch: 9"), ("    epochs: 0", "    epochs: 2"))
+    assert resolve.fine_tune(load(late)).start_epoch == 9
+    alone = [
+        ("start: data/weights", "start: baseline"),
+        ("  epochs: auto", "  epochs: 0"),
+        ("    epochs: 0", "    epochs: 2"),
+    ]
+    assert resolve.fine_tune(load(written(tmp_path, *alone))).start_epoch == 1
+
+
 def test_what_is_off_is_refused_for_no_encoder(tmp_path: Path) -> None:
     for changes in ([], [FROZEN]):
         chosen = load(written(tmp_path, *changes))

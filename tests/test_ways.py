@@ -35,6 +35,11 @@ def test_each_way_is_one_command(copy: Project) -> None:
     [
         (["train.fine_tune.from_block=layer5"], "train", "resnet18 has no such block; write all or one of conv1, bn1"),
         (["features.trainable=false", "train.augment.flip=0.5"], "train", "train.augment.flip = 0.5 is for a trained"),
+        (
+            ["features.trainable=false", "features.mirror=true", "train.augment.crop=0.5"],
+            "train",
+            "train.augment.crop = 0.5 is for a trained",
+        ),
         (["features.mirror=true"], "features", "features.mirror = true is for a frozen encoder"),
     ],
 )
