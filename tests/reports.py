@@ -80,7 +80,7 @@ def revision(name: str, captions: list[str], data: bytes, *, looked: bool = Fals
         index = {"pictures": [{"file": "best-01-img3.png", "image_id": "img3", "words": ["a"]}]}
         files[f"{pictures.ATTENTION}/index.json"] = json.dumps(index).encode()
         files[f"{pictures.ATTENTION}/best-01-img3.png"] = picture(3, (1200, 300))
-    return Kept(name, "0" * 40, files)
+    return Kept(name, "0" * 40, files=files)
 
 
 def comparison(images: int, others: int = 1) -> Comparison:
