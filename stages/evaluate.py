@@ -130,10 +130,10 @@ def _decode(
     images: "pd.DataFrame",
 ) -> dict[int, list["Caption"]]:
     """COCO image id → captions of each test image, best first, over what `features` stored."""
-    from captioning.decoding import n_best_rows
+    from captioning.decoding import decode_rows
 
     test = images[images["split"] == "test"]
-    found = n_best_rows(
+    found = decode_rows(
         lambda rows: [read(rows) for read in readers],
         captioners.decoder,
         captioners.vocabulary,

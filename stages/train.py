@@ -115,7 +115,7 @@ def _teacher(settings: Settings) -> "Teacher":
     from captioning.teaching import ScheduledSampling, Teacher
 
     sampling = ScheduledSampling(**resolve.scheduled_sampling(settings).model_dump())
-    return Teacher(settings.train.word_dropout, sampling)
+    return Teacher(resolve.word_dropout(settings), sampling)
 
 
 def _chances(settings: Settings, data: "Data") -> "np.ndarray | None":

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from captioning import decoders, encoders, model
+from captioning import decoders, encoders, ensembles, model
 from captioning import settings as resolve
 from captioning.decoders.base import AttendingDecoder, Decoder, Encoded, select
 from captioning.errors import UserError
@@ -152,7 +152,8 @@ def test_a_saved_model_says_the_same(variant: str, tmp_path: Path) -> None:
         captioner.decoder(encoded, tokens, torch.arange(2)), decoder.eval()(encoded, tokens, torch.arange(2))
     )
     pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    assert len(captioner.caption(pixels, SearchOptions(beam_size=2, max_words=4, min_words=1))) == 2
+    found = ensembles.load([tmp_path / "model"]).captions([pixels], SearchOptions(2, max_words=4, min_words=1), [1, 2])
+    assert [len(captions) for captions in found] == [1, 1]
 
 
 @attending

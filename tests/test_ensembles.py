@@ -16,7 +16,7 @@ from captioning.decoders.ensemble import Ensemble
 from captioning.errors import UserError
 from captioning.features import FeatureStore
 from captioning.images import Transform
-from captioning.search import SearchOptions, n_best
+from captioning.search import SearchOptions, n_best, search
 from captioning.vocabulary import SPECIAL, Vocabulary
 from tests.toys import Table
 from tests.toys import pictures as numbers
@@ -123,7 +123,10 @@ def test_models_with_other_encoders_and_sizes_caption_together(tmp_path: Path) -
     assert all(math.isfinite(caption.score) and caption.text for caption in found)
     alone = ensembles.load(folders[:1])
     [single] = alone.captions(stacked[:1], SearchOptions(3, 5, 2), [1])
-    assert single[0].text == alone.members[0].caption(stacked[0], SearchOptions(3, 5, 2))[0]
+    member = alone.members[0]
+    regions = member.encoder(stacked[0])  # (1, R, D)
+    [expected] = search(member.decoder, Encoded(regions.mean(1), regions), SearchOptions(3, 5, 2))
+    assert single[0].text == member.vocabulary.decode(expected.ids)
 
 
 def test_another_vocabulary_is_refused_by_name(tmp_path: Path) -> None:

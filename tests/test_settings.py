@@ -128,6 +128,16 @@ FROZEN = ("trainable: auto", "trainable: false")
             ],
             "train.scheduled_sampling.first_epoch = 6, and train.epochs = 5: no word would be sampled",
         ),
+        (
+            "word_dropout",
+            [
+                ("start: data/weights", "start: baseline"),
+                ("  epochs: auto", "  epochs: 0"),
+                ("    epochs: 0", "    epochs: 2"),
+                ("word_dropout: 0.0", "word_dropout: 0.1"),
+            ],
+            "train.word_dropout = 0.1, and train.epochs = 0: words are dropped in cross-entropy training only",
+        ),
     ],
 )
 def test_a_setting_that_would_do_nothing_is_refused(

@@ -4,6 +4,7 @@ Floating-point sums depend on the width of the vector unit and on how work is cu
 `pin` fixes both before the tensor library is loaded, so that one commit gives one set of bytes.
 """
 
+import ctypes
 import logging
 import os
 import sys
@@ -21,12 +22,14 @@ _AVX2 = {
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
     "MKL_CBWR": "AVX2",
 }
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def pin(*, portable: bool, threads: int) -> None:
     """Fix the thread count and, if `portable`, AVX2 for ATen, oneDNN and MKL, whatever the environment says.
 
-    The variables are read when the libraries load: call this before the first `import torch`.
+    Memory that is freed is kept for the next tensor. The variables are read when the libraries load: call this
+    before the first `import torch`.
     Raises RuntimeError when torch is loaded already under other variables.
     """
     wanted = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -40,6 +43,18 @@ def pin(*, portable: bool, threads: int) -> None:
     if changed and "torch" in sys.modules:
         raise RuntimeError(f"compute.pin must run before torch is imported (it would change {sorted(changed)})")
     os.environ.update(wanted)
+    _keep_memory()
+
+
+def _keep_memory() -> None:
+    """Have glibc's malloc keep what is freed: the kernel clears each page that it hands out again.
+
+    Large tensors would be mapped, and cleared, anew at every step. Other C libraries are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def ran_in_processes(module: str, processes: int) -> bool:

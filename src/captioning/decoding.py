@@ -69,21 +69,8 @@ def stored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) 
     return lambda rows: encode_pixels(encoder, to_device(stored_pixels(store, rows), device))
 
 
-def decode_rows(
-    encode: Callable[[np.ndarray], T],
-    decoder: Speaker[T],
-    vocabulary: Vocabulary,
-    rows: np.ndarray,
-    options: SearchOptions,
-    batch_size: int,
-    fabric: Fabric,
-) -> list[str]:
-    """One caption for each of `rows`: the first of `n_best_rows`."""
-    return [found[0].text for found in n_best_rows(encode, decoder, vocabulary, rows, options, batch_size, fabric)]
-
-
 @torch.inference_mode()
-def n_best_rows(
+def decode_rows(
     encode: Callable[[np.ndarray], T],
     decoder: Speaker[T],
     vocabulary: Vocabulary,

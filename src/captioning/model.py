@@ -6,8 +6,6 @@
     model/vocab.txt             the vocabulary
 
 The encoder has a file of its own: experiments that share a frozen one share its bytes in the DVC cache.
-
-B images, D feature width, R regions, S side in pixels.
 """
 
 from collections.abc import Mapping
@@ -15,18 +13,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from captioning import decoders, encoders
-from captioning.decoders.base import Decoder, Encoded
+from captioning.decoders.base import Decoder
 from captioning.encoders import Encoder
 from captioning.errors import UserError
 from captioning.files import atomic, digest, read_json, write_json
 from captioning.images import Transform
-from captioning.search import SearchOptions, search
 from captioning.vocabulary import Vocabulary
 
 FORMAT = 1
@@ -61,13 +57,6 @@ class Captioner:
     transform: Transform
     vocabulary: Vocabulary
     card: Card
-
-    @torch.inference_mode()
-    def caption(self, pixels: Tensor, options: SearchOptions) -> list[str]:
-        """uint8 pixels (B, 3, S, S) → B captions."""
-        regions = self.encoder(pixels)  # (B, R, D)
-        found = search(self.decoder, Encoded(regions.mean(1), regions), options)
-        return [self.vocabulary.decode(hypothesis.ids) for hypothesis in found]
 
 
 def save(

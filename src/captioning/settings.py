@@ -137,6 +137,17 @@ def scheduled_sampling(settings: Settings) -> ScheduledSampling:
     return chosen
 
 
+def word_dropout(settings: Settings) -> float:
+    """`train.word_dropout`. Raises UserError where no epoch of cross-entropy would drop a word."""
+    value = settings.train.word_dropout
+    if value and not epochs(settings):
+        raise UserError(
+            f"train.word_dropout = {value}, and train.epochs = 0: words are dropped in cross-entropy training only; "
+            "write word_dropout: 0"
+        )
+    return value
+
+
 def _refuse_for_frozen(chosen: Section, off: Section, section: str) -> None:
     for name, value in off:
         if getattr(chosen, name) != value:

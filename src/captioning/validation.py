@@ -28,7 +28,8 @@ class Validation:
         scalars, data = {"val/loss/caption": self._loss()}, self._data
         greedy = SearchOptions(beam_size=1, max_words=data.longest)
         decoder, vocabulary = self._network.decoder, data.vocabulary
-        captions = decode_rows(self._encode, decoder, vocabulary, data.val_rows, greedy, self._batch_size, self._fabric)
+        found = decode_rows(self._encode, decoder, vocabulary, data.val_rows, greedy, self._batch_size, self._fabric)
+        captions = [best.text for (best,) in found]
 
         def scores() -> dict[str, float]:
             corpus = data.references.score(dict(zip(data.val_ids, captions, strict=True))).corpus
