@@ -11,7 +11,7 @@ repro: .venv/ready
 	dvc repro
 
 test: .venv/ready check
-	pytest
+	pytest -n 2 --dist loadfile
 
 check: .venv/ready
 	ruff check .

@@ -3,6 +3,7 @@
 The pipeline runs once for all tests that need a trained project.
 """
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from captioning import compute
 from tests.project import Project
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share the cores: threads that wait must not hold them
 compute.pin(portable=True, threads=2)
 settings.register_profile("project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
