@@ -278,10 +278,10 @@ def test_a_size_that_a_backbone_does_not_take(name: str, size: int, pretrained: 
         ("vit_h_14", "native", True, (518, 518, "bicubic", 0.485)),
         ("efficientnet_v2_l", "native", True, (480, 480, "bicubic", 0.5)),
         ("inception_v3", "native", True, (299, 342, "bilinear", 0.5)),
-        ("mobilenet_v2", "enlarged", True, (256, 265, "bilinear", 0.485)),
-        ("vgg16", "enlarged", True, (256, 293, "bilinear", 0.485)),
+        ("mobilenet_v2", "enlarged", True, (288, 298, "bilinear", 0.485)),
+        ("vgg16", "enlarged", True, (288, 329, "bilinear", 0.485)),
         ("vit_b_16", "enlarged", True, (224, 256, "bilinear", 0.485)),
-        ("vit_b_16", "enlarged", False, (256, 256, "bilinear", 0.5)),
+        ("vit_b_16", "enlarged", False, (288, 288, "bilinear", 0.5)),
         ("maxvit_t", "enlarged", True, (224, 224, "bicubic", 0.485)),
     ],
 )

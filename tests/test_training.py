@@ -287,5 +287,6 @@ def test_each_epoch_tells_losses_scores_rate_and_norms() -> None:
     assert {"train/loss/caption", "train/loss/presence", "val/loss/caption", "train/lr", "val/cider"} <= names
     assert {f"val/bleu_{n}" for n in (1, 2, 3, 4)} <= names
     assert {"train/gradient_norm/encoder", "train/gradient_norm/decoder_lstm", "train/gradient_norm/all"} <= names
+    assert {"train/update_ratio/encoder", "train/update_ratio/decoder_lstm"} <= names
     rates = [row["train/lr"] for row in progress.history]
     assert rates == sorted(rates, reverse=True)

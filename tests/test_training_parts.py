@@ -177,6 +177,20 @@ def test_only_matrices_decay() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.05, 0.1]
 
 
+def test_update_ratios_are_norms_of_changes_over_norms_of_weights() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 7).requires_grad_(False))
+    model(torch.randn(3, 5)).sum().backward()
+    parts: dict[str, nn.Module] = dict(model.named_children())
+    before = optimization.weights(parts)
+    was = nn.utils.parameters_to_vector(model[0].parameters()).detach().clone()
+    torch.optim.SGD(model[0].parameters(), lr=0.1).step()
+    change = nn.utils.parameters_to_vector(model[0].parameters()).detach() - was
+    ratios = optimization.update_ratios(parts, before)
+    assert ratios.keys() == {"0"}  # the other module is frozen
+    torch.testing.assert_close(ratios["0"], change.norm() / was.norm())
+
+
 def test_gradient_norms_and_clipping_agree_with_torch() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 7))

@@ -21,7 +21,7 @@ from captioning.images import Transform
 Crop = Literal["none", "centre"]
 Size = int | Literal["native", "enlarged"]
 
-_ENLARGED = 8 / 7  # from 224 to 256
+_ENLARGED = 9 / 7  # from 224 to 288
 
 _HEADS = frozenset({"classifier", "head", "heads", "fc", "avgpool", "aux1", "aux2", "AuxLogits"})
 _INCEPTIONS = frozenset({"googlenet", "inception_v3"})  # their ImageNet weights turn the input to −1 … 1 themselves
@@ -48,7 +48,7 @@ def check_name(name: str) -> None:
 def transform_for(name: str, image_size: Size, *, pretrained: bool, crop: Crop = "centre") -> Transform:
     """How a picture becomes the pixels of backbone `name`.
 
-    image_size: a side in pixels; `native`, that of its ImageNet weights; or `enlarged`, an eighth more, since what is
+    image_size: a side in pixels; `native`, that of its ImageNet weights; or `enlarged`, two sevenths more, since what is
     trained on crops does better on larger pictures (Touvron et al. 2019), where the backbone takes that.
     crop: what is seen of a picture that is no square. `none`: all of it, squeezed to one. `centre`: the middle;
     pretrained, as torchvision's preset for these weights cuts it, and another image_size scales its resize in

@@ -1,4 +1,4 @@
-"""AdamW, the learning rate over time, and gradient norms by module."""
+"""AdamW, the learning rate over time, and by module the norms of gradients and the size of updates."""
 
 import math
 from collections.abc import Iterable
@@ -55,6 +55,31 @@ def gradient_norms(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
             norms[name] = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     norms["all"] = torch.linalg.vector_norm(torch.stack(list(norms.values())))
     return norms
+
+
+def weights(modules: dict[str, nn.Module]) -> dict[str, list[Tensor]]:
+    """A copy of the parameters of each module that have a gradient."""
+    copies = {
+        name: [p.detach().clone() for p in module.parameters() if p.grad is not None]
+        for name, module in modules.items()
+    }
+    return {name: copy for name, copy in copies.items() if copy}
+
+
+def update_ratios(modules: dict[str, nn.Module], before: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+    """How far a step moved the weights of each module: the norm of the change over the norm of the weights.
+
+    before: `weights` of these modules, ahead of the step. Norms are Euclidean, over all parameters of a module. About
+    0.001 is usual; far above it training is restless, far below it slow (Karpathy, CS231n, "Ratio of weights:updates").
+    """
+    ratios = {}
+    for name, old in before.items():
+        new = [p.detach() for p in modules[name].parameters() if p.grad is not None]
+        change = torch.stack(torch._foreach_norm(torch._foreach_sub(new, old)))
+        ratios[name] = torch.linalg.vector_norm(change) / torch.linalg.vector_norm(
+            torch.stack(torch._foreach_norm(old))
+        )
+    return ratios
 
 
 def clip(modules: Iterable[nn.Module], norm: Tensor, largest: float) -> None:

@@ -30,6 +30,7 @@ from captioning.tracking import peak_memory
 from captioning.validation import Validation
 
 _CHECK_STEPS = 50  # steps between two looks at the losses of a GPU, each of which waits for it
+_UPDATE_STEPS = 50  # steps between two looks at how far a step moves the weights, each of which copies them
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Progress:
     phase: int = 0
     begin: int = 0  # the first epoch of this phase
     sums: dict[str, float] = field(default_factory=dict)  # losses and norms, summed over this epoch's steps
+    updates: dict[str, float] = field(default_factory=dict)  # update ratios, summed over some of these steps
     history: list[dict[str, float]] = field(default_factory=list)  # one row of scalars an epoch
     best_epoch: int = -1
     best_captions: list[str] = field(default_factory=list)  # of val_rows, at the best epoch
@@ -82,7 +84,7 @@ class Trainer:
         self.validation = Validation(network, data, options.batch_size, fabric)
         self._enter(phases[0])
         compute.reseed(options.seed, fabric.global_rank)
-        self.sums = Sums({}, fabric.device)
+        self.sums, self.updates = Sums({}, fabric.device), Sums({}, fabric.device)
         self.best: dict[str, Tensor] = {}
 
     def _enter(self, phase: Phase) -> None:
@@ -123,7 +125,7 @@ class Trainer:
         """Take the steps of this epoch that are left; return how many images they saw."""
         progress, options, fabric = self.progress, self.options, self.fabric
         plan = self.phase.plan(progress.epoch)
-        self.sums = Sums(progress.sums, fabric.device)
+        self.sums, self.updates = Sums(progress.sums, fabric.device), Sums(progress.updates, fabric.device)
         self.phase.prepare(progress.epoch)
         images, before = 0, (progress.epoch - progress.begin) * len(plan)
         said, quiet = f"epoch {progress.epoch + 1}/{self._end()}", not fabric.is_global_zero
@@ -134,12 +136,14 @@ class Trainer:
                 progress.step += 1
                 bar.update()
                 if progress.step % options.checkpoint_steps == 0:
-                    self._check(len(plan))
-                    progress.sums = self.sums.read()
+                    self._read_sums(len(plan))
                     self._save()
-        self._check(len(plan))
-        progress.sums = self.sums.read()
+        self._read_sums(len(plan))
         return sum(distributed.gather(fabric, images))
+
+    def _read_sums(self, steps_per_epoch: int) -> None:
+        self._check(steps_per_epoch)
+        self.progress.sums, self.progress.updates = self.sums.read(), self.updates.read()
 
     def _step(self, part: np.ndarray, weight: float, step: int, steps_per_epoch: int) -> int:
         """One optimizer step, which changes nothing from the first loss on that is not finite (see `_check`).
@@ -158,11 +162,20 @@ class Trainer:
         self.fabric.backward(total)
         norms = optimization.gradient_norms(self.parts)
         optimization.clip(self.parts.values(), norms["all"], self.options.clip_norm)
-        self.optimizer.step()
+        self._update()
         self.average.update(step)
         values = {f"loss/{name}": loss for name, loss in losses.items()} | told
         self.sums.add(values | {f"gradient_norm/{name}": norm for name, norm in norms.items()})
         return found.images
+
+    def _update(self) -> None:
+        """Let the optimizer change the weights, and note at some of the steps how far."""
+        looked = self.progress.step % _UPDATE_STEPS == 0
+        before = optimization.weights(self.parts) if looked else {}
+        self.optimizer.step()
+        if looked:
+            ratios = optimization.update_ratios(self.parts, before)
+            self.updates.add({f"update_ratio/{name}": ratio for name, ratio in ratios.items()})
 
     def _whole(self, found: Losses, weight: float) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """What this process differentiates; and losses and told means of the whole batch, the same in all processes.
@@ -201,7 +214,9 @@ class Trainer:
     def _validate(self) -> tuple[dict[str, float], list[str]]:
         """The epoch's row of scalars, and a caption for each validation image."""
         progress = self.progress
+        looks = -(-progress.step // _UPDATE_STEPS)
         scalars = {f"train/{name}": total / progress.step for name, total in progress.sums.items()}
+        scalars |= {f"train/{name}": total / looks for name, total in progress.updates.items()}
         scalars |= {"train/lr": self.optimizer.param_groups[-1]["lr"], **self.phase.rates()}
         found, captions = self.validation.run()
         return scalars | found, captions
@@ -216,6 +231,7 @@ class Trainer:
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         progress.history.append(scalars)
         progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
+        progress.updates = {}
         return better
 
     def _out_of_patience(self) -> bool:
