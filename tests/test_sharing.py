@@ -184,3 +184,16 @@ def test_predict_takes_a_release_or_an_experiment(experimented: Project, home: P
     wrong = elsewhere.run("captioning", "predict", picture, "--repo", str(tmp_path / "none"), check=False)
     assert wrong.stderr.startswith(f"error: --model HEAD: {tmp_path / 'none'}")
     assert wrong.stderr.count("\n") == 1, wrong.stderr
+
+
+def test_a_colleague_applies_an_experiment(team: Team) -> None:
+    """One that was run after the remote was committed: an experiment is pushed to the remote of its own commit."""
+    team.author.run("dvc", "exp", "run", "-S", "evaluate.max_words=4", "--name", "winner")
+    team.author.run("dvc", "exp", "push", "origin", "winner")
+    colleague = team.colleague("colleague")
+    assert "winner" in colleague.run("dvc", "exp", "list", "origin", "--all-commits", "--name-only").stdout.split()
+    colleague.run("dvc", "exp", "pull", "origin", "winner")
+    colleague.run("dvc", "exp", "apply", "winner")
+    assert digests(colleague) == digests(team.author)
+    assert colleague.read("params.yaml") == team.author.read("params.yaml")
+    assert colleague.stages_to_run() == []
