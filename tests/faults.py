@@ -4,145 +4,41 @@
 
 A stage runs in a fork of this process, which has loaded torch already, in a tiny project of its own. Moments are drawn
 from the seed: the n-th time that the stage makes, opens to write, renames or removes a file (an audit hook counts),
-or a time by the clock. Full disks and read-only folders are real: small tmpfs mounts in a mount namespace of this process.
+or a time by the clock. Full disks and read-only folders are real: mounts in a mount namespace of this process.
 """
 
 import argparse
 import ctypes
 import os
 import random
-import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from captioning import compute
 from captioning.files import digest
+from tests.forks import Run, asked_to_leave, warm
 from tests.imports import ROOT, STAGES
 from tests.project import TINY, Project, merge
 
 GRACE = 5.0  # seconds from SIGTERM to the end
-TOO_LONG = 120.0  # seconds, of any run
 REDRAWS = 8  # other moments that are tried when a run ended before its fault
 LIVE = (
     "metrics.json",
     "plots/metrics",
     "plots/images",
-)  # of DVCLive, which appends: never taken for whole before the end
-SETTINGS = {"encoder": "shufflenet_v2_x0_5", "compute": {"threads": 1}}
-_CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate"}
+)  # of DVCLive, which appends: taken for whole at the end only
+THREADS = 1
+SETTINGS = {"encoder": "shufflenet_v2_x0_5", "compute": {"threads": THREADS}}
 _NEW_NAMESPACE = 0x00020000  # CLONE_NEWNS
-
-Act = Callable[[], Any]
-
-
-def die() -> None:
-    """As if the power of this process were cut."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def asked_to_leave() -> None:
-    """As a scheduler does before it kills."""
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-class Ended(NamedTuple):
-    """How a run ended. status: as a shell has it, or minus the signal. said: its standard error."""
-
-    status: int
-    said: str
-    seconds: float
-
-    def error(self) -> str:
-        """What is wrong with how it failed on a disk; empty: it said so in one line."""
-        lines = [line for line in self.said.splitlines() if line.startswith("error: ")]
-        if self.status != 1 or "Traceback" in self.said or len(lines) != 1 or "and run again" not in lines[0]:
-            return f"status {self.status}, said {self.said[-1500:]}"
-        return ""
-
-
-class Run:
-    """A stage in a fork of this process; `at` counts what it changes on the disk, and acts at one of these moments."""
-
-    def __init__(self, stage: str, folder: Path, moment: int = 0, act: Act = die) -> None:
-        self._log = folder.parent / f"{folder.name}-{time.monotonic_ns()}.log"
-        self.events = self._log.with_suffix(".events")
-        self._begin = time.monotonic()
-        self.pid = os.fork()
-        if not self.pid:
-            self._child(stage, folder, moment, act)
-        self._end = os.pidfd_open(self.pid)
-
-    def _child(self, stage: str, folder: Path, moment: int, act: Act) -> NoReturn:
-        status = 1
-        try:
-            stream = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(stream, 1)
-            os.dup2(stream, 2)
-            os.chdir(folder)
-            count = _watch(folder, moment, act)
-            import_module("stages").run(import_module(f"stages.{stage}").main)
-            status = 0
-            self.events.write_text(str(count[0]))
-        except SystemExit as left:
-            status = left.code if isinstance(left.code, int) else 1
-            if isinstance(left.code, str):
-                print(left.code, file=sys.stderr)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            with suppress(OSError):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(status)
-
-    def over(self, within: float) -> bool:
-        """Wait so many seconds for the end. Has it come?"""
-        return bool(select.select([self._end], [], [], within)[0])
-
-    def send(self, number: int) -> None:
-        """Send a signal. Until `wait`, the process is there, if only as a zombie."""
-        os.kill(self.pid, number)
-
-    def wait(self) -> Ended:
-        """The end; after `TOO_LONG`, by force."""
-        if not self.over(TOO_LONG):
-            self.send(signal.SIGKILL)
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self._end)
-        said = self._log.read_text(errors="replace")
-        self._log.unlink()
-        return Ended(os.waitstatus_to_exitcode(status), said, time.monotonic() - self._begin)
-
-
-def _watch(folder: Path, moment: int, act: Act) -> list[int]:
-    """Count each change under `folder` from now on, before it is made; act at the one numbered `moment`."""
-    count = [0]
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        writes = event == "open" and arguments[2] is not None and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if not (writes or event in _CHANGES) or not isinstance(arguments[0], str | os.PathLike):
-            return
-        path = os.fspath(arguments[0])
-        if isinstance(path, str) and (not path.startswith(os.sep) or path.startswith(str(folder))):
-            count[0] += 1
-            if count[0] == moment:
-                act()
-
-    sys.addaudithook(hook)
-    return count
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -353,7 +249,7 @@ def may_mount() -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100, help="faults in all")
-    parser.add_argument("--dvc", type=int, default=4, help="how many of them hit `dvc repro`")
+    parser.add_argument("--dvc", type=int, default=2, help="how many of them hit `dvc repro`")
     parser.add_argument("--seed", type=int, default=1, help="draws the moments")
     chosen = parser.parse_args()
     kinds = KINDS if may_mount() else tuple(kind for kind in KINDS if kind not in MOUNTS)
@@ -392,25 +288,6 @@ def report(bench: Bench, kinds: tuple[Callable[..., str], ...], kills: int, thro
     return int(equal != came)
 
 
-def warm() -> None:
-    """Load all that stages load, before the first fork; no thread is started."""
-    compute.pin(portable=True, threads=SETTINGS["compute"]["threads"])
-    for name in (
-        "torch",
-        "torchvision",
-        "lightning_fabric",
-        "captioning.training",
-        "captioning.tracking",
-        "captioning.self_critical",
-        "captioning.extraction",
-        "captioning.report",
-        "captioning.attention_maps",
-        "captioning.ensembles",
-        *(f"stages.{stage}" for stage in STAGES),
-    ):
-        import_module(name)
-
-
 if __name__ == "__main__":
-    warm()
+    warm(THREADS)
     sys.exit(main())

@@ -18,7 +18,8 @@ from typing import Any
 from captioning.errors import UserError
 
 _CHUNK = 1 << 20
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO, errno.EBUSY)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BARRED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EBUSY, errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 @contextmanager
@@ -72,7 +73,7 @@ def disk_faults_told(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        if fault.errno not in _DISK:
+        if fault.errno not in _FULL + _BARRED:
             raise
         raise UserError(
             f"{fault.filename or place}: {fault.strerror}; make room or give access, and run again"
