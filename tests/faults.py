@@ -9,6 +9,7 @@ or a time by the clock. Full disks and read-only folders are real: mounts in a m
 
 import argparse
 import ctypes
+import gc
 import os
 import random
 import shutil
@@ -30,14 +31,19 @@ from tests.imports import ROOT, STAGES
 from tests.project import TINY, Project, merge
 
 GRACE = 5.0  # seconds from SIGTERM to the end
-REDRAWS = 8  # other moments that are tried when a run ended before its fault
+REDRAWS = 30  # other moments that are tried when a run ended before its fault
 LIVE = (
     "metrics.json",
     "plots/metrics",
     "plots/images",
 )  # of DVCLive, which appends: taken for whole at the end only
 THREADS = 1
-SETTINGS = {"encoder": "shufflenet_v2_x0_5", "compute": {"threads": THREADS}}
+SETTINGS = {  # smaller still than TINY
+    "encoder": "shufflenet_v2_x0_5",
+    "compute": {"threads": THREADS},
+    "download": {"scenes": {"train": 12, "val": 4, "test": 4}},
+    "features": {"batch_size": 4, "shard_size": 8},
+}
 _NEW_NAMESPACE = 0x00020000  # CLONE_NEWNS
 
 
@@ -290,4 +296,6 @@ def report(bench: Bench, kinds: tuple[Callable[..., str], ...], kills: int, thro
 
 if __name__ == "__main__":
     warm(THREADS)
-    sys.exit(main())
+    status = main()
+    gc.unfreeze()
+    sys.exit(status)

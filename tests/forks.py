@@ -1,5 +1,6 @@
 """A stage in a fork of a process that has loaded torch already, and what happens to it at a moment that is counted."""
 
+import gc
 import os
 import select
 import signal
@@ -25,6 +26,11 @@ def warm(threads: int) -> None:
     """Load all that stages load, before the first fork; no thread is started."""
     compute.pin(portable=True, threads=threads)
     for name in (
+        "dvc.repo",
+        "dvc.scm",
+        "scmrepo.git",
+        "PIL.PngImagePlugin",
+        "PIL.JpegImagePlugin",
         "torch",
         "torchvision",
         "lightning_fabric",
@@ -38,6 +44,7 @@ def warm(threads: int) -> None:
         *(f"stages.{stage}" for stage in STAGES),
     ):
         import_module(name)
+    gc.freeze()  # else each fork goes through all of it
 
 
 def die() -> None:
