@@ -25,18 +25,13 @@ from pathlib import Path
 
 import yaml
 
-from captioning.files import digest
 from tests.forks import Run, asked_to_leave, warm
 from tests.imports import ROOT, STAGES
 from tests.project import TINY, Project, merge
+from tests.trees import difference, half_written, tree
 
 GRACE = 5.0  # seconds from SIGTERM to the end
 REDRAWS = 30  # other moments that are tried when a run ended before its fault
-LIVE = (
-    "metrics.json",
-    "plots/metrics",
-    "plots/images",
-)  # of DVCLive, which appends: taken for whole at the end only
 THREADS = 1
 SETTINGS = {  # smaller still than TINY
     "encoder": "shufflenet_v2_x0_5",
@@ -45,29 +40,6 @@ SETTINGS = {  # smaller still than TINY
     "features": {"batch_size": 4, "shard_size": 8},
 }
 _NEW_NAMESPACE = 0x00020000  # CLONE_NEWNS
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Every file of the results and of what is unfinished, with its digest; locks and speeds are not results."""
-    paths = [path for part in ("data", ".scratch") for path in sorted((folder / part).rglob("*")) if path.is_file()]
-    return {str(path.relative_to(folder)): digest(path) for path in paths if not path.name.endswith(".lock")}
-
-
-def difference(found: dict[str, str], wanted: dict[str, str]) -> str:
-    """The files that differ, are missing, or should not be there; empty: none."""
-    names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-    return ", ".join(
-        f"{name} ({'other' if name in found and name in wanted else 'left over' if name in found else 'missing'})"
-        for name in names
-    )
-
-
-def half_written(folder: Path, stage: str, wanted: dict[str, str]) -> str:
-    """Files of a failed stage under their final names that are not whole, and temporary ones."""
-    prefix = f"data/{stage}/"
-    found = {name: value for name, value in tree(folder).items() if name.startswith(prefix)}
-    found = {name: value for name, value in found.items() if not name.removeprefix(prefix).startswith(LIVE)}
-    return difference(found, {name: wanted.get(name, "") for name in found})
 
 
 class Bench:
@@ -176,16 +148,25 @@ def full_disk(bench: Bench, stage: str, draw: random.Random) -> str:
 
 
 def read_only(bench: Bench, stage: str, draw: random.Random) -> str:
+    """From the beginning or from a moment on, the results or what is unfinished may not be written."""
     with bench.case(stage) as folder:
         place = draw.choice([folder, folder / "data", folder / ".scratch"])
         place.mkdir(exist_ok=True)
         mount("--bind", str(place), str(place))
-        mount("-o", "remount,bind,ro", str(place))
         try:
-            ended = Run(stage, folder).wait()
+            ended = Run(stage, folder, draw.randint(1, bench.events[stage]), lambda: bar(place)).wait()
         finally:
             subprocess.run(["umount", "-l", place], check=True)
-        return ended.error() or half_written(folder, stage, bench.trees[stage]) or bench.again(stage, folder)
+        if ended.status == 0:  # nothing was written there from this moment on
+            raise MissedError
+        wrong = ended.error() or half_written(folder, stage, bench.trees[stage], barred=True)
+        return wrong or bench.again(stage, folder)
+
+
+def bar(place: Path) -> None:
+    """Let nothing more be written under a mount, unless a file is open there for writing."""
+    with suppress(subprocess.CalledProcessError):
+        mount("-o", "remount,bind,ro", str(place))
 
 
 def two_at_once(bench: Bench, stage: str, draw: random.Random) -> str:

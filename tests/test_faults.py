@@ -4,9 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.faults import difference, half_written
 from tests.forks import Ended
 from tests.imports import ROOT
+from tests.trees import difference, half_written
 
 SAID = "error: data/train/model: No space left on device; make room or give access, and run again"
 
@@ -31,6 +31,14 @@ def test_a_half_written_file_is_found_and_a_missing_one_is_none(tmp_path: Path) 
     assert half_written(tmp_path, "train", {"data/train/model": "0"}) == ""
     (folder / "model").write_text("cut")
     assert half_written(tmp_path, "train", {"data/train/model": "0"}) == "data/train/model (other)"
+
+
+def test_a_temporary_file_counts_unless_nothing_could_be_removed(tmp_path: Path) -> None:
+    left = "data/vocab/.vocab.txt.12.tmp"
+    (tmp_path / left).parent.mkdir(parents=True)
+    (tmp_path / left).write_text("cut")
+    assert half_written(tmp_path, "vocab", {}) == f"{left} (other)"
+    assert half_written(tmp_path, "vocab", {}, barred=True) == ""
 
 
 def test_a_fault_of_the_disk_is_one_line_and_status_1() -> None:

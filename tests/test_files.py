@@ -68,6 +68,43 @@ def test_what_is_moved_takes_the_place_of_what_was_there(tmp_path: Path, folder:
     assert (tmp_path / "old" / "file").exists() if folder else (tmp_path / "old").read_text() == "new"
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_is_moved_to_another_mount_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool
+) -> None:
+    """Also when both mounts are of one file system, as a folder of a container may be."""
+    source, target = tmp_path / "a" / "new", tmp_path / "b" / "old"
+    inside = "file" if folder else ""
+    for path in (source, target):
+        (path / inside).parent.mkdir(parents=True)
+        (path / inside).write_text(path.name)
+    replace = Path.replace
+
+    def within_a_mount(self: Path, other: Path) -> Path:
+        if self.parent != other.parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return replace(self, other)
+
+    monkeypatch.setattr(Path, "replace", within_a_mount)
+    files.move(source, target)
+    assert (target / inside).read_text() == "new"
+    assert not source.exists()
+    assert [path.name for path in target.parent.iterdir()] == ["old"]
+
+
+def test_a_fault_is_told_of_the_file_where_its_temporary_one_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def barred(path: Path, *_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "replace", barred)
+    monkeypatch.setattr(files, "_remove", barred)
+    with pytest.raises(OSError, match="Read-only") as told:
+        files.write_text(tmp_path / "a", "new")
+    assert told.value.filename == str(tmp_path / "a")
+
+
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "model"
     for name in ("a", "b"):

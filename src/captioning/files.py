@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ def atomic(path: Path) -> Iterator[Path]:
             fault.filename = str(path)
         raise
     finally:
-        _remove(temporary)
+        with suppress(OSError):  # where nothing may be removed any more; the next write does it
+            _remove(temporary)
 
 
 def _sweep(path: Path) -> None:
@@ -107,11 +108,13 @@ def _remove(path: Path) -> None:
 def move(source: Path, target: Path) -> None:
     """Rename a file or folder to `target`, in place of what is there; on another file system it is copied first."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if source.stat().st_dev == target.parent.stat().st_dev:
-        if source.is_dir():
-            _remove(target)
+    if source.is_dir():
+        _remove(target)
+    try:
         source.replace(target)
-    else:
+    except OSError as fault:
+        if fault.errno != errno.EXDEV:  # two mounts of one file system are two as well
+            raise
         with atomic(target) as temporary:
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, temporary)
         _remove(source)
