@@ -238,16 +238,20 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100, help="faults in all")
     parser.add_argument("--dvc", type=int, default=2, help="how many of them hit `dvc repro`")
     parser.add_argument("--seed", type=int, default=1, help="draws the moments")
+    parser.add_argument("--minutes", type=float, default=60.0, help="no fault is caused after so many")
     chosen = parser.parse_args()
+    until = time.monotonic() + 60 * chosen.minutes
     kinds = KINDS if may_mount() else tuple(kind for kind in KINDS if kind not in MOUNTS)
     if kinds != KINDS:
         print("skipped: full disk and read-only folder; they want root and a mount namespace")
     with tempfile.TemporaryDirectory() as folder:
-        return report(Bench(Path(folder)), kinds, chosen.kills - chosen.dvc, chosen.dvc, chosen.seed)
+        return report(Bench(Path(folder)), kinds, chosen.kills - chosen.dvc, chosen.dvc, chosen.seed, until)
 
 
-def report(bench: Bench, kinds: tuple[Callable[..., str], ...], kills: int, through_dvc: int, seed: int) -> int:
-    """Cause the faults and print the table; 0: every repeated run ended with the same bytes."""
+def report(
+    bench: Bench, kinds: tuple[Callable[..., str], ...], kills: int, through_dvc: int, seed: int, until: float
+) -> int:
+    """Cause the faults, none after `until`, and print the table; 0: every repeated run ended with the same bytes."""
     draw = random.Random(seed)
     drawn = [(stage, kind) for kind in kinds for stage in STAGES]
     draw.shuffle(drawn)
@@ -260,6 +264,9 @@ def report(bench: Bench, kinds: tuple[Callable[..., str], ...], kills: int, thro
     came: Counter[tuple[str, str]] = Counter()
     equal: Counter[tuple[str, str]] = Counter()
     for number, (stage, kind, work) in enumerate(works, 1):
+        if time.monotonic() > until:
+            print(f"stopped: the time is over, and {len(works) - number + 1} faults were not caused")
+            break
         wrong = attempt(work, draw)
         came[stage, kind] += 1
         equal[stage, kind] += not wrong
