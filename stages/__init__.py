@@ -4,15 +4,20 @@ A queued or `--temp` experiment runs in a copy of the repository, but an editabl
 workspace. So the library beside this folder is put first on the path, here and only here, and checked.
 """
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 _SOURCE = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(_SOURCE))
 
 import captioning  # noqa: E402
+from captioning import interrupts  # noqa: E402
 from captioning.errors import UserError  # noqa: E402
+from captioning.files import alone, disk_faults_told, scratch  # noqa: E402
 from captioning.schema import Settings  # noqa: E402
 from captioning.settings import load  # noqa: E402
 
@@ -21,11 +26,39 @@ if not Path(captioning.__file__).resolve().is_relative_to(_SOURCE):
 
 
 def run(main: Callable[[Settings], None]) -> None:
-    """Run a stage. A user's mistake is printed in one line and ends it with status 1; Ctrl-C with 130."""
+    """Run a stage, once at a time in a working folder.
+
+    A user's mistake, or a disk that is full or may not be written, is printed in one line and ends it with status 1;
+    Ctrl-C with 130, SIGTERM with 143.
+    """
+    interrupts.heed()
     try:
-        main(load())
+        settings = load()
+        with disk_faults_told(Path.cwd()), _by_itself(main):
+            main(settings)
     except UserError as fault:
         sys.exit(f"error: {fault}")
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+        _leave("interrupted", 130)
+    except interrupts.Terminated:
+        _leave("terminated", 143)
+
+
+def _leave(why: str, status: int) -> None:
+    print(f"{why}; run the same command again to go on", file=sys.stderr)
+    sys.exit(status)
+
+
+@contextmanager
+def _by_itself(main: Callable[[Settings], None]) -> Iterator[None]:
+    """A second run of the stage in this folder waits: the first may outlive the `dvc repro` that started it.
+
+    Processes that torchrun started work together, and wait for nobody.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        yield
+        return
+    stage = Path(main.__code__.co_filename).stem
+    folder = sha256(str(Path.cwd().resolve()).encode()).hexdigest()[:8]
+    with alone(scratch("running") / f"{stage}-{folder}.lock"):
+        yield

@@ -30,10 +30,11 @@ TINY = {
 }
 
 
-def _merge(base: dict, change: dict) -> dict:
+def merge(base: dict, change: dict) -> dict:
+    """`base` with the values of `change`, section by section."""
     merged = dict(base)
     for key, value in change.items():
-        merged[key] = _merge(base[key], value) if isinstance(value, dict) else value
+        merged[key] = merge(base[key], value) if isinstance(value, dict) else value
     return merged
 
 
@@ -68,7 +69,7 @@ class Project:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
         settings = yaml.safe_load((ROOT / "params.yaml").read_text())
-        (folder / "params.yaml").write_text(yaml.safe_dump(_merge(settings, TINY), sort_keys=False))
+        (folder / "params.yaml").write_text(yaml.safe_dump(merge(settings, TINY), sort_keys=False))
         project = cls(folder, home, **limits)
         project.run("git", "init", "-q", "-b", "main")
         project.run("git", "add", "-A")

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 from captioning import compute
 from captioning.errors import UserError
+from captioning.interrupts import Terminated
 
 SHOW = """
 from captioning import compute
@@ -71,3 +73,18 @@ print([faults() for _ in range(8)][-1])
 def test_memory_that_was_freed_is_not_cleared_anew() -> None:
     done = subprocess.run([sys.executable, "-c", REUSE], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 1000  # pages; 49,156 when tensors go back to the kernel
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_several_processes_that_are_asked_to_leave_say_so_as_one_does(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, raised: type[BaseException]
+) -> None:
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.launcher import api
+
+    def told(*_: object) -> None:
+        raise SignalException("told", number)
+
+    monkeypatch.setattr(api, "elastic_launch", lambda *_: told)
+    with pytest.raises(raised):
+        compute.ran_in_processes("stages.train", 2)

@@ -1,6 +1,9 @@
 """Atomic writes, digests, JSON, and the main repository's folder."""
 
+import errno
 import hashlib
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,84 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
         write_half()
     assert path.read_text() == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / f".a.{ended.pid}.tmp").write_text("half")
+    (tmp_path / f".a.{os.getpid()}.tmp").mkdir()  # of an earlier process with this number
+    others = [f".a.{os.getppid()}.tmp", f".b.{ended.pid}.tmp", ".a.b.tmp", f".a.b.{ended.pid}.tmp"]
+    for name in others:
+        (tmp_path / name).write_text("another's")
+    files.write_text(tmp_path / "a", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "a"])
+
+
+@pytest.mark.parametrize("inside", ["", "part"])
+def test_a_fault_of_the_disk_names_the_file_and_what_to_do(tmp_path: Path, inside: str) -> None:
+    path = tmp_path / "model"
+
+    def write_in_vain() -> None:
+        with files.disk_faults_told(tmp_path), files.atomic(path) as temporary:
+            raise OSError(errno.ENOSPC, "No space left on device", *([str(temporary / inside)] if inside else []))
+
+    with pytest.raises(UserError) as told:
+        write_in_vain()
+    assert str(told.value) == f"{path}: No space left on device; make room or give access, and run again"
+
+
+def test_a_fault_that_is_not_of_the_disk_is_not_told_as_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), files.disk_faults_told(tmp_path):
+        (tmp_path / "absent").read_text()
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_is_moved_takes_the_place_of_what_was_there(tmp_path: Path, folder: bool) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir() if folder else (tmp_path / name).write_text(name)
+    if folder:
+        (tmp_path / "new" / "file").touch()
+    files.move(tmp_path / "new", tmp_path / "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old" / "file").exists() if folder else (tmp_path / "old").read_text() == "new"
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_is_moved_to_another_mount_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool
+) -> None:
+    """Also when both mounts are of one file system, as a folder of a container may be."""
+    source, target = tmp_path / "a" / "new", tmp_path / "b" / "old"
+    inside = "file" if folder else ""
+    for path in (source, target):
+        (path / inside).parent.mkdir(parents=True)
+        (path / inside).write_text(path.name)
+    replace = Path.replace
+
+    def within_a_mount(self: Path, other: Path) -> Path:
+        if self.parent != other.parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return replace(self, other)
+
+    monkeypatch.setattr(Path, "replace", within_a_mount)
+    files.move(source, target)
+    assert (target / inside).read_text() == "new"
+    assert not source.exists()
+    assert [path.name for path in target.parent.iterdir()] == ["old"]
+
+
+def test_a_fault_is_told_of_the_file_where_its_temporary_one_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def barred(path: Path, *_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "replace", barred)
+    monkeypatch.setattr(files, "_remove", barred)
+    with pytest.raises(OSError, match="Read-only") as told:
+        files.write_text(tmp_path / "a", "new")
+    assert told.value.filename == str(tmp_path / "a")
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:

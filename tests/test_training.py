@@ -1,5 +1,7 @@
 """The loop: it learns, it keeps the best, and stopped at any checkpoint it ends with the same bytes."""
 
+import os
+import signal
 from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ from captioning.augmentation import Augmentation
 from captioning.checkpoints import Checkpoint
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.errors import UserError
+from captioning.interrupts import Terminated
 from captioning.metrics import References
 from captioning.networks import EndToEnd, OnFeatures
 from captioning.phases import CrossEntropy, CrossEntropyOptions, Data, Phase
@@ -199,6 +202,34 @@ def test_stopped_at_any_checkpoint_it_ends_with_the_same_bytes(pixels: bool, cha
         best = [captions for _, captions in told if captions is not None]
         assert [captions for _, captions in retold if captions is not None][-1] == best[-1]
         assert all(torch.equal(again.best[name], tensor) for name, tensor in whole.best.items())
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_asked_to_leave_it_saves_the_step_first_and_ends_with_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Also at the last step of an epoch: validation waits for the repeated run."""
+    whole = trainer(Memory(), True)
+    progress, _ = fitted(whole)
+    memory, taken = Memory(), iter(range(1, 10**9))
+    take = Trainer._step
+
+    def one(self: Trainer, *arguments: Any) -> int:
+        images = take(self, *arguments)
+        if next(taken) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return images
+
+    monkeypatch.setattr(Trainer, "_step", one)
+    with pytest.raises(Terminated):
+        fitted(trainer(memory, True, checkpoint_steps=1000))
+    assert next(taken) == step + 1
+    again = trainer(memory, True, checkpoint_steps=1000)
+    resumed, _ = fitted(again)
+    assert resumed == progress
+    assert all(torch.equal(again.best[name], tensor) for name, tensor in whole.best.items())
+    trained = len(progress.history) * len(again.phase.plan(0))
+    assert next(taken) == trained + 2  # no step is taken twice; two numbers were asked for here
 
 
 @pytest.mark.parametrize("pixels", [False, True])

@@ -4,12 +4,13 @@ Another setting, another line of code or other data make another key, so a check
 run that it does not belong to. It is removed when the run has ended well.
 """
 
+import io
 import shutil
 from typing import Any
 
 import torch
 
-from captioning.files import atomic, scratch
+from captioning.files import scratch, write_bytes
 
 _NAME = "checkpoint.pt"
 
@@ -22,8 +23,9 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint: a kill at any moment leaves the old one or the new one."""
-        with atomic(self._folder / _NAME) as temporary:
-            torch.save(state, temporary)
+        stream = io.BytesIO()  # on a full disk, torch's own writer does not say so
+        torch.save(state, stream)
+        write_bytes(self._folder / _NAME, stream.getbuffer())
 
     def load(self) -> dict[str, Any] | None:
         """The last state, or None when there is none."""

@@ -7,10 +7,12 @@ Floating-point sums depend on the width of the vector unit and on how work is cu
 import ctypes
 import logging
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 from captioning.errors import UserError
+from captioning.interrupts import Terminated
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -61,7 +63,8 @@ def ran_in_processes(module: str, processes: int) -> bool:
     """Run `python -m MODULE` in so many processes of this machine and wait for them; True: they all ended well.
 
     False, and nothing is run, when one process is asked for, or when this one was started by torchrun itself.
-    Raises UserError when a process failed; the others are ended then. Call it after `pin`, which they inherit.
+    Raises UserError when a process failed; the others are ended then. Terminated or KeyboardInterrupt when
+    a signal asked for the end, which they were told too. Call it after `pin`, which they inherit.
     """
     if processes == 1 or _launched():
         return False
@@ -87,8 +90,8 @@ def ran_in_processes(module: str, processes: int) -> bool:
         raise UserError(
             f"{module}: process {rank} of {processes} ended with status {failure.exitcode}; what it said is above"
         ) from None
-    except SignalException:
-        raise KeyboardInterrupt from None
+    except SignalException as came:
+        raise (Terminated if came.sigval == signal.SIGTERM else KeyboardInterrupt) from None
     return True
 
 

@@ -1,11 +1,8 @@
 """Files from the network, or from a folder of the user's: resumed, checked, and in place only when whole."""
 
-import fcntl
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,7 +14,7 @@ from tqdm import tqdm
 
 from captioning import files
 from captioning.errors import UserError
-from captioning.files import atomic
+from captioning.files import alone, disk_faults_told
 
 _TRIES = 5  # in a row, counted anew when one gains something
 _LONGEST_WAIT = 600.0  # seconds; a server that asks for more ends the run
@@ -64,7 +61,7 @@ def fetch(
     published, or the disk is full or may not be written.
     """
     name = urlsplit(url).path.rpartition("/")[2]
-    with _disk_faults_told(target), alone(cache / f".{name}.lock"):
+    with disk_faults_told(target), alone(cache / f".{name}.lock"):
         found = find(source, subfolder, name)
         if found:
             files.copy(found, target)
@@ -79,33 +76,11 @@ def take(found: Path, target: Path, bring: Callable[[Path, Path], None] = files.
     bring: makes the second path of the first, atomically: copies the file, or packs a folder (`archives.pack`).
     Raises UserError when the disk is full or may not be written.
     """
-    with _disk_faults_told(target):
+    with disk_faults_told(target):
         bring(found, target)
         _say(f"{target.name}: made of {found}")
         sha256 = files.digest(target)
         return Fetched(target.name, "source", target.stat().st_size, f"sha256:{sha256}", sha256, published=False)
-
-
-@contextmanager
-def _disk_faults_told(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as fault:
-        place = fault.filename or target
-        raise UserError(f"{place}: {fault.strerror or fault}; make room or give access, and run again") from fault
-
-
-@contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Run the block in one process at a time; the others wait here. `lock` is a file made for this."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say(f"waiting: another process works in {lock.parent}")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def find(source: Path | None, subfolder: str, *names: str) -> Path | None:
@@ -147,8 +122,7 @@ def _download(url: str, target: Path, digest: str | None, partial: "_Partial", s
         raise UserError(
             f"{url}: what came is {actual}, published is {digest}; run again, {_OR_PUT.format(target.name)}"
         )
-    with atomic(target) as temporary:
-        shutil.move(partial.path, temporary)
+    files.move(partial.path, target)
     partial.remove()
 
 

@@ -27,11 +27,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from captioning.archives import Pictures
-from captioning.downloads import alone
 from captioning.encoders import Encoder, folded
 from captioning.errors import UserError
 from captioning.features import FORMAT
-from captioning.files import atomic, digest, move, read_json, write_json
+from captioning.files import alone, atomic, digest, move, read_json, write_json
 from captioning.images import Transform, decode
 
 THREADS = os.cpu_count() or 1  # that decode; Pillow lets go of the interpreter while it does

@@ -3,36 +3,99 @@
 Everything that is written appears under its final name only when it is whole.
 """
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from captioning.errors import UserError
 
 _CHUNK = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BARRED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EBUSY, errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends well.
 
-    When the block raises, the temporary file or folder is removed and `path` is untouched.
+    When the block raises, the temporary file or folder is removed and `path` is untouched. What a killed process left
+    of an earlier try is removed too. An OSError of the disk names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _remove(temporary)
+    _sweep(path)
     try:
         yield temporary
         if temporary.is_dir() and path.is_dir():
             shutil.rmtree(path)
         temporary.replace(path)
+    except OSError as fault:
+        if fault.filename is None or str(fault.filename).startswith(str(temporary)):
+            fault.filename = str(path)
+        raise
     finally:
-        _remove(temporary)
+        with suppress(OSError):  # where nothing may be removed any more; the next write does it
+            _remove(temporary)
+
+
+def _sweep(path: Path) -> None:
+    """Remove temporary files of `path` whose process is this one or none."""
+    prefix = f".{path.name}."
+    for left in path.parent.iterdir():
+        process = left.name.removeprefix(prefix).removesuffix(".tmp")
+        if left.name == f"{prefix}{process}.tmp" and process.isdecimal() and not _another_runs(int(process)):
+            _remove(left)
+
+
+def _another_runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return process != os.getpid()
+
+
+@contextmanager
+def disk_faults_told(place: Path) -> Iterator[None]:
+    """Raise UserError for an OSError that says that the disk is full or may not be written.
+
+    place: what is named where the fault names no file.
+    """
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno not in _FULL + _BARRED:
+            raise
+        raise UserError(
+            f"{fault.filename or place}: {fault.strerror}; make room or give access, and run again"
+        ) from fault
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Run the block in one process at a time; the others wait here. `lock` is a file made for this."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say(f"waiting: another process works in {lock.parent}")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _remove(path: Path) -> None:
@@ -43,18 +106,21 @@ def _remove(path: Path) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename a folder to `target`, in place of what is there; on another file system it is copied first."""
+    """Rename a file or folder to `target`, in place of what is there; on another file system it is copied first."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if source.stat().st_dev == target.parent.stat().st_dev:
+    if source.is_dir():
         _remove(target)
-        source.rename(target)
-    else:
+    try:
+        source.replace(target)
+    except OSError as fault:
+        if fault.errno != errno.EXDEV:  # two mounts of one file system are two as well
+            raise
         with atomic(target) as temporary:
-            shutil.copytree(source, temporary)
-        shutil.rmtree(source)
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, temporary)
+        _remove(source)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path` atomically."""
     with atomic(path) as temporary:
         temporary.write_bytes(data)

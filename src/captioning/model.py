@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from captioning import decoders, encoders
 from captioning.decoders.base import Decoder
 from captioning.encoders import Encoder
 from captioning.errors import UserError
-from captioning.files import atomic, digest, read_json, write_json
+from captioning.files import atomic, digest, read_json, write_bytes, write_json
 from captioning.images import Transform
 from captioning.vocabulary import Vocabulary
 
@@ -65,8 +66,8 @@ def save(
     """Write a model folder; it appears when it is whole. The same model gives the same bytes."""
     with atomic(folder) as temporary:
         temporary.mkdir()
-        save_file(_plain(encoder), temporary / "encoder.safetensors")
-        save_file(_plain(decoder), temporary / "decoder.safetensors")
+        write_bytes(temporary / "encoder.safetensors", save_tensors(_plain(encoder)))
+        write_bytes(temporary / "decoder.safetensors", save_tensors(_plain(decoder)))
         vocabulary.write(temporary / "vocab.txt")
         files = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
         record = {"format": FORMAT, **asdict(card), "sha256": {name: digest(temporary / name) for name in files}}

@@ -10,6 +10,7 @@ K losses, W processes.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captioning import compute, distributed, optimization
+from captioning import compute, distributed, interrupts, optimization
 from captioning.averaging import Average
 from captioning.batchnorm import span_processes
 from captioning.checkpoints import Checkpoint
@@ -129,21 +130,28 @@ class Trainer:
         self.phase.prepare(progress.epoch)
         images, before = 0, (progress.epoch - progress.begin) * len(plan)
         said, quiet = f"epoch {progress.epoch + 1}/{self._end()}", not fabric.is_global_zero
-        with tqdm(plan, said, unit="step", initial=progress.step, disable=quiet) as bar:
+        with self._leaving() as asked, tqdm(plan, said, unit="step", initial=progress.step, disable=quiet) as bar:
             for chosen in plan[progress.step :]:
                 part, weight = self.phase.share(chosen, fabric.global_rank, fabric.world_size)
                 images += self._step(part, weight, before + progress.step, len(plan))
                 progress.step += 1
                 bar.update()
-                if progress.step % options.checkpoint_steps == 0:
+                leave = asked()
+                if leave or progress.step % options.checkpoint_steps == 0:
                     self._read_sums(len(plan))
                     self._save()
+                if leave:
+                    break
         self._read_sums(len(plan))
         return sum(distributed.gather(fabric, images))
 
     def _read_sums(self, steps_per_epoch: int) -> None:
         self._check(steps_per_epoch)
         self.progress.sums, self.progress.updates = self.sums.read(), self.updates.read()
+
+    def _leaving(self) -> AbstractContextManager[Callable[[], bool]]:
+        """SIGTERM waits for a step and a checkpoint. Several processes, each at a step of its own, leave at once."""
+        return interrupts.postponed() if self.fabric.world_size == 1 else nullcontext(lambda: False)
 
     def _step(self, part: np.ndarray, weight: float, step: int, steps_per_epoch: int) -> int:
         """One optimizer step, which changes nothing from the first loss on that is not finite (see `_check`).

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torchvision import models
 
 from captioning.downloads import fetch
 from captioning.encoders import build, check_name, transform_for
 from captioning.errors import UserError
-from captioning.files import atomic, digest
+from captioning.files import digest, write_bytes
 
 IMAGENET, NONE = "imagenet", "none"
 
@@ -75,8 +75,7 @@ def _load(path: Path) -> Any:
 
 
 def _write(target: Path, state: Mapping[str, Tensor]) -> None:
-    with atomic(target) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in sorted(state.items())}, temporary)
+    write_bytes(target, save({name: tensor.contiguous() for name, tensor in sorted(state.items())}))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

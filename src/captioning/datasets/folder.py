@@ -23,9 +23,9 @@ from captioning.datasets.base import (
     sort_table,
 )
 from captioning.datasets.tables import Row
-from captioning.downloads import Fetched, alone
+from captioning.downloads import Fetched
 from captioning.errors import UserError
-from captioning.files import digest
+from captioning.files import alone, digest
 
 name = "folder"
 _TABLES = tuple(f"captions{suffix}" for suffix in tables.FORMATS)

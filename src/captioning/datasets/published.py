@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from captioning import downloads
 from captioning.archives import SUFFIXES, Archive, pack
 from captioning.datasets.base import COLUMNS, Options, Prepared, decode_text, name_some, settle, sort_table
-from captioning.downloads import Fetched, alone
+from captioning.downloads import Fetched
 from captioning.errors import UserError
+from captioning.files import alone
 
 REMEDY = "mend it, or take the file that is published"
 _T = TypeVar("_T")

@@ -1,0 +1,282 @@
+"""Stages are killed, starved and run twice at once at random moments, and then run again.
+
+`python -m tests.faults --kills 100 --seed 1` prints how many of the repeated runs left the bytes of an undisturbed one.
+
+A stage runs in a fork of this process, which has loaded torch already, in a tiny project of its own. Moments are drawn
+from the seed: the n-th time that the stage makes, opens to write, renames or removes a file (an audit hook counts),
+or a time by the clock. Full disks and read-only folders are real: mounts in a mount namespace of this process.
+"""
+
+import argparse
+import ctypes
+import gc
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import yaml
+
+from tests.forks import Run, asked_to_leave, warm
+from tests.imports import ROOT, STAGES
+from tests.project import TINY, Project, merge
+from tests.trees import difference, half_written, tree
+
+GRACE = 5.0  # seconds from SIGTERM to the end
+REDRAWS = 30  # other moments that are tried when a run ended before its fault
+THREADS = 1
+SETTINGS = {  # smaller still than TINY
+    "encoder": "shufflenet_v2_x0_5",
+    "compute": {"threads": THREADS},
+    "download": {"scenes": {"train": 12, "val": 4, "test": 4}},
+    "features": {"batch_size": 4, "shard_size": 8},
+}
+_NEW_NAMESPACE = 0x00020000  # CLONE_NEWNS
+
+
+class Bench:
+    """The tiny project, undisturbed: what each stage read and left, how often it changed the disk, how long it took."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._cases = folder, 0
+        self.events: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
+        self.trees: dict[str, dict[str, str]] = {}
+        self.before: dict[str, Path] = {}
+        settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+        project = folder / "undisturbed"
+        (project / "ensemble").mkdir(parents=True)
+        (project / "params.yaml").write_text(yaml.safe_dump(merge(merge(settings, TINY), SETTINGS)))
+        for stage in STAGES:
+            self.before[stage] = shutil.copytree(project, folder / f"before-{stage}")
+            run = Run(stage, project)
+            ended = run.wait()
+            assert ended.status == 0, f"{stage} undisturbed: {ended.said}"
+            self.events[stage], self.seconds[stage] = int(run.events.read_text()), ended.seconds
+            self.trees[stage] = tree(project)
+
+    @contextmanager
+    def case(self, stage: str, *, small: bool = False) -> Iterator[Path]:
+        """A project in which the stage is next. small: on a file system of its own."""
+        self._cases += 1
+        folder = self.folder / f"case-{self._cases}"
+        folder.mkdir()
+        if small:
+            mount("-t", "tmpfs", "tmpfs", str(folder))
+        try:
+            yield shutil.copytree(self.before[stage], folder, dirs_exist_ok=True)
+        finally:
+            if small:
+                subprocess.run(["umount", "-l", folder], check=True)
+            shutil.rmtree(folder)
+
+    def again(self, stage: str, folder: Path) -> str:
+        """Repeat the command. What is wrong then; empty: the same bytes as undisturbed, and nothing left over."""
+        ended = Run(stage, folder).wait()
+        if ended.status:
+            return f"repeated: status {ended.status}, said {ended.said[-1500:]}"
+        return difference(tree(folder), self.trees[stage])
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True, capture_output=True)
+
+
+class MissedError(Exception):
+    """The run had ended before its fault."""
+
+
+def killed_at_a_write(bench: Bench, stage: str, draw: random.Random) -> str:
+    with bench.case(stage) as folder:
+        ended = Run(stage, folder, draw.randint(1, bench.events[stage])).wait()
+        if ended.status != -signal.SIGKILL:
+            raise MissedError
+        return bench.again(stage, folder)
+
+
+def killed_by_the_clock(bench: Bench, stage: str, draw: random.Random) -> str:
+    with bench.case(stage) as folder:
+        run = Run(stage, folder)
+        run.over(draw.uniform(0, bench.seconds[stage]))
+        run.send(signal.SIGKILL)
+        if run.wait().status != -signal.SIGKILL:
+            raise MissedError
+        return bench.again(stage, folder)
+
+
+def terminated(bench: Bench, stage: str, draw: random.Random) -> str:
+    with bench.case(stage) as folder:
+        if draw.random() < 0.5:
+            ended = Run(stage, folder, draw.randint(1, bench.events[stage]), asked_to_leave).wait()
+            late = 0.0
+        else:
+            run = Run(stage, folder)
+            run.over(draw.uniform(0, bench.seconds[stage]))
+            sent = time.monotonic()
+            run.send(signal.SIGTERM)
+            ended = run.wait()
+            late = time.monotonic() - sent
+        if ended.status in (0, -signal.SIGTERM):  # it had ended, or not begun
+            raise MissedError
+        said = ended.said.splitlines()[-1:]
+        if ended.status != 143 or said != ["terminated; run the same command again to go on"] or late > GRACE:
+            return f"status {ended.status} after {late:.1f} s, said {ended.said[-1500:]}"
+        return half_written(folder, stage, bench.trees[stage]) or bench.again(stage, folder)
+
+
+def full_disk(bench: Bench, stage: str, draw: random.Random) -> str:
+    with bench.case(stage, small=True) as folder:
+        disk = os.statvfs(folder)
+        used = disk.f_blocks - disk.f_bfree
+        sizes = [(bench.before[stage].parent / "undisturbed" / name).stat().st_size for name in bench.trees[stage]]
+        pages = sum(-(-size // disk.f_frsize) for size in sizes)
+        size = max(1, used + draw.randint(0, max(0, pages - used - 1))) * disk.f_frsize
+        mount("-o", f"remount,size={size}", str(folder))
+        ended = Run(stage, folder).wait()
+        if ended.status == 0:
+            raise MissedError
+        mount("-o", "remount,size=1g", str(folder))
+        return ended.error() or half_written(folder, stage, bench.trees[stage]) or bench.again(stage, folder)
+
+
+def read_only(bench: Bench, stage: str, draw: random.Random) -> str:
+    """From the beginning or from a moment on, the results or what is unfinished may not be written."""
+    with bench.case(stage) as folder:
+        place = draw.choice([folder, folder / "data", folder / ".scratch"])
+        place.mkdir(exist_ok=True)
+        mount("--bind", str(place), str(place))
+        try:
+            ended = Run(stage, folder, draw.randint(1, bench.events[stage]), lambda: bar(place)).wait()
+        finally:
+            subprocess.run(["umount", "-l", place], check=True)
+        if ended.status == 0:  # nothing was written there from this moment on
+            raise MissedError
+        wrong = ended.error() or half_written(folder, stage, bench.trees[stage], barred=True)
+        return wrong or bench.again(stage, folder)
+
+
+def bar(place: Path) -> None:
+    """Let nothing more be written under a mount, unless a file is open there for writing."""
+    with suppress(subprocess.CalledProcessError):
+        mount("-o", "remount,bind,ro", str(place))
+
+
+def two_at_once(bench: Bench, stage: str, draw: random.Random) -> str:
+    """Both end well and leave one result; every other time the first is killed while the second is there."""
+    with bench.case(stage) as folder:
+        kill = draw.random() < 0.5
+        first = Run(stage, folder, draw.randint(2, bench.events[stage]) if kill else 0)
+        first.over(draw.uniform(0, bench.seconds[stage] / 2))
+        second = Run(stage, folder)
+        ends = [first.wait(), second.wait()]
+        if ends[0].status not in (0, -signal.SIGKILL) or ends[1].status:
+            return f"two at once: {ends}"
+        return difference(tree(folder), bench.trees[stage]) or bench.again(stage, folder)
+
+
+KINDS = (killed_at_a_write, killed_by_the_clock, terminated, full_disk, read_only, two_at_once)
+MOUNTS = (full_disk, read_only)
+
+
+class Pipeline:
+    """`dvc repro`, killed with all that it started, or alone: its stage then lives on beside the repeated one."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._project = Project.create(bench.folder / "repository", bench.folder / "home")
+        (self._project.folder / "params.yaml").write_text((bench.folder / "undisturbed/params.yaml").read_text())
+        self._wanted = tree(bench.folder / "undisturbed")
+
+    def killed(self, draw: random.Random) -> str:
+        """What is wrong after `dvc repro` was killed and repeated; empty: nothing."""
+        folder = Path(tempfile.mkdtemp(dir=self._bench.folder)) / "copy"
+        shutil.copytree(self._project.folder, folder, symlinks=True)
+        copy = Project(folder, self._bench.folder / "home")
+        log = (folder.parent / "log").open("w")
+        started = subprocess.Popen(
+            ["dvc", "repro"], cwd=folder, env=copy.environment, stdout=log, stderr=log, start_new_session=True
+        )
+        with suppress(subprocess.TimeoutExpired):
+            started.wait(draw.uniform(2, 30))
+        if started.poll() is not None:
+            raise MissedError
+        (os.killpg if draw.random() < 0.5 else os.kill)(started.pid, signal.SIGKILL)
+        started.wait()
+        done = copy.run("dvc", "repro", check=False)
+        if done.returncode:
+            return f"repeated: {done.stdout[-800:]}{done.stderr[-1500:]}"
+        found = {name: value for name, value in tree(folder).items() if not name.endswith(".gitignore")}
+        shutil.rmtree(folder.parent)
+        return difference(found, self._wanted)
+
+
+def attempt(work: Callable[[random.Random], str], draw: random.Random) -> str:
+    """Do `work` at another moment for as long as its run has ended before the fault."""
+    for _ in range(REDRAWS):
+        with suppress(MissedError):
+            return work(draw)
+    return f"no fault came in {REDRAWS} tries"
+
+
+def may_mount() -> bool:
+    """Get a mount namespace, in which nothing that is mounted is seen from outside."""
+    if os.geteuid() or ctypes.CDLL(None).unshare(_NEW_NAMESPACE):
+        return False
+    return subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True).returncode == 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=100, help="faults in all")
+    parser.add_argument("--dvc", type=int, default=2, help="how many of them hit `dvc repro`")
+    parser.add_argument("--seed", type=int, default=1, help="draws the moments")
+    chosen = parser.parse_args()
+    kinds = KINDS if may_mount() else tuple(kind for kind in KINDS if kind not in MOUNTS)
+    if kinds != KINDS:
+        print("skipped: full disk and read-only folder; they want root and a mount namespace")
+    with tempfile.TemporaryDirectory() as folder:
+        return report(Bench(Path(folder)), kinds, chosen.kills - chosen.dvc, chosen.dvc, chosen.seed)
+
+
+def report(bench: Bench, kinds: tuple[Callable[..., str], ...], kills: int, through_dvc: int, seed: int) -> int:
+    """Cause the faults and print the table; 0: every repeated run ended with the same bytes."""
+    draw = random.Random(seed)
+    drawn = [(stage, kind) for kind in kinds for stage in STAGES]
+    draw.shuffle(drawn)
+    works = [
+        (stage, kind.__name__, lambda draw, stage=stage, kind=kind: kind(bench, stage, draw))
+        for stage, kind in (drawn * (kills // len(drawn) + 1))[:kills]
+    ]
+    if through_dvc:
+        works += [("dvc repro", "killed_by_the_clock", Pipeline(bench).killed)] * through_dvc
+    came: Counter[tuple[str, str]] = Counter()
+    equal: Counter[tuple[str, str]] = Counter()
+    for number, (stage, kind, work) in enumerate(works, 1):
+        wrong = attempt(work, draw)
+        came[stage, kind] += 1
+        equal[stage, kind] += not wrong
+        if wrong:
+            print(f"{number}: {stage}, {kind}: {wrong}", flush=True)
+    names = [kind.__name__ for kind in kinds]
+    print("| stage |", " | ".join(name.replace("_", " ") for name in names), "|")
+    print("|---|" + "---|" * len(names))
+    for stage in dict.fromkeys(stage for stage, _, _ in works):
+        cells = [f"{equal[stage, kind]}/{came[stage, kind]}" if came[stage, kind] else "" for kind in names]
+        print(f"| {stage} |", " | ".join(cells), "|")
+    print(f"{came.total()} kills, seed {seed}: {equal.total()} repeated to equal bytes")
+    return int(equal != came)
+
+
+if __name__ == "__main__":
+    warm(THREADS)
+    status = main()
+    gc.unfreeze()
+    sys.exit(status)
