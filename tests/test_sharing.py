@@ -197,6 +197,9 @@ def test_a_colleague_applies_an_experiment(team: Team) -> None:
     assert digests(colleague) == digests(team.author)
     assert colleague.read("params.yaml") == team.author.read("params.yaml")
     assert colleague.stages_to_run() == []
+    picture = "data/evaluate/gallery/best.png"
+    said = [project.run("captioning", "predict", picture).stdout for project in (colleague, team.author)]
+    assert said[0] == said[1] != ""
 
 
 @pytest.mark.parametrize(
