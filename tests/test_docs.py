@@ -14,6 +14,7 @@ PREDICTED = "test_predict_lists_and_draws_captions_that_say_what_they_must"  # w
 SHARED = "test_a_clone_pulls_the_same_bytes"
 RELEASED = "test_a_release_is_used_straight_from_git_and_dvc"
 USED = "test_predict_takes_a_release_or_an_experiment"
+APPLIED = "test_a_colleague_applies_an_experiment"
 RUN_BY_TESTS = {
     "make test": ".ci/run",
     "source .venv/bin/activate": "every test runs in it",
@@ -52,6 +53,10 @@ RUN_BY_TESTS = {
     "dvc push": SHARED,
     'git commit -am "A place to share"': SHARED,
     "git push": SHARED,
+    "dvc exp push origin winner": APPLIED,
+    "dvc exp list origin --all-commits": APPLIED,
+    "dvc exp pull origin winner": APPLIED,
+    "dvc exp apply winner": APPLIED,
     'git tag -a model@v1.0.0 -m "The first that may be used"': RELEASED,
     "git push origin model@v1.0.0": RELEASED,
     "captioning predict photo.jpg --model model@v1.0.0": USED,

@@ -197,3 +197,29 @@ def test_a_colleague_applies_an_experiment(team: Team) -> None:
     assert digests(colleague) == digests(team.author)
     assert colleague.read("params.yaml") == team.author.read("params.yaml")
     assert colleague.stages_to_run() == []
+    picture = "data/evaluate/gallery/best.png"
+    said = [project.run("captioning", "predict", picture).stdout for project in (colleague, team.author)]
+    assert said[0] == said[1] != ""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("endpointurl", "http://127.0.0.1:9", "Could not connect to the endpoint URL"),
+        ("url", "s3://nonsuch/captioning", "bucket does not exist"),
+        ("profile", "nobody", "The config profile (nobody) could not be found"),
+    ],
+)
+def test_a_remote_out_of_reach_is_told_in_one_line(
+    s3: str, experimented: Project, home: Path, tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    shutil.copytree(experimented.folder, tmp_path / "author", symlinks=True)
+    team = Team(Project(tmp_path / "author", home), Bucket(s3, f"bucket-{next(NUMBERS)}"), tmp_path)
+    colleague = team.colleague("colleague")
+    colleague.run("dvc", "remote", "modify", "--local", "storage", option, value)
+    colleague.environment["AWS_MAX_ATTEMPTS"] = "1"
+    failed = colleague.run("captioning", "predict", "photo.jpg", "--model", "model@v1.0.0", check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.count("\n") == 1, failed.stderr
+    assert failed.stderr.startswith("error: model@v1.0.0: data/train/model/model.json is not in the local cache, and")
+    assert said in failed.stderr

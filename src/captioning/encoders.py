@@ -48,8 +48,8 @@ def check_name(name: str) -> None:
 def transform_for(name: str, image_size: Size, *, pretrained: bool, crop: Crop = "centre") -> Transform:
     """How a picture becomes the pixels of backbone `name`.
 
-    image_size: a side in pixels; `native`, that of its ImageNet weights; or `enlarged`, two sevenths more, since what is
-    trained on crops does better on larger pictures (Touvron et al. 2019), where the backbone takes that.
+    image_size: a side in pixels; `native`, that of its ImageNet weights; or `enlarged`, two sevenths more where the
+    backbone takes that, since what is trained on crops does better on larger pictures (Touvron et al. 2019).
     crop: what is seen of a picture that is no square. `none`: all of it, squeezed to one. `centre`: the middle;
     pretrained, as torchvision's preset for these weights cuts it, and another image_size scales its resize in
     proportion; from scratch, once the shorter side is image_size.

@@ -4,7 +4,8 @@ A revision is what git or DVC names: a commit, branch or tag, the name of an exp
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.fs import DVCFileSystem
 from dvc.repo import Repo
 from dvc.scm import NoSCMError, RevError, SCMError, resolve_rev
+from dvc_data.index import DataIndexDirError
 
 from captioning.errors import UserError
 
@@ -56,14 +58,12 @@ class Revision:
         """The bytes of a file that git or DVC tracks, out of git, the local cache, or a remote if they are asked.
 
         path: relative to the repository's root, with `/`.
-        Raises UserError when the revision has no such file, has it where it is not looked for, or its bytes are not
-        those that the revision recorded.
+        Raises UserError when the revision has no such file, has it where it is not looked for or cannot be reached, or
+        its bytes are not those that the revision recorded.
         """
-        try:
+        with self._reached(path):
             data: bytes = self._files.read_bytes(f"/{path}")
             recorded = self._files.info(f"/{path}").get("md5")
-        except (OSError, DvcException):
-            raise UserError(f"{self.name}: {self._absent(path)}") from None
         if recorded and hashlib.md5(data, usedforsecurity=False).hexdigest() != recorded:
             raise UserError(f"{self.name}: {path} is damaged in {self._places}; {self._fetch()}")
         return data
@@ -79,11 +79,23 @@ class Revision:
 
         Raises UserError when the revision has no such file, or has it in a remote only.
         """
-        try:
+        with self._reached(path):
             stream: BinaryIO = self._files.open(f"/{path}", "rb")
+        return stream
+
+    @contextmanager
+    def _reached(self, path: str) -> Iterator[None]:
+        """Say in words why a file cannot be read."""
+        try:
+            yield
+        except DataIndexDirError as fault:  # what the folder has could not be learnt
+            why = str(fault.__cause__ or fault).strip().partition("\n")[0]
+            raise UserError(
+                f"{self.name}: {path} is not in the local cache, and the folder that has it could not be fetched "
+                f"({why}); see to the remote's address and your access (`dvc remote list`), or whether it was pushed"
+            ) from None
         except (OSError, DvcException):
             raise UserError(f"{self.name}: {self._absent(path)}") from None
-        return stream
 
     def _absent(self, path: str) -> str:
         """Why a file cannot be read: it is recorded and its bytes are elsewhere, or it is not recorded."""
