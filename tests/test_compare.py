@@ -64,7 +64,7 @@ def made(
         compare.PER_IMAGE: "\n".join([table, *rows]),
         "dvc.lock": yaml.safe_dump(lock),
     }
-    return compare.read(Kept(name, "0" * 40, {path: text.encode() for path, text in files.items()}))
+    return compare.read(Kept(name, "0" * 40, files={path: text.encode() for path, text in files.items()}))
 
 
 def said(good: int, rest: str = BAD) -> list[str]:
@@ -168,7 +168,7 @@ def test_the_order_of_images_in_a_file_does_not_matter() -> None:
     files = dict(one.revision.files)  # type: ignore[attr-defined]
     document = json.loads(files[compare.REFERENCES])
     files[compare.REFERENCES] = json.dumps(document | {"images": document["images"][::-1]}).encode()
-    turned = compare.read(Kept("turned", "0" * 40, files))
+    turned = compare.read(Kept("turned", "0" * 40, files=files))
     assert compared(one, turned).apart(1, 9) == []
     assert {d.p for d in compared(one, turned).differences[0].values()} == {1.0}
 
@@ -178,7 +178,7 @@ def test_captions_of_other_images_than_the_references_are_refused() -> None:
     files = dict(one.revision.files)  # type: ignore[attr-defined]
     files[compare.CAPTIONS] = json.dumps(json.loads(files[compare.CAPTIONS])[1:]).encode()
     with pytest.raises(UserError, match=r"^less: .*1 without a hypothesis, such as 1"):
-        compare.read(Kept("less", "0" * 40, files))
+        compare.read(Kept("less", "0" * 40, files=files))
 
 
 def test_meteor_is_compared_where_all_have_it() -> None:

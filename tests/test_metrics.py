@@ -4,9 +4,11 @@ import dataclasses
 import importlib.util
 import json
 import logging
+import math
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from nltk.translate import bleu_score
 
 from captioning import metrics
 from captioning.errors import UserError
-from captioning.metrics import References, Scores, java, rouge, score
+from captioning.metrics import References, Scores, elementary, java, rouge, score
 
 NAMES = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"]
 GOLDEN = Path(__file__).parent / "golden/scores.json"
@@ -263,3 +265,13 @@ def test_java_scores_have_spice_where_it_is(
         (tmp_path / name).touch()
     both = metrics.java_scores(references, hypotheses)
     assert both == alone | Scores({"spice": 0.5}, {"spice": {"b": 1.0, "a": 2.0}})
+
+
+def test_elementary_functions_are_the_c_librarys_on_every_processor() -> None:
+    values = np.random.default_rng(0).uniform(0.1, 9, (40, 3))
+    for found, function in (
+        (elementary.log(values), math.log),
+        (elementary.exp(values), math.exp),
+        (elementary.root(values, 3), lambda value: math.pow(value, 1 / 3)),
+    ):
+        assert found.tolist() == [[function(value) for value in row] for row in values.tolist()]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from captioning.errors import UserError
+from captioning.metrics import elementary
 from captioning.metrics.cider import SCALE, SIGMA
 from captioning.metrics.ngrams import SHIFT, Counts, Floats, Ints, Numbering, cell_keys, count, numbered, sums
 from captioning.splits import EncodedCaptions
@@ -46,7 +47,7 @@ class CiderReward:
         self._image = captions.image[self._order]
         self._numbering = Numbering(len(vocabulary))
         images = len(np.unique(captions.image))
-        self._idf = [np.log(images / np.maximum(had, 1)) for had in self._frequencies()]
+        self._idf = [elementary.log(images / np.maximum(had, 1)) for had in self._frequencies()]
 
     def check(self, vocabulary: Vocabulary) -> None:
         """Raise UserError unless document frequencies were counted with `vocabulary`, so that ids mean the same."""
@@ -86,7 +87,7 @@ class CiderReward:
         norms = ours.norms[caption] * theirs.norms[reference]
         np.divide(cosine, norms, out=cosine, where=norms != 0)
         longer = ours.bigrams[caption] - theirs.bigrams[reference]
-        similar = cosine.mean(1) * np.exp(-(longer**2) / (2 * SIGMA**2))  # (Q,)
+        similar = cosine.mean(1) * elementary.exp(-(longer**2) / (2 * SIGMA**2))  # (Q,)
         return SCALE * np.bincount(caption, similar, len(tokens)) / pairs
 
     def _weigh(self, words: Ints, lengths: Ints) -> _Weighed:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from captioning.metrics import elementary
 from captioning.metrics.ngrams import ORDERS, Floats, Ints
 
 STATISTICS = 2 * ORDERS + 1
@@ -36,6 +37,7 @@ def bleu(statistics: Floats) -> Floats:
     correct, guessed, reference = statistics[..., :ORDERS], statistics[..., ORDERS:-1], statistics[..., -1]
     products = ((correct + _TINY) / (guessed + _SMALL)).cumprod(-1)
     ratio = (guessed[..., 0] + _TINY) / (reference + _SMALL)
-    brevity = np.exp(np.minimum(1 - 1 / ratio, 0))[..., None]
-    scores: Floats = products ** (1 / np.arange(1, ORDERS + 1)) * brevity
+    brevity = elementary.exp(np.minimum(1 - 1 / ratio, 0))[..., None]
+    means = np.stack([elementary.root(products[..., n], n + 1) for n in range(ORDERS)], axis=-1)
+    scores: Floats = means * brevity
     return scores

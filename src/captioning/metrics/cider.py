@@ -4,8 +4,11 @@ No stemming; the document frequency of an n-gram is the number of images whose r
 every frequency is 1 = the number of images, every idf is log 1 = 0, and so is the score.
 """
 
+import math
+
 import numpy as np
 
+from captioning.metrics import elementary
 from captioning.metrics.ngrams import Cells, Counts, Floats, Ints, Ngrams, sums
 
 SIGMA = 6.0
@@ -29,8 +32,9 @@ class Cider:
         )
         self._sizes, self._offsets = ngrams.sizes, np.cumsum(ngrams.sizes) - ngrams.sizes
         numbers = self._offsets[cells.order] + cells.ngram  # (C,), all orders in one
-        self._no_frequency = np.log(float(images))
-        self._idf = np.log(images / np.bincount(numbers, minlength=int(ngrams.sizes.sum())))  # 0, exactly, for df = I
+        self._no_frequency = math.log(images)
+        frequencies = np.bincount(numbers, minlength=int(ngrams.sizes.sum()))
+        self._idf = elementary.log(images / frequencies)  # 0, exactly, for df = I
         self._idf2 = self._idf[numbers][cells.of_entry] ** 2  # (E,)
         self._norms = np.sqrt(sums(counts.sentence, counts.order, counts.count**2 * self._idf2, len(lengths)))
 
@@ -46,7 +50,7 @@ class Cider:
         norms = self._norms * self._hypothesis_norms(hypotheses)[self._image_of]
         np.divide(cosine, norms, out=cosine, where=norms != 0)
         pairs = np.maximum(lengths - 1, 0)[self._image_of] - np.maximum(self._lengths - 1, 0)  # coco-caption's length
-        similar = cosine.mean(1) * np.exp(-(pairs**2) / (2 * SIGMA**2))  # (S,)
+        similar = cosine.mean(1) * elementary.exp(-(pairs**2) / (2 * SIGMA**2))  # (S,)
         totals = np.bincount(self._image_of, similar, self._images)
         return SCALE * totals / np.bincount(self._image_of, minlength=self._images)
 
