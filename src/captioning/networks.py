@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captioning import augmentation, batches, decoding
+from captioning import augmentation, batches, convolutions, decoding
 from captioning.augmentation import Augmentation
 from captioning.decoders.base import Decoder, Encoded
 from captioning.encoders import Encoder
@@ -102,6 +102,7 @@ class EndToEnd(nn.Module):
         chances: np.ndarray | None = None,
     ) -> None:
         super().__init__()
+        convolutions.quicken(encoder)
         self.encoder = encoder
         self.decoder = decoder
         self.presence = nn.Linear(encoder.dim, vocabulary_size)

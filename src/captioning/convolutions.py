@@ -1,0 +1,107 @@
+"""Convolutions over maps of few places: on a CPU, the gradient of the weight as one matrix product.
+
+At 2 x 2 places and 512 channels oneDNN's own kernel takes seven times as long for it (`benchmarks/convolutions.py`).
+A ResNet that is trained on small pictures ends in such maps.
+
+B images, C channels of the input, D of the output, H x W places of the input, P x Q of the output, K x L of the kernel.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
+
+_PLACES = 16  # P * Q up to which the product wins
+
+
+class Conv2d(nn.Conv2d):
+    """As in torch, with the same parameters under the same names; another way to the gradient where maps are small."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, C, H, W) → (B, D, P, Q)."""
+        learns = torch.is_grad_enabled() and weight.requires_grad
+        small = input.device.type == "cpu" and math.prod(map(self._places, range(2), input.shape[2:])) <= _PLACES
+        way = _SmallMap.apply if learns and small else F.conv2d
+        found: Tensor = way(input, weight, bias, self.stride, self.padding)
+        return found
+
+    def _places(self, axis: int, side: int) -> int:
+        return (side + 2 * int(self.padding[axis]) - self.kernel_size[axis]) // self.stride[axis] + 1
+
+
+def quicken(network: nn.Module) -> nn.Module:
+    """Replace, in place, the convolutions that `Conv2d` can stand for: ungrouped, undilated, padded with zeros."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Conv2d and _plain(child):
+                setattr(parent, name, _like(child))
+    return network
+
+
+def _plain(conv: nn.Conv2d) -> bool:
+    zeros = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return zeros and conv.groups == 1 and conv.dilation == (1, 1) and conv.kernel_size != (1, 1)
+
+
+def _like(conv: nn.Conv2d) -> Conv2d:
+    """The same convolution, over the same parameters."""
+    with torch.device("meta"):
+        made = Conv2d(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            conv.stride,  # type: ignore[arg-type]
+            conv.padding,  # type: ignore[arg-type]
+            bias=conv.bias is not None,
+        )
+    made.weight, made.bias = conv.weight, conv.bias
+    return made.train(conv.training)
+
+
+class _SmallMap(torch.autograd.Function):
+    """A convolution whose backward pass lays out what each place saw, and multiplies."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, stride: list[int], padding: list[int]
+    ) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(input, weight, bias, stride, padding)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight = ctx.saved_tensors
+        to_input, to_weight, to_bias, *_ = ctx.needs_input_grad
+        flat = gradient.permute(0, 2, 3, 1).reshape(-1, len(weight))  # (B * P * Q, D)
+        return (
+            _to_input(input.shape, weight, gradient, ctx) if to_input else None,
+            _unfold(flat.t() @ _seen(input, weight.shape[2:], ctx.stride, ctx.padding), weight) if to_weight else None,
+            flat.sum(0) if to_bias else None,
+            None,
+            None,
+        )
+
+
+def _to_input(shape: torch.Size, weight: Tensor, gradient: Tensor, ctx: Any) -> Tensor:
+    """The gradient of the input, (B, C, H, W)."""
+    found: Tensor = conv2d_input(shape, weight, gradient, ctx.stride, ctx.padding)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _seen(input: Tensor, kernel: torch.Size, stride: list[int], padding: list[int]) -> Tensor:
+    """(B, C, H, W) → what the kernel covers at each place, (B * P * Q, K * L * C)."""
+    (down, across), (high, wide) = padding, kernel
+    padded = F.pad(input, (across, across, down, down)).permute(0, 2, 3, 1)  # (B, H + .., W + .., C)
+    windows = padded.unfold(1, high, stride[0]).unfold(2, wide, stride[1])  # (B, P, Q, C, K, L)
+    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, high * wide * input.shape[1])
+
+
+def _unfold(product: Tensor, weight: Tensor) -> Tensor:
+    """(D, K * L * C) → (D, C, K, L): a view, and in memory as a weight in channels_last is."""
+    return product.view(len(weight), *weight.shape[2:], weight.shape[1]).permute(0, 3, 1, 2)
