@@ -1,6 +1,7 @@
 """Other trackers: what each wrote is read back, none stops a run, and none changes a byte of the model."""
 
 import builtins
+import json
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -90,7 +91,6 @@ def test_mlflow_store_is_read_back(logs: Path) -> None:
 
 
 def test_wandb_offline_run_is_read_back(logs: Path) -> None:
-    import json
 
     log("wandb")
     (path,) = (logs / "wandb").glob("offline-run-*/run-*.wandb")
@@ -105,7 +105,7 @@ def test_wandb_offline_run_is_read_back(logs: Path) -> None:
         if record.HasField("history")
     ]
     assert [(row["_step"], row["train/loss"]) for row in rows] == list(enumerate(LOSSES))
-    picture = path.parent / "files" / rows[1]["validation.png"]["path"]
+    picture = path.parent / "files" / rows[1]["validation.png/path"]
     assert np.array_equal(np.asarray(Image.open(picture)), np.asarray(RED))
     (ended,) = [record.exit for record in records if record.HasField("exit")]
     assert ended.exit_code == 0
