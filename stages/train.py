@@ -60,7 +60,7 @@ def main(settings: Settings) -> None:
     if not fabric.is_global_zero:
         trainer.fit(lambda *_: None)
         return
-    _fit(settings, trainer)
+    _fit(settings, trainer, resolved, checkpoint.key)
     _save(settings, trainer, resolved, started)
     checkpoint.clear()
 
@@ -225,20 +225,26 @@ def _said_of_encoder(settings: Settings) -> dict[str, Any]:
     return {"batchnorm": resolve.batchnorm(settings)} | {f"fine_tune.{name}": value for name, value in tuned.items()}
 
 
-def _fit(settings: Settings, trainer: "Trainer") -> None:
+def _fit(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], key: str) -> None:
     """Train, log each epoch, and draw the first validation pictures with their captions at each better epoch."""
     from captioning.images import decode, grid
+    from captioning.trackers import Trackers
     from captioning.tracking import Tracker
 
+    name = f"{settings.dataset}-{settings.encoder}-{settings.decoder}-{key}"
+    others = Trackers(settings.train.trackers, name, resolved)
     images = splits.read_images(SPLIT / "images.csv")
     files = images[images["split"] == "val"]["file"].tolist()[: settings.train.samples]
-    with Pictures(DATA) as pictures, Tracker(OUT, SPEEDS) as tracker:
+    with Pictures(DATA) as pictures, Tracker(OUT, SPEEDS) as tracker, others:
         shown = [decode(pictures.read(file), file) for file in files]
 
         def end_of_epoch(scalars: dict[str, float], speeds: dict[str, float], captions: list[str] | None) -> None:
             if captions is not None:
-                tracker.picture("validation.png", grid(shown, captions[: len(shown)], columns=4))
+                drawn = grid(shown, captions[: len(shown)], columns=4)
+                tracker.picture("validation.png", drawn)
+                others.picture("validation.png", drawn)
             tracker.epoch(scalars, speeds)
+            others.epoch(scalars, speeds)
             print(_line(scalars, speeds), flush=True)
 
         trainer.fit(end_of_epoch)

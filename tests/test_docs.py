@@ -68,6 +68,7 @@ RUN_BY_TESTS = {
     "captioning report main depth-resnet34 --out depth.html --images all": (
         "test_the_command_writes_a_report_of_revisions"
     ),
+    "dvc exp run -S 'train.trackers=[mlflow,tensorboard,wandb]'": "test_the_same_bytes_whoever_looks_on",
     "dvc exp run -S split.limit=200": "test_a_limited_run_sees_those_images_alone",
 }
 NOT_RUN = {"scale.md": "has not been run"}  # page: what it says of its commands, which want machines that are not here

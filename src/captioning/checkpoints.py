@@ -19,6 +19,7 @@ class Checkpoint:
     """The last state of one run, in a folder of its own."""
 
     def __init__(self, key: str) -> None:
+        self.key = key
         self._folder = scratch("train") / key
 
     def save(self, state: dict[str, Any]) -> None:

@@ -175,6 +175,7 @@ class Train(Section):
     patience: Count
     checkpoint_steps: Count
     samples: Count
+    trackers: tuple[Literal["mlflow", "tensorboard", "wandb"], ...]
     fine_tune: FineTune
     augment: Augment
     scheduled_sampling: ScheduledSampling

@@ -193,7 +193,10 @@ def batch_size(settings: Settings) -> int:
 
 
 def for_training(settings: Settings) -> dict[str, Any]:
-    """Every setting that training reads, with `auto` decided: what `model.json` records."""
+    """Every setting that decides what is trained, with `auto` decided: what `model.json` records.
+
+    Who looks on does not: `train.trackers` is not in it.
+    """
     features = settings.features.model_dump() | {
         "weights": weights(settings),
         "trainable": trainable(settings),
@@ -201,7 +204,7 @@ def for_training(settings: Settings) -> dict[str, Any]:
         "regions": regions(settings),
         "mirror": mirror(settings),
     }
-    train = settings.train.model_dump(exclude=set(get_args(DecoderName))) | {
+    train = settings.train.model_dump(exclude={*get_args(DecoderName), "trackers"}) | {
         "epochs": epochs(settings),
         "batch_size": batch_size(settings),
         "batchnorm": batchnorm(settings),
