@@ -91,8 +91,10 @@ def test_mlflow_store_is_read_back(logs: Path) -> None:
 
 
 def test_wandb_offline_run_is_read_back(logs: Path) -> None:
+    import wandb
 
     log("wandb")
+    wandb.teardown()  # as at the end of the process: W&B's service may close the file after `finish` has returned
     (path,) = (logs / "wandb").glob("offline-run-*/run-*.wandb")
     records = list(wandb_records(path))
     (begun,) = [record.run for record in records if record.HasField("run")]
