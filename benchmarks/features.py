@@ -1,7 +1,8 @@
 """Pictures a second of the stage `features`, beside those of the bare network on pixels that are in memory.
 
-A share of 100 % would mean that reading, decoding, resizing and writing cost nothing. Peak memory is taken at a
-number of pictures and at four times as many: it must not grow with them.
+The bare network runs as the stage runs it, a batch on each core, and with all cores on each batch in turn. A share of
+100 % would mean that reading, decoding, resizing and writing cost nothing. Peak memory is taken at a number of pictures
+and at four times as many: it must not grow with them.
 
     python -m benchmarks.features [FOLDER]     # with Flickr8k_Dataset.zip; else CAPTIONING_SOURCE, else drawn noise
 """
@@ -13,6 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from captioning import compute
@@ -27,7 +31,8 @@ from PIL import Image  # noqa: E402
 from captioning import encoders, extraction  # noqa: E402
 from captioning.archives import Archive, Pictures, write_zip  # noqa: E402
 
-NAME, BATCH, SHARD, COUNT, MEMORY_COUNT = "mobilenet_v2", 64, 256, 1024, 512
+NAME, BATCH, SHARD, COUNT, MEMORY_COUNT = "mobilenet_v2", 4, 256, 1024, 512
+TURNS, THREADS = 4, 2
 
 
 def main() -> None:
@@ -71,7 +76,7 @@ def _images(root: Path, count: int) -> pd.DataFrame:
 
 
 def _encoder() -> encoders.Encoder:
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
     transform = encoders.transform_for(NAME, "native", pretrained=True)
     return encoders.freeze(encoders.build(NAME, transform=transform, weights={}))
@@ -84,24 +89,28 @@ def _write(folder: Path, images: pd.DataFrame, extractor: extraction.Extractor) 
 
 def _speed(root: Path) -> None:
     """Bare network and stage take turns, so that both see the same machine."""
-    encoder, images = _encoder(), _images(root, COUNT // 4)
-    bare = encoders.folded(encoder)
+    encoder, images = _encoder(), _images(root, COUNT // TURNS)
+    bare = torch.inference_mode()(encoders.folded(encoder))
     size = encoder.transform.image_size
-    pixels = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
-    seconds = {"bare network": 0.0, "`features`": 0.0}
-    with Pictures(root) as pictures, torch.inference_mode():
-        bare(pixels)
-        for turn in range(4):
-            begin = time.perf_counter()
-            for _ in range(len(images) // BATCH):
-                bare(pixels)
-            seconds["bare network"] += time.perf_counter() - begin
-            begin = time.perf_counter()
-            _write(root / f"store{turn}", images, extraction.features(pictures, encoder, ["means"], BATCH))
-            seconds["`features`"] += time.perf_counter() - begin
+    batches = [torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)] * (len(images) // BATCH)
+    one, each, stage = "bare network, two cores on a batch", "bare network, a batch on each core", "`features`"
+    with Pictures(root) as pictures, ThreadPoolExecutor(THREADS, initializer=partial(torch.set_num_threads, 1)) as pool:
+        extractor = extraction.features(pictures, encoder, ["means"], BATCH)
+        ways: dict[str, Callable[[int], object]] = {
+            one: lambda _: list(map(bare, batches)),
+            each: lambda _: list(pool.map(bare, batches)),
+            stage: lambda turn: _write(root / f"store{turn}", images, extractor),
+        }
+        seconds = dict.fromkeys(ways, 0.0)
+        for turn in range(TURNS):
+            for name, way in ways.items():
+                torch.set_num_threads(THREADS)
+                begin = time.perf_counter()
+                way(turn)
+                seconds[name] += time.perf_counter() - begin
     print(f"{NAME}, {size} pixels, batch {BATCH}, {COUNT} pictures\n\n| | pictures/s | share |\n|---|---|---|")
     for what, taken in seconds.items():
-        print(f"| {what} | {COUNT / taken:.1f} | {seconds['bare network'] / taken:.0%} |")
+        print(f"| {what} | {COUNT / taken:.1f} | {seconds[each] / taken:.0%} |")
 
 
 def _measure_peak(root: Path, count: int) -> float:

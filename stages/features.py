@@ -36,7 +36,7 @@ def main(settings: Settings) -> None:
     )
     images = splits.read_images(IMAGES)
     unfinished = scratch("features") / _key(settings)
-    with Pictures(DATA) as pictures, fabric.autocast():
+    with Pictures(DATA) as pictures:
         extractor = _extractor(settings, pictures, fabric)
         extraction.write(OUT, images, extractor, settings.features.shard_size, unfinished, fabric)
 
@@ -58,7 +58,9 @@ def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Ext
     encoder = encoders.build(settings.encoder, transform=transform, weights=weights, seed=settings.seed)
     keep = ["means", "regions"] if regions else ["means"]
     fixed = encoders.freeze(encoder).to(fabric.device)
-    return extraction.features(pictures, fixed, keep, settings.features.batch_size, mirror=mirror)
+    return extraction.features(
+        pictures, fixed, keep, settings.features.batch_size, mirror=mirror, autocast=fabric.autocast
+    )
 
 
 def _key(settings: Settings) -> str:

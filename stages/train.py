@@ -232,10 +232,13 @@ def _fit(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], key: 
     from captioning.tracking import Tracker
 
     name = f"{settings.dataset}-{settings.encoder}-{settings.decoder}-{key}"
-    others = Trackers(settings.train.trackers, name, resolved)
     images = splits.read_images(SPLIT / "images.csv")
     files = images[images["split"] == "val"]["file"].tolist()[: settings.train.samples]
-    with Pictures(DATA) as pictures, Tracker(OUT, SPEEDS) as tracker, others:
+    with (
+        Pictures(DATA) as pictures,
+        Tracker(OUT, SPEEDS) as tracker,
+        Trackers(settings.train.trackers, name, resolved) as others,
+    ):
         shown = [decode(pictures.read(file), file) for file in files]
 
         def end_of_epoch(scalars: dict[str, float], speeds: dict[str, float], captions: list[str] | None) -> None:

@@ -268,19 +268,26 @@ def test_each_picture_is_read_once_and_not_by_the_main_thread(root: Path, encode
 
 
 class Watched(Encoder):
-    """An encoder that notes what it is given."""
+    """An encoder that notes what it is given, how many threads torch has then, and how many calls it is in at once."""
 
     def __init__(self, inner: Encoder) -> None:
         self.given: list[torch.Tensor] = []
+        self.threads: list[int] = []
         self.calls: list[int] = []
-        self.clock = lambda: 0
+        self.most = 0
+        self.meeting: threading.Barrier | None = None
         super().__init__(inner.name, inner.body, inner.transform)
-        self.given.clear()
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         self.given.append(pixels.clone())
-        self.calls.append(self.clock())
-        return super().forward(pixels)
+        self.threads.append(torch.get_num_threads())
+        self.calls.append(1)
+        self.most = max(self.most, len(self.calls))
+        if self.meeting is not None:
+            self.meeting.wait(timeout=60)
+        found = super().forward(pixels)
+        self.calls.pop()
+        return found
 
 
 @pytest.fixture
@@ -289,14 +296,37 @@ def watched(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Watched:
     return Watched(encoder)
 
 
-def test_reading_ahead_is_bounded(root: Path, watched: Watched, tmp_path: Path) -> None:
-    """While a batch is encoded, at most two more have been read."""
+@pytest.mark.parametrize("threads", [1, 3])
+def test_reading_ahead_is_bounded(root: Path, encoder: Encoder, threads: int) -> None:
+    """No more batches than there are threads, and two, are read beyond those that were taken."""
     pictures = Counting(root)
-    watched.calls.clear()
-    watched.clock = lambda: pictures.reads.total()
-    write(tmp_path / "store", table(), extraction.features(pictures, watched, ["means"], 1, threads=4))
-    assert len(watched.calls) == COUNT
-    assert all(read <= batch + 1 + 2 for batch, read in enumerate(watched.calls))
+    extractor = extraction.features(pictures, encoder, ["means"], 1, threads=threads)
+    for taken, _ in enumerate(extractor.extract(table()["file"].tolist())):
+        assert pictures.reads.total() <= taken + threads + 2
+
+
+def test_as_many_threads_encode_as_torch_may_have_each_on_one_core(
+    root: Path, watched: Watched, tmp_path: Path
+) -> None:
+    """Twelve pictures: batches of three meet in pairs, though four threads could encode; torch has its threads back."""
+    watched.meeting = threading.Barrier(2)
+    images = table(*range(COUNT), 0)
+    extractor = extraction.features(Pictures(root), watched, ["means"], 3, threads=4)
+    fabric = compute.start(seed=1, threads=2, device="cpu", precision="32-true")
+    extraction.write(tmp_path / "store", images, extractor, 3, tmp_path / "unfinished/store", fabric)
+    assert (watched.threads, watched.most) == ([1] * 4, 2)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_bytes_do_not_depend_on_how_many_threads_torch_has(
+    root: Path, encoder: Encoder, tmp_path: Path, threads: int
+) -> None:
+    write(tmp_path / "two", table(), extraction.features(Pictures(root), encoder, BOTH, 3))
+    fabric = compute.start(seed=1, threads=threads, device="cpu", precision="32-true")
+    extractor = extraction.features(Pictures(root), encoder, BOTH, 3)
+    extraction.write(tmp_path / "other", table(), extractor, 4, tmp_path / "unfinished/other", fabric)
+    assert contents(tmp_path / "other") == contents(tmp_path / "two")
 
 
 def test_a_row_does_not_depend_on_the_rows_behind_it(root: Path, watched: Watched, tmp_path: Path) -> None:

@@ -79,19 +79,14 @@ class _SmallMap(torch.autograd.Function):
         input, weight = ctx.saved_tensors
         to_input, to_weight, to_bias, *_ = ctx.needs_input_grad
         flat = gradient.permute(0, 2, 3, 1).reshape(-1, len(weight))  # (B * P * Q, D)
+        shape, strides = input.shape, (ctx.stride, ctx.padding)
         return (
-            _to_input(input.shape, weight, gradient, ctx) if to_input else None,
-            _unfold(flat.t() @ _seen(input, weight.shape[2:], ctx.stride, ctx.padding), weight) if to_weight else None,
+            conv2d_input(shape, weight, gradient, *strides) if to_input else None,  # type: ignore[no-untyped-call]
+            _as_weight(flat.t() @ _seen(input, weight.shape[2:], *strides), weight) if to_weight else None,
             flat.sum(0) if to_bias else None,
             None,
             None,
         )
-
-
-def _to_input(shape: torch.Size, weight: Tensor, gradient: Tensor, ctx: Any) -> Tensor:
-    """The gradient of the input, (B, C, H, W)."""
-    found: Tensor = conv2d_input(shape, weight, gradient, ctx.stride, ctx.padding)  # type: ignore[no-untyped-call]
-    return found
 
 
 def _seen(input: Tensor, kernel: torch.Size, stride: list[int], padding: list[int]) -> Tensor:
@@ -102,6 +97,6 @@ def _seen(input: Tensor, kernel: torch.Size, stride: list[int], padding: list[in
     return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, high * wide * input.shape[1])
 
 
-def _unfold(product: Tensor, weight: Tensor) -> Tensor:
+def _as_weight(product: Tensor, weight: Tensor) -> Tensor:
     """(D, K * L * C) → (D, C, K, L): a view, and in memory as a weight in channels_last is."""
     return product.view(len(weight), *weight.shape[2:], weight.shape[1]).permute(0, 3, 1, 2)

@@ -13,10 +13,12 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from threading import Semaphore
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -33,8 +35,8 @@ from captioning.features import FORMAT
 from captioning.files import alone, atomic, digest, move, read_json, write_json
 from captioning.images import Transform, decode
 
-THREADS = os.cpu_count() or 1  # that decode; Pillow lets go of the interpreter while it does
-_AHEAD = 2  # batches that are decoded while one is encoded
+THREADS = os.cpu_count() or 1  # that decode and encode; Pillow and torch let go of the interpreter while they do
+_AHEAD = 2  # batches that are done, or waited for, beyond those at work
 _KEPT: dict[str, Callable[[Tensor], Tensor]] = {  # of regions (B, R, D)
     "means": lambda regions: regions.mean(1),
     "regions": lambda regions: regions,
@@ -63,11 +65,10 @@ def pixels(pictures: Pictures, transform: Transform, batch_size: int, *, threads
     Extracting raises UserError, with the file's name, when a picture cannot be decoded.
     """
 
-    def extract(files: list[str]) -> Stream:
-        for batch in _decoded(pictures, files, transform, batch_size, threads):
-            yield {"pixels": batch}
+    def rows(files: list[str]) -> Rows:
+        return {"pixels": _pixels(pictures, files, transform)}
 
-    return Extractor("pixels", transform, None, batch_size, extract)
+    return Extractor("pixels", transform, None, batch_size, partial(_in_batches, rows, batch_size, threads))
 
 
 def features(
@@ -77,17 +78,23 @@ def features(
     batch_size: int,
     *,
     mirror: bool = False,
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
     threads: int = THREADS,
 ) -> Extractor:
     """What a frozen encoder says, float16: `keep` names means (B, D), regions (B, R, D), or both.
 
     mirror: the same of the mirrored pictures, as mirrored_means and mirrored_regions; they are decoded once.
+    autocast: the precision that the encoder runs in.
     Extracting raises UserError, with the file's name, when a picture cannot be decoded or a feature is no float16.
     """
 
     def extract(files: list[str]) -> Stream:
-        for batch, found in _encoded(pictures, files, encoder, batch_size, threads, mirror):
-            yield {f"{of}{name}": _half(_KEPT[name](said), batch) for of, said in found.items() for name in keep}
+        encode = _Encode(folded(encoder), keep, batch_size, mirror, autocast)
+
+        def rows(files: list[str]) -> Rows:
+            return encode(_pixels(pictures, files, encoder.transform), files)
+
+        yield from _in_batches(rows, batch_size, threads, files)
 
     described = {"name": encoder.name, "sha256": _state_digest(encoder)}
     return Extractor("features", encoder.transform, described, batch_size, extract)
@@ -209,53 +216,64 @@ def _half(features: Tensor, files: Sequence[str]) -> np.ndarray:
     return half.cpu().numpy()
 
 
-@torch.inference_mode()
-def _encoded(
-    pictures: Pictures, files: list[str], encoder: Encoder, batch_size: int, threads: int, mirror: bool
-) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
-    """Files and their regions (B, R, D), in the order of `files`, while the next batches are decoded.
+class _Encode:
+    """Pixels → rows of the store, called by several threads.
 
-    The regions are under "", and with `mirror` those of the mirrored pictures under "mirrored_".
-    The last batch is filled up: kernels are chosen by shape, and no row may depend on how many others there are.
+    On a CPU as many of them encode at once as torch may have threads, each a batch of its own: half as long again
+    for small convolutions as all threads on one batch, which wait for each other at every layer. A GPU has one batch
+    at a time.
     """
-    encoder, size = folded(encoder), encoder.transform.image_size
-    batch = torch.zeros(batch_size, 3, size, size, dtype=torch.uint8)
-    done = 0
-    for found in _decoded(pictures, files, encoder.transform, batch_size, threads):
-        batch[: len(found)] = torch.from_numpy(found)
-        shown = {"": batch.to(encoder.scale.device)}
-        if mirror:
-            shown["mirrored_"] = shown[""].flip(3)
-        yield files[done : done + len(found)], {name: encoder(given)[: len(found)] for name, given in shown.items()}
-        done += len(found)
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        keep: Sequence[str],
+        batch_size: int,
+        mirror: bool,
+        autocast: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._encoder, self._keep, self._batch_size = encoder, keep, batch_size
+        self._mirror, self._autocast = mirror, autocast
+        self._turns = Semaphore(torch.get_num_threads() if encoder.scale.device.type == "cpu" else 1)
+
+    def __call__(self, pixels: np.ndarray, files: list[str]) -> Rows:
+        """uint8 (B, 3, S, S) → what is kept of their regions (B, R, D), and under mirrored_ of the mirrored pictures.
+
+        A batch that is not full is filled up: kernels are chosen by shape, and no row may depend on how many others
+        there are.
+        """
+        filled = np.zeros((self._batch_size, *pixels.shape[1:]), dtype=np.uint8)
+        filled[: len(pixels)] = pixels
+        rows: Rows = {}
+        with self._turns, torch.inference_mode(), self._autocast():
+            batch = torch.from_numpy(filled).to(self._encoder.scale.device)
+            shown = {"": batch, "mirrored_": batch.flip(3)} if self._mirror else {"": batch}
+            for of, given in shown.items():
+                regions = self._encoder(given)[: len(files)]
+                rows |= {f"{of}{name}": _half(_KEPT[name](regions), files) for name in self._keep}
+        return rows
 
 
-def _decoded(
-    pictures: Pictures, files: list[str], transform: Transform, batch_size: int, threads: int
-) -> Iterator[np.ndarray]:
+def _pixels(pictures: Pictures, files: list[str], transform: Transform) -> np.ndarray:
     """Pixels uint8 (B, 3, S, S), in the order of `files`."""
-
-    def resized(file: str) -> np.ndarray:
-        return transform.pixels(decode(pictures.read(file), file))
-
-    return map(np.stack, _batched(resized, files, batch_size, threads))
+    return np.stack([transform.pixels(decode(pictures.read(file), file)) for file in files])
 
 
-def _batched(
-    function: Callable[[str], np.ndarray], files: list[str], batch_size: int, threads: int
-) -> Iterator[list[np.ndarray]]:
-    """`function` of each file, in order and in batches; threads work at most `_AHEAD` batches ahead."""
-    waiting: deque[list[Future[np.ndarray]]] = deque()
-    pool = ThreadPoolExecutor(threads)
+def _in_batches(rows: Callable[[list[str]], Rows], batch_size: int, threads: int, files: list[str]) -> Stream:
+    """`rows` of each batch of files, in order; threads work on them, each on one core, and only so far ahead."""
+    waiting: deque[Future[Rows]] = deque()
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
         for start in range(0, len(files), batch_size):
-            waiting.append([pool.submit(function, file) for file in files[start : start + batch_size]])
-            if len(waiting) > _AHEAD:
-                yield [future.result() for future in waiting.popleft()]
+            waiting.append(pool.submit(rows, files[start : start + batch_size]))
+            if len(waiting) >= threads + _AHEAD:
+                yield waiting.popleft().result()
         while waiting:
-            yield [future.result() for future in waiting.popleft()]
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)  # a part of it belongs to the process
 
 
 class _Array:

@@ -5,16 +5,15 @@ This is the only module that reads params.yaml, and the only place where `auto` 
 
 import difflib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from captioning.errors import UserError
 from captioning.files import main_root
 from captioning.schema import Augment, DecoderName, FineTune, ScheduledSampling, Section, Settings
+from captioning.yaml_lines import key_lines, parse, repeated_keys
 
 
 class _Auto(Section):
@@ -240,42 +239,6 @@ def load(path: Path = Path("params.yaml")) -> Settings:
     if faults:
         raise UserError("\n".join(f"{path}, {place}{' or '.join(said)}" for place, said in faults.items()))
     return settings
-
-
-def parse(path: Path) -> tuple[dict[str, Any], yaml.Node]:
-    """The values of a YAML file, and its tree, which knows their lines.
-
-    Raises UserError when it is missing, not YAML, or no mapping.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run in the project's folder") from None
-    except yaml.YAMLError as fault:
-        raise UserError(f"{path}: not YAML: {' '.join(str(fault).split())}") from None
-    if not isinstance(values, dict) or tree is None:
-        raise UserError(f"{path}: expected `key: value` lines")
-    return values, tree
-
-
-def key_lines(node: yaml.Node, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Yield (key path, line number) for every key of a YAML mapping."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*prefix, str(key.value))
-            yield here, key.start_mark.line + 1
-            yield from key_lines(value, here)
-
-
-def repeated_keys(node: yaml.Node) -> Iterator[tuple[str, int]]:
-    """Yield (dotted key, line number) for every key that a YAML mapping gives once more."""
-    seen: set[tuple[str, ...]] = set()
-    for key, line in key_lines(node):
-        if key in seen:
-            yield ".".join(key), line
-        seen.add(key)
 
 
 def _describe(error: dict[str, Any], lines: dict[tuple[str, ...], int]) -> tuple[str, str]:

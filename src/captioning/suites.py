@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from captioning.errors import UserError
 from captioning.schema import Natural, Section, Settings
-from captioning.settings import key_lines, parse, repeated_keys
+from captioning.yaml_lines import key_lines, parse, repeated_keys
 
 FOLDER = Path("experiments")
 SCORES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
+from dvc.utils.flatten import flatten
 from PIL import Image
 
 from captioning.files import main_root
@@ -39,7 +40,7 @@ class Trackers:
         self._sinks: dict[str, _Sink] = {}
         self._epoch = 0
         for name in dict.fromkeys(names):
-            self._begin(name, Run(run_name, _flat(settings), main_root() / "logs"))
+            self._begin(name, Run(run_name, flatten(settings), main_root() / "logs"))
 
     def picture(self, name: str, picture: Image.Image) -> None:
         """Log a picture of this epoch."""
@@ -73,14 +74,6 @@ class Trackers:
             except Exception as fault:
                 del self._sinks[name]
                 _warn(f"{name} failed and is used no more: {_line(fault)}")
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under their dotted keys."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _line(fault: Exception) -> str:
