@@ -83,6 +83,11 @@ def test_settings_are_frozen() -> None:
         load(ROOT / "params.yaml").seed = 2  # type: ignore[misc]
 
 
+def sizes(settings: Settings) -> tuple[int, int]:
+    options = resolve.decoder_options(settings)
+    return options["embedding_size"], options["hidden_size"]
+
+
 def test_auto_depends_on_the_data_set_and_gives_way_to_a_value(tmp_path: Path) -> None:
     scenes = load(ROOT / "params.yaml")
     photographs = load(written(tmp_path, ("dataset: scenes", "dataset: flickr8k")))
@@ -92,8 +97,8 @@ def test_auto_depends_on_the_data_set_and_gives_way_to_a_value(tmp_path: Path) -
     assert not resolve.trainable(photographs)
     assert resolve.image_size(photographs) == "enlarged"
     assert (resolve.weights(chosen), resolve.image_size(chosen)) == ("imagenet", 96)
-    assert (resolve.epochs(scenes), resolve.decoder_options(scenes)["hidden_size"]) == (5, 256)
-    assert (resolve.epochs(photographs), resolve.decoder_options(photographs)["hidden_size"]) == (4, 512)
+    assert (resolve.epochs(scenes), *sizes(scenes)) == (5, 256, 256)
+    assert (resolve.epochs(photographs), *sizes(photographs)) == (4, 128, 512)
 
 
 def test_batchnorm_is_that_of_the_weights(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class Features(Section):
 
 
 class Lstm(Section):
-    embedding_size: Count
+    embedding_size: Literal["auto"] | Count
     hidden_size: Literal["auto"] | Count
     layers: Count
     dropout: Fraction

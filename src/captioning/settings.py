@@ -17,19 +17,28 @@ from captioning.yaml_lines import key_lines, parse, repeated_keys
 
 
 class _Auto(Section):
-    """What `auto` means for one data set. `hidden_size` is that of any decoder which may be `auto` there."""
+    """What `auto` means for one data set. The sizes are those of any decoder which may be `auto` there."""
 
     weights: str
     trainable: bool
     image_size: Literal["native", "enlarged"] | int
+    embedding_size: int
     hidden_size: int
     epochs: int
     batch_size: int
 
 
-_DRAWN = _Auto(weights="none", trainable=True, image_size=64, hidden_size=256, epochs=5, batch_size=128)
+_DRAWN = _Auto(
+    weights="none", trainable=True, image_size=64, embedding_size=256, hidden_size=256, epochs=5, batch_size=128
+)
 _PHOTOGRAPHS = _Auto(
-    weights="imagenet", trainable=False, image_size="enlarged", hidden_size=512, epochs=4, batch_size=64
+    weights="imagenet",
+    trainable=False,
+    image_size="enlarged",
+    embedding_size=128,
+    hidden_size=512,
+    epochs=4,
+    batch_size=64,
 )
 _AUTO = {
     "scenes": _DRAWN,
