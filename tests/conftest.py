@@ -1,9 +1,10 @@
 """One arithmetic for all tests, pinned before torch is imported; properties are drawn the same on every run.
 
+Each process has one thread: as many processes as there are cores run the tests, and threads would wait for each other.
+
 The pipeline runs once for all tests that need a trained project.
 """
 
-import os
 import shutil
 from pathlib import Path
 
@@ -13,8 +14,7 @@ from hypothesis import HealthCheck, settings
 from captioning import compute
 from tests.project import Project
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share the cores: threads that wait must not hold them
-compute.pin(portable=True, threads=2)
+compute.pin(portable=True, threads=1)
 settings.register_profile("project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from captioning import compute
 
-compute.pin(portable=True, threads=2)
+compute.pin(portable=True, threads=1)
 
 import torch  # noqa: E402
 from torch import nn  # noqa: E402

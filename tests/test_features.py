@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,14 @@ from captioning.placement import Resident
 COUNT, SIZE = 11, 64
 BOTH = ["means", "regions"]
 TRANSFORM = Transform(SIZE, SIZE, "bilinear", (0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.fixture(autouse=True)
+def threads_of_torch() -> Iterator[None]:
+    """A test may change how many they are."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def jpeg(seed: int) -> bytes:
@@ -63,7 +72,7 @@ def table(*rows: int | str) -> pd.DataFrame:
 
 
 def write(folder: Path, images: pd.DataFrame, extractor: Extractor, shard_size: int = 4) -> FeatureStore:
-    fabric = compute.start(seed=1, threads=2, device="cpu", precision="32-true")
+    fabric = compute.start(seed=1, threads=1, device="cpu", precision="32-true")
     extraction.write(folder, images, extractor, shard_size, folder.parent / "unfinished" / folder.name, fabric)
     return FeatureStore(folder, ids(images))
 

@@ -159,7 +159,7 @@ def trainer(
     **changes: Any,
 ) -> Trainer:
     """A tiny training: `critical` self-critical epochs follow those of cross-entropy."""
-    fabric = compute.start(seed=3, threads=2, device="cpu", precision="32-true", idle=start_epoch > 1)
+    fabric = compute.start(seed=3, threads=1, device="cpu", precision="32-true", idle=start_epoch > 1)
     made, read = network(pixels, dropout, start_epoch, drawn), data(pixels)
     modules = [(module, RATE) for module in made.children()]
     phases: list[Phase] = []
