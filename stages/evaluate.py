@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioning import coco, compute, splits
+from captioning import settings as resolve
 from captioning.archives import Pictures
 from captioning.captions import read_captions
 from captioning.files import write_json, write_text
@@ -41,6 +42,8 @@ def main(settings: Settings) -> None:
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
+    if options.method != "sample":
+        fabric.print(f"evaluate.beam_size = {options.beam_size}")
     images = splits.read_images(SPLIT / "images.csv")
     store = FeatureStore(FEATURES, images["image_id"].tolist())
     captioners = _captioners(settings, fabric, store)
@@ -103,7 +106,8 @@ def _options(settings: Settings) -> "SearchOptions":
 
     evaluate = settings.evaluate
     named = evaluate.model_dump(include=set(SearchOptions.__dataclass_fields__))
-    return SearchOptions(seed=settings.seed, **named, **evaluate.diverse.model_dump(), **evaluate.sampling.model_dump())
+    named |= {"seed": settings.seed, "beam_size": resolve.beam_size(settings)}
+    return SearchOptions(**named, **evaluate.diverse.model_dump(), **evaluate.sampling.model_dump())
 
 
 def _captioners(settings: Settings, fabric: "Fabric", store: "FeatureStore") -> "Captioners":

@@ -236,14 +236,37 @@ def test_every_setting_is_read_somewhere() -> None:
         assert name in code, name
 
 
+NARROW, DIVERSE = ("beam_size: auto", "beam_size: 3"), ("method: beam", "method: diverse")
+
+
+@pytest.mark.parametrize(
+    ("changes", "beam_size"),
+    [
+        ([], 3),
+        ([("dataset: scenes", "dataset: flickr8k")], 8),
+        ([("dataset: scenes", "dataset: flickr8k"), NARROW], 3),
+        ([("n_best: 1", "n_best: 5")], 5),
+        ([("n_best: 1", "n_best: 5"), DIVERSE], 6),
+        ([("groups: 3", "groups: 2"), DIVERSE], 4),
+        ([("groups: 3", "groups: 2")], 3),
+    ],
+)
+def test_the_beam_is_as_wide_as_captions_and_groups_need(
+    tmp_path: Path, changes: list[tuple[str, str]], beam_size: int
+) -> None:
+    assert resolve.beam_size(load(written(tmp_path, *changes))) == beam_size
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ([("n_best: 1", "n_best: 4")], "evaluate.n_best = 4: value error, more than evaluate.beam_size, 3"),
-        ([("n_best: 1", "n_best: 4"), ("method: beam", "method: sample")], None),
+        ([NARROW, ("n_best: 1", "n_best: 4")], "evaluate.n_best = 4: value error, more than evaluate.beam_size, 3"),
+        ([NARROW, ("n_best: 1", "n_best: 4"), ("method: beam", "method: sample")], None),
+        ([("n_best: 1", "n_best: 4")], None),
         ([("min_words: 0", "min_words: 31")], "evaluate.min_words = 31: value error, more than evaluate.max_words, 30"),
-        ([("groups: 3", "groups: 2")], None),
-        ([("groups: 3", "groups: 2"), ("method: beam", "method: diverse")], "3, is not a multiple of evaluate.diverse"),
+        ([NARROW, ("groups: 3", "groups: 2")], None),
+        ([("groups: 3", "groups: 2"), ("method: beam", "method: diverse")], None),
+        ([NARROW, ("groups: 3", "groups: 2"), DIVERSE], "3, is not a multiple of evaluate.diverse"),
     ],
 )
 def test_a_search_that_contradicts_itself_is_refused_before_any_stage_runs(
@@ -251,7 +274,7 @@ def test_a_search_that_contradicts_itself_is_refused_before_any_stage_runs(
 ) -> None:
     path = written(tmp_path, *changes)
     if said is None:
-        assert load(path).evaluate.beam_size == 3
+        assert load(path).evaluate.n_best in (1, 4)
     else:
         with pytest.raises(UserError, match=said):
             load(path)

@@ -200,7 +200,7 @@ class Sampling(Section):
 
 class Evaluate(Section):
     method: Literal["beam", "diverse", "sample"]
-    beam_size: Count
+    beam_size: Literal["auto"] | Count
     n_best: Count
     max_words: Count
     min_words: Natural
@@ -216,8 +216,8 @@ class Evaluate(Section):
     @field_validator("n_best")
     @classmethod
     def _in_the_beam(cls, n_best: int, others: ValidationInfo) -> int:
-        beam = others.data.get("beam_size", n_best)
-        if n_best > beam and others.data.get("method") != "sample":
+        beam = others.data.get("beam_size", "auto")
+        if beam != "auto" and n_best > beam and others.data.get("method") != "sample":
             raise ValueError(f"more than evaluate.beam_size, {beam}")
         return n_best
 
@@ -232,8 +232,8 @@ class Evaluate(Section):
     @field_validator("diverse")
     @classmethod
     def _share_the_beam(cls, diverse: Diverse, others: ValidationInfo) -> Diverse:
-        beam = others.data.get("beam_size", diverse.groups)
-        if others.data.get("method") == "diverse" and beam % diverse.groups:
+        beam = others.data.get("beam_size", "auto")
+        if beam != "auto" and others.data.get("method") == "diverse" and beam % diverse.groups:
             raise ValueError(f"evaluate.beam_size, {beam}, is not a multiple of evaluate.diverse.groups")
         return diverse
 

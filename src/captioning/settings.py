@@ -26,10 +26,18 @@ class _Auto(Section):
     hidden_size: int
     epochs: int
     batch_size: int
+    beam_size: int
 
 
 _DRAWN = _Auto(
-    weights="none", trainable=True, image_size=64, embedding_size=256, hidden_size=256, epochs=5, batch_size=128
+    weights="none",
+    trainable=True,
+    image_size=64,
+    embedding_size=256,
+    hidden_size=256,
+    epochs=5,
+    batch_size=128,
+    beam_size=3,
 )
 _PHOTOGRAPHS = _Auto(
     weights="imagenet",
@@ -39,6 +47,7 @@ _PHOTOGRAPHS = _Auto(
     hidden_size=512,
     epochs=4,
     batch_size=64,
+    beam_size=8,
 )
 _AUTO = {
     "scenes": _DRAWN,
@@ -198,6 +207,16 @@ def batch_size(settings: Settings) -> int:
     """`train.batch_size` with `auto` decided."""
     value = settings.train.batch_size
     return _AUTO[settings.dataset].batch_size if value == "auto" else value
+
+
+def beam_size(settings: Settings) -> int:
+    """`evaluate.beam_size` with `auto` decided: never less than `n_best`, and a multiple of the groups."""
+    evaluate = settings.evaluate
+    if evaluate.beam_size != "auto":
+        return evaluate.beam_size
+    groups = evaluate.diverse.groups if evaluate.method == "diverse" else 1
+    least = max(_AUTO[settings.dataset].beam_size, evaluate.n_best)
+    return -(-least // groups) * groups
 
 
 def for_training(settings: Settings) -> dict[str, Any]:
