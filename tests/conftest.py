@@ -6,6 +6,7 @@ The pipeline runs once for all tests that need a trained project.
 """
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from captioning import compute
 from tests.project import Project
+from tests.zygote import serving
 
 compute.pin(portable=True, threads=1)
 settings.register_profile("project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -20,8 +22,11 @@ settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home, with a `python` for projects that has no need to load the libraries for each stage."""
+    folder = tmp_path_factory.mktemp("home")
+    with serving(folder / "bin"):
+        yield folder
 
 
 @pytest.fixture(scope="session")

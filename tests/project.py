@@ -18,7 +18,7 @@ TINY = {
     "train": {
         "epochs": 2,
         "batch_size": 20,
-        "checkpoint_steps": 2,
+        "checkpoint_steps": 4,
         "warmup_steps": 2,
         "samples": 4,
         "lstm": {"embedding_size": 16, "hidden_size": 24},
@@ -40,7 +40,7 @@ def merge(base: dict, change: dict) -> dict:
 
 
 class Project:
-    """A repository in `folder`; `run` starts a command in it."""
+    """A repository in `folder`; `run` starts a command in it, with what is in `home`/bin before all else."""
 
     def __init__(self, folder: Path, home: Path, **limits: str) -> None:
         self.folder = folder
@@ -51,7 +51,7 @@ class Project:
             "HOME": str(home),
             "XDG_CONFIG_HOME": str(home / "config"),
             "XDG_CACHE_HOME": str(home / "cache"),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([str(home / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]),
             "DVC_NO_ANALYTICS": "true",
             "DVC_SITE_CACHE_DIR": str(home / "site"),
             "GIT_AUTHOR_NAME": "tester",

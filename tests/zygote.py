@@ -1,0 +1,141 @@
+"""Stages without their start: a process that has loaded the libraries, and forks for each `python -m stages.…`.
+
+Loading torch and what goes with it takes longer than a stage of a tiny pipeline. So in tests DVC finds another `python`
+first in PATH: for a stage it asks this process for a fork, which gets its folder, environment and streams, and loads
+the project's code from that folder; for all else it becomes Python. Signals are handed on, and whoever is killed takes
+the fork along. That a stage does the same in a process of its own is what `test_the_same_bytes_under_other_limits`
+shows.
+"""
+
+import atexit
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+_LIBRARIES = (
+    "torch torchvision lightning_fabric numpy pandas PIL.PngImagePlugin PIL.JpegImagePlugin yaml pydantic nltk "
+    "safetensors.torch dvclive dvc.repo pycocotools.coco tqdm requests"
+)
+_PINNED = ("OMP_", "MKL_", "ATEN_", "DNNL_", "ONEDNN_", "CUBLAS_")  # what `compute.pin` sets, before torch is loaded
+_CLIENT = """#!{python} -IS
+import json, os, signal, socket, sys
+arguments = sys.argv[1:]
+if len(arguments) != 2 or arguments[0] != "-m" or not arguments[1].startswith("stages."):
+    os.execv({python!r}, [{python!r}, *arguments])
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: server.send(bytes([number])))
+asked = json.dumps({{"module": arguments[1], "folder": os.getcwd(), "environment": dict(os.environ)}}).encode()
+socket.send_fds(server, [len(asked).to_bytes(4, "big")], [0, 1, 2])
+server.sendall(asked)
+status = int(server.recv(16).decode() or 1)
+if status < 0:
+    signal.signal(-status, signal.SIG_DFL)
+    os.kill(os.getpid(), -status)
+sys.exit(status)
+"""
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[None]:
+    """Leave a `python` in `folder` that starts stages this way, while the context lasts."""
+    folder.mkdir()
+    address = str(folder / "socket")
+    client = folder / "python"
+    client.write_text(_CLIENT.format(python=sys.executable, address=address))
+    client.chmod(client.stat().st_mode | stat.S_IXUSR)
+    with subprocess.Popen([sys.executable, __file__, address], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        try:
+            yield
+        finally:
+            server.kill()
+
+
+def _serve(address: str) -> None:
+    """Fork for each client, for ever. Returns in the forks only, where the stage's module has been run."""
+    for name in _LIBRARIES.split():
+        import_module(name)
+    gc.freeze()  # else each fork goes through all of it
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen()
+    print("ready", flush=True)
+    while True:
+        client, _ = listener.accept()
+        if os.fork():
+            client.close()
+            continue
+        listener.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        size, streams, *_ = socket.recv_fds(client, 4, 3)
+        asked = json.loads(client.makefile("rb").read(int.from_bytes(size, "big")))
+        child = os.fork()
+        if child:
+            os._exit(_watch(client, child))
+        client.close()
+        return _become(streams, **asked)
+
+
+def _watch(client: socket.socket, child: int) -> int:
+    """Hand signals on to the child, and its status back; kill it when the client is gone."""
+    ended = os.pidfd_open(child)
+    while ended not in select.select([client, ended], [], [])[0]:
+        signals = client.recv(16)
+        for number in signals or [signal.SIGKILL]:
+            os.kill(child, number)
+        if not signals:
+            break
+    _, status = os.waitpid(child, 0)
+    try:
+        client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    except OSError:
+        return 1
+    return 0
+
+
+def _become(streams: list[int], module: str, folder: str, environment: dict[str, str]) -> None:
+    """Run a module as `python -m` does, there."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    pinned = {name: value for name, value in os.environ.items() if name.startswith(_PINNED)}
+    os.environ.clear()
+    os.environ.update(environment | pinned)
+    os.chdir(folder)
+    sys.path[0] = folder
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _leave(left: SystemExit | None) -> NoReturn:
+    """As the interpreter ends, but for taking apart all that was loaded."""
+    status = 0 if left is None or left.code is None else left.code
+    if not isinstance(status, int):
+        print(status, file=sys.stderr)
+        status = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    try:
+        _serve(sys.argv[1])
+    except SystemExit as left:
+        _leave(left)
+    _leave(None)
