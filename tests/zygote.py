@@ -1,10 +1,10 @@
 """Stages without their start: a process that has loaded the libraries, and forks for each `python -m stages.…`.
 
-Loading torch and what goes with it takes longer than a stage of a tiny pipeline. So in tests DVC finds another `python`
-first in PATH: for a stage it asks this process for a fork, which gets its folder, environment and streams, and loads
-the project's code from that folder; for all else it becomes Python. Signals are handed on, and whoever is killed takes
-the fork along. That a stage does the same in a process of its own is what `test_the_same_bytes_under_other_limits`
-shows.
+Loading torch and what goes with it takes longer than a stage of a tiny pipeline. So tests have another `python` and
+another `captioning` first in PATH. For a stage, or a command of `captioning`, they ask this process for a fork, which
+gets their folder, environment and streams, and loads the project's code then; for all else `python` becomes Python.
+Signals are handed on, and whoever is killed takes the fork along. That a stage does the same in a process of its own is
+what `test_the_same_bytes_under_other_limits` shows.
 """
 
 import atexit
@@ -32,13 +32,18 @@ _PINNED = ("OMP_", "MKL_", "ATEN_", "DNNL_", "ONEDNN_", "CUBLAS_")  # what `comp
 _CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 arguments = sys.argv[1:]
-if len(arguments) != 2 or arguments[0] != "-m" or not arguments[1].startswith("stages."):
+if os.path.basename(sys.argv[0]) == "captioning":
+    module = "captioning"
+elif len(arguments) == 2 and arguments[0] == "-m" and arguments[1].startswith("stages."):
+    module = arguments.pop()
+else:
     os.execv({python!r}, [{python!r}, *arguments])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, _: server.send(bytes([number])))
-asked = json.dumps({{"module": arguments[1], "folder": os.getcwd(), "environment": dict(os.environ)}}).encode()
+asked = dict(module=module, arguments=arguments, folder=os.getcwd(), environment=dict(os.environ))
+asked = json.dumps(asked).encode()
 socket.send_fds(server, [len(asked).to_bytes(4, "big")], [0, 1, 2])
 server.sendall(asked)
 status = int(server.recv(16).decode() or 1)
@@ -51,12 +56,13 @@ sys.exit(status)
 
 @contextmanager
 def serving(folder: Path) -> Iterator[None]:
-    """Leave a `python` in `folder` that starts stages this way, while the context lasts."""
+    """Leave a `python` and a `captioning` in `folder` that start this way, while the context lasts."""
     folder.mkdir()
     address = str(folder / "socket")
-    client = folder / "python"
-    client.write_text(_CLIENT.format(python=sys.executable, address=address))
-    client.chmod(client.stat().st_mode | stat.S_IXUSR)
+    for name in ("python", "captioning"):
+        client = folder / name
+        client.write_text(_CLIENT.format(python=sys.executable, address=address))
+        client.chmod(client.stat().st_mode | stat.S_IXUSR)
     with subprocess.Popen([sys.executable, __file__, address], stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == b"ready\n"
@@ -109,14 +115,18 @@ def _watch(client: socket.socket, child: int) -> int:
     return 0
 
 
-def _become(streams: list[int], module: str, folder: str, environment: dict[str, str]) -> None:
-    """Run a module as `python -m` does, there."""
+def _become(streams: list[int], module: str, arguments: list[str], folder: str, environment: dict[str, str]) -> None:
+    """Run a stage's module as `python -m` does, there; or `captioning` as its script does."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     pinned = {name: value for name, value in os.environ.items() if name.startswith(_PINNED)}
     os.environ.clear()
     os.environ.update(environment | pinned)
     os.chdir(folder)
+    sys.argv = [module, *arguments]
+    if module == "captioning":
+        del sys.path[0]
+        sys.exit(import_module("captioning.cli").main())
     sys.path[0] = folder
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
