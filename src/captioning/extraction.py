@@ -219,9 +219,8 @@ def _half(features: Tensor, files: Sequence[str]) -> np.ndarray:
 class _Encode:
     """Pixels → rows of the store, called by several threads.
 
-    On a CPU as many of them encode at once as torch may have threads, each a batch of its own: half as long again
-    for small convolutions as all threads on one batch, which wait for each other at every layer. A GPU has one batch
-    at a time.
+    On a CPU as many of them encode at once as torch may have threads, each a batch of its own: all threads on one batch
+    wait for each other at every layer (`python -m benchmarks.features`). A GPU has one batch at a time.
     """
 
     def __init__(
