@@ -77,7 +77,7 @@ TYPED_BY_TESTS = {  # page: what runs all that is in it
     "experiments.md": "test_every_command_of_the_page_on_experiments",
 }
 BY_HAND = {  # command: when it was last typed, in a fresh clone
-    "make repro": "2026-11-24",
+    "make repro": "2026-11-26",
     "dvc exp run -S encoder=resnet152": "2026-11-23",
     "dvc exp run -S dataset=flickr8k -S encoder=resnet50": "not to its end: ResNet's weights need a network",
     "dvc exp run -S dataset=flickr8k -S encoder=vgg16 -S features.trainable=true -S train.lstm.picture=nic "
