@@ -7,7 +7,6 @@ N images, B images a batch, R regions, D feature width, S side in pixels.
 """
 
 import hashlib
-import io
 import os
 import shutil
 from collections import deque
@@ -19,7 +18,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Semaphore
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +33,7 @@ from captioning.errors import UserError
 from captioning.features import FORMAT
 from captioning.files import alone, atomic, digest, move, read_json, write_json
 from captioning.images import Transform, decode
+from captioning.npy import GrowingArray
 
 THREADS = os.cpu_count() or 1  # that decode and encode; Pillow and torch let go of the interpreter while they do
 _AHEAD = 2  # batches that are done, or waited for, beyond those at work
@@ -181,7 +181,7 @@ class _Work:
 
     def write(self, index: int, count: int, batches: Iterator[Rows]) -> None:
         """Write the arrays of one shard of `count` pictures, and then its record."""
-        arrays: dict[str, _Array] = {}
+        arrays: dict[str, GrowingArray] = {}
         with ExitStack() as files:
             for batch in batches:
                 for name, values in batch.items():
@@ -189,7 +189,7 @@ class _Work:
                     if file not in arrays:
                         temporary = files.enter_context(atomic(self._store / file))
                         stream = files.enter_context(temporary.open("wb"))
-                        arrays[file] = _Array(stream, (count, *values.shape[1:]), values.dtype)
+                        arrays[file] = GrowingArray(stream, (count, *values.shape[1:]), values.dtype)
                     arrays[file].append(values)
         write_json(self._record(index), {file: array.describe() for file, array in arrays.items()})
 
@@ -273,31 +273,6 @@ def _in_batches(rows: Callable[[list[str]], Rows], batch_size: int, threads: int
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)  # a part of it belongs to the process
-
-
-class _Array:
-    """A .npy file that grows by plain appends: memory stays flat, and its digest is known at the end."""
-
-    def __init__(self, stream: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        """Begin a file of rows, `shape` in all."""
-        self._stream, self._shape, self._dtype = stream, shape, dtype
-        self._digest = hashlib.sha256()
-        header = io.BytesIO()
-        described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(header, described)
-        self._put(header.getbuffer())
-
-    def _put(self, data: memoryview) -> None:
-        self._stream.write(data)
-        self._digest.update(data)
-
-    def append(self, rows: np.ndarray) -> None:
-        """Append rows (B, …)."""
-        self._put(np.ascontiguousarray(rows, self._dtype).data)
-
-    def describe(self) -> dict[str, Any]:
-        """What the index says of the file."""
-        return {"dtype": str(self._dtype), "shape": self._shape, "sha256": self._digest.hexdigest()}
 
 
 def _state_digest(encoder: Encoder) -> str:
