@@ -12,7 +12,7 @@ repro: .venv/ready
 	dvc repro
 
 test: .venv/ready check
-	pytest -n 2 --dist loadfile
+	pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready
 	ruff check .

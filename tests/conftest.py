@@ -1,8 +1,8 @@
 """One arithmetic for all tests, pinned before torch is imported; properties are drawn the same on every run.
 
-Each process has one thread: as many processes as there are cores run the tests, and threads would wait for each other.
+Each process has one thread: more processes than there are cores run the tests, and threads would wait for each other.
 
-The pipeline runs once for all tests that need a trained project.
+The pipeline runs once in each process that has a test of a trained project.
 """
 
 import shutil
@@ -19,6 +19,12 @@ from tests.zygote import serving
 compute.pin(portable=True, threads=1)
 settings.register_profile("project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that drive DVC first: they take longest, and none of them should run alone at the end."""
+    slow = {item.path for item in items if "home" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
