@@ -33,6 +33,7 @@ def test_each_list_begins_with_the_caption_that_is_scored(project: Project) -> N
     "chosen",
     [
         [],
+        ["evaluate.rank_by=consensus"],
         ["evaluate.method=diverse"],
         ["evaluate.method=sample", "evaluate.n_best=4"],
         ["evaluate.method=sample", "evaluate.n_best=4", "evaluate.sampling.top_p=0.9", "evaluate.batch_size=4"],
@@ -129,6 +130,10 @@ def test_predict_lists_and_draws_captions_that_say_what_they_must(project: Proje
     [said] = lines("--must", rare[0], "--must", f"{rare[1]} {words[0]}")
     assert rare[0] in said.split("\t")[1].split()
     assert f"{rare[1]} {words[0]}" in said
+    ranked = lines("--n-best", "8", "--rank-by", "consensus")
+    scores = [float(line.split("\t")[2]) for line in ranked]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 < score <= 1 for score in scores)
     model = str(project.folder / "data/train/model")
     assert lines("--model", model, "--model", model) == [best]
 

@@ -45,6 +45,13 @@ class Method(StrEnum):
     sample = "sample"
 
 
+class RankBy(StrEnum):
+    """Which of the captions found is the best, as `SearchOptions` has it."""
+
+    likelihood = "likelihood"
+    consensus = "consensus"
+
+
 _Paths = Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or patterns such as 'trip/*.jpg'.")]
 _Models = Annotated[
     list[str] | None,
@@ -64,7 +71,8 @@ _NBest = Annotated[
 ]
 _MaxWords = Annotated[int, Option(min=1, help="Longest caption, words.")]
 _MinWords = Annotated[int, Option(min=0, help="Shortest caption, words.")]
-_LengthPenalty = Annotated[float, Option(min=0, help="Captions are ranked by log probability / length to this power.")]
+_LengthPenalty = Annotated[float, Option(min=0, help="Likelihood: log probability / length to this power.")]
+_RankBy = Annotated[RankBy, Option(help="The best caption: the likeliest, or the one most like all that were found.")]
 _RepeatNgram = Annotated[int, Option(min=0, help="No n-gram of this size occurs twice; 0: no ban.")]
 _Groups = Annotated[int, Option(min=1, help="diverse: groups that share the beam.")]
 _Strength = Annotated[float, Option(min=0, help="diverse: nats that a word costs where an earlier group says it.")]
@@ -94,6 +102,7 @@ def predict(
     max_words: _MaxWords = 30,
     min_words: _MinWords = 0,
     length_penalty: _LengthPenalty = 1.0,
+    rank_by: _RankBy = RankBy.likelihood,
     repeat_ngram: _RepeatNgram = 0,
     groups: _Groups = 3,
     strength: _Strength = 0.5,

@@ -205,6 +205,7 @@ class Evaluate(Section):
     max_words: Count
     min_words: Natural
     length_penalty: NonNegative
+    rank_by: Literal["likelihood", "consensus"]
     repeat_ngram: Natural
     diverse: Diverse
     sampling: Sampling

@@ -1,13 +1,16 @@
 """How captions are found, written once over a decoder's `step`: `search`, and `n_best` for more than one a picture.
 
 `options.method` says how: `beam` (beam search, or greedy), `diverse` (groups of beams that avoid each other's words) or
-`sample` (words are drawn). `beam` also finds captions that say what they must.
+`sample` (words are drawn). `beam` also finds captions that say what they must. `options.rank_by` says which of the
+captions found is the best.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from captioning.search.base import Caption, Hypothesis, SearchOptions, Speaker, T, in_words, ranked
 from captioning.search.beam import beam_search
+from captioning.search.consensus import by_consensus
 from captioning.search.constrained import constrained_search, phrases
 from captioning.search.diverse import diverse_search
 from captioning.search.sampling import sample
@@ -34,12 +37,21 @@ def n_best(
     There are fewer captions where the search finds no more, and always one (see `search`).
     Raises UserError when no caption can say what `options.must` names.
     """
+    if options.rank_by == "likelihood":
+        return [ranked(hypotheses, options.n_best) for hypotheses in _found(decoder, encoded, options, keys)]
+    everything = options if options.method == "sample" else replace(options, n_best=options.beam_size)
+    found = _found(decoder, encoded, everything, keys)
+    return [ranked(by_consensus(hypotheses), options.n_best) for hypotheses in found]
+
+
+def _found(
+    decoder: Speaker[T], encoded: T, options: SearchOptions, keys: Sequence[int] | None
+) -> list[list[Hypothesis]]:
+    """What the method finds for each of the B images, in no order."""
     if options.method == "sample":
-        found = sample(decoder, encoded, options, keys)
-    elif options.method == "diverse":
-        found = diverse_search(decoder, encoded, options)
-    elif options.must:
-        found = constrained_search(decoder, encoded, options)
-    else:
-        found = beam_search(decoder, encoded, options)
-    return [ranked(hypotheses, options.n_best) for hypotheses in found]
+        return sample(decoder, encoded, options, keys)
+    if options.method == "diverse":
+        return diverse_search(decoder, encoded, options)
+    if options.must:
+        return constrained_search(decoder, encoded, options)
+    return beam_search(decoder, encoded, options)

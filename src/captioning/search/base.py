@@ -40,7 +40,9 @@ class SearchOptions:
     beam_size: hypotheses kept a step; 1 is greedy. Sampling has no beam.
     min_words, repeat_ngram: hold for every method. An n-gram of size repeat_ngram that occurred is not said again;
         0: no ban.
-    length_penalty: a caption is ranked by log probability / (words + 1) ** length_penalty.
+    length_penalty: the likelihood of a caption is log probability / (words + 1) ** length_penalty.
+    rank_by: the best of the captions found is the one of the highest likelihood, or of the largest consensus: most like
+        all that were found, which is the whole beam, or all that were drawn.
     n_best: captions an image; of `sample`, how many are drawn, where equal ones count once.
     groups, strength: of `diverse`: the beam is shared by so many groups, and a word costs `strength` nats for each
         time that an earlier group says it at the same step.
@@ -63,6 +65,7 @@ class SearchOptions:
     top_p: float = 1.0
     seed: int = 0
     must: tuple[tuple[int, ...], ...] = ()
+    rank_by: Literal["likelihood", "consensus"] = "likelihood"
 
     def __post_init__(self) -> None:
         """Raise UserError where options contradict each other."""

@@ -1,0 +1,87 @@
+"""Consensus: overlaps as they are defined, and the caption in the middle of what was found."""
+
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captioning.decoders.base import Encoded
+from captioning.search import Hypothesis, SearchOptions, n_best
+from captioning.search.beam import beam_search
+from captioning.search.consensus import by_consensus, overlaps
+from captioning.search.diverse import diverse_search
+from captioning.search.sampling import sample
+from tests.toys import Table, pictures
+
+CAPTIONS = st.lists(st.lists(st.integers(4, 7), max_size=7).map(tuple), min_size=1, max_size=6)
+
+
+def f1(ours: tuple[int, ...], theirs: tuple[int, ...], size: int) -> float:
+    """Of n-grams of one size, counted one by one."""
+    one, other = (Counter(ids[i : i + size] for i in range(len(ids) - size + 1)) for ids in (ours, theirs))
+    both = one.total() + other.total()
+    return 2 * (one & other).total() / both if both else 0.0
+
+
+@given(CAPTIONS)
+def test_overlaps_are_the_mean_f1_of_n_grams(captions: list[tuple[int, ...]]) -> None:
+    expected = [[sum(f1(one, other, size) for size in (1, 2, 3, 4)) / 4 for other in captions] for one in captions]
+    assert overlaps(captions) == pytest.approx(np.array(expected))
+
+
+def test_the_caption_in_the_middle_is_the_best() -> None:
+    """Of "a b c d", "a b c d e", "a b c d e f" and a likelier one that is like none of them."""
+    said = [(9, 9, 9, 9), (4, 5, 6, 7), (4, 5, 6, 7, 8), (4, 5, 6, 7, 8, 9)]
+    found = by_consensus([Hypothesis(ids, -1.0, -float(rank)) for rank, ids in enumerate(said)])
+    assert [hypothesis.ids for hypothesis in found] == said
+    assert [hypothesis.log_probability for hypothesis in found] == [0, -1, -2, -3]
+    best = max(found, key=lambda hypothesis: hypothesis.score)
+    assert best.ids == (4, 5, 6, 7, 8)
+    assert min(found, key=lambda hypothesis: hypothesis.score).ids == (9, 9, 9, 9)
+
+
+def by_consensus_alone(decoder: Table, encoded: Encoded, options: SearchOptions) -> list[dict[tuple[int, ...], float]]:
+    """The score of all that a method finds."""
+    methods = {"beam": beam_search, "diverse": diverse_search, "sample": partial(sample, keys=None)}
+    return [
+        {found.ids: found.score for found in by_consensus(hypotheses)}
+        for hypotheses in methods[options.method](decoder, encoded, options)
+    ]
+
+
+@pytest.mark.parametrize("method", ["beam", "diverse", "sample"])
+def test_every_method_ranks_what_it_found(method: str) -> None:
+    """All that ended in the beam is compared, the likeliest among it; a shorter list begins as the longer one does."""
+    shared = {"beam_size": 6, "max_words": 5, "method": method, "groups": 2, "strength": 0.5, "seed": 3}
+    decoder, encoded = Table(5), pictures(1, 2, 3)
+    plain = n_best(decoder, encoded, SearchOptions(**shared, n_best=6))
+    everything = by_consensus_alone(decoder, encoded, SearchOptions(**shared, n_best=6))
+    ranked = n_best(decoder, encoded, SearchOptions(**shared, n_best=6, rank_by="consensus"))
+    for likely, ended, agreed in zip(plain, everything, ranked, strict=True):
+        assert {found.ids for found in likely} <= ended.keys()
+        assert [found.score for found in agreed] == sorted(ended.values(), reverse=True)[:6]
+        assert all(ended[found.ids] == found.score for found in agreed)
+        scores = [found.score for found in agreed]
+        assert scores == sorted(scores, reverse=True)
+        assert all(0 <= score <= 1 for score in scores)
+    if method != "sample":  # where n_best is how many are drawn
+        short = n_best(decoder, encoded, SearchOptions(**shared, n_best=2, rank_by="consensus"))
+        assert short == [found[:2] for found in ranked]
+
+
+def test_what_is_drawn_twice_counts_twice() -> None:
+    ids = [(4, 5), (4, 6), (4, 6)]
+    scores = [found.score for found in by_consensus([Hypothesis(one, 0.0, 0.0) for one in ids])]
+    assert scores[1] == scores[2] > scores[0]
+    alone = [found.score for found in by_consensus([Hypothesis(one, 0.0, 0.0) for one in ids[:2]])]
+    assert alone[0] == alone[1]
+
+
+def test_where_nothing_was_found_the_caption_is_empty() -> None:
+    """Four words without a repetition, where there are three."""
+    options = SearchOptions(beam_size=2, max_words=4, min_words=4, repeat_ngram=1, rank_by="consensus")
+    [[best]] = n_best(Table(1), pictures(1), options)
+    assert (best.ids, best.score) == ((), -np.inf)
