@@ -13,7 +13,7 @@ from dvc.utils.hydra import to_hydra_overrides
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning import queueing, results, suites
+from captioning import charts, queueing, results, suites
 from captioning.errors import UserError
 from captioning.queueing import Queue, State
 from captioning.results import Result, Results
@@ -56,7 +56,9 @@ def test_tables_in_pages_are_those_of_the_kept_results(page: Path, monkeypatch: 
     for name, block in results.blocks(page).items():
         kept = results.read(name)
         assert kept is not None, f"{page} shows {name}, and {results.path_of(name)} is not there"
-        assert block == results.table(suites.load(name), kept), f"captioning suite table {name} --write {page}"
+        suite, command = suites.load(name), f"captioning suite table {name} --write {page}"
+        assert block == results.block(suite, kept), command
+        assert results.picture_of(page, name).read_bytes() == charts.draw(suite, kept), command
 
 
 @pytest.mark.parametrize(
@@ -169,6 +171,23 @@ def test_a_table_has_means_and_deviations_over_seeds(folder: Path) -> None:
     ]
     assert table[7].startswith("All of it: `captioning suite run s`, from commit `c0ffee1`; mean ± standard deviation")
     assert table[9] == "- b: better"
+
+
+def test_a_picture_has_a_dot_a_run_and_a_line_a_curve(folder: Path) -> None:
+    write(folder, "question: Which?\nseeds: [1, 2]\nscores: [cider]\nruns: {a: {}, b: {encoder: resnet34}}\n")
+    runs = [result("a", 1, 0.1), result("a", 2, 0.3), result("b", 1, 0.5)]
+    curves = {name: [1.0, 3.0, 2.0] for name in results.CURVES}
+    without = charts.draw(suites.load("s"), Results(commit="c", runs=runs, verdicts=[])).decode()
+    runs = [*runs[:2], runs[2].model_copy(update={"curves": curves})]
+    drawn = charts.draw(suites.load("s"), Results(commit="c", runs=runs, verdicts=[]))
+    assert drawn == charts.draw(suites.load("s"), Results(commit="c", runs=runs, verdicts=[]))
+    assert "gradient norm" in drawn.decode()
+    assert "gradient norm" not in without
+    assert {"CIDEr on test", ">a<", ">b<"} == {said for said in ("CIDEr on test", ">a<", ">b<") if said in without}
+    # matplotlib places a marker with <use>: two dots of a, one of b, and two in the legend
+    dots = [line for line in without.splitlines() if "<use " in line and "fill: #" in line]
+    assert len(dots) == 5
+    assert drawn.decode().count("stroke-dasharray: 3.7") == 1
 
 
 def test_a_table_is_put_between_its_markers_and_found_there(folder: Path) -> None:

@@ -153,14 +153,16 @@ def _queue_missing(suite: "Suite", queue: "Queue") -> list[str]:
 def show_table(
     name: Annotated[str, typer.Argument(help="A suite: experiments/NAME.yaml.")],
     write: Annotated[
-        Path | None, typer.Option(help="Keep the results in experiments/ and put the table into this page.")
+        Path | None,
+        typer.Option(help="Keep the results in experiments/, put table and picture into this page."),
     ] = None,
 ) -> None:
     """Print what a suite found, as a Markdown table, from the experiments of the last commit.
 
     Where none of them was run there, the results that were kept in experiments/ are shown.
     """
-    from captioning import results, suites
+    from captioning import charts, results, suites
+    from captioning.files import write_bytes
     from captioning.queueing import open_queue
 
     suite, kept = suites.load(name), results.read(name)
@@ -170,9 +172,9 @@ def show_table(
         print(f"no run of {name} at {found.commit[:7]}; this is {results.path_of(name)}", file=sys.stderr)
         found = kept
     results.check_complete(suite, found, must=write is not None)
-    text = results.table(suite, found)
     if write is None:
-        print(text, end="")
+        print(results.table(suite, found), end="")
         return
-    results.put(write, name, text)
+    results.put(write, name, results.block(suite, found))
+    write_bytes(results.picture_of(write, name), charts.draw(suite, found))
     results.write(name, found)

@@ -1,7 +1,7 @@
 """What a suite found: gathered from DVC's experiments, kept in git as data, shown as a table in a page.
 
-`experiments/NAME.results.json` is the data; a page has the table between `<!-- suite NAME -->` and `<!-- end -->`.
-Whoever has the repository has both, and a test holds them together, without the experiments.
+`experiments/NAME.results.json` is the data; a page has the table between `<!-- suite NAME -->` and `<!-- end -->`, and
+a picture of it. Whoever has the repository has all three, and a test holds them together, without the experiments.
 """
 
 import logging
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dvc.utils.flatten import flatten
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from captioning import compare, verdicts
 from captioning.errors import UserError
@@ -22,17 +22,23 @@ from captioning.revisions import Revision
 from captioning.schema import Section
 from captioning.suites import FOLDER, Run, Suite, Value
 
+CURVES = ("val.cider", "train.loss.caption", "val.loss.caption", "train.gradient_norm.all")
+PLOTS = "data/train/plots/metrics"
 _BLOCK = r"<!-- suite {} -->\n(.*?)<!-- end -->"
 
 
 class Result(Section):
-    """One finished run: what it was, and its scores by dotted name. `seconds` is None where nobody measured it."""
+    """One finished run: what it was, and its scores by dotted name. `seconds` is None where nobody measured it.
+
+    curves: values by epoch, of the metrics in CURVES.
+    """
 
     label: str
     seed: int | None
     overrides: dict[str, Value]
     scores: dict[str, float]
     seconds: float | None
+    curves: dict[str, list[float]] = Field(default_factory=dict)
 
 
 class Results(Section):
@@ -108,7 +114,17 @@ def _result(suite: Suite, run: Run, revision: Revision, seconds: float | None) -
         if name not in metrics:
             raise UserError(f"{run.name} has no metric {name}, which `scores` of {FOLDER}/{suite.name}.yaml asks for")
     scores = {name: metrics[name] for name in suite.scores}
-    return Result(label=run.label, seed=run.seed, overrides=run.overrides, scores=scores, seconds=seconds)
+    known = {"label": run.label, "seed": run.seed, "overrides": run.overrides}
+    return Result(**known, scores=scores, seconds=seconds, curves=_curves(revision))
+
+
+def _curves(revision: Revision) -> dict[str, list[float]]:
+    """Each of CURVES, by epoch. Raises UserError when the experiment has no such plot."""
+    found = {}
+    for name in CURVES:
+        rows = revision.read(f"{PLOTS}/{name.replace('.', '/')}.tsv").decode().splitlines()[1:]
+        found[name] = [float(row.split("\t")[1]) for row in rows]
+    return found
 
 
 def _with_time(result: Result, earlier: Result | None) -> Result:
@@ -171,6 +187,16 @@ def _time(seconds: Iterable[float | None]) -> str:
         return "–"
     minutes, rest = divmod(round(statistics.mean(known)), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def picture_of(page: Path, name: str) -> Path:
+    """Where the picture of a suite lies that a page shows."""
+    return page.with_name(f"suite-{name}.svg")
+
+
+def block(suite: Suite, results: Results) -> str:
+    """What a page has between a suite's two markers: the table, and the picture."""
+    return f"{table(suite, results)}\n![{suite.name}, by run and by epoch](suite-{suite.name}.svg)\n"
 
 
 def put(page: Path, name: str, text: str) -> None:
