@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -136,6 +137,25 @@ def test_predict_lists_and_draws_captions_that_say_what_they_must(project: Proje
     assert all(0 < score <= 1 for score in scores)
     model = str(project.folder / "data/train/model")
     assert lines("--model", model, "--model", model) == [best]
+
+
+def test_predict_has_the_beam_of_the_data_set(project: Project, tmp_path: Path) -> None:
+    """Three on scenes and eight on photographs, as `evaluate` has."""
+
+    def best(*arguments: str) -> str:
+        done = predict(project, "--n-best", "2", *arguments)
+        assert done.exit_code == 0, done.exception
+        return done.stdout
+
+    model = tmp_path / "model"
+    shutil.copytree(project.folder / "data/train/model", model)
+    card = json.loads((model / "model.json").read_text())
+    (model / "model.json").unlink()
+    (model / "model.json").write_text(json.dumps(card | {"settings": card["settings"] | {"dataset": "flickr8k"}}))
+    three, eight = best("--beam-size", "3"), best("--beam-size", "8")
+    assert three != eight
+    assert best() == three
+    assert best("--model", str(model)) == eight
 
 
 def test_predict_says_what_it_cannot_do(project: Project) -> None:

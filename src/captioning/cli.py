@@ -16,6 +16,7 @@ from captioning import cli_experiments, compute, released
 from captioning.archives import SUFFIXES
 from captioning.errors import UserError
 from captioning.files import read_json, write_bytes
+from captioning.settings import usual_beam
 
 if TYPE_CHECKING:
     from captioning.ensembles import Captioners
@@ -64,7 +65,8 @@ _Repo = Annotated[str | None, Option(help="Address or path of the repository tha
 _Format = Annotated[Format, Option("--format", help="text: path, tab, caption; jsonl: an object a line.")]
 _Method = Annotated[Method, Option(help="diverse: groups of beams avoid each other's words; sample: words are drawn.")]
 _BeamSize = Annotated[
-    int | None, Option(min=1, help="Hypotheses kept a step; 1 is greedy.", show_default="3, or what --n-best needs")
+    int | None,
+    Option(min=1, help="Hypotheses kept a step; 1 is greedy.", show_default="evaluate's, or for --n-best"),
 ]
 _NBest = Annotated[
     int, Option(min=1, help="Captions a picture, best first; with score and log probability if several.")
@@ -134,14 +136,14 @@ def predict(
 
 
 def _options(captioners: "Captioners", asked: dict[str, Any]) -> "SearchOptions":
-    """How to search, as it was asked for. A beam size that was left out is the least that will do, and at least 3."""
+    """How to search, as it was asked for. A beam size that was left out is as for `evaluate`."""
     from captioning.search import SearchOptions, phrases
 
     chosen = {name: asked[name] for name in SearchOptions.__dataclass_fields__}
-    share = chosen["groups"] if chosen["method"] is Method.diverse else 1
-    least = -(-max(3, chosen["n_best"]) // share) * share
+    groups = chosen["groups"] if chosen["method"] is Method.diverse else 1
+    usual = usual_beam(captioners.members[0].card.settings["dataset"], chosen["n_best"], groups)
     must = phrases(captioners.vocabulary, chosen["must"] or [])
-    return SearchOptions(**chosen | {"beam_size": chosen["beam_size"] or least, "must": must})
+    return SearchOptions(**chosen | {"beam_size": chosen["beam_size"] or usual, "must": must})
 
 
 def _sheets(captioners: "Captioners", folder: Path, files: list[Path]) -> dict[Path, Path]:

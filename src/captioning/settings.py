@@ -214,8 +214,15 @@ def beam_size(settings: Settings) -> int:
     evaluate = settings.evaluate
     if evaluate.beam_size != "auto":
         return evaluate.beam_size
-    groups = evaluate.diverse.groups if evaluate.method == "diverse" else 1
-    least = max(_AUTO[settings.dataset].beam_size, evaluate.n_best)
+    return usual_beam(settings.dataset, evaluate.n_best, evaluate.diverse.groups if evaluate.method == "diverse" else 1)
+
+
+def usual_beam(dataset: str, n_best: int, groups: int) -> int:
+    """The beam that captions of a data set are searched with: at least `n_best`, and a multiple of the groups.
+
+    A data set that is not known here is taken for photographs.
+    """
+    least = max(_AUTO.get(dataset, _PHOTOGRAPHS).beam_size, n_best)
     return -(-least // groups) * groups
 
 
