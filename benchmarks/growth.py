@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+from matplotlib.figure import Figure
+
+from captioning import charts
 
 STAGES = ("download", "weights", "vocab", "split", "features", "train", "evaluate")
 FACTORS = (1, 4, 16, 64)
@@ -49,7 +52,7 @@ def main() -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(Row._fields)
         writer.writerows((row.stage, row.images, f"{row.seconds:.2f}", f"{row.peak_mib:.0f}") for row in rows)
-    (OUT / "growth.svg").write_text(_plot(rows), encoding="utf-8")
+    (OUT / "growth.svg").write_bytes(_plot(rows))
     _print(rows)
 
 
@@ -114,51 +117,24 @@ def _exponent(points: list[tuple[int, float]]) -> str:
     return f"{slope:.2f}"
 
 
-# The plot: two panels in log-log, drawn as SVG by hand, since no plotting library is locked.
-_WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 340, 300, 60, 40, 90
-_COLOURS = ("#4c78a8", "#9d9da1", "#72b7b2", "#eeca3b", "#54a24b", "#e45756", "#b279a2")
+def _plot(rows: list[Row]) -> bytes:
+    """Seconds and peak memory by pictures, in log-log: a line a stage."""
 
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(1, 2)
+        for axes, name, title in zip(panels, ("seconds", "peak_mib"), ("seconds", "peak memory, MiB"), strict=True):
+            axes.set_title(title)
+            for stage in STAGES:
+                points = [(row.images, getattr(row, name)) for row in rows if row.stage == stage]
+                axes.loglog(*zip(*points, strict=True), marker=".", label=stage)
+            sizes = sorted({row.images for row in rows})
+            axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+            axes.minorticks_off()
+            axes.grid(axis="y", alpha=0.3)
+            axes.set_xlabel("pictures")
+        charts.legend(figure, panels[0])
 
-def _plot(rows: list[Row]) -> str:
-    panels = [
-        _panel([(row.stage, row.images, row.seconds) for row in rows], "seconds", _LEFT),
-        _panel([(row.stage, row.images, row.peak_mib) for row in rows], "peak memory, MiB", _LEFT + _WIDTH + _GAP),
-    ]
-    legend = "".join(
-        f'<rect x="{_LEFT + 105 * index}" y="{_TOP + _HEIGHT + 45}" width="12" height="12" fill="{colour}"/>'
-        f'<text x="{_LEFT + 105 * index + 17}" y="{_TOP + _HEIGHT + 55}">{stage}</text>'
-        for index, (stage, colour) in enumerate(zip(STAGES, _COLOURS, strict=True))
-    )
-    width, height = 2 * _WIDTH + _GAP + _LEFT + 20, _TOP + _HEIGHT + 75
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
-        f'font-size="12"><rect width="100%" height="100%" fill="white"/>{"".join(panels)}{legend}</svg>\n'
-    )
-
-
-def _panel(points: list[tuple[str, int, float]], title: str, left: int) -> str:
-    """Points (stage, images, value): a line a stage, with ticks at the sizes and at powers of ten."""
-    sizes = sorted({images for _, images, _ in points})
-    low = 10 ** math.floor(math.log10(min(value for *_, value in points)))
-    high = 10 ** math.ceil(math.log10(max(value for *_, value in points)))
-
-    def x(images: float) -> float:
-        return left + _WIDTH * math.log(images / sizes[0]) / max(math.log(sizes[-1] / sizes[0]), 1e-9)
-
-    def y(value: float) -> float:
-        return _TOP + _HEIGHT * (1 - math.log(value / low) / math.log(high / low))
-
-    parts = [f'<text x="{left}" y="{_TOP - 15}" font-weight="bold">{title}</text>']
-    for images in sizes:
-        parts.append(f'<text x="{x(images):.1f}" y="{_TOP + _HEIGHT + 18}" text-anchor="middle">{images:,}</text>')
-    for power in range(round(math.log10(low)), round(math.log10(high)) + 1):
-        height = y(10**power)
-        parts.append(f'<path d="M{left} {height:.1f}h{_WIDTH}" stroke="#ddd"/>')
-        parts.append(f'<text x="{left - 6}" y="{height + 4:.1f}" text-anchor="end">{10.0**power:,g}</text>')
-    for stage, colour in zip(STAGES, _COLOURS, strict=True):
-        line = " ".join(f"{x(images):.1f},{y(value):.1f}" for name, images, value in points if name == stage)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-    return "".join(parts)
+    return charts.svg(7.5, 3.6, draw)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def test_tables_in_pages_are_those_of_the_kept_results(page: Path, monkeypatch: 
         assert kept is not None, f"{page} shows {name}, and {results.path_of(name)} is not there"
         suite, command = suites.load(name), f"captioning suite table {name} --write {page}"
         assert block == results.block(suite, kept), command
-        assert results.picture_of(page, name).read_bytes() == charts.draw(suite, kept), command
+        assert results.picture_of(page, name).read_bytes() == charts.of_suite(suite, kept), command
 
 
 @pytest.mark.parametrize(
@@ -177,10 +177,10 @@ def test_a_picture_has_a_dot_a_run_and_a_line_a_curve(folder: Path) -> None:
     write(folder, "question: Which?\nseeds: [1, 2]\nscores: [cider]\nruns: {a: {}, b: {encoder: resnet34}}\n")
     runs = [result("a", 1, 0.1), result("a", 2, 0.3), result("b", 1, 0.5)]
     curves = {name: [1.0, 3.0, 2.0] for name in results.CURVES}
-    without = charts.draw(suites.load("s"), Results(commit="c", runs=runs, verdicts=[])).decode()
+    without = charts.of_suite(suites.load("s"), Results(commit="c", runs=runs, verdicts=[])).decode()
     runs = [*runs[:2], runs[2].model_copy(update={"curves": curves})]
-    drawn = charts.draw(suites.load("s"), Results(commit="c", runs=runs, verdicts=[]))
-    assert drawn == charts.draw(suites.load("s"), Results(commit="c", runs=runs, verdicts=[]))
+    drawn = charts.of_suite(suites.load("s"), Results(commit="c", runs=runs, verdicts=[]))
+    assert drawn == charts.of_suite(suites.load("s"), Results(commit="c", runs=runs, verdicts=[]))
     assert "gradient norm" in drawn.decode()
     assert "gradient norm" not in without
     assert {"CIDEr on test", ">a<", ">b<"} == {said for said in ("CIDEr on test", ">a<", ">b<") if said in without}

@@ -1,11 +1,8 @@
-"""A picture of what a suite found, as SVG: the scores of its runs, and how they came about, epoch by epoch.
-
-The same results give the same bytes.
-"""
+"""Pictures of numbers, as SVG: of a suite, the scores of its runs and how they came about, epoch by epoch."""
 
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from captioning.results import Result, Results
@@ -14,6 +11,7 @@ from captioning.verdicts import NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "captioning",
@@ -33,28 +31,42 @@ _PANELS = {
 _WIDTH, _HEIGHT = 3.4, 2.9  # inches a panel
 
 
-def draw(suite: Suite, results: Results) -> bytes:
+def svg(width: float, height: float, draw: Callable[["Figure"], None]) -> bytes:
+    """What `draw` puts into a figure of so many inches, as SVG in this project's style; the same bytes each time."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return b"\n".join(line.rstrip() for line in file.getvalue().splitlines()) + b"\n"
+
+
+def of_suite(suite: Suite, results: Results) -> bytes:
     """An SVG: a dot a run at its test score, a bar at the mean over seeds; and, where curves were kept, a line a run.
 
     The score is CIDEr, where the suite has it, else the first of its scores.
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     kept = {name for result in results.runs for name in result.curves}
     panels = {title: curves for title, curves in _PANELS.items() if kept & curves.keys()}
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH * (1 + len(panels)), _HEIGHT), layout="constrained")
+
+    def draw(figure: "Figure") -> None:
         first, *others = figure.subplots(1, 1 + len(panels), squeeze=False)[0]
         _scores(first, suite, results.runs)
         for axes, (title, curves) in zip(others, panels.items(), strict=True):
             axes.set_title(title)
             _by_epoch(axes, suite.labels, results.runs, curves)
-        handles, labels = first.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=len(suite.labels), frameon=False)
-        file = io.BytesIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return b"\n".join(line.rstrip() for line in file.getvalue().splitlines()) + b"\n"
+        legend(figure, first)
+
+    return svg(_WIDTH * (1 + len(panels)), _HEIGHT, draw)
+
+
+def legend(figure: "Figure", axes: "Axes") -> None:
+    """What the colours of one panel mean, in a row below all."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), frameon=False)
 
 
 def _scores(axes: "Axes", suite: Suite, runs: Sequence[Result]) -> None:

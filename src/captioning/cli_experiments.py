@@ -176,5 +176,5 @@ def show_table(
         print(results.table(suite, found), end="")
         return
     results.put(write, name, results.block(suite, found))
-    write_bytes(results.picture_of(write, name), charts.draw(suite, found))
+    write_bytes(results.picture_of(write, name), charts.of_suite(suite, found))
     results.write(name, found)
