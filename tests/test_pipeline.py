@@ -1,9 +1,8 @@
-"""The pipeline end to end through DVC: what re-runs, whose code runs, the same bytes, kill and resume."""
+"""The pipeline end to end through DVC: what re-runs, whose code runs, the same bytes."""
 
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -233,87 +232,6 @@ def test_a_queued_experiment_runs_its_own_copy_of_the_code(copy: Project) -> Non
     copy.run("dvc", "exp", "apply", "queued")
     assert yaml.safe_load(copy.read("params.yaml"))["evaluate"]["beam_size"] == 2
     assert copy.run("dvc", "status", "--json").stdout.strip() == "{}"
-
-
-def kill_after(project: Project, stage: str, text: str) -> None:
-    """Start a stage and kill it, with no chance to clean up, once it prints `text`."""
-    with subprocess.Popen(
-        [sys.executable, "-u", "-m", f"stages.{stage}"],
-        cwd=project.folder,
-        env=project.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        printed = []
-        for line in process.stdout:
-            printed.append(line)
-            if text in line:
-                process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL, "".join(printed)
-
-
-def test_killed_training_goes_on_and_ends_with_the_same_bytes(copy: Project) -> None:
-    shutil.rmtree(copy.folder / "data/train")
-    kill_after(copy, "train", "val/cider")
-    assert not (copy.folder / "data/train/model").exists()
-    assert list((copy.folder / ".scratch/train").iterdir())
-    printed = copy.run("dvc", "repro", "--force", "--single-item", "train")
-    assert "going on at epoch 2" in printed.stdout + printed.stderr
-    assert copy.run("git", "status", "--porcelain").stdout == ""
-    assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
-    assert not list((copy.folder / ".scratch/train").iterdir())
-
-
-KILLED = """
-import os, signal
-from stages import features, run
-from captioning import compute
-compute.pin(portable=True, threads=1)
-from captioning import extraction
-write = extraction._Work.write
-def once(self, index, count, batches):
-    if index == 1:
-        next(batches)
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(self, index, count, batches)
-extraction._Work.write = once
-run(features.main)
-"""
-
-
-def test_killed_features_go_on_and_end_with_the_same_bytes(copy: Project) -> None:
-    shutil.rmtree(copy.folder / "data/features")
-    assert copy.run(sys.executable, "-c", KILLED, check=False).returncode == -signal.SIGKILL
-    assert not (copy.folder / "data/features").exists()
-    assert list((copy.folder / ".scratch/features").glob("*/records/00000.json"))
-    printed = copy.run("dvc", "repro", "--force", "--single-item", "features")
-    assert "going on: 20 pictures are left" in printed.stdout + printed.stderr
-    assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
-    assert not list((copy.folder / ".scratch/features").glob("[!.]*"))
-
-
-def test_a_fault_in_the_settings_stops_the_stage_in_words(copy: Project) -> None:
-    path = copy.folder / "params.yaml"
-    path.write_text(path.read_text().replace("min_count: 1", "min_count: none"))
-    done = copy.run("dvc", "repro", check=False)
-    assert done.returncode != 0
-    assert "vocab.min_count = 'none'" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_loss_that_is_not_finite_stops_with_step_and_rate(copy: Project) -> None:
-    path = copy.folder / "params.yaml"
-    path.write_text(path.read_text().replace("encoder_lr: 0.001", "encoder_lr: 1.0e+30"))
-    model = copy.folder / "data/train/model/decoder.safetensors"
-    before = model.read_bytes()
-    done = copy.run(sys.executable, "-m", "stages.train", check=False)
-    assert done.returncode == 1
-    assert "the loss is not finite at step" in done.stderr
-    assert "lr " in done.stderr
-    assert model.read_bytes() == before
 
 
 def test_predict_captions_pictures_and_reports_the_bad_one(project: Project, tmp_path: Path) -> None:
