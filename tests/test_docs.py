@@ -86,7 +86,7 @@ BY_HAND = {  # command: when it was last typed, in a fresh clone
     "-S train.encoder_lr=0.00001 -S train.word_presence=0 -S train.epochs=20 "
     "-S train.fine_tune.start_epoch=11": "never: VGG's weights need a network, and the training a GPU",
     "captioning predict photo.jpg": "2026-11-23",
-    "python -m tests.faults --kills 100 --seed 1": "2026-11-25; test_faults.py runs ten",
+    "python -m tests.faults --kills 100 --seed 1": "2026-11-26; test_faults.py runs ten",
 }
 
 
