@@ -316,11 +316,14 @@ def test_every_command_of_the_page_on_experiments(copy: Project) -> None:
     block = results.blocks(page)["depth"]
     assert "| resnet34 | " in block
     assert "- depth-resnet34: " in block
-    assert block == printed["captioning suite table depth"]
+    picture = "\n![depth, by run and by epoch](suite-depth.svg)\n"
+    assert block == printed["captioning suite table depth"] + picture
+    assert b"gradient norm" in results.picture_of(page, "depth").read_bytes()
+    assert [list(map(len, run["curves"].values())) for run in kept["runs"]] == [[2, 2, 2, 2]] * 2  # epochs
     copy.run("git", "add", "-A")
     copy.run("git", "commit", "-qm", "its results")
     shown = copy.run("captioning", "suite", "table", "depth")
-    assert shown.stdout == block
+    assert shown.stdout + picture == block
     assert "this is experiments/depth.results.json" in shown.stderr
     anew = json.loads(copy.run("captioning", "compare", "depth-resnet34", "--format", "json").stdout)
     scores = {name: score["value"] for name, score in anew["groups"][0]["scores"].items()}
