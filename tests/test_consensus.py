@@ -1,5 +1,6 @@
-"""Consensus: overlaps as they are defined, and the caption in the middle of what was found."""
+"""Consensus: likeness as it is defined, and the caption in the middle of what was found."""
 
+import math
 from collections import Counter
 from functools import partial
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from captioning.decoders.base import Encoded
 from captioning.search import Hypothesis, SearchOptions, n_best
 from captioning.search.beam import beam_search
-from captioning.search.consensus import by_consensus, overlaps
+from captioning.search.consensus import by_consensus, likeness
 from captioning.search.diverse import diverse_search
 from captioning.search.sampling import sample
 from tests.toys import Table, pictures
@@ -19,17 +20,35 @@ from tests.toys import Table, pictures
 CAPTIONS = st.lists(st.lists(st.integers(4, 7), max_size=7).map(tuple), min_size=1, max_size=6)
 
 
-def f1(ours: tuple[int, ...], theirs: tuple[int, ...], size: int) -> float:
-    """Of n-grams of one size, counted one by one."""
-    one, other = (Counter(ids[i : i + size] for i in range(len(ids) - size + 1)) for ids in (ours, theirs))
-    both = one.total() + other.total()
-    return 2 * (one & other).total() / both if both else 0.0
+def cosine(ours: tuple[int, ...], theirs: tuple[int, ...], size: int) -> float:
+    """Of n-grams of one size, weighed by their rarest word, one by one."""
+    one, other = (
+        {
+            ngram: count * math.log(1 + max(ngram) - 3)
+            for ngram, count in Counter(ids[i : i + size] for i in range(len(ids) - size + 1)).items()
+        }
+        for ids in (ours, theirs)
+    )
+    norms = math.hypot(*one.values()) * math.hypot(*other.values())
+    return sum(weight * other.get(ngram, 0) for ngram, weight in one.items()) / norms if norms else 0.0
 
 
 @given(CAPTIONS)
-def test_overlaps_are_the_mean_f1_of_n_grams(captions: list[tuple[int, ...]]) -> None:
-    expected = [[sum(f1(one, other, size) for size in (1, 2, 3, 4)) / 4 for other in captions] for one in captions]
-    assert overlaps(captions) == pytest.approx(np.array(expected))
+def test_likeness_is_the_mean_cosine_of_n_grams_and_a_gaussian_in_length(captions: list[tuple[int, ...]]) -> None:
+    expected = [
+        [
+            sum(cosine(one, other, size) for size in (1, 2, 3, 4)) / 4 * math.exp(-((len(one) - len(other)) ** 2) / 72)
+            for other in captions
+        ]
+        for one in captions
+    ]
+    assert likeness(captions) == pytest.approx(np.array(expected))
+
+
+def test_a_rare_word_counts_more_than_a_common_one() -> None:
+    """ "a dog", "a cat", "the cat", where "cat" is rare: the last two are more alike than the first two."""
+    between = likeness([(4, 90), (4, 900), (5, 900)])
+    assert between[1, 2] > between[0, 1] > 0
 
 
 def test_the_caption_in_the_middle_is_the_best() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captioning import decoders, encoders, ensembles, model
 from captioning import settings as resolve
-from captioning.decoders.base import AttendingDecoder, Decoder, Encoded, select
+from captioning.decoders.base import AttendingDecoder, Decoder, Encoded, for_captions, select
 from captioning.errors import UserError
 from captioning.images import Transform
 from captioning.networks import OnFeatures
@@ -59,6 +59,19 @@ def test_a_caption_reads_its_own_picture(variant: str) -> None:
     torch.testing.assert_close(decoder(encoded, tokens, OWNER), decoder(repeated, tokens, torch.arange(5)))
     other = decoder(pictures(3, seed=5), tokens, OWNER)
     assert (other - decoder(encoded, tokens, OWNER)).abs().amax((1, 2)).min() > 1e-4
+
+
+@attending
+def test_captions_side_by_side_read_the_regions_of_their_picture_once(variant: str) -> None:
+    """The state is one a picture then, and what is said is the same as in any other order."""
+    decoder, tokens, encoded = build(variant).eval(), captions(6, 4), pictures(3)
+    owner, order = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([5, 0, 3, 1, 4, 2])
+    first = decoder.init(encoded)
+    lengths = [len(tensor) for tensor in for_captions(first, owner, decoder.shared)]
+    assert lengths == [6] * (len(first) - decoder.shared) + [3] * decoder.shared
+    assert {len(tensor) for tensor in for_captions(first, owner[order], decoder.shared)} == {6}
+    said = decoder(encoded, tokens, owner)
+    torch.testing.assert_close(said[order], decoder(encoded, tokens[order], owner[order]))
 
 
 def losses_and_gradients(decoder: Decoder, tokens: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:

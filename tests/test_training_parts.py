@@ -23,6 +23,8 @@ def encoded(lengths: list[int], images: list[int]) -> EncodedCaptions:
     return EncodedCaptions.encode(captions, images, WORDS, max_words=50)
 
 
+PLANS = (batches.by_length, batches.by_image, batches.by_image_length)
+
 captions_of_images = st.lists(st.integers(1, 7), min_size=2, max_size=30).map(
     lambda counts: [image for image, count in enumerate(counts) for _ in range(count)]
 )
@@ -32,7 +34,8 @@ captions_of_images = st.lists(st.integers(1, 7), min_size=2, max_size=30).map(
 @given(images=captions_of_images, size=st.integers(1, 40), seed=st.integers(0, 9))
 def test_each_epoch_sees_every_caption_once(images: list[int], size: int, seed: int) -> None:
     captions = encoded([1 + (7 * i) % 13 for i in range(len(images))], images)
-    for plan in (batches.by_length(captions, size, (seed, 0)), batches.by_image(captions, size, (seed, 0))):
+    for way in PLANS:
+        plan = way(captions, size, (seed, 0))
         assert sorted(np.concatenate(plan).tolist()) == list(range(len(images)))
 
 
@@ -49,20 +52,37 @@ def test_images_come_with_all_their_captions_and_never_alone(images: list[int], 
         )
 
 
+@settings(max_examples=60, deadline=None)
+@given(images=captions_of_images, size=st.integers(1, 40))
+def test_captions_of_an_image_lie_side_by_side(images: list[int], size: int) -> None:
+    captions = encoded([1 + (7 * i) % 13 for i in range(len(images))], images)
+    for chosen in batches.by_image_length(captions, size, (0, 0)):
+        batch = batches.collate(captions, chosen)
+        counts = np.bincount(captions.image)[batch.rows]
+        assert batch.owner.tolist() == np.repeat(np.arange(len(batch.rows)), counts).tolist()
+
+
+def padding(captions: EncodedCaptions, plan: list[np.ndarray]) -> int:
+    return sum(int(len(b) * captions.lengths[b].max() - captions.lengths[b].sum()) for b in plan)
+
+
 def test_bucketed_batches_pad_less_than_random_ones() -> None:
     generator = np.random.default_rng(0)
     captions = encoded(generator.integers(3, 30, 4000).tolist(), list(range(4000)))
-
-    def padding(plan: list[np.ndarray]) -> int:
-        return sum(int(len(b) * captions.lengths[b].max() - captions.lengths[b].sum()) for b in plan)
-
     shuffled = np.split(generator.permutation(4000), 50)
-    assert padding(batches.by_length(captions, 80, (0, 0))) < 0.1 * padding(shuffled)
+    assert padding(captions, batches.by_length(captions, 80, (0, 0))) < 0.1 * padding(captions, shuffled)
+
+
+def test_bucketed_batches_of_images_pad_less_than_random_ones() -> None:
+    lengths = np.random.default_rng(0).integers(3, 30, 800).repeat(5) + np.tile(np.arange(5), 800)
+    captions = encoded(lengths.tolist(), np.arange(800).repeat(5).tolist())
+    bucketed, random = (plan(captions, 80, (0, 0)) for plan in (batches.by_image_length, batches.by_image))
+    assert padding(captions, bucketed) < 0.3 * padding(captions, random)
 
 
 def test_plans_differ_by_epoch_and_agree_by_seed() -> None:
     captions = encoded([3 + i % 5 for i in range(200)], [i // 5 for i in range(200)])
-    for plan in (batches.by_length, batches.by_image):
+    for plan in PLANS:
         first, again, other = (np.concatenate(plan(captions, 16, seed)) for seed in ((1, 0), (1, 0), (1, 1)))
         assert np.array_equal(first, again)
         assert not np.array_equal(first, other)

@@ -57,6 +57,26 @@ def by_image(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> lis
     return [np.concatenate([groups[index] for index in shuffled[a:b]]) for a, b in bounds]
 
 
+def by_image_length(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+    """All images once, each with all of its captions side by side, about `size` captions a batch: for regions.
+
+    What a decoder makes of the regions is then made once an image. As in `by_length`, windows of several batches are
+    sorted, by the longest caption of each image.
+    """
+    generator = np.random.default_rng(seed)
+    order = np.argsort(captions.image, kind="stable")
+    begins = np.flatnonzero(np.diff(captions.image[order], prepend=-1))
+    groups, longest = np.split(order, begins[1:]), np.maximum.reduceat(captions.lengths[order], begins)
+    count = max(1, round(size * len(groups) / len(captions)))
+    shuffled = generator.permutation(len(groups))
+    plan = []
+    for start in range(0, len(shuffled), count * _WINDOW):
+        window = shuffled[start : start + count * _WINDOW]
+        window = window[np.argsort(longest[window], kind="stable")]
+        plan += [np.sort(window[i : i + count]) for i in range(0, len(window), count)]
+    return [np.concatenate([groups[group] for group in plan[index]]) for index in generator.permutation(len(plan))]
+
+
 def images(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
     """All images that have captions once, as rows of images.csv, `size` a batch: for captions that are drawn."""
     shuffled = np.random.default_rng(seed).permutation(np.unique(captions.image))

@@ -117,8 +117,11 @@ def start(*, seed: int, threads: int, device: str, precision: Any, idle: bool = 
             f"compute: {here} processes want a GPU each, and this machine has {torch.cuda.device_count()}; "
             "set compute.processes and compute.device in params.yaml"
         )
-    if device == "cpu" and precision != "32-true":
-        raise UserError(f"compute.precision = {precision} is for a GPU, and this runs on the CPU; write 32-true")
+    if device == "cpu" and precision != "32-true" and not multiplies_bf16():
+        raise UserError(
+            f"compute.precision = {precision} wants a GPU, or a CPU with AVX-512 BF16 and compute.portable = false, "
+            "which is not so here; write 32-true"
+        )
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     # filling fresh memory costs time, and nothing here reads such memory
@@ -129,6 +132,13 @@ def start(*, seed: int, threads: int, device: str, precision: Any, idle: bool = 
     fabric = Fabric(accelerator=device, devices=here, num_nodes=world // here, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
+
+
+def multiplies_bf16() -> bool:
+    """Has the CPU instructions for bfloat16, in AVX-512 or AMX, which `pin` did not forbid? Without them it is slow."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def reseed(seed: int, rank: int) -> None:

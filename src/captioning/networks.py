@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from captioning import augmentation, batches, convolutions, decoding
 from captioning.augmentation import Augmentation
-from captioning.decoders.base import Decoder, Encoded
+from captioning.decoders.base import AttendingDecoder, Decoder, Encoded
 from captioning.encoders import Encoder
 from captioning.features import FeatureStore
 from captioning.losses import Mean, caption_loss, word_presence_loss
@@ -58,8 +58,9 @@ class OnFeatures(nn.Module):
         return {f"decoder_{name}": module for name, module in self.decoder.named_children()}
 
     def plan(self, captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
-        """Batches of captions of like length."""
-        return batches.by_length(captions, size, seed)
+        """Batches of captions of like length; where the decoder attends, of images with all of their captions."""
+        attends = isinstance(self.decoder, AttendingDecoder)
+        return (batches.by_image_length if attends else batches.by_length)(captions, size, seed)
 
     def read(self, store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
         """Stored features of `rows`: mean (B, D) and, where they are stored, regions (B, R, D)."""

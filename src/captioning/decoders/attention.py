@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from captioning.decoders.base import AttendingDecoder, Encoded, State, WordLogits, regions_of, select
+from captioning.decoders.base import AttendingDecoder, Encoded, State, WordLogits, for_captions, regions_of
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
 from captioning.vocabulary import PAD
 
@@ -106,7 +106,7 @@ class SoftAttentionDecoder(AttendingDecoder):
 
     def _unroll(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Unrolled:
         """Teacher forcing. Only what depends on h is computed in the loop over words."""
-        state = select(self.init(encoded), owner)
+        state = for_captions(self.init(encoded), owner, self.shared)
         words = self.embedding(tokens)  # (C, T, E)
         choice = self._choice(len(tokens))
         seen: list[tuple[Tensor, ...]] = []
@@ -125,7 +125,7 @@ class SoftAttentionDecoder(AttendingDecoder):
         alpha = self.attend(query, keys)
         chosen = choice(alpha)
         context = weighted_sum(beta.sigmoid() * chosen, regions)
-        h, c = lstm_cell(torch.addmm(words + recurrent, context, self.from_context.weight.t()), c)
+        h, c = lstm_cell(words + recurrent + self.from_context(context), c)
         return h, c, context, alpha, chosen
 
     def _say(self, words: Tensor, h: Tensor, context: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ B images, C captions, N hypotheses (some of each image, side by side), R regions
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -104,6 +105,20 @@ def regions_of(encoded: Encoded) -> Tensor:
     if encoded.regions is None:
         raise UserError("this decoder attends to regions, and none are stored; set features.regions to auto or true")
     return encoded.regions
+
+
+def for_captions(state: State, owner: Tensor, shared: int) -> State:
+    """The states of captions, from one hypothesis a picture; owner (C,) is the row of each caption's picture.
+
+    The last `shared` tensors stay (B, …) where every picture has as many captions, side by side: a step of training
+    then reads regions once a picture. Not on a GPU, which copies fast and would have to wait for the answer.
+    """
+    pictures, captions = len(state[-1]), len(owner)
+    if owner.device.type == "cpu" and captions % pictures == 0:
+        even = torch.arange(pictures).repeat_interleave(captions // pictures)
+        if torch.equal(owner, even):
+            return (*select(state[:-shared], owner), *state[-shared:])
+    return select(state, owner)
 
 
 def select(state: State, rows: Tensor) -> State:

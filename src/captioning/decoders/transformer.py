@@ -15,8 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from captioning.decoders.base import AttendingDecoder, Encoded, State, WordLogits, regions_of, select
+from captioning.decoders.base import AttendingDecoder, Encoded, State, WordLogits, for_captions, regions_of, select
+from captioning.decoders.dropout import Dropout
 from captioning.vocabulary import PAD
 
 
@@ -43,7 +45,7 @@ class TransformerDecoder(AttendingDecoder):
         self.embedding = nn.Embedding(vocabulary_size, width, padding_idx=PAD)
         self.layers = nn.ModuleList(_Layer(width, heads, feed_forward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = WordLogits(width, vocabulary_size)
         self._initialise()
 
@@ -69,7 +71,7 @@ class TransformerDecoder(AttendingDecoder):
 
     def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
         """tokens (C, T), owner (C,) → logits (C, T, V)."""
-        x, _ = self._read(tokens, select(self.init(encoded), owner))
+        x, _ = self._read(tokens, for_captions(self.init(encoded), owner, self.shared))
         logits: Tensor = self.output(self.norm(x))
         return logits
 
@@ -114,7 +116,7 @@ class _Layer(nn.Module):
         self.recall_in, self.recall_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.look_in, self.look_out = nn.Linear(width, width), nn.Linear(width, width)
         self.think_in, self.think_out = nn.Linear(width, feed_forward), nn.Linear(feed_forward, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def recall(self, x: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
         """x (N, T, W), keys and values of the words before (N, S, 2W) → x and those with x's own (N, S + T, 2W).
@@ -148,7 +150,8 @@ class _Layer(nn.Module):
 
     def _attend(self, query: Tensor, pairs: Tensor, *, causal: bool) -> Tensor:
         keys, values = (self._split(part) for part in pairs.chunk(2, dim=2))
-        seen = functional.scaled_dot_product_attention(self._split(query), keys, values, is_causal=causal)
+        with sdpa_kernel(SDPBackend.MATH):  # rows are short, and the CPU's fused kernel is slow in bf16
+            seen = functional.scaled_dot_product_attention(self._split(query), keys, values, is_causal=causal)
         return seen.transpose(1, 2).flatten(2)
 
     def _split(self, x: Tensor) -> Tensor:

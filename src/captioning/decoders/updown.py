@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from captioning.decoders.base import AttendingDecoder, Encoded, State, WordLogits, regions_of, select
+from captioning.decoders.base import AttendingDecoder, Encoded, State, WordLogits, for_captions, regions_of
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
 from captioning.vocabulary import PAD
 
@@ -74,7 +74,7 @@ class UpDownDecoder(AttendingDecoder):
 
     def _unroll(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
         """Teacher forcing: h² (C, T, H) and α (C, T, R). Only what depends on the state is computed in the loop."""
-        state = select(self.init(encoded), owner)
+        state = for_captions(self.init(encoded), owner, self.shared)
         hidden, alphas = [], []
         for gates in (self._read(tokens) + state[4].unsqueeze(1)).unbind(1):
             state, alpha = self._advance(gates, state)
@@ -85,11 +85,11 @@ class UpDownDecoder(AttendingDecoder):
     def _advance(self, gates: Tensor, state: State) -> tuple[State, Tensor]:
         """The words' and the mean's part of the gates (N, 4H) → the next state and α (N, R)."""
         h1, c1, h2, c2, mean, keys, regions = state
-        h1, c1 = lstm_cell(torch.addmm(gates, torch.cat([h1, h2], dim=1), self.looking.weight.t()), c1)
+        h1, c1 = lstm_cell(gates + self.looking(torch.cat([h1, h2], dim=1)), c1)
         query, said = self.from_looking(h1).split([keys.shape[2], gates.shape[1]], dim=1)
         alpha = self.attend(query, keys)
         attended = torch.cat([weighted_sum(alpha, regions), h2], dim=1)  # (N, D + H)
-        h2, c2 = lstm_cell(torch.addmm(said, attended, self.language.weight.t()), c2)
+        h2, c2 = lstm_cell(said + self.language(attended), c2)
         return (h1, c1, h2, c2, mean, keys, regions), alpha
 
 

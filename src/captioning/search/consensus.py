@@ -1,55 +1,65 @@
 """Consensus: the caption that is most like the others that were found, not the likeliest.
 
 Minimum Bayes risk (Kumar and Byrne 2004), as Devlin et al. 2015 ("Exploring nearest neighbor approaches for image
-captioning") rank candidates. What a caption risks is to share no n-grams with those that people would write; the other
-hypotheses stand for these.
+captioning") rank candidates. What a caption risks is to be unlike those that people would write; the other hypotheses
+stand for these, and likeness is that of CIDEr-D (Vedantam et al. 2015).
+
+A model does not know document frequencies. But its vocabulary is in the order of frequency, and the r-th commonest word
+is about as rare as r is large (Zipf's law): the idf of an n-gram is the logarithm of the rank of its rarest word here.
 
 N captions, G different n-grams.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from captioning.metrics import elementary
+from captioning.metrics.cider import SIGMA
 from captioning.metrics.ngrams import ORDERS, Floats
 from captioning.search.base import Hypothesis
+from captioning.vocabulary import UNK
 
 Ids = tuple[int, ...]
 
+_DIGITS = 9  # of a score: sums of two machines differ later, and must not decide between equals
+
 
 def by_consensus(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
-    """The hypotheses, each with its mean overlap with all of them as its score, 0 to 1.
+    """The hypotheses, each with its mean likeness to all of them as its score, 0 to 1.
 
     One that was drawn twice counts twice.
     """
-    scores = overlaps([found.ids for found in hypotheses]).mean(1) if hypotheses else []
+    scores = likeness([found.ids for found in hypotheses]).mean(1).round(_DIGITS) if hypotheses else []
     return [replace(found, score=float(score)) for found, score in zip(hypotheses, scores, strict=True)]
 
 
-def overlaps(captions: Sequence[Ids]) -> Floats:
-    """How much of their n-grams each two captions share: F1, the mean over n of 1 to 4, symmetric, 0 to 1: (N, N).
+def likeness(captions: Sequence[Ids]) -> Floats:
+    """How like each two captions are, symmetric, 0 to 1: (N, N).
 
-    Where neither has an n-gram of a size, for both are short, they share nothing of that size.
+    For each n of 1 to 4 the cosine of their n-grams' counts times idf, the mean over n; times a Gaussian in the
+    difference of their lengths. Of a size that a caption is too short for, it has nothing in common with any.
     """
     total = np.zeros((len(captions), len(captions)))
     for size in range(1, ORDERS + 1):
-        numbers: dict[tuple[Ids, int], int] = {}
-        places = [[numbers.setdefault(key, len(numbers)) for key in _occurrences(ids, size)] for ids in captions]
-        had = np.zeros((len(captions), len(numbers)))  # (N, G)
-        for row, columns in enumerate(places):
-            had[row, columns] = 1
-        sizes = had.sum(1)  # (N,)
-        both = sizes[:, None] + sizes
-        total += np.divide(2 * had @ had.T, both, out=np.zeros_like(both), where=both > 0)
-    return total / ORDERS
+        weighed = _weighed(captions, size)
+        norms = np.sqrt((weighed**2).sum(1))  # (N,)
+        both = norms[:, None] * norms
+        total += np.divide(weighed @ weighed.T, both, out=np.zeros_like(both), where=both > 0)
+    lengths = np.array([len(ids) for ids in captions])
+    return total / ORDERS * elementary.exp(-((lengths[:, None] - lengths) ** 2) / (2 * SIGMA**2))
 
 
-def _occurrences(ids: Ids, size: int) -> Iterator[tuple[Ids, int]]:
-    """Each n-gram with how often it came before, so that those of two captions that are equal are those they share."""
-    before = Counter[Ids]()
-    for start in range(len(ids) - size + 1):
-        ngram = ids[start : start + size]
-        yield ngram, before[ngram]
-        before[ngram] += 1
+def _weighed(captions: Sequence[Ids], size: int) -> Floats:
+    """Counts times idf of the n-grams of a size: (N, G)."""
+    numbers: dict[Ids, int] = {}
+    places = [
+        [numbers.setdefault(ids[start : start + size], len(numbers)) for start in range(len(ids) - size + 1)]
+        for ids in captions
+    ]
+    counts = np.zeros((len(captions), len(numbers)))
+    for row, columns in enumerate(places):
+        np.add.at(counts[row], columns, 1)
+    ranks = np.array([max(ngram) for ngram in numbers], dtype=np.float64) - UNK  # 1 of the commonest word
+    return counts * elementary.log(1 + ranks)
