@@ -26,7 +26,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from captioning import batches, optimization
-from captioning.decoders.base import Decoder, Encoded, select
+from captioning.decoders.base import Decoder, Encoded, State, select, side_by_side
 from captioning.losses import Mean
 from captioning.networks import EndToEnd
 from captioning.phases import Data, Losses, Network
@@ -186,27 +186,37 @@ def sample(decoder: Decoder, encoded: Encoded, random: Tensor) -> Tensor:
     """Draw S captions for each image: `<bos> … <eos>`, padded, (C, T), T at most 1 + L.
 
     random: whole numbers below 2³², (B, S, L), one a word. A caption that has L words without an end is cut there, and
-    has no `<eos>`. Captions that ended leave the batch when they are half of it: to copy the state costs time too.
+    has no `<eos>`. Images whose captions have all ended leave the batch when they are a quarter of it: to copy the
+    state costs time too.
     """
-    samples, longest = random.shape[1:]
-    random = random.flatten(0, 1)
-    going = torch.arange(len(random), device=random.device)  # captions in the batch
-    state = select(decoder.init(encoded), going // samples)
-    tokens = random.new_full((len(random), 1 + longest), PAD)
-    tokens[:, 0] = BOS
-    ended = torch.zeros_like(going, dtype=torch.bool)
+    images, samples, longest = random.shape
+    going = torch.arange(images, device=random.device)  # images in the batch
+    state = side_by_side(decoder.init(encoded), samples, decoder.shared)
+    tokens = random.new_full((images, samples, 1 + longest), PAD)
+    tokens[:, :, 0] = BOS
+    ended = torch.zeros_like(tokens[:, :, 0], dtype=torch.bool)  # (B, S)
     for place in range(longest):
-        logits, state = decoder.step(tokens[going, place], state)
-        words = draw(_sayable(logits).softmax(1), random[going, place]).masked_fill(ended, PAD)
-        tokens[going, place + 1] = words
+        logits, state = decoder.step(tokens[going, :, place].flatten(), state)
+        words = draw(_sayable(logits).softmax(1), random[going, :, place].flatten()).view_as(ended)
+        words = words.masked_fill(ended, PAD)
+        tokens[going, :, place + 1] = words
         ended |= words == EOS
-        left = int((~ended).sum())
+        over = ended.all(1)
+        left = len(going) - int(over.sum())
         if left == 0:
-            return tokens[:, : place + 2]
-        if 2 * left <= len(going):
-            kept = (~ended).nonzero().squeeze(1)
-            going, state, ended = going[kept], select(state, kept), ended[kept]
-    return tokens
+            return tokens.flatten(0, 1)[:, : place + 2]
+        if 4 * left <= 3 * len(going):
+            kept = (~over).nonzero().squeeze(1)
+            state = _of_images(state, kept, samples, decoder.shared)
+            going, ended = going[kept], ended[kept]
+    return tokens.flatten(0, 1)
+
+
+def _of_images(state: State, kept: Tensor, samples: int, shared: int) -> State:
+    """The state of S captions of each of the images `kept` (B,)."""
+    own = len(state) - shared
+    captions = (kept.unsqueeze(1) * samples + torch.arange(samples, device=kept.device)).flatten()
+    return (*select(state[:own], captions), *select(state[own:], kept))
 
 
 def draw(probabilities: Tensor, random: Tensor) -> Tensor:

@@ -115,10 +115,16 @@ def for_captions(state: State, owner: Tensor, shared: int) -> State:
     """
     pictures, captions = len(state[-1]), len(owner)
     if owner.device.type == "cpu" and captions % pictures == 0:
-        even = torch.arange(pictures).repeat_interleave(captions // pictures)
-        if torch.equal(owner, even):
-            return (*select(state[:-shared], owner), *state[-shared:])
+        each = captions // pictures
+        if torch.equal(owner, torch.arange(pictures).repeat_interleave(each)):
+            return side_by_side(state, each, shared)
     return select(state, owner)
+
+
+def side_by_side(state: State, each: int, shared: int) -> State:
+    """So many hypotheses of each picture, side by side, of a state with one: all but the last `shared` are repeated."""
+    own = len(state) - shared
+    return (*(tensor.repeat_interleave(each, 0) for tensor in state[:own]), *state[own:])
 
 
 def select(state: State, rows: Tensor) -> State:
