@@ -54,6 +54,32 @@ def test_bf16_on_a_cpu_without_it_is_refused_in_words(monkeypatch: pytest.Monkey
         compute.start(seed=1, threads=1, device="cpu", precision="bf16-mixed")
 
 
+TWICE = """
+from captioning import compute
+compute.pin(portable=False, threads=1)
+import torch
+if not compute.multiplies_bf16():
+    raise SystemExit("no bf16")
+fabric = compute.start(seed=1, threads=1, device="cpu", precision="bf16-mixed")
+layer, x = torch.nn.Linear(300, 200), torch.randn(70, 300)
+def trained():
+    with fabric.autocast():
+        y = layer(x)
+    gradient = torch.autograd.grad(y.float().square().sum(), layer.weight)[0]
+    return y, gradient
+(y, gradient), (again, same) = trained(), trained()
+print(y.dtype, gradient.dtype, torch.equal(y, again) and torch.equal(gradient, same))
+"""
+
+
+def test_bf16_on_a_cpu_that_has_it_gives_the_same_bits_twice() -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ATEN", "ONEDNN", "DNNL", "MKL"))}
+    done = subprocess.run([sys.executable, "-c", TWICE], env=kept, capture_output=True, text=True)
+    if done.stderr.strip() == "no bf16":
+        pytest.skip("this CPU has no AVX-512 BF16")
+    assert done.stdout.strip() == "torch.bfloat16 torch.float32 True"
+
+
 REUSE = """
 import resource
 from captioning import compute
