@@ -1,8 +1,8 @@
 """Training steps and cached decoding: how close each decoder is to the machine, and what a cache saves.
 
-A training step (forward, backward, no optimizer) of a decoder on stored regions, with five captions of each picture side
-by side, as training plans it, and with almost as many pictures as captions; against as many floating-point operations as
-bare matrix products of side 1,024. The operations are those that PyTorch counts.
+A training step (forward, backward, no optimizer) of a decoder on stored regions, with five captions of each picture
+side by side, as training plans it, and with a picture a caption; against as many floating-point operations as bare
+matrix products of side 1,024. The operations are those that PyTorch counts.
 And the transformer's `step` with the keys and values of the words so far, against reading the whole caption again.
 
     python -m benchmarks.decoders
@@ -90,8 +90,8 @@ def training() -> None:
         operations = counter.get_total_flops()
         seconds = fastest({"step": step, "products": products(operations)})
         rate, bare = (operations / seconds[key] / 1e9 for key in ("step", "products"))
-        speed = CAPTIONS / seconds["step"]
-        print(f"| {name} | {said} | {speed:.0f} | {operations / 1e9:.1f} | {rate:.0f} | {bare:.0f} | {rate / bare:.2f} |")
+        row = f"{CAPTIONS / seconds['step']:.0f} | {operations / 1e9:.1f} | {rate:.0f} | {bare:.0f} | {rate / bare:.2f}"
+        print(f"| {name} | {said} | {row} |")
 
 
 @torch.inference_mode()
