@@ -76,7 +76,7 @@ class SoftAttentionDecoder(AttendingDecoder):
         """mean (B, D), regions (B, R, D) → the state before the first word."""
         regions = regions_of(encoded)
         h, c = self.start(encoded.mean).tanh().chunk(2, dim=1)
-        return h, c, self.attend.keys(regions), regions
+        return h, c, self.attend.twice_keys(regions), regions
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""

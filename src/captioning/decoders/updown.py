@@ -51,7 +51,7 @@ class UpDownDecoder(AttendingDecoder):
         """mean (B, D), regions (B, R, D) → the state before the first word."""
         regions = regions_of(encoded)
         zeros = encoded.mean.new_zeros(len(regions), self.hidden_size)
-        return zeros, zeros, zeros, zeros, self.from_mean(encoded.mean), self.attend.keys(regions), regions
+        return zeros, zeros, zeros, zeros, self.from_mean(encoded.mean), self.attend.twice_keys(regions), regions
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""
