@@ -44,12 +44,11 @@ def main(settings: Settings) -> None:
 def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Extractor":
     """What is stored of a picture, by the settings."""
     from captioning import encoders, extraction
-    from captioning.weights import NONE, read_weights
+    from captioning.weights import read_weights
 
-    pretrained = read_json(WEIGHTS / "weights.json")["kind"] != NONE
     trainable, regions, mirror = resolve.trainable(settings), resolve.regions(settings), resolve.mirror(settings)
     transform = encoders.transform_for(
-        settings.encoder, resolve.image_size(settings), pretrained=pretrained, crop=settings.features.crop
+        settings.encoder, resolve.image_size(settings), pretrained=_pretrained(), crop=settings.features.crop
     )
     fabric.print(f"features.trainable = {trainable}, image_size = {transform.image_size}, regions = {regions}")
     if trainable:
@@ -63,10 +62,17 @@ def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Ext
     )
 
 
+def _pretrained() -> bool:
+    from captioning.weights import NONE
+
+    return bool(read_json(WEIGHTS / "weights.json")["kind"] != NONE)
+
+
 def _key(settings: Settings) -> str:
-    """A key of all that the store's bytes depend on."""
-    named = {name: getattr(settings, name) for name in ("seed", "encoder")}
+    """A key of all that the store's bytes depend on; of the seed, where the encoder's weights are drawn from it."""
     chosen = {
+        "encoder": settings.encoder,
+        "seed": None if _pretrained() else settings.seed,
         "compute": settings.compute.model_dump(exclude={"processes"}),
         "trainable": resolve.trainable(settings),
         "image_size": resolve.image_size(settings),
@@ -76,7 +82,7 @@ def _key(settings: Settings) -> str:
         "batch_size": settings.features.batch_size,
         "shard_size": settings.features.shard_size,
     }
-    return run_key({**named, **chosen}, [IMAGES, DATA / "source.json", *sorted(WEIGHTS.iterdir())])
+    return run_key(chosen, [IMAGES, DATA / "source.json", *sorted(WEIGHTS.iterdir())])
 
 
 if __name__ == "__main__":

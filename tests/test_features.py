@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioning import compute, encoders, extraction
+from captioning import compute, encoders, extraction, files
 from captioning.archives import Pictures, write_zip
 from captioning.decoding import drawn_features
 from captioning.encoders import Encoder
@@ -233,7 +233,31 @@ def test_stopped_at_any_batch_it_goes_on_and_writes_the_same_bytes(
         write(store, table(), extraction.features(pictures, encoder, BOTH, 2))
         assert contents(store) == contents(tmp_path / "whole")
         assert pictures.reads.total() == COUNT - last // 2 * 4
-        assert not (tmp_path / f"unfinished/{last}").exists()
+        again = Counting(root)
+        write(store, table(), extraction.features(again, encoder, BOTH, 2))
+        assert not again.reads  # a whole store is taken up as it is
+        assert contents(store) == contents(tmp_path / "whole")
+
+
+def test_one_whole_store_stays_in_the_scratch_folder_unless_it_is_in_use(
+    root: Path, encoder: Encoder, tmp_path: Path
+) -> None:
+    """Its files are those of the store under second names; what is unfinished stays too."""
+    extractor = extraction.features(Pictures(root), encoder, BOTH, 2)
+    with pytest.raises(StoppedError):
+        write(tmp_path / "stopped", table(), stopping(extractor, 3))
+    for name in ("first", "second"):
+        write(tmp_path / name, table(), extractor)
+    assert names(tmp_path / "unfinished") == ["second", "stopped"]
+    assert (tmp_path / "second/means-00000.npy").samefile(tmp_path / "unfinished/second/store/means-00000.npy")
+    assert contents(tmp_path / "first") == contents(tmp_path / "second")
+    with files.alone(tmp_path / "unfinished/.second.lock"):
+        write(tmp_path / "third", table(), extractor)
+    assert names(tmp_path / "unfinished") == ["second", "stopped", "third"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
 def test_a_spoilt_shard_in_the_scratch_folder_is_made_anew(root: Path, encoder: Encoder, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from captioning.archives import Pictures
 from captioning.encoders import Encoder, folded
 from captioning.errors import UserError
 from captioning.features import FORMAT
-from captioning.files import alone, atomic, digest, move, read_json, write_json
+from captioning.files import alone, atomic, digest, if_free, link, move, read_json, write_json
 from captioning.images import Transform, decode
 from captioning.npy import GrowingArray
 
@@ -106,13 +106,14 @@ def write(
     """Write the store of `images` (image_id, file), in shards of `shard_size` pictures, rounded up to whole batches.
 
     `unfinished` is a scratch folder that belongs to these images, this extractor and this code: what is whole there
-    is taken up. Rank r of W writes shards r, r + W, …; the first one writes the index, and moves all to `folder`.
+    is taken up, and a whole store stays there under second names, until one with another key is whole: experiments that
+    differ in what the encoder does not see write it once. Rank r of W writes shards r, r + W, …; the first the index.
     Raises UserError as `extractor` does, and when another machine's shards are not to be seen here.
     """
     rows = -(-shard_size // extractor.batch_size) * extractor.batch_size  # no batch is in two shards
     shards = [images["file"].iloc[start : start + rows].tolist() for start in range(0, len(images), rows)]
     work = _Work(unfinished)
-    lock = unfinished.with_name(f".{unfinished.name}.lock")
+    lock = _lock(unfinished)
     with alone(lock) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             work.sweep()
@@ -194,7 +195,7 @@ class _Work:
         write_json(self._record(index), {file: array.describe() for file, array in arrays.items()})
 
     def finish(self, folder: Path, count: int, index: dict[str, Any]) -> None:
-        """Write the index of `count` shards, move the store to `folder`, and remove what is left."""
+        """Write the index of `count` shards, give the store to `folder`, and remove whole stores of other keys."""
         arrays: dict[str, dict[str, Any]] = {}
         for number in range(count):
             if not self._record(number).exists():
@@ -202,8 +203,19 @@ class _Work:
             for file, array in read_json(self._record(number)).items():
                 arrays.setdefault(file.rpartition("-")[0], {})[file] = array
         write_json(self._store / "index.json", {**index, "arrays": arrays})
-        move(self._store, folder)
-        shutil.rmtree(self._folder)
+        given = self._folder / "given"
+        shutil.rmtree(given, ignore_errors=True)
+        shutil.copytree(self._store, given, copy_function=link)
+        move(given, folder)
+        for index_file in sorted(self._folder.parent.glob("*/store/index.json")):
+            other = index_file.parents[1]
+            with if_free(_lock(other)) as free:
+                if free and other != self._folder:
+                    shutil.rmtree(other)
+
+
+def _lock(unfinished: Path) -> Path:
+    return unfinished.with_name(f".{unfinished.name}.lock")
 
 
 def _half(features: Tensor, files: Sequence[str]) -> np.ndarray:

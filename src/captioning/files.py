@@ -94,6 +94,26 @@ def alone(lock: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def if_free(lock: Path) -> Iterator[bool]:
+    """As `alone`, but nobody waits: False, where another process is in its block."""
+    with lock.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, without a second copy of its bytes where the file system can; else copy it."""
+    try:
+        os.link(source, target)
+    except OSError:  # exFAT and some network drives have no hard links
+        shutil.copyfile(source, target)
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
