@@ -60,13 +60,18 @@ run(features.main)
 
 def test_killed_features_go_on_and_end_with_the_same_bytes(copy: Project) -> None:
     shutil.rmtree(copy.folder / "data/features")
+    shutil.rmtree(copy.folder / ".scratch/features")  # where the store still was, whole
     assert copy.run(sys.executable, "-c", KILLED, check=False).returncode == -signal.SIGKILL
     assert not (copy.folder / "data/features").exists()
     assert list((copy.folder / ".scratch/features").glob("*/records/00000.json"))
     printed = copy.run("dvc", "repro", "--force", "--single-item", "features")
     assert "going on: 20 pictures are left" in printed.stdout + printed.stderr
     assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
-    assert not list((copy.folder / ".scratch/features").glob("[!.]*"))
+    assert len(list((copy.folder / ".scratch/features").glob("[!.]*"))) == 1
+    shutil.rmtree(copy.folder / "data/features")
+    printed = copy.run("dvc", "repro", "--force", "--single-item", "features")
+    assert "0image" in printed.stderr  # no picture is read again
+    assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
 
 
 def test_a_fault_in_the_settings_stops_the_stage_in_words(copy: Project) -> None:

@@ -106,7 +106,7 @@ def if_free(lock: Path) -> Iterator[bool]:
             yield True
 
 
-def link(source: Path, target: Path) -> None:
+def link(source: Path | str, target: Path | str) -> None:
     """Give a file a second name, without a second copy of its bytes where the file system can; else copy it."""
     try:
         os.link(source, target)
