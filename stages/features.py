@@ -35,7 +35,7 @@ def main(settings: Settings) -> None:
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
     images = splits.read_images(IMAGES)
-    unfinished = scratch("features") / _key(settings)
+    unfinished = scratch("features") / _key(settings, fabric.device.type)
     with Pictures(DATA) as pictures:
         extractor = _extractor(settings, pictures, fabric)
         extraction.write(OUT, images, extractor, settings.features.shard_size, unfinished, fabric)
@@ -68,9 +68,15 @@ def _pretrained() -> bool:
     return bool(read_json(WEIGHTS / "weights.json")["kind"] != NONE)
 
 
-def _key(settings: Settings) -> str:
+def _key(settings: Settings, device: str) -> str:
     """A key of all that the store's bytes depend on; of the seed, where the encoder's weights are drawn from it."""
+    import PIL
+    import torch
+    import torchvision
+
     chosen = {
+        "versions": [PIL.__version__, torch.__version__, torchvision.__version__],
+        "machine": [device, torch.backends.cpu.get_cpu_capability()],
         "encoder": settings.encoder,
         "seed": None if _pretrained() else settings.seed,
         "compute": settings.compute.model_dump(exclude={"processes"}),

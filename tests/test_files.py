@@ -154,3 +154,30 @@ def test_outside_dvc_the_root_is_the_working_folder(tmp_path: Path, monkeypatch:
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
     assert files.main_root() == tmp_path.resolve()
+
+
+def test_a_link_is_a_second_name_or_else_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"bytes")
+    files.link(source, tmp_path / "linked")
+    assert source.samefile(tmp_path / "linked")
+    with pytest.raises(FileExistsError):  # what is there has other names, perhaps: it is not written into
+        files.link(source, tmp_path / "linked")
+
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "no hard links", str(source), None, str(target))
+
+    monkeypatch.setattr(os, "link", refuse)
+    files.link(source, tmp_path / "copied")
+    assert (tmp_path / "copied").read_bytes() == b"bytes"
+    assert not source.samefile(tmp_path / "copied")
+
+
+def test_a_lock_that_is_held_is_not_waited_for(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with files.if_free(lock) as free:
+        assert free
+        with files.if_free(lock) as again:
+            assert not again
+    with files.if_free(lock) as free:
+        assert free

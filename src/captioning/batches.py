@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
 
 def by_length(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
-    """All captions once, in batches of `size` with like lengths: for a frozen encoder.
+    """All captions once, in batches of `size` with like lengths: for stored features, where no regions are read.
 
     Shuffled, then sorted by length within windows of several batches, then the batches are shuffled.
     """

@@ -205,13 +205,15 @@ class _Work:
         write_json(self._store / "index.json", {**index, "arrays": arrays})
         given = self._folder / "given"
         shutil.rmtree(given, ignore_errors=True)
-        shutil.copytree(self._store, given, copy_function=link)
+        given.mkdir()
+        for path in sorted(self._store.iterdir()):
+            link(path, given / path.name)
         move(given, folder)
-        for index_file in sorted(self._folder.parent.glob("*/store/index.json")):
-            other = index_file.parents[1]
+        others = {path.parents[1] for path in self._folder.parent.glob("*/store/index.json")} - {self._folder}
+        for other in sorted(others):
             with if_free(_lock(other)) as free:
-                if free and other != self._folder:
-                    shutil.rmtree(other)
+                if free:
+                    shutil.rmtree(other, ignore_errors=True)  # nothing that a later run misses
 
 
 def _lock(unfinished: Path) -> Path:

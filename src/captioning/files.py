@@ -19,6 +19,7 @@ from captioning.errors import UserError
 
 _CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNLINKED = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)  # a file system without hard links
 _BARRED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EBUSY, errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -106,12 +107,14 @@ def if_free(lock: Path) -> Iterator[bool]:
             yield True
 
 
-def link(source: Path | str, target: Path | str) -> None:
-    """Give a file a second name, without a second copy of its bytes where the file system can; else copy it."""
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, `target`, which is none yet; where the file system has no hard links, copy it."""
     try:
         os.link(source, target)
-    except OSError:  # exFAT and some network drives have no hard links
-        shutil.copyfile(source, target)
+    except OSError as fault:
+        if fault.errno not in _UNLINKED:
+            raise
+        copy(source, target)
 
 
 def _say(text: str) -> None:

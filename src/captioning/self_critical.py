@@ -189,9 +189,12 @@ def sample(decoder: Decoder, encoded: Encoded, random: Tensor) -> Tensor:
     has no `<eos>`. Images whose captions have all ended leave the batch when they are a quarter of it: to copy the
     state costs time too.
     """
-    images, samples, longest = random.shape
+    longest = random.shape[2]
+    state = side_by_side(decoder.init(encoded), random.shape[1], decoder.shared)
+    if not decoder.shared:
+        random = random.reshape(-1, 1, longest)  # nothing is of the image: its captions can leave one by one
+    images, samples = random.shape[:2]
     going = torch.arange(images, device=random.device)  # images in the batch
-    state = side_by_side(decoder.init(encoded), samples, decoder.shared)
     tokens = random.new_full((images, samples, 1 + longest), PAD)
     tokens[:, :, 0] = BOS
     ended = torch.zeros_like(tokens[:, :, 0], dtype=torch.bool)  # (B, S)

@@ -13,7 +13,7 @@ from captioning.errors import UserError
 
 State = tuple[Tensor, ...]
 """What a decoder carries from word to word: tensors whose first axis is the hypothesis, (N, …). The last `shared` of a
-decoder's are of the picture, (B, …), so that a beam does not copy them: N is B, or a multiple of it."""
+decoder's are of the picture, (B, …), so that nobody copies them for each: N is B, or a multiple of it."""
 
 
 class Encoded(NamedTuple):

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 _BITS = 16  # of the number that decides on an element; int64 is drawn, and holds four
 
@@ -9,17 +10,20 @@ _BITS = 16  # of the number that decides on an element; int64 is drawn, and hold
 class Dropout(nn.Module):
     """Each element is zero with probability `p`, to 2⁻¹⁶, and the others are scaled (Srivastava et al. 2014).
 
-    In eval mode nothing is done. `nn.Dropout` draws one number an element: a fifth of a transformer's training step.
+    In eval mode nothing is done. `nn.Dropout` draws one number an element: a fifth of a transformer's training step on
+    a CPU. On a GPU it is what is used.
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.dropped = round(p * (1 << _BITS))  # of so many numbers
+        self.p, self.dropped = p, round(p * (1 << _BITS))  # of so many numbers
 
     def forward(self, x: Tensor) -> Tensor:
         """(…) → (…)."""
         if not self.training or not self.dropped:
             return x
+        if x.device.type != "cpu":
+            return functional.dropout(x, self.p)
         quads = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(1 << 63), None)
         numbers = quads.view(torch.int16)[: x.numel()].view(x.shape)
         kept = numbers >= self.dropped - (1 << _BITS - 1)

@@ -10,6 +10,7 @@ V words, W width.
 """
 
 import math
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -150,7 +151,8 @@ class _Layer(nn.Module):
 
     def _attend(self, query: Tensor, pairs: Tensor, *, causal: bool) -> Tensor:
         keys, values = (self._split(part) for part in pairs.chunk(2, dim=2))
-        with sdpa_kernel(SDPBackend.MATH):  # rows are short, and the CPU's fused kernel is slow in bf16
+        # rows are short, and the CPU's fused kernel is slow in bf16
+        with sdpa_kernel(SDPBackend.MATH) if query.device.type == "cpu" else nullcontext():
             seen = functional.scaled_dot_product_attention(self._split(query), keys, values, is_causal=causal)
         return seen.transpose(1, 2).flatten(2)
 

@@ -2,10 +2,11 @@
 
 Minimum Bayes risk (Kumar and Byrne 2004), as Devlin et al. 2015 ("Exploring nearest neighbor approaches for image
 captioning") rank candidates. What a caption risks is to be unlike those that people would write; the other hypotheses
-stand for these, and likeness is that of CIDEr-D (Vedantam et al. 2015).
+stand for these, and likeness is the cosine of CIDEr with the Gaussian of CIDEr-D, without its clipping (Vedantam et al.
+2015).
 
 A model does not know document frequencies. But its vocabulary is in the order of frequency, and the r-th commonest word
-is about as rare as r is large (Zipf's law): the idf of an n-gram is the logarithm of the rank of its rarest word here.
+is about as rare as r is large (Zipf's law): the idf of an n-gram is log(1 + the rank of its rarest word) here.
 
 N captions, G different n-grams.
 """
