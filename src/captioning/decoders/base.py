@@ -111,10 +111,12 @@ def for_captions(state: State, owner: Tensor, shared: int) -> State:
     """The states of captions, from one hypothesis a picture; owner (C,) is the row of each caption's picture.
 
     The last `shared` tensors stay (B, …) where every picture has as many captions, side by side: a step of training
-    then reads regions once a picture. Not on a GPU, which copies fast and would have to wait for the answer.
+    then reads regions once a picture. Not on a GPU, which copies fast and would have to wait for the answer, nor where
+    `torch.compile` traces, whose graph cannot depend on it.
     """
     pictures, captions = len(state[-1]), len(owner)
-    if owner.device.type == "cpu" and captions % pictures == 0:
+    asked = owner.device.type == "cpu" and not torch.compiler.is_compiling()
+    if asked and captions % pictures == 0:
         each = captions // pictures
         if torch.equal(owner, torch.arange(pictures).repeat_interleave(each)):
             return side_by_side(state, each, shared)
