@@ -35,7 +35,6 @@ def main(settings: Settings) -> None:
     if compute.ran_in_processes("stages.evaluate", machine.processes):
         return
     from captioning import report, tracking
-    from captioning.decoding import stored_encoder
     from captioning.features import FeatureStore
 
     options = _options(settings)
@@ -47,7 +46,7 @@ def main(settings: Settings) -> None:
     images = splits.read_images(SPLIT / "images.csv")
     store = FeatureStore(FEATURES, images["image_id"].tolist())
     captioners = _captioners(settings, fabric, store)
-    readers = [stored_encoder(store, member.encoder, fabric.device) for member in captioners.members]
+    readers = captioners.readers(store, fabric.device)
     found = _decode(settings, fabric, options, captioners, readers, images)
     if not fabric.is_global_zero:
         return
@@ -115,7 +114,7 @@ def _captioners(settings: Settings, fabric: "Fabric", store: "FeatureStore") -> 
     from captioning import ensembles
 
     folders = [MODEL, *ensembles.members(settings.evaluate.ensemble)]
-    captioners = ensembles.load(folders)
+    captioners = ensembles.load(folders, mirror=settings.evaluate.mirror)
     ensembles.check_store(folders, captioners, store)
     for folder in folders[1:]:
         fabric.print(f"averaged with {folder}")

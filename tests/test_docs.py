@@ -33,10 +33,13 @@ RUN_BY_TESTS = {
     "dvc exp run -S train.augment.crop=0.6 -S train.augment.flip=0.5 "
     "-S train.augment.colour=0.2": "test_each_way_is_one_command",
     "dvc exp run -S features.trainable=false -S features.mirror=true": "test_each_way_is_one_command",
+    "dvc exp run -S train.fine_tune.from_block=none -S train.augment.crop=0.6 "
+    "-S train.augment.flip=0.5": "test_each_way_is_one_command",
     "dvc exp run -S train.scheduled_sampling.probability=0.25": "test_each_way_is_one_command",
     "dvc exp run -S train.word_dropout=0.1": "test_each_way_is_one_command",
     "dvc exp run -S evaluate.method=diverse -S evaluate.beam_size=6 -S evaluate.n_best=3": SEARCHED,
     "dvc exp run -S evaluate.rank_by=consensus -S evaluate.beam_size=20": SEARCHED,
+    "dvc exp run -S evaluate.mirror=true": SEARCHED,
     "dvc exp run -S evaluate.method=sample -S evaluate.n_best=5 -S evaluate.sampling.top_p=0.9": SEARCHED,
     "cp -r data/train/model ensemble/first": "test_a_model_put_beside_the_trained_one_counts_and_its_content_does",
     "captioning predict photo.jpg --n-best 5": PREDICTED,

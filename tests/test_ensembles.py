@@ -5,7 +5,9 @@ import math
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +16,7 @@ from captioning import decoders, encoders, ensembles, model
 from captioning.decoders.base import Encoded, select
 from captioning.decoders.ensemble import Ensemble
 from captioning.errors import UserError
-from captioning.features import FeatureStore
+from captioning.features import ARRAYS, FeatureStore
 from captioning.images import Transform
 from captioning.search import SearchOptions, n_best, search
 from captioning.vocabulary import SPECIAL, Vocabulary
@@ -127,6 +129,57 @@ def test_models_with_other_encoders_and_sizes_caption_together(tmp_path: Path) -
     regions = member.encoder(stacked[0])  # (1, R, D)
     [expected] = search(member.decoder, Encoded(regions.mean(1), regions), SearchOptions(3, 5, 2))
     assert single[0].text == member.vocabulary.decode(expected.ids)
+
+
+def test_the_mirrored_picture_is_read_as_by_one_more_member(tmp_path: Path) -> None:
+    """Of each member; so a picture and its mirror image are captioned alike. Not so where one view is read."""
+    folders = [folder(tmp_path / "a"), folder(tmp_path / "b", "transformer", seed=2, encoder="resnet18", side=64)]
+    both = ensembles.load(folders, mirror=True)
+    picture = Image.effect_noise((80, 60), 90).convert("RGB")
+    stacked = [torch.from_numpy(part).unsqueeze(0) for part in both.pixels(picture)]
+    turned = [part.flip(3) for part in stacked]
+    options = SearchOptions(3, 5, 2, n_best=3)
+    [found] = both.captions(stacked, options, [1])
+    members = [member for member in both.members for _ in range(2)]
+    views = [view for pair in zip(stacked, turned, strict=True) for view in pair]
+    regions = [member.encoder(view) for member, view in zip(members, views, strict=True)]
+    twins = Ensemble([member.decoder for member in members])
+    [expected] = n_best(twins, [Encoded(part.mean(1), part) for part in regions], options)
+    assert [caption.text for caption in found] == [both.vocabulary.decode(h.ids) for h in expected]
+    assert [caption.score for caption in found] == [h.score for h in expected]
+    [mirrored] = both.captions(turned, options, [1])
+    assert [caption.score for caption in mirrored] == pytest.approx([caption.score for caption in found], abs=1e-5)
+    upright = ensembles.load(folders)
+    [one], [other] = (upright.captions(pixels, options, [1]) for pixels in (stacked, turned))
+    assert [caption.score for caption in one] != pytest.approx([caption.score for caption in other], abs=1e-5)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_stored_pictures_are_read_in_both_views(tmp_path: Path, trained: bool) -> None:
+    """From a store of pixels, and from one of features if it has the mirrored ones."""
+    captioners = ensembles.load([folder(tmp_path / "a"), folder(tmp_path / "b", "neuraltalk-rnn")], mirror=True)
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    encoder, absent = captioners.members[0].encoder, dict.fromkeys(ARRAYS)
+    with torch.inference_mode():
+        upright, turned = encoder(pixels), encoder(pixels.flip(3))
+    features = {"means": upright.mean(1), "regions": upright}
+    mirrored = {"mirrored_means": turned.mean(1), "mirrored_regions": turned}
+    stored = {"pixels": pixels} if trained else features | mirrored
+    readers = captioners.readers(SimpleNamespace(**absent | arrays(stored)), torch.device("cpu"))  # type: ignore[arg-type]
+    assert len(readers) == 4
+    with torch.inference_mode():
+        said = [reader(np.array([2, 0])) for reader in readers]
+    for found, expected in zip(said, [upright, turned] * 2, strict=True):
+        torch.testing.assert_close(found.regions, expected[[2, 0]])
+        torch.testing.assert_close(found.mean, expected[[2, 0]].mean(1))
+    if not trained:
+        without = SimpleNamespace(**absent | arrays(features))
+        with pytest.raises(UserError, match=r"evaluate.mirror = true .*data/features has none; write features.mirror"):
+            captioners.readers(without, torch.device("cpu"))  # type: ignore[arg-type]
+
+
+def arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 def test_another_vocabulary_is_refused_by_name(tmp_path: Path) -> None:

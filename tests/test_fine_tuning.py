@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from captioning import encoders, fine_tuning
+from captioning.augmentation import Augmentation
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.encoders import Encoder
 from captioning.errors import UserError
@@ -152,6 +153,23 @@ def test_before_its_epoch_the_encoder_is_a_fixed_function_and_has_no_gradient() 
     assert changed(before, whole.encoder) == {"stage4", "conv5", "statistics"}
 
 
+def test_of_none_nothing_is_trained_though_pictures_change() -> None:
+    """The decoder alone learns, from pictures that are drawn anew; the head of the encoder's own loss does not."""
+    whole = network("none", mode="batch")
+    encoder, decoder = state(whole.encoder), whole.decoder.output.weight.clone()
+    optimizer = adamw([(module, 0.01) for module in whole.children()], 0.1)
+    steps(whole, 1, optimizer)
+    self_critical_steps(whole)
+    assert changed(encoder, whole.encoder) == set()
+    assert not torch.equal(decoder, whole.decoder.output.weight)
+    losses = whole((pictures(2, SIZE),), TOKENS, OWNER)
+    assert losses["presence"].value.item() == 0 < losses["caption"].value.item()
+    store = SimpleNamespace(pixels=pictures(2, SIZE).numpy())
+    whole.augment = Augmentation(crop=0.5)
+    [first], [second] = (whole.draw(store, np.array([0, 1]), torch.device("cpu")) for _ in range(2))  # type: ignore[arg-type]
+    assert not torch.equal(whole.encode((first,)).mean, whole.encode((second,)).mean)
+
+
 def backward_nodes(whole: EndToEnd) -> int:
     """How many operations a backward pass from the regions would enter."""
     todo, seen = [whole.encode((pictures(2, SIZE),)).mean.grad_fn], set()
@@ -165,11 +183,11 @@ def backward_nodes(whole: EndToEnd) -> int:
 
 def test_no_backward_pass_enters_what_is_frozen() -> None:
     counts = []
-    for block, start in (("all", 1), ("stage4", 1), ("conv5", 1), ("all", 2)):
+    for block, start in (("all", 1), ("stage4", 1), ("conv5", 1), ("all", 2), ("none", 1)):
         whole = network(block, start)
         whole.begin(1)
         counts.append(backward_nodes(whole))
-    assert counts[0] > 3 * counts[1] > 3 * counts[2] > counts[3] == 0
+    assert counts[0] > 3 * counts[1] > 3 * counts[2] > counts[3] == counts[4] == 0
 
 
 def test_what_is_fixed_stays_in_eval_mode_and_the_rest_does_not() -> None:
@@ -181,7 +199,9 @@ def test_what_is_fixed_stays_in_eval_mode_and_the_rest_does_not() -> None:
 
 def test_an_unknown_block_brings_the_list() -> None:
     encoder = made(NAME, SIZE)
-    with pytest.raises(UserError, match=r"from_block = 'layer4': shuffle.*; write all or one of conv1, stage2, stage3"):
+    with pytest.raises(
+        UserError, match=r"from_block = 'layer4': shuffle.*; write all, none or one of conv1, stage2, stage3"
+    ):
         fine_tuning.train_from(encoder, "layer4")
     assert all(parameter.requires_grad for parameter in encoder.parameters())
     assert isinstance(encoder.body.get_submodule("conv1"), nn.Module)

@@ -35,6 +35,7 @@ def test_each_list_begins_with_the_caption_that_is_scored(project: Project) -> N
     [
         [],
         ["evaluate.rank_by=consensus"],
+        ["evaluate.mirror=true"],
         ["evaluate.method=diverse"],
         ["evaluate.method=sample", "evaluate.n_best=4"],
         ["evaluate.method=sample", "evaluate.n_best=4", "evaluate.sampling.top_p=0.9", "evaluate.batch_size=4"],
@@ -137,6 +138,7 @@ def test_predict_lists_and_draws_captions_that_say_what_they_must(project: Proje
     assert all(0 < score <= 1 for score in scores)
     model = str(project.folder / "data/train/model")
     assert lines("--model", model, "--model", model) == [best]
+    assert [line.split("\t")[2] for line in lines("--mirror", "--n-best", "2")] != [row[2] for row in rows[:2]]
 
 
 def test_predict_has_the_beam_of_the_data_set(project: Project, tmp_path: Path) -> None:

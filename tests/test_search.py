@@ -88,6 +88,10 @@ def test_where_all_is_banned_there_is_one_empty_caption(method: str) -> None:
         ({"min_words": 6}, "min_words = 6 is more than max_words = 5"),
         ({"n_best": 4}, "n_best = 4 is more than beam_size = 3"),
         ({"method": "diverse", "groups": 2}, "beam_size = 3 is not a multiple of groups = 2"),
+        (
+            {"method": "sample", "rank_by": "consensus"},
+            "rank_by = consensus compares captions, and n_best = 1 finds one",
+        ),
         ({"method": "sample", "must": ((4,),)}, "method = sample: only beam search can say what it must"),
     ],
 )

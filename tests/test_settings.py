@@ -110,6 +110,8 @@ def test_batchnorm_is_that_of_the_weights(tmp_path: Path) -> None:
 
 
 FROZEN = ("trainable: auto", "trainable: false")
+MIRRORED = ("mirror: false # true: features", "mirror: true # true: features")
+READ_MIRRORED = ("mirror: false # true: the", "mirror: true # true: the")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,12 @@ FROZEN = ("trainable: auto", "trainable: false")
             "fine_tune.from_block = layer4 is for",
         ),
         ("fine_tune", [("start_epoch: 1", "start_epoch: 9")], "train.fine_tune.start_epoch = 9, and train.epochs = 5"),
-        ("mirror", [("mirror: false", "mirror: true")], "features.mirror = true is for a frozen encoder"),
+        ("mirror", [MIRRORED], "features.mirror = true is for a frozen encoder"),
+        (
+            "mirror",
+            [FROZEN, READ_MIRRORED],
+            "evaluate.mirror = true, and features.mirror = false stores no mirrored",
+        ),
         (
             "scheduled_sampling",
             [
@@ -170,8 +177,9 @@ def test_what_is_off_is_refused_for_no_encoder(tmp_path: Path) -> None:
         assert resolve.augment(chosen).flip == 0
         assert resolve.fine_tune(chosen).from_block == "all"
         assert resolve.mirror(chosen) is False
-    mirrored = load(written(tmp_path, FROZEN, ("mirror: false", "mirror: true")))
-    assert resolve.mirror(mirrored) is True
+    assert resolve.mirror(load(written(tmp_path, READ_MIRRORED))) is False  # the pictures are stored themselves
+    for changes in ([], [READ_MIRRORED]):
+        assert resolve.mirror(load(written(tmp_path, FROZEN, MIRRORED, *changes))) is True
 
 
 def test_a_share_cannot_be_at_its_largest_before_it_rises(tmp_path: Path) -> None:
@@ -237,6 +245,7 @@ def test_every_setting_is_read_somewhere() -> None:
 
 
 NARROW, DIVERSE = ("beam_size: auto", "beam_size: 3"), ("method: beam", "method: diverse")
+CONSENSUS = ("rank_by: likelihood", "rank_by: consensus")
 
 
 @pytest.mark.parametrize(
@@ -267,6 +276,10 @@ def test_the_beam_is_as_wide_as_captions_and_groups_need(
         ([NARROW, ("groups: 3", "groups: 2")], None),
         ([("groups: 3", "groups: 2"), ("method: beam", "method: diverse")], None),
         ([NARROW, ("groups: 3", "groups: 2"), DIVERSE], "3, is not a multiple of evaluate.diverse"),
+        ([CONSENSUS, ("beam_size: auto", "beam_size: 1")], "compares captions, and evaluate.beam_size, 1, finds one"),
+        ([CONSENSUS, ("method: beam", "method: sample")], "compares captions, and evaluate.n_best, 1, finds one"),
+        ([CONSENSUS, ("method: beam", "method: sample"), ("n_best: 1", "n_best: 4")], None),
+        ([CONSENSUS], None),
     ],
 )
 def test_a_search_that_contradicts_itself_is_refused_before_any_stage_runs(

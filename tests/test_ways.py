@@ -12,7 +12,7 @@ from tests.project import Project
 def test_each_way_is_one_command(copy: Project) -> None:
     """The commands of docs/models.md, but for the one that wants photographs."""
     commands = [line for line in copy.commands("Ways to train") if "dataset=" not in line]
-    assert len(commands) == 5
+    assert len(commands) == 6
     weights = {(copy.folder / "data/train/model/decoder.safetensors").read_bytes()}
     for command in commands:
         copy.run("git", "restore", "params.yaml")
@@ -27,13 +27,17 @@ def test_each_way_is_one_command(copy: Project) -> None:
         weights.add((copy.folder / "data/train/model/decoder.safetensors").read_bytes())
         mirrored = list((copy.folder / "data/features").glob("mirrored_means-*.npy"))
         assert bool(mirrored) == ("features.mirror=true" in command)
-    assert len(weights) == 6
+    assert len(weights) == 7
 
 
 @pytest.mark.parametrize(
     ("changes", "stage", "said"),
     [
-        (["train.fine_tune.from_block=layer5"], "train", "resnet18 has no such block; write all or one of conv1, bn1"),
+        (
+            ["train.fine_tune.from_block=layer5"],
+            "train",
+            "resnet18 has no such block; write all, none or one of conv1, bn1",
+        ),
         (["features.trainable=false", "train.augment.flip=0.5"], "train", "train.augment.flip = 0.5 is for a trained"),
         (
             ["features.trainable=false", "features.mirror=true", "train.augment.crop=0.5"],
@@ -41,6 +45,11 @@ def test_each_way_is_one_command(copy: Project) -> None:
             "train.augment.crop = 0.5 is for a trained",
         ),
         (["features.mirror=true"], "features", "features.mirror = true is for a frozen encoder"),
+        (
+            ["features.trainable=false", "evaluate.mirror=true"],
+            "features",
+            "and features.mirror = false stores no mirrored",
+        ),
     ],
 )
 def test_a_setting_that_would_do_nothing_stops_the_stage_in_words(

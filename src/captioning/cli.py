@@ -76,6 +76,7 @@ _MinWords = Annotated[int, Option(min=0, help="Shortest caption, words.")]
 _LengthPenalty = Annotated[float, Option(min=0, help="Likelihood: log probability / length to this power.")]
 _RankBy = Annotated[RankBy, Option(help="The best caption: the likeliest, or the one most like all that were found.")]
 _RepeatNgram = Annotated[int, Option(min=0, help="No n-gram of this size occurs twice; 0: no ban.")]
+_Mirror = Annotated[bool, Option("--mirror", help="Read the mirrored picture too, and average the probabilities.")]
 _Groups = Annotated[int, Option(min=1, help="diverse: groups that share the beam.")]
 _Strength = Annotated[float, Option(min=0, help="diverse: nats that a word costs where an earlier group says it.")]
 _Temperature = Annotated[float, Option(min=1e-9, help="sample: below 1 the likely words are likelier still.")]
@@ -106,6 +107,7 @@ def predict(
     length_penalty: _LengthPenalty = 1.0,
     rank_by: _RankBy = RankBy.likelihood,
     repeat_ngram: _RepeatNgram = 0,
+    mirror: _Mirror = False,
     groups: _Groups = 3,
     strength: _Strength = 0.5,
     temperature: _Temperature = 1.0,
@@ -126,7 +128,7 @@ def predict(
     compute.pin(portable=card["compute"]["portable"], threads=card["compute"]["threads"])
     from captioning import ensembles
 
-    captioners = ensembles.load(folders)
+    captioners = ensembles.load(folders, mirror=mirror)
     options = _options(captioners, asked)
     files, failed = _expand(paths)
     sheets = _sheets(captioners, attention, files) if attention else {}

@@ -3,7 +3,7 @@
 B images, D feature width, R regions, S side in pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from captioning import distributed
 from captioning.decoders.base import Encoded
 from captioning.encoders import Encoder
+from captioning.errors import UserError
 from captioning.features import FeatureStore
 from captioning.placement import to_device
 from captioning.search import Caption, SearchOptions, Speaker, in_words, n_best
@@ -67,6 +68,23 @@ def stored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) 
     if store.pixels is None:
         return lambda rows: encode_features(to_device(stored_features(store, rows), device))
     return lambda rows: encode_pixels(encoder, to_device(stored_pixels(store, rows), device))
+
+
+def mirrored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) -> Encode:
+    """As `stored_encoder`, of the mirrored pictures. Raises UserError where a store of features has none of them."""
+    if store.pixels is not None:
+        return lambda rows: encode_pixels(encoder, mirrored_pixels(to_device(stored_pixels(store, rows), device)))
+    if store.mirrored_means is None:
+        raise UserError(
+            "evaluate.mirror = true reads mirrored pictures too, and data/features has none; "
+            "write features.mirror: true, or evaluate.mirror: false"
+        )
+    return lambda rows: encode_features(to_device(drawn_features(store, rows, np.ones(len(rows), bool)), device))
+
+
+def mirrored_pixels(pixels: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Pixels (B, 3, S, S) for each of several encoders → the same, with left and right exchanged."""
+    return tuple(own.flip(3) for own in pixels)
 
 
 @torch.inference_mode()

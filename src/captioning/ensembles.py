@@ -3,7 +3,7 @@
 B images, S side in pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from torch import Tensor
 from captioning import model
 from captioning.decoders.base import Encoded
 from captioning.decoders.ensemble import Ensemble
+from captioning.decoding import Encode, mirrored_encoder, mirrored_pixels, stored_encoder
+from captioning.encoders import Encoder
 from captioning.errors import UserError
 from captioning.features import FeatureStore
 from captioning.files import main_root, read_json
@@ -25,9 +27,13 @@ from captioning.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Captioners:
-    """Models that share a vocabulary; their probabilities are averaged. Each reads a picture by its own transform."""
+    """Models that share a vocabulary; their probabilities are averaged. Each reads a picture by its own transform.
+
+    mirror: each reads the mirrored picture too, as if it were one more member (Krizhevsky et al. 2012, section 4.1).
+    """
 
     members: tuple[Captioner, ...]
+    mirror: bool = False
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -36,8 +42,19 @@ class Captioners:
 
     @property
     def decoder(self) -> Ensemble:
-        """The members' decoders as one."""
-        return Ensemble([member.decoder for member in self.members])
+        """The members' decoders as one; it reads what `readers` say, in their order."""
+        views = len(self._views())
+        return Ensemble([member.decoder for member in self.members for _ in range(views)])
+
+    def readers(self, store: FeatureStore, device: torch.device) -> list[Encode]:
+        """What each member's encoder says of the store's rows, and of the mirrored pictures if they are read too.
+
+        Raises UserError where they are, and the store is of features without them.
+        """
+        return [view(store, member.encoder, device) for member in self.members for view in self._views()]
+
+    def _views(self) -> tuple[Callable[[FeatureStore, Encoder, torch.device], Encode], ...]:
+        return (stored_encoder, mirrored_encoder) if self.mirror else (stored_encoder,)
 
     def pixels(self, picture: Image.Image) -> tuple[np.ndarray, ...]:
         """A picture → uint8 (3, S, S) for each member."""
@@ -46,17 +63,19 @@ class Captioners:
     @torch.inference_mode()
     def captions(self, pixels: Sequence[Tensor], options: SearchOptions, keys: Sequence[int]) -> list[list[Caption]]:
         """uint8 pixels (B, 3, S, S) for each member → B lists of captions, best first; see `search.n_best` for keys."""
-        regions = [member.encoder(own) for member, own in zip(self.members, pixels, strict=True)]  # (B, R, D) each
+        views = (pixels, mirrored_pixels(pixels)) if self.mirror else (pixels,)
+        seen = zip(self.members, *views, strict=True)
+        regions = [member.encoder(own) for member, *each in seen for own in each]  # (B, R, D) each
         found = n_best(self.decoder, [Encoded(part.mean(1), part) for part in regions], options, keys)
         return [in_words(self.vocabulary, hypotheses) for hypotheses in found]
 
 
-def load(folders: Sequence[Path]) -> Captioners:
+def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:
     """Load model folders. Raises UserError when their vocabularies differ, or a folder is not whole."""
     first, *others = folders
     for folder in others:
         _same(first, folder, "vocab.txt", "knows other words; train both on the same captions and vocab.min_count")
-    return Captioners(tuple(model.load(folder) for folder in folders))
+    return Captioners(tuple(model.load(folder) for folder in folders), mirror)
 
 
 def members(folder: Path) -> list[Path]:

@@ -2,10 +2,10 @@
 
 from torch import fx
 
-from captioning.encoders import Encoder
+from captioning.encoders import Encoder, freeze
 from captioning.errors import UserError
 
-ALL = "all"
+ALL, NONE = "all", "none"
 _CONTAINERS = frozenset({"blocks", "encoder", "features", "layers", "trunk_output"})  # what is in them is a block
 
 
@@ -29,17 +29,19 @@ def _block(name: str) -> str:
 
 
 def train_from(encoder: Encoder, block: str) -> Encoder:
-    """Train `block` and those after it; `all`: all of them. The others are a fixed function from now on.
+    """Train `block` and those after it; `all`: all of them; `none`: none. The others are a fixed function from now on.
 
     No gradient is computed for what is fixed, and since nothing ahead of it is trained, no backward pass enters it and
     none of its activations are kept. Raises UserError when there is no such block.
     """
     if block == ALL:
         return encoder
+    if block == NONE:
+        return freeze(encoder)
     found = blocks(encoder)
     if block not in found:
         said = f"train.fine_tune.from_block = {block!r}: {encoder.name} has no such block"
-        raise UserError(f"{said}; write {ALL} or one of {', '.join(found)}")
+        raise UserError(f"{said}; write {ALL}, {NONE} or one of {', '.join(found)}")
     fixed = found[: found.index(block)]
     for name, parameter in encoder.body.named_parameters():
         if _block(name) in fixed:

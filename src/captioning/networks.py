@@ -85,6 +85,8 @@ class OnFeatures(nn.Module):
 class EndToEnd(nn.Module):
     """Encoder and decoder trained together, with a head that says which words occur (see `losses`).
 
+    The head is there for the encoder, and has no weight where no block of it is trained.
+
     `start_epoch`: before it the encoder is a fixed function. `chances` (N,): how likely each row of the store is
     mirrored in training, where `augment` has a flip.
     """
@@ -108,7 +110,7 @@ class EndToEnd(nn.Module):
         self.decoder = decoder
         self.presence = nn.Linear(encoder.dim, vocabulary_size)
         self.label_smoothing, self.teacher = label_smoothing, teacher or Teacher()
-        self.word_presence = word_presence
+        self.word_presence = word_presence if any(p.requires_grad for p in encoder.parameters()) else 0.0
         self.start_epoch, self.tuned = start_epoch, start_epoch == 1
         self.augment, self.chances = augment or Augmentation(), chances
 

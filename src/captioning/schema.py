@@ -207,6 +207,7 @@ class Evaluate(Section):
     length_penalty: NonNegative
     rank_by: Literal["likelihood", "consensus"]
     repeat_ngram: Natural
+    mirror: bool
     diverse: Diverse
     sampling: Sampling
     ensemble: Path
@@ -221,6 +222,14 @@ class Evaluate(Section):
         if beam != "auto" and n_best > beam and others.data.get("method") != "sample":
             raise ValueError(f"more than evaluate.beam_size, {beam}")
         return n_best
+
+    @field_validator("rank_by")
+    @classmethod
+    def _among_several(cls, rank_by: str, others: ValidationInfo) -> str:
+        count = "n_best" if others.data.get("method") == "sample" else "beam_size"
+        if rank_by == "consensus" and others.data.get(count) == 1:
+            raise ValueError(f"compares captions, and evaluate.{count}, 1, finds one")
+        return rank_by
 
     @field_validator("min_words")
     @classmethod

@@ -103,12 +103,11 @@ def regions(settings: Settings) -> bool:
 
 
 def mirror(settings: Settings) -> bool:
-    """`features.mirror`. Raises UserError where the encoder is trained: it has no stored features."""
+    """`features.mirror`. Raises UserError where it does not fit the encoder, which is trained or not, or `evaluate`."""
+    if settings.evaluate.mirror and not settings.features.mirror and not trainable(settings):
+        raise UserError("evaluate.mirror = true, and features.mirror = false stores no mirrored pictures; set both")
     if settings.features.mirror and trainable(settings):
-        raise UserError(
-            "features.mirror = true is for a frozen encoder, and this one is trained (features.trainable); "
-            "write features.mirror: false, and train.augment.flip: 0.5 for mirrored pictures"
-        )
+        raise UserError("features.mirror = true is for a frozen encoder, and this is trained; use train.augment.flip")
     return settings.features.mirror
 
 

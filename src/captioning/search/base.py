@@ -73,6 +73,9 @@ class SearchOptions:
             raise UserError(f"min_words = {self.min_words} is more than max_words = {self.max_words}")
         if self.method != "sample" and self.n_best > self.beam_size:
             raise UserError(f"n_best = {self.n_best} is more than beam_size = {self.beam_size}; raise beam_size")
+        if self.rank_by == "consensus" and (self.n_best if self.method == "sample" else self.beam_size) == 1:
+            more = "n_best" if self.method == "sample" else "beam_size"
+            raise UserError(f"rank_by = consensus compares captions, and {more} = 1 finds one; raise {more}")
         if self.method == "diverse" and self.beam_size % self.groups:
             raise UserError(f"beam_size = {self.beam_size} is not a multiple of groups = {self.groups}")
         if self.method != "beam" and self.must:
