@@ -167,12 +167,13 @@ def test_of_none_nothing_is_trained_though_pictures_change() -> None:
     store = SimpleNamespace(pixels=pictures(2, SIZE).numpy())
     whole.augment = Augmentation(crop=0.5)
     [first], [second] = (whole.draw(store, np.array([0, 1]), torch.device("cpu")) for _ in range(2))  # type: ignore[arg-type]
-    assert not torch.equal(whole.encode((first,)).mean, whole.encode((second,)).mean)
+    means = [whole.encode(whole.frozen((pixels,))).mean for pixels in (first, second)]
+    assert not torch.equal(*means)
 
 
 def backward_nodes(whole: EndToEnd) -> int:
     """How many operations a backward pass from the regions would enter."""
-    todo, seen = [whole.encode((pictures(2, SIZE),)).mean.grad_fn], set()
+    todo, seen = [whole.encode(whole.frozen((pictures(2, SIZE),))).mean.grad_fn], set()
     while todo:
         node = todo.pop()
         if node is not None and node not in seen:

@@ -124,18 +124,22 @@ class Encoder(nn.Module):
         shape = (1, 3, transform.image_size, transform.image_size)
         with torch.inference_mode():
             found = self.eval()._run(torch.zeros(shape, dtype=torch.uint8, device=device))
-        self.regions, self.dim = _regions(found).shape[1:]
+        self.regions, self.dim = as_regions(found).shape[1:]
         self.grid = _grid(found)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, S, S) → (B, R, D)."""
-        return _regions(self._run(pixels))
+        return as_regions(self._run(pixels))
 
     def _run(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, S, S) → (B, D, H, W), or (B, 1 + R, D) with the class token first."""
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        found: Tensor = self.body(torch.addcmul(self.shift, pixels.float(), self.scale))
+        found: Tensor = self.body(self.normalised(pixels))
         return found
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """uint8 (B, 3, S, S) → what the body reads of them, float32."""
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        return torch.addcmul(self.shift, pixels.float(), self.scale)
 
     def hold(self, *kinds: type[nn.Module]) -> "Encoder":
         """Keep modules of these kinds in eval mode from now on, whatever `train` is told."""
@@ -146,6 +150,10 @@ class Encoder(nn.Module):
         """Keep these modules in eval mode from now on, with all that is in them."""
         self._fixed = tuple(modules)
         return self.train(self.training)
+
+    def is_fixed(self, module: nn.Module) -> bool:
+        """Is it one of those that `fix` was told, or in one of them?"""
+        return any(module is inner for one in self._fixed for inner in one.modules())
 
     def train(self, mode: bool = True) -> "Encoder":
         """As in torch, but for the modules that are held or fixed."""
@@ -158,7 +166,7 @@ class Encoder(nn.Module):
         return self
 
 
-def _regions(found: Tensor) -> Tensor:
+def as_regions(found: Tensor) -> Tensor:
     """(B, D, H, W) or (B, 1 + R, D) → (B, R, D), float32: the class token is no region."""
     return (found.flatten(2).transpose(1, 2) if found.ndim == 4 else found[:, 1:]).float()
 
@@ -274,7 +282,12 @@ def folded(encoder: Encoder) -> Encoder:
 
     Its other modules are those of `encoder`, which is frozen already.
     """
-    traced = fx.symbolic_trace(encoder.body)
+    body = fold_batchnorm(fx.symbolic_trace(encoder.body))
+    return freeze(Encoder(encoder.name, body, encoder.transform))
+
+
+def fold_batchnorm(traced: fx.GraphModule) -> fx.GraphModule:
+    """Networks in eval mode, with what BatchNorm does to a convolution's results done by its weights."""
     parts: dict[str, Any] = {**dict(traced.named_modules()), **traced.state_dict(keep_vars=True)}
     for node in traced.graph.nodes:
         if node.op == "call_module" and isinstance(parts[node.target], nn.BatchNorm2d):
@@ -283,4 +296,4 @@ def folded(encoder: Encoder) -> Encoder:
                 parts[before.target] = fuse_conv_bn_eval(parts[before.target], parts[node.target])
                 node.replace_all_uses_with(before)
                 traced.graph.erase_node(node)
-    return freeze(Encoder(encoder.name, fx.GraphModule(parts, traced.graph), encoder.transform))
+    return fx.GraphModule(parts, traced.graph)

@@ -2,7 +2,7 @@
 
 from torch import fx
 
-from captioning.encoders import Encoder, freeze
+from captioning.encoders import Encoder
 from captioning.errors import UserError
 
 ALL, NONE = "all", "none"
@@ -36,13 +36,11 @@ def train_from(encoder: Encoder, block: str) -> Encoder:
     """
     if block == ALL:
         return encoder
-    if block == NONE:
-        return freeze(encoder)
     found = blocks(encoder)
-    if block not in found:
+    if block not in (*found, NONE):
         said = f"train.fine_tune.from_block = {block!r}: {encoder.name} has no such block"
         raise UserError(f"{said}; write {ALL}, {NONE} or one of {', '.join(found)}")
-    fixed = found[: found.index(block)]
+    fixed = found[: [*found, NONE].index(block)]
     for name, parameter in encoder.body.named_parameters():
         if _block(name) in fixed:
             parameter.requires_grad_(False)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from captioning import augmentation, batches, convolutions, decoding
 from captioning.augmentation import Augmentation
 from captioning.decoders.base import AttendingDecoder, Decoder, Encoded
+from captioning.division import Divided, divide
 from captioning.encoders import Encoder
 from captioning.features import FeatureStore
 from captioning.losses import Mean, caption_loss, word_presence_loss
@@ -73,6 +74,10 @@ class OnFeatures(nn.Module):
         mirrored = torch.rand(len(rows)).numpy() < self.chances[rows]
         return to_device(decoding.drawn_features(store, rows, mirrored), device)
 
+    def frozen(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Stored features are what a frozen encoder made of the pictures."""
+        return inputs
+
     def encode(self, inputs: tuple[Tensor, ...]) -> Encoded:
         """Stored features are what a decoder reads."""
         return decoding.encode_features(inputs)
@@ -113,12 +118,18 @@ class EndToEnd(nn.Module):
         self.word_presence = word_presence if any(p.requires_grad for p in encoder.parameters()) else 0.0
         self.start_epoch, self.tuned = start_epoch, start_epoch == 1
         self.augment, self.chances = augment or Augmentation(), chances
+        self.divided: Divided | None = None
 
     def begin(self, epoch: int) -> None:
         """Told before each epoch of cross-entropy, counted from 1."""
         self.teacher.begin(epoch)
         self.tuned = epoch >= self.start_epoch
+        self.divide()
         self.train()
+
+    def divide(self) -> None:
+        """From now on the frozen blocks run apart from the others. The network has its weights, and is in its place."""
+        self.divided = self.divided or divide(self.encoder)
 
     def train(self, mode: bool = True) -> "EndToEnd":
         """As in torch; before `start_epoch` the encoder stays in eval mode."""
@@ -145,14 +156,21 @@ class EndToEnd(nn.Module):
         chances = None if self.chances is None else moved(torch.from_numpy(self.chances[rows]), device)
         return (augmentation.augment(pixels, chances, self.augment),)
 
+    def frozen(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Pixels → what the frozen blocks make of them, once they run apart; until then, or without any, pixels."""
+        return inputs if self.divided is None else self.divided.ahead(*inputs)
+
     def encode(self, inputs: tuple[Tensor, ...]) -> Encoded:
-        """Pixels → regions (B, R, D) and their mean (B, D)."""
+        """What `frozen` returned → regions (B, R, D) and their mean (B, D)."""
         with torch.set_grad_enabled(self.tuned and torch.is_grad_enabled()):
-            return decoding.encode_pixels(self.encoder, inputs)
+            if self.divided is None:
+                return decoding.encode_pixels(self.encoder, inputs)
+            regions = self.divided.regions(inputs)
+            return Encoded(regions.mean(1), regions)
 
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,) → the losses of the step."""
-        encoded = self.encode(inputs)
+        encoded = self.encode(self.frozen(inputs))
         losses = teacher_forcing(self.decoder, encoded, tokens, owner, self.label_smoothing, self.teacher)
         presence = word_presence_loss(self.presence(encoded.mean), tokens, owner)
         return losses | {"presence": Mean(self.word_presence * presence.value, presence.size)}

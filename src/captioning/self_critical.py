@@ -104,6 +104,7 @@ class SelfCritical:
         self._network.eval()
         if isinstance(self._network, EndToEnd):
             self._network.tuned = True
+            self._network.divide()
         for module in self._network.modules():
             if isinstance(module, nn.RNNBase):
                 module.dropout = 0.0
@@ -124,6 +125,7 @@ class SelfCritical:
         inputs = self._network.draw(self._data.store, rows, device)  # once: both passes see the same pictures
         owner = torch.arange(len(rows)).repeat_interleave(samples)
         with torch.no_grad(), self._fabric.autocast():
+            inputs = self._network.frozen(inputs)
             encoded = self._network.encode(inputs)
             tokens = sample(self._network.decoder, encoded, self._random(rows, epoch))
             greedy = self._greedy(encoded) if self._options.baseline == "greedy" else None

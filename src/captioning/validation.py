@@ -53,4 +53,5 @@ class Validation:
 
     def _encode(self, rows: np.ndarray) -> Encoded:
         with self._fabric.autocast():
-            return self._network.encode(to_device(self._network.read(self._data.store, rows), self._fabric.device))
+            inputs = to_device(self._network.read(self._data.store, rows), self._fabric.device)
+            return self._network.encode(self._network.frozen(inputs))
