@@ -40,7 +40,7 @@ def test_both_parts_are_the_encoder(name: str, place: int | None) -> None:
     size, blocks = FAMILIES[name][0], fine_tuning.blocks(made(name, FAMILIES[name][0]))
     encoder = tuned(name, size, "none" if place is None else blocks[place])
     without_chance(encoder)
-    divided, pixels = cut(encoder), pictures(2, size)
+    divided, pixels = cut(encoder), pictures(5, size)
     ahead = divided.ahead(pixels)
     assert not any(found.requires_grad for found in ahead if isinstance(found, Tensor))
     whole, parts = encoder(pixels), divided.regions(ahead)
@@ -55,6 +55,16 @@ def test_both_parts_are_the_encoder(name: str, place: int | None) -> None:
             assert (one is None) == (other is None)
             if one is not None and other is not None:
                 assert torch.linalg.vector_norm(one - other) <= 1e-2 * torch.linalg.vector_norm(other) + 1e-12
+
+
+def test_a_cpu_takes_few_pictures_at_a_time_where_each_has_a_row() -> None:
+    divided, counts = cut(tuned(NAME, SIZE, "stage4")), []
+    divided.front.register_forward_pre_hook(lambda _, given: counts.append(len(given[0])))
+    together = divided.ahead(pictures(9, SIZE))
+    assert (divided.separable, counts) == (True, [4, 4, 1])
+    assert [len(found) for found in together] == [9] * len(together)
+    sizes = cut(tuned("vit_b_32", FAMILIES["vit_b_32"][0], fine_tuning.blocks(made("vit_b_32", 32))[1]))
+    assert sizes.separable is False  # how many pictures there are is asked for, and goes from front to back
 
 
 def test_what_is_trained_everywhere_is_not_divided() -> None:

@@ -34,10 +34,13 @@ class Conv2d(nn.Conv2d):
 
 
 def quicken(network: nn.Module) -> nn.Module:
-    """Replace, in place, the convolutions that `Conv2d` can stand for: ungrouped, undilated, padded with zeros."""
+    """Replace, in place, the convolutions that learn and that `Conv2d` can stand for.
+
+    These are ungrouped, undilated, and padded with zeros.
+    """
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Conv2d and _plain(child):
+            if type(child) is nn.Conv2d and _plain(child) and child.weight.requires_grad:
                 setattr(parent, name, _like(child))
     return network
 

@@ -6,7 +6,7 @@ BatchNorm behind them. The back has the encoder's own modules.
 B images, D feature width, R regions, S side in pixels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
@@ -14,6 +14,7 @@ from torchvision import ops
 
 from captioning.encoders import Encoder, as_regions, fold_batchnorm
 
+_AT_ONCE = 4  # pictures whose first maps still fit into a core's cache: 32 of 288 pixels at once take twice as long
 _RANDOM = (nn.modules.dropout._DropoutNd, ops.StochasticDepth)
 
 
@@ -24,10 +25,17 @@ class Divided:
     encoder: Encoder
     front: nn.Module
     back: nn.Module
+    separable: bool  # is each picture a row of its own in all that the front returns?
 
     @torch.no_grad()
     def ahead(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """uint8 (B, 3, S, S) → what the back reads of it: maps (B, …), and sizes where it asks for them."""
+        if not self.separable or pixels.device.type != "cpu":
+            return self._run(pixels)
+        parts = [self._run(pixels[begin : begin + _AT_ONCE]) for begin in range(0, len(pixels), _AT_ONCE)]
+        return tuple(torch.cat(one) for one in zip(*parts, strict=True))
+
+    def _run(self, pixels: Tensor) -> tuple[Tensor, ...]:
         found: tuple[Tensor, ...] = self.front(self.encoder.normalised(pixels))
         return found
 
@@ -54,7 +62,17 @@ def divide(encoder: Encoder) -> Divided | None:
         graph, known = (front, originals) if node in fixed else (back, copies)
         known[node] = graph.node_copy(node, known.__getitem__)
     front.output(tuple(originals[node] for node in border))
-    return Divided(encoder, fold_batchnorm(fx.GraphModule(body, front)), fx.GraphModule(body, back))
+    made = Divided(encoder, fold_batchnorm(fx.GraphModule(body, front)), fx.GraphModule(body, back), separable=False)
+    return replace(made, separable=_has_rows(made))
+
+
+@torch.no_grad()
+def _has_rows(divided: Divided) -> bool:
+    """Try with two pictures. Sizes and parameters have no rows, nor have windows that lie side by side."""
+    encoder = divided.encoder
+    side = encoder.transform.image_size
+    blank = torch.zeros(2, 3, side, side, dtype=torch.uint8, device=encoder.scale.device)
+    return all(isinstance(one, Tensor) and len(one) == 2 for one in divided.ahead(blank))
 
 
 def _fixed(encoder: Encoder, body: fx.GraphModule) -> dict[fx.Node, None]:

@@ -282,12 +282,12 @@ def folded(encoder: Encoder) -> Encoder:
 
     Its other modules are those of `encoder`, which is frozen already.
     """
-    body = fold_batchnorm(fx.symbolic_trace(encoder.body))
-    return freeze(Encoder(encoder.name, body, encoder.transform))
+    return freeze(Encoder(encoder.name, fold_batchnorm(encoder.body), encoder.transform))
 
 
-def fold_batchnorm(traced: fx.GraphModule) -> fx.GraphModule:
-    """Networks in eval mode, with what BatchNorm does to a convolution's results done by its weights."""
+def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
+    """A network in eval mode, with what BatchNorm does to a convolution's results done by its weights."""
+    traced = fx.symbolic_trace(network)
     parts: dict[str, Any] = {**dict(traced.named_modules()), **traced.state_dict(keep_vars=True)}
     for node in traced.graph.nodes:
         if node.op == "call_module" and isinstance(parts[node.target], nn.BatchNorm2d):
