@@ -103,9 +103,7 @@ def regions(settings: Settings) -> bool:
 
 
 def mirror(settings: Settings) -> bool:
-    """`features.mirror`. Raises UserError where it does not fit the encoder, which is trained or not, or `evaluate`."""
-    if settings.evaluate.mirror and not settings.features.mirror and not trainable(settings):
-        raise UserError("evaluate.mirror = true, and features.mirror = false stores no mirrored pictures; set both")
+    """`features.mirror`. Raises UserError where the encoder is trained: it has no stored features."""
     if settings.features.mirror and trainable(settings):
         raise UserError("features.mirror = true is for a frozen encoder, and this is trained; use train.augment.flip")
     return settings.features.mirror
@@ -272,6 +270,8 @@ def load(path: Path = Path("params.yaml")) -> Settings:
             faults.setdefault(place, []).append(complaint)  # a union complains once a branch
     if faults:
         raise UserError("\n".join(f"{path}, {place}{' or '.join(said)}" for place, said in faults.items()))
+    if settings.evaluate.mirror and not settings.features.mirror and not trainable(settings):
+        raise UserError("evaluate.mirror = true, and features.mirror = false stores no mirrored pictures; set both")
     return settings
 
 

@@ -1,0 +1,46 @@
+"""An encoder whose last blocks are trained, forward: as a whole, and in two parts of which the first is run apart.
+
+A step of cross-entropy encodes its pictures once, one of self-critical training twice, and the first part only once.
+MobileNetV2, trained from features.14 on, at 288 pixels, on one thread.
+
+python -m benchmarks.division [PRECISION]     # float32, or bfloat16 under autocast
+"""
+
+import sys
+
+from captioning import compute
+
+compute.pin(portable=len(sys.argv) < 2 or sys.argv[1] != "bfloat16", threads=1)
+
+import torch  # noqa: E402
+
+from benchmarks.logits import seconds  # noqa: E402
+from captioning import encoders, fine_tuning  # noqa: E402
+from captioning.division import divide  # noqa: E402
+
+NAME, BLOCK, SIZE = "mobilenet_v2", "features.14", 288
+PICTURES = {"cross-entropy": (13, 1), "self-critical": (32, 2)}  # pictures a step, and how often they are encoded
+
+
+def main() -> None:
+    """Print seconds a step, either way."""
+    torch.set_num_threads(1)
+    half = sys.argv[1:2] == ["bfloat16"]
+    transform = encoders.transform_for(NAME, SIZE, pretrained=True, crop="none")
+    encoder = encoders.build(NAME, transform=transform, weights={})
+    encoder = fine_tuning.train_from(encoders.batchnorm(encoder, "eval"), BLOCK)
+    divided = divide(encoder)
+    assert divided is not None
+    print("| step | pictures | whole | in parts | ratio |\n|---|---|---|---|---|")
+    for name, (count, passes) in PICTURES.items():
+        pixels = torch.randint(0, 256, (count, 3, SIZE, SIZE), dtype=torch.uint8)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            whole = passes * seconds(lambda pixels=pixels: encoder(pixels))
+            ahead = divided.ahead(pixels)
+            front = seconds(lambda pixels=pixels: divided.ahead(pixels)[0])
+            back = passes * seconds(lambda ahead=ahead: divided.regions(ahead))
+        print(f"| {name} | {count} | {whole:.3f} s | {front + back:.3f} s | {whole / (front + back):.1f} |")
+
+
+if __name__ == "__main__":
+    main()
