@@ -3,7 +3,7 @@
 A step of cross-entropy encodes its pictures once, one of self-critical training twice, and the first part only once.
 MobileNetV2, trained from features.14 on, at 288 pixels, on one thread.
 
-python -m benchmarks.division [PRECISION]     # float32, or bfloat16 under autocast
+python -m benchmarks.division [bfloat16]     # under autocast; else float32
 """
 
 import sys
@@ -12,7 +12,8 @@ from timeit import repeat
 
 from captioning import compute
 
-compute.pin(portable=len(sys.argv) < 2 or sys.argv[1] != "bfloat16", threads=1)
+HALF = sys.argv[1:] == ["bfloat16"]
+compute.pin(portable=not HALF, threads=1)
 
 import torch  # noqa: E402
 
@@ -26,7 +27,6 @@ PICTURES = {"cross-entropy": (13, 1), "self-critical": (32, 2)}  # pictures a st
 def main() -> None:
     """Print seconds a step, either way."""
     torch.set_num_threads(1)
-    half = sys.argv[1:2] == ["bfloat16"]
     transform = encoders.transform_for(NAME, SIZE, pretrained=True, crop="none")
     encoder = encoders.build(NAME, transform=transform, weights={})
     encoder = fine_tuning.train_from(encoders.batchnorm(encoder, "eval"), BLOCK)
@@ -35,7 +35,7 @@ def main() -> None:
     print("| step | pictures | whole | in parts | ratio |\n|---|---|---|---|---|")
     for name, (count, passes) in PICTURES.items():
         pixels = torch.randint(0, 256, (count, 3, SIZE, SIZE), dtype=torch.uint8)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=HALF):
             whole = passes * _seconds(lambda pixels=pixels: encoder(pixels))
             ahead = divided.ahead(pixels)
             front = _seconds(lambda pixels=pixels: divided.ahead(pixels)[0])

@@ -14,7 +14,7 @@ from torchvision import ops
 
 from captioning.encoders import Encoder, as_regions, fold_batchnorm
 
-_AT_ONCE = 4  # pictures whose first maps still fit into a core's cache: 32 of 288 pixels at once take twice as long
+_AT_ONCE = 4  # pictures whose first maps still fit into a core's cache: 32 of 288 pixels at once take 1.8 times as long
 _RANDOM = (nn.modules.dropout._DropoutNd, ops.StochasticDepth)
 
 
