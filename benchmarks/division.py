@@ -17,7 +17,7 @@ compute.pin(portable=not HALF, threads=1)
 
 import torch  # noqa: E402
 
-from captioning import encoders, fine_tuning  # noqa: E402
+from captioning import backbones, encoders, fine_tuning  # noqa: E402
 from captioning.division import divide  # noqa: E402
 
 NAME, BLOCK, SIZE = "mobilenet_v2", "features.14", 288
@@ -27,7 +27,7 @@ PICTURES = {"cross-entropy": (13, 1), "self-critical": (32, 2)}  # pictures a st
 def main() -> None:
     """Print seconds a step, either way."""
     torch.set_num_threads(1)
-    transform = encoders.transform_for(NAME, SIZE, pretrained=True, crop="none")
+    transform = backbones.transform_for(NAME, SIZE, pretrained=True, crop="none")
     encoder = encoders.build(NAME, transform=transform, weights={})
     encoder = fine_tuning.train_from(encoders.batchnorm(encoder, "eval"), BLOCK)
     divided = divide(encoder)

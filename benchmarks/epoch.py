@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from captioning import batches, decoders, encoders, splits  # noqa: E402
+from captioning import backbones, batches, decoders, encoders, splits  # noqa: E402
 from captioning import settings as resolve  # noqa: E402
 from captioning.archives import Pictures  # noqa: E402
 from captioning.images import decode  # noqa: E402
@@ -36,7 +36,7 @@ class Epoch:
         settings = resolve.load().model_copy(update={"decoder": "lstm"})
         self.images = splits.read_images(DATA / "split/images.csv")
         self.captions = splits.EncodedCaptions.read(DATA / "split/train.npz")
-        transform = encoders.transform_for(encoder, "native", pretrained=True)
+        transform = backbones.transform_for(encoder, "native", pretrained=True)
         self.encoder = encoders.folded(encoders.build(encoder, transform=transform, weights={}))
         options = resolve.decoder_options(settings)
         words = len(Vocabulary.read(DATA / "vocab/vocab.txt"))

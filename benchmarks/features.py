@@ -28,7 +28,7 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from captioning import encoders, extraction  # noqa: E402
+from captioning import backbones, encoders, extraction  # noqa: E402
 from captioning.archives import Archive, Pictures, write_zip  # noqa: E402
 
 NAME, BATCH, SHARD, COUNT, MEMORY_COUNT = "mobilenet_v2", 4, 256, 1024, 512
@@ -78,7 +78,7 @@ def _images(root: Path, count: int) -> pd.DataFrame:
 def _encoder() -> encoders.Encoder:
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
-    transform = encoders.transform_for(NAME, "native", pretrained=True)
+    transform = backbones.transform_for(NAME, "native", pretrained=True)
     return encoders.freeze(encoders.build(NAME, transform=transform, weights={}))
 
 
@@ -121,7 +121,7 @@ def _measure_peak(root: Path, count: int) -> float:
 
 def _peak(root: Path, count: int) -> float:
     """Of pixels: they are stored by the same code as features, and are larger. No network hides them."""
-    transform = encoders.transform_for(NAME, "native", pretrained=True)
+    transform = backbones.transform_for(NAME, "native", pretrained=True)
     with Pictures(root) as pictures:
         _write(root / f"pixels-{count}", _images(root, count), extraction.pixels(pictures, transform, BATCH))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from captioning import decoders, encoders, optimization
+from captioning import backbones, decoders, encoders, optimization
 from captioning import settings as resolve
 from captioning.networks import EndToEnd, OnFeatures
 
@@ -140,7 +140,7 @@ def _step(bench: Bench, name: str, network: nn.Module, inputs: tuple[Tensor, ...
 
 
 def _encoder(name: str, side: int | None, device: torch.device) -> encoders.Encoder:
-    transform = encoders.transform_for(name, side, pretrained=True)
+    transform = backbones.transform_for(name, side, pretrained=True)
     return encoders.build(name, transform=transform, weights={}).to(device)
 
 

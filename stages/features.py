@@ -43,11 +43,11 @@ def main(settings: Settings) -> None:
 
 def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Extractor":
     """What is stored of a picture, by the settings."""
-    from captioning import encoders, extraction
+    from captioning import backbones, encoders, extraction
     from captioning.weights import read_weights
 
     trainable, regions, mirror = resolve.trainable(settings), resolve.regions(settings), resolve.mirror(settings)
-    transform = encoders.transform_for(
+    transform = backbones.transform_for(
         settings.encoder, resolve.image_size(settings), pretrained=_pretrained(), crop=settings.features.crop
     )
     fabric.print(f"features.trainable = {trainable}, image_size = {transform.image_size}, regions = {regions}")

@@ -129,9 +129,10 @@ def _chances(settings: Settings, data: "Data") -> "np.ndarray | None":
 
 def _tuned_encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
     """An encoder that is trained, in all of its blocks or some."""
-    from captioning import encoders
+    from captioning import backbones, encoders
     from captioning.fine_tuning import train_from
 
+    backbones.check_training_size(settings.encoder, resolve.augment(settings).size, store.transform.image_size)
     encoder = encoders.batchnorm(_encoder(settings, store), resolve.batchnorm(settings))
     return train_from(encoder, resolve.fine_tune(settings).from_block)
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioning import attention_maps, cli, decoders, encoders
+from captioning import attention_maps, backbones, cli, decoders, encoders
 from captioning.archives import Pictures, write_zip
 from captioning.attention_maps import Attended
 from captioning.decoders.base import AttendingDecoder, Encoded
@@ -38,7 +38,7 @@ def transform(image_size: int, resize: int) -> Transform:
 
 def captioner(variant: str = "attention-soft") -> Captioner:
     """A model of nine regions, not trained."""
-    made = encoders.transform_for("squeezenet1_1", 64, pretrained=False)
+    made = backbones.transform_for("squeezenet1_1", 64, pretrained=False)
     encoder = encoders.freeze(encoders.build("squeezenet1_1", transform=made, weights={}))
     name = variants.VARIANTS[variant][0]
     torch.manual_seed(1)

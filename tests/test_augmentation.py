@@ -24,7 +24,11 @@ def pictures(count: int = 6, side: int = 16, seed: int = 0) -> Tensor:
 
 
 everything = st.builds(
-    Augmentation, crop=st.floats(0.05, 1), flip=st.sampled_from([0.0, 0.4, 1.0]), colour=st.floats(0, 0.9)
+    Augmentation,
+    crop=st.floats(0.05, 1),
+    size=st.sampled_from([None, 9, 16]),
+    flip=st.sampled_from([0.0, 0.4, 1.0]),
+    colour=st.floats(0, 0.9),
 )
 
 
@@ -36,7 +40,8 @@ def test_pictures_stay_pictures_and_the_seed_decides(options: Augmentation, seed
     for _ in range(2):
         torch.manual_seed(seed)
         found.append(augment(pixels, chances, options))
-    assert (found[0].shape, found[0].dtype) == (pixels.shape, torch.uint8)
+    side = options.size or 16
+    assert (found[0].shape, found[0].dtype) == ((6, 3, side, side), torch.uint8)
     assert torch.equal(found[0], found[1])
     assert torch.equal(pixels, before)
 
@@ -82,16 +87,25 @@ def test_boxes_lie_in_the_picture_and_keep_their_share(least: float, seed: int) 
     assert (width * height).max() - (width * height).min() > 0.8 * (1 - least)
 
 
-def test_a_crop_is_what_torchvision_resizes() -> None:
+@pytest.mark.parametrize("size", [32, 20])
+def test_a_crop_is_what_torchvision_resizes(size: int) -> None:
     pixels = pictures(3, 32)
     whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(3, 1)
-    assert torch.equal(augmentation.cropped(pixels, whole), pixels)
+    assert torch.equal(augmentation.cropped(pixels, whole, 32), pixels)
     boxes = torch.tensor([[0.25, 0.5, 0.5, 0.5], [0.0, 0.0, 0.75, 1.0], [0.5, 0.25, 0.25, 0.375]])
-    for picture, box, found in zip(pixels, boxes, augmentation.cropped(pixels, boxes), strict=True):
+    for picture, box, found in zip(pixels, boxes, augmentation.cropped(pixels, boxes, size), strict=True):
         left, top, width, height = (int(32 * share) for share in box)
-        expected = reference.resized_crop(picture, top, left, height, width, [32, 32], antialias=False)
+        expected = reference.resized_crop(picture, top, left, height, width, [size, size], antialias=False)
         inner = (found.int() - expected.int()).abs()[:, 4:-4, 4:-4]  # its crop ends at the edge, ours sees beyond it
         assert inner.max() <= 1
+
+
+def test_pictures_are_trained_on_in_a_size_of_their_own() -> None:
+    pixels = pictures(6, 32)
+    assert augment(pixels, torch.ones(6), Augmentation(crop=0.5, size=20, flip=1.0, colour=0.2)).shape == (6, 3, 20, 20)
+    whole = augment(pixels, None, Augmentation(size=16))
+    assert (whole.int() - reference.resize(pixels, [16, 16], antialias=False).int()).abs().max() <= 1
+    assert augment(pixels, None, Augmentation(size=32)) is pixels
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from captioning import convolutions, encoders
+from captioning import backbones, convolutions, encoders
 from captioning.convolutions import Conv2d, quicken
 
 SHAPES = st.tuples(*[st.integers(1, 5)] * 5)
@@ -42,7 +42,7 @@ def test_values_and_gradients_are_those_of_torch(shape: tuple[int, ...], way: tu
 
 
 def test_a_backbone_is_quickened_in_place_with_its_parameters() -> None:
-    transform = encoders.transform_for("resnet18", 64, pretrained=False)
+    transform = backbones.transform_for("resnet18", 64, pretrained=False)
     body = encoders.build("resnet18", transform=transform, weights={}, seed=1).body
     before, pictures = dict(body.named_parameters()), torch.randn(2, 3, 64, 64)
     expected = body(pictures)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from captioning import encoders
+from captioning import backbones, encoders
 from captioning.encoders import Encoder
 from captioning.errors import UserError
 
@@ -38,7 +38,7 @@ FAMILIES = {  # name: (image size, regions, width)
 
 
 def made(name: str, size: int, weights: dict[str, Tensor] | None = None, *, seed: int = 0) -> Encoder:
-    transform = encoders.transform_for(name, size, pretrained=False)
+    transform = backbones.transform_for(name, size, pretrained=False)
     return encoders.build(name, transform=transform, weights=weights or {}, seed=seed)
 
 
@@ -82,7 +82,7 @@ class Fixed(nn.Module):
 
 
 def test_regions_may_be_a_grid_that_is_not_square_or_no_grid() -> None:
-    transform = encoders.transform_for("resnet18", 64, pretrained=False)
+    transform = backbones.transform_for("resnet18", 64, pretrained=False)
     oblong = Encoder("oblong", Fixed(torch.randn(1, 3, 2, 5)), transform)
     assert (oblong.regions, oblong.dim, oblong.grid) == (10, 3, (2, 5))
     tokens = Encoder("tokens", Fixed(torch.randn(1, 1 + 6, 3)), transform)
@@ -90,7 +90,7 @@ def test_regions_may_be_a_grid_that_is_not_square_or_no_grid() -> None:
 
 
 def test_no_family_is_forgotten() -> None:
-    stems = {re.split(r"[\d_]", name)[0] for name in encoders.names()}
+    stems = {re.split(r"[\d_]", name)[0] for name in backbones.names()}
     assert stems == {re.split(r"[\d_]", name)[0] for name in FAMILIES}
 
 
@@ -114,7 +114,7 @@ def test_regions_are_what_torchvision_pools(
     trained(network)
     network.get_submodule(layer).register_forward_hook(lambda _module, _inputs, output: caught.append(output))
     pretrained = "image_size" not in options
-    transform = encoders.transform_for(name, 64, pretrained=pretrained)
+    transform = backbones.transform_for(name, 64, pretrained=pretrained)
     preset = models.get_model_weights(name).DEFAULT.transforms()
     mean, std = (preset.mean, preset.std) if pretrained else ([0.5] * 3, [0.5] * 3)
     pixels = pictures(2, 64)
@@ -211,7 +211,7 @@ class Twice(nn.Module):
 
 
 def test_a_convolution_with_two_readers_is_not_folded() -> None:
-    encoder = encoders.freeze(Encoder("twice", Twice(), encoders.transform_for("resnet18", 32, pretrained=False)))
+    encoder = encoders.freeze(Encoder("twice", Twice(), backbones.transform_for("resnet18", 32, pretrained=False)))
     torch.testing.assert_close(encoders.folded(encoder)(pictures(1, 32)), encoder(pictures(1, 32)))
 
 
@@ -249,9 +249,9 @@ def test_weights_that_do_not_fit_are_named() -> None:
 
 def test_an_unknown_name_brings_the_closest() -> None:
     with pytest.raises(UserError, match=r"'resnet-50' is no .* resnet50"):
-        encoders.transform_for("resnet-50", "native", pretrained=True)
+        backbones.transform_for("resnet-50", "native", pretrained=True)
     with pytest.raises(UserError, match="fcn_resnet50"):
-        encoders.check_name("fcn_resnet50")  # segmentation
+        backbones.check_name("fcn_resnet50")  # segmentation
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,27 @@ def test_an_unknown_name_brings_the_closest() -> None:
 )
 def test_a_size_that_a_backbone_does_not_take(name: str, size: int, pretrained: bool, takes: str) -> None:
     with pytest.raises(UserError, match=f"features.image_size: {name} does not take {size} pixels; it {takes}"):
-        encoders.transform_for(name, size, pretrained=pretrained)
+        backbones.transform_for(name, size, pretrained=pretrained)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "stored", "complaint"),
+    [
+        ("vit_b_16", 208, 224, "vit_b_16 takes one size, and 224 pixels are stored; leave it empty"),
+        ("maxvit_t", 224, 448, "maxvit_t takes one size, and 448 "),
+        ("mobilenet_v2", 289, 288, "288 pixels are stored .* write 144 to 288, or leave it empty"),
+        ("mobilenet_v2", 143, 288, "write 144 to 288"),
+        ("inception_v3", 64, 96, "inception_v3 does not take 64 pixels; it takes 75 and more "),
+    ],
+)
+def test_a_size_that_is_not_for_training(name: str, size: int, stored: int, complaint: str) -> None:
+    with pytest.raises(UserError, match=f"train.augment.size.*{complaint}"):
+        backbones.check_training_size(name, size, stored)
+
+
+@pytest.mark.parametrize(("name", "size"), [("mobilenet_v2", 144), ("mobilenet_v2", None), ("vit_b_16", 288)])
+def test_a_size_that_is_for_training(name: str, size: int | None) -> None:
+    backbones.check_training_size(name, size, 288)
 
 
 @pytest.mark.parametrize(
@@ -285,8 +305,8 @@ def test_a_size_that_a_backbone_does_not_take(name: str, size: int, pretrained: 
         ("maxvit_t", "enlarged", True, (224, 224, "bicubic", 0.485)),
     ],
 )
-def test_transforms(name: str, size: encoders.Size, pretrained: bool, expected: tuple[int, int, str, float]) -> None:
-    found = encoders.transform_for(name, size, pretrained=pretrained)
+def test_transforms(name: str, size: backbones.Size, pretrained: bool, expected: tuple[int, int, str, float]) -> None:
+    found = backbones.transform_for(name, size, pretrained=pretrained)
     assert (found.image_size, found.resize, found.interpolation, found.mean[0]) == expected
-    whole = encoders.transform_for(name, size, pretrained=pretrained, crop="none")
+    whole = backbones.transform_for(name, size, pretrained=pretrained, crop="none")
     assert whole == dataclasses.replace(found, resize=None)

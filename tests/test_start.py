@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from captioning import decoders, encoders, model
+from captioning import backbones, decoders, encoders, model
 from captioning.encoders import Encoder
 from captioning.errors import UserError
 from captioning.files import digest
@@ -17,7 +17,7 @@ from captioning.start import take_up
 from captioning.vocabulary import SPECIAL, Vocabulary
 
 NAME = "squeezenet1_1"
-TRANSFORM = encoders.transform_for(NAME, 64, pretrained=False)
+TRANSFORM = backbones.transform_for(NAME, 64, pretrained=False)
 VOCABULARY = Vocabulary((*SPECIAL, "ape", "bee"))
 OPTIONS = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 8, "dropout": 0.1}
 

@@ -144,7 +144,7 @@ def network(pixels: bool, dropout: float, start_epoch: int, drawn: bool) -> OnFe
     chances = np.full(24, 0.5, np.float32) if drawn else None
     if not pixels:
         return OnFeatures(decoder, 0.1, teacher, chances)
-    augment = Augmentation(0.5, 0.5, 0.2) if drawn else None
+    augment = Augmentation(crop=0.5, flip=0.5, colour=0.2) if drawn else None
     tuned: dict[str, Any] = {"start_epoch": start_epoch, "augment": augment, "chances": chances}
     return EndToEnd(Colours(), decoder, len(VOCABULARY), 0.1, 1.0, teacher, **tuned)  # type: ignore[arg-type]
 

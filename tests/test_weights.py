@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision import models
 
-from captioning import encoders, weights
+from captioning import backbones, encoders, weights
 from captioning.downloads import Fetched
 from captioning.errors import UserError
 from captioning.files import digest
@@ -68,7 +68,7 @@ def test_what_is_brought_builds_the_encoder_and_is_the_same_twice(tmp_path: Path
         brought(tmp_path, name)
         files.append((tmp_path / "weights.safetensors").read_bytes())
     assert files[0] == files[1]
-    transform = encoders.transform_for(NAME, 64, pretrained=True)
+    transform = backbones.transform_for(NAME, 64, pretrained=True)
     encoder = encoders.build(NAME, transform=transform, weights=load_file(tmp_path / "weights.safetensors"))
     assert torch.equal(encoder.body.state_dict()["features.0.weight"], state["features.0.weight"])
 
@@ -93,7 +93,7 @@ def test_imagenet_is_the_file_that_torchvision_publishes(
 
 
 def test_every_published_file_names_its_digest() -> None:
-    for name in encoders.names():
+    for name in backbones.names():
         stem = Path(models.get_model_weights(name).DEFAULT.url).stem
         assert len(bytes.fromhex(stem.rpartition("-")[2])) >= 4, name
 

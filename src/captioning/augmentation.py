@@ -2,7 +2,7 @@
 
 Random numbers are torch's own on the pictures' device: a checkpoint holds their state, and each process has its own.
 
-B images, N images of the store, S side in pixels.
+B images, N images of the store, P side in training, S side as stored, both in pixels.
 """
 
 from typing import NamedTuple
@@ -27,6 +27,7 @@ class Augmentation(NamedTuple):
     """How pictures are changed; the section `train.augment` of params.yaml."""
 
     crop: float = 1.0
+    size: int | None = None
     flip: float = 0.0
     colour: float = 0.0
 
@@ -45,12 +46,15 @@ def mirror_chances(captions: EncodedCaptions, images: int, vocabulary: Vocabular
 
 
 def augment(pixels: Tensor, chances: Tensor | None, options: Augmentation) -> Tensor:
-    """uint8 (B, 3, S, S) → the same, each picture changed by a draw of its own; chances (B,) of being mirrored.
+    """uint8 (B, 3, S, S) → (B, 3, P, P), each picture changed by a draw of its own; chances (B,) of being mirrored.
 
-    What is off draws nothing and changes nothing; without chances nothing is mirrored.
+    What is off draws nothing and changes nothing; without chances nothing is mirrored, without a size P is S. A box
+    that is enlarged shows things larger than they are in the whole picture, and a smaller P undoes that (Touvron et
+    al. 2019, "Fixing the train-test resolution discrepancy").
     """
-    if options.crop < 1:
-        pixels = cropped(pixels, boxes(len(pixels), options.crop, pixels.device))
+    size = options.size or pixels.shape[3]
+    if options.crop < 1 or size != pixels.shape[3]:
+        pixels = cropped(pixels, boxes(len(pixels), options.crop, pixels.device), size)
     if chances is not None:
         pixels = mirrored(pixels, torch.rand(len(pixels), device=pixels.device) < chances)
     if options.colour:
@@ -72,16 +76,16 @@ def boxes(count: int, least: float, device: torch.device) -> Tensor:
     return torch.stack([x * (1 - width), y * (1 - height), width, height], dim=1)
 
 
-def cropped(pixels: Tensor, boxes: Tensor) -> Tensor:
-    """uint8 (B, 3, S, S) and boxes (B, 4) as shares of S: left, top, width, height → each box, resized to S (bilinear).
+def cropped(pixels: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """uint8 (B, 3, S, S), boxes (B, 4) as shares of S: left, top, width, height → each box, (B, 3, size, size).
 
-    A box is never larger than the picture, so nothing is made smaller and no filter is needed against aliasing.
+    Bilinear, and without a filter against aliasing: a size of at least half of S needs none.
     """
     left, top, width, height = boxes.unbind(1)
     affine = boxes.new_zeros(len(boxes), 2, 3)
     affine[:, 0, 0], affine[:, 1, 1] = width, height
     affine[:, 0, 2], affine[:, 1, 2] = 2 * left + width - 1, 2 * top + height - 1  # the centre, from -1 to 1
-    grid = functional.affine_grid(affine, list(pixels.shape), align_corners=False)
+    grid = functional.affine_grid(affine, [*pixels.shape[:2], size, size], align_corners=False)
     found = functional.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
     return found.round().to(torch.uint8)
 

@@ -3,7 +3,6 @@
 B images, S side in pixels, R regions in H rows and W columns, D feature width, T tokens.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -15,90 +14,16 @@ from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision import models, ops
 
+from captioning.backbones import INCEPTIONS, check_name, check_size
 from captioning.errors import UserError
 from captioning.images import Transform
 
-Crop = Literal["none", "centre"]
-Size = int | Literal["native", "enlarged"]
-
-_ENLARGED = 9 / 7  # from 224 to 288
-
 _HEADS = frozenset({"classifier", "head", "heads", "fc", "avgpool", "aux1", "aux2", "AuxLogits"})
-_INCEPTIONS = frozenset({"googlenet", "inception_v3"})  # their ImageNet weights turn the input to −1 … 1 themselves
-_GREY = (0.5, 0.5, 0.5)
 _RENAMED = (  # parameters that older files of torchvision's have under another name
     (re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12])\."), r"\1\2."),
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
     (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
 )
-
-
-def names() -> list[str]:
-    """The names of all backbones, sorted."""
-    return sorted(models.list_models(module=models))
-
-
-def check_name(name: str) -> None:
-    """Raise UserError, with the closest names, when `name` is no backbone."""
-    if name not in names():
-        close = difflib.get_close_matches(name, names(), n=3, cutoff=0.4) or ["resnet50", "mobilenet_v2"]
-        raise UserError(f"encoder: {name!r} is no classification backbone of torchvision; say {' or '.join(close)}")
-
-
-def transform_for(name: str, image_size: Size, *, pretrained: bool, crop: Crop = "centre") -> Transform:
-    """How a picture becomes the pixels of backbone `name`.
-
-    image_size: a side in pixels; `native`, that of its ImageNet weights; or `enlarged`, two sevenths more where the
-    backbone takes that, since what is trained on crops does better on larger pictures (Touvron et al. 2019).
-    crop: what is seen of a picture that is no square. `none`: all of it, squeezed to one. `centre`: the middle;
-    pretrained, as torchvision's preset for these weights cuts it, and another image_size scales its resize in
-    proportion; from scratch, once the shorter side is image_size.
-    From scratch, a channel goes from −1 to 1.
-    Raises UserError when the name is unknown or the backbone does not take image_size.
-    """
-    check_name(name)
-    preset = models.get_model_weights(name).DEFAULT.transforms()
-    native, resize = preset.crop_size[0], preset.resize_size[0]
-    size = _side(name, image_size, native, pretrained=pretrained)
-    _check_size(name, size, pretrained=pretrained)
-    grey = not pretrained or name in _INCEPTIONS
-    centre = round(size * resize / native) if pretrained else size
-    return Transform(
-        image_size=size,
-        resize=centre if crop == "centre" else None,
-        interpolation=preset.interpolation.value,
-        mean=_GREY if grey else preset.mean,
-        std=_GREY if grey else preset.std,
-    )
-
-
-def _side(name: str, image_size: Size, native: int, *, pretrained: bool) -> int:
-    if image_size == "native":
-        return native
-    if image_size == "enlarged":
-        larger = round(native * _ENLARGED / 32) * 32  # whole regions
-        return larger if _takes(name, larger, native, pretrained=pretrained)[1] else native
-    return image_size
-
-
-def _check_size(name: str, size: int, *, pretrained: bool) -> None:
-    native = models.get_model_weights(name).DEFAULT.transforms().crop_size[0]
-    takes, fits = _takes(name, size, native, pretrained=pretrained)
-    if not fits:
-        raise UserError(f"features.image_size: {name} does not take {size} pixels; it takes {takes} (native: {native})")
-
-
-def _takes(name: str, size: int, native: int, *, pretrained: bool) -> tuple[str, bool]:
-    """Which sizes a backbone takes, in words, and whether `size` is one."""
-    least = models.get_model_weights(name).DEFAULT.meta["min_size"][0]
-    if name.startswith("vit_"):
-        patch = int(name.rpartition("_")[2])
-        return (f"{native}", size == native) if pretrained else (f"multiples of {patch}", size % patch == 0)
-    if name.startswith("maxvit_"):
-        return f"multiples of {native}", size % native == 0
-    if name.startswith("swin_"):
-        return "32 and more", size >= 32  # windows are padded, whatever the published least size says
-    return f"{least} and more", size >= least
 
 
 class Encoder(nn.Module):
@@ -190,7 +115,7 @@ def build(name: str, *, transform: Transform, weights: Mapping[str, Tensor], see
     """
     check_name(name)
     size = transform.image_size
-    _check_size(name, size, pretrained=False)
+    check_size(name, size, pretrained=False)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         network = models.get_model(name, weights=None, **_options(name, size, drawn=not weights)).eval()
@@ -205,7 +130,7 @@ def _options(name: str, image_size: int, *, drawn: bool) -> dict[str, Any]:
         return {"image_size": image_size}
     if name.startswith("maxvit_"):
         return {"input_size": (image_size, image_size)}
-    if name in _INCEPTIONS or name.startswith("vgg"):
+    if name in INCEPTIONS or name.startswith("vgg"):
         return {"init_weights": drawn}
     if name.startswith(("resnet", "resnext", "wide_resnet")):
         return {"zero_init_residual": drawn}  # a deep one learns from the first step on (Goyal et al. 2017, 5.1)

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from torchvision import models
 
+from captioning.backbones import check_name, transform_for
 from captioning.downloads import fetch
-from captioning.encoders import build, check_name, transform_for
+from captioning.encoders import build
 from captioning.errors import UserError
 from captioning.files import digest, write_bytes
 
