@@ -12,7 +12,7 @@ from tests.project import Project
 def test_each_way_is_one_command(copy: Project) -> None:
     """The commands of docs/models.md, but for the one that wants photographs."""
     commands = [line for line in copy.commands("Ways to train") if "dataset=" not in line]
-    assert len(commands) == 6
+    assert len(commands) == 7
     weights = {(copy.folder / "data/train/model/decoder.safetensors").read_bytes()}
     for command in commands:
         copy.run("git", "restore", "params.yaml")
@@ -27,7 +27,7 @@ def test_each_way_is_one_command(copy: Project) -> None:
         weights.add((copy.folder / "data/train/model/decoder.safetensors").read_bytes())
         mirrored = list((copy.folder / "data/features").glob("mirrored_means-*.npy"))
         assert bool(mirrored) == ("features.mirror=true" in command)
-    assert len(weights) == 7
+    assert len(weights) == 8
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,7 @@ def test_each_way_is_one_command(copy: Project) -> None:
             "features",
             "and features.mirror = false stores no mirrored",
         ),
+        (["train.augment.size=33"], "train", "32 pixels are stored (features.image_size); write 16 to 32"),
     ],
 )
 def test_a_setting_that_would_do_nothing_stops_the_stage_in_words(
