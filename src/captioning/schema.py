@@ -121,7 +121,7 @@ class FineTune(Section):
 
 class Augment(Section):
     crop: Annotated[float, Field(gt=0, le=1)]
-    size: Annotated[int, Field(ge=32)] | None
+    size: Count | None
     flip: Annotated[float, Field(ge=0, le=1)]
     colour: Fraction
 
