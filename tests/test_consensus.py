@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from captioning.decoders.base import Encoded
 from captioning.search import Hypothesis, SearchOptions, n_best
 from captioning.search.beam import beam_search
-from captioning.search.consensus import by_consensus, likeness
+from captioning.search.consensus import DRAWN, SEARCHED, by_consensus, likeness
 from captioning.search.diverse import diverse_search
 from captioning.search.sampling import sample
 from tests.toys import Table, pictures
@@ -54,7 +54,7 @@ def test_a_rare_word_counts_more_than_a_common_one() -> None:
 def test_the_caption_in_the_middle_is_the_best() -> None:
     """Of "a b c d", "a b c d e", "a b c d e f" and a likelier one that is like none of them."""
     said = [(9, 9, 9, 9), (4, 5, 6, 7), (4, 5, 6, 7, 8), (4, 5, 6, 7, 8, 9)]
-    found = by_consensus([Hypothesis(ids, -1.0, -float(rank)) for rank, ids in enumerate(said)])
+    found = by_consensus([Hypothesis(ids, -1.0, -float(rank)) for rank, ids in enumerate(said)], 0.0)
     assert [hypothesis.ids for hypothesis in found] == said
     assert [hypothesis.log_probability for hypothesis in found] == [0, -1, -2, -3]
     best = max(found, key=lambda hypothesis: hypothesis.score)
@@ -62,11 +62,35 @@ def test_the_caption_in_the_middle_is_the_best() -> None:
     assert min(found, key=lambda hypothesis: hypothesis.score).ids == (9, 9, 9, 9)
 
 
+@given(CAPTIONS, st.data(), st.sampled_from([0.0, 0.4, 1.0]))
+def test_each_counts_a_power_of_its_probability(
+    captions: list[tuple[int, ...]], data: st.DataObject, power: float
+) -> None:
+    nats = data.draw(st.lists(st.floats(-40, 0), min_size=len(captions), max_size=len(captions)))
+    counts = [math.exp(one) ** power for one in nats]
+    alike = likeness(captions)
+    expected = [
+        math.fsum(alike[i, j] * counts[j] for j in range(len(captions))) / sum(counts) for i in range(len(alike))
+    ]
+    found = by_consensus([Hypothesis(ids, 0.0, one) for ids, one in zip(captions, nats, strict=True)], power)
+    assert [hypothesis.score for hypothesis in found] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_likely_caption_counts_more_than_unlikely_ones() -> None:
+    """Two that are unlikely agree with each other, two that are likely as well."""
+    said = [((4, 5), -9.0), ((4, 6), -9.0), ((7, 8), -2.0), ((7, 9), -2.0)]
+    scores = [found.score for found in by_consensus([Hypothesis(ids, 0.0, nats) for ids, nats in said], SEARCHED)]
+    assert min(scores[2:]) > max(scores[:2])
+
+
 def by_consensus_alone(decoder: Table, encoded: Encoded, options: SearchOptions) -> list[dict[tuple[int, ...], float]]:
     """The score of all that a method finds."""
     methods = {"beam": beam_search, "diverse": diverse_search, "sample": partial(sample, keys=None)}
     return [
-        {found.ids: found.score for found in by_consensus(hypotheses)}
+        {
+            found.ids: found.score
+            for found in by_consensus(hypotheses, DRAWN if options.method == "sample" else SEARCHED)
+        }
         for hypotheses in methods[options.method](decoder, encoded, options)
     ]
 
@@ -93,9 +117,9 @@ def test_every_method_ranks_what_it_found(method: str) -> None:
 
 def test_what_is_drawn_twice_counts_twice() -> None:
     ids = [(4, 5), (4, 6), (4, 6)]
-    scores = [found.score for found in by_consensus([Hypothesis(one, 0.0, 0.0) for one in ids])]
+    scores = [found.score for found in by_consensus([Hypothesis(one, 0.0, 0.0) for one in ids], DRAWN)]
     assert scores[1] == scores[2] > scores[0]
-    alone = [found.score for found in by_consensus([Hypothesis(one, 0.0, 0.0) for one in ids[:2]])]
+    alone = [found.score for found in by_consensus([Hypothesis(one, 0.0, 0.0) for one in ids[:2]], DRAWN)]
     assert alone[0] == alone[1]
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from captioning.search.base import Caption, Hypothesis, SearchOptions, Speaker, T, in_words, ranked
 from captioning.search.beam import beam_search
-from captioning.search.consensus import by_consensus
+from captioning.search.consensus import DRAWN, SEARCHED, by_consensus
 from captioning.search.constrained import constrained_search, phrases
 from captioning.search.diverse import diverse_search
 from captioning.search.sampling import sample
@@ -39,9 +39,9 @@ def n_best(
     """
     if options.rank_by == "likelihood":
         return [ranked(hypotheses, options.n_best) for hypotheses in _found(decoder, encoded, options, keys)]
-    everything = options if options.method == "sample" else replace(options, n_best=options.beam_size)
-    found = _found(decoder, encoded, everything, keys)
-    return [ranked(by_consensus(hypotheses), options.n_best) for hypotheses in found]
+    drawn = options.method == "sample"
+    found = _found(decoder, encoded, options if drawn else replace(options, n_best=options.beam_size), keys)
+    return [ranked(by_consensus(hypotheses, DRAWN if drawn else SEARCHED), options.n_best) for hypotheses in found]
 
 
 def _found(

@@ -3,7 +3,8 @@
 Minimum Bayes risk (Kumar and Byrne 2004), as Devlin et al. 2015 ("Exploring nearest neighbor approaches for image
 captioning") rank candidates. What a caption risks is to be unlike those that people would write; the other hypotheses
 stand for these, and likeness is the cosine of CIDEr with the Gaussian of CIDEr-D, without its clipping (Vedantam et al.
-2015).
+2015). What a hypothesis of a search counts is a power of its probability (Ehling et al. 2007, "Minimum Bayes risk
+decoding for BLEU"; the scaling factor there): the probability itself lets the first few decide alone.
 
 A model does not know document frequencies. But its vocabulary is in the order of frequency, and the r-th commonest word
 is about as rare as r is large (Zipf's law): the idf of an n-gram is log(1 + the rank of its rarest word) here.
@@ -11,6 +12,7 @@ is about as rare as r is large (Zipf's law): the idf of an n-gram is log(1 + the
 N captions, G different n-grams.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,16 +26,28 @@ from captioning.vocabulary import UNK
 
 Ids = tuple[int, ...]
 
+SEARCHED, DRAWN = 0.4, 0.0  # power of a probability: chosen on validation; what is drawn comes as often as is likely
 _DIGITS = 9  # of a score: sums of two machines differ later, and must not decide between equals
 
 
-def by_consensus(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+def by_consensus(hypotheses: Sequence[Hypothesis], power: float) -> list[Hypothesis]:
     """The hypotheses, each with its mean likeness to all of them as its score, 0 to 1.
 
-    One that was drawn twice counts twice.
+    Each counts its probability ** power. One that was drawn twice counts twice.
     """
-    scores = likeness([found.ids for found in hypotheses]).mean(1).round(_DIGITS) if hypotheses else []
-    return [replace(found, score=float(score)) for found, score in zip(hypotheses, scores, strict=True)]
+    if not hypotheses:
+        return []
+    expected = likeness([found.ids for found in hypotheses]) @ _weights(hypotheses, power)  # (N,)
+    return [
+        replace(found, score=float(score)) for found, score in zip(hypotheses, expected.round(_DIGITS), strict=True)
+    ]
+
+
+def _weights(hypotheses: Sequence[Hypothesis], power: float) -> Floats:
+    """What each counts, of 1: (N,)."""
+    nats = np.array([found.log_probability for found in hypotheses])
+    scaled = elementary.exp(power * (nats - nats.max()))
+    return scaled / math.fsum(scaled)
 
 
 def likeness(captions: Sequence[Ids]) -> Floats:
