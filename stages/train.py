@@ -211,7 +211,7 @@ def _self_critical(
 
     chosen = settings.train.self_critical.model_dump()
     rates = {name: chosen.pop(key) for name, key in (("encoder", "encoder_lr"), ("decoder", "lr"))}
-    modules = [(module, rates[name]) for name, module in network.named_children() if name in rates]
+    modules = [(module, rates[name]) for name, module in network.named_children() if rates.get(name)]
     options = _options(SelfCriticalOptions, settings, **chosen)
     if options.epochs:
         reward = CiderReward(data.train, data.vocabulary)

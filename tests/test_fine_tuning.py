@@ -48,13 +48,13 @@ def steps(made: EndToEnd, epoch: int, optimizer: torch.optim.Optimizer, count: i
         optimizer.step()
 
 
-def self_critical_steps(made: EndToEnd, count: int = 2) -> None:
+def self_critical_steps(made: EndToEnd, count: int = 2, trained: tuple[str, ...] = ("encoder", "decoder")) -> None:
     """Steps of the self-critical phase on two pictures. Rewards differ, so that there is a gradient."""
     vocabulary = Vocabulary((*SPECIAL, *"abcdefgh"))
     captions = EncodedCaptions.encode([[*"abc"], [*"ade"], [*"fgh"]], [0, 0, 1], vocabulary, 3)
     store = SimpleNamespace(pixels=pictures(2, SIZE).numpy())
     data = Data(captions, captions, store, np.arange(2), [0, 1], None, vocabulary)  # type: ignore[arg-type]
-    modules = [(module, 0.01) for module in (made.encoder, made.decoder)]
+    modules = [(made.get_submodule(name), 0.01) for name in trained]
     options = SelfCriticalOptions(3, 1, 2, 5, "leave_one_out", 0.1, 0)
     fabric = Fabric(accelerator="cpu", devices=1)
     phase = SelfCritical(made, modules, data, CiderReward(captions, vocabulary), options, fabric)
@@ -137,6 +137,23 @@ def test_self_critical_training_changes_the_named_blocks_whatever_epoch_they_sta
     every = network("all")
     every.eval()
     assert 0 < 3 * backward_nodes(whole) < backward_nodes(every)
+
+
+def test_self_critical_training_of_the_decoder_alone_leaves_a_tuned_encoder_as_it_is() -> None:
+    """It runs apart as a whole, and says what the tuned encoder says, not what it said before it was tuned."""
+    whole = network("stage4")
+    steps(whole, 1, adamw([(module, 0.01) for module in whole.children()], 0.1))
+    whole.eval()
+    encoder, decoder = state(whole.encoder), whole.decoder.output.weight.detach().clone()
+    expected = whole.encoder(pictures(2, SIZE))
+    self_critical_steps(whole, trained=("decoder",))
+    assert changed(encoder, whole.encoder) == set()
+    assert not torch.equal(decoder, whole.decoder.output.weight)
+    assert not any(parameter.requires_grad for parameter in whole.encoder.parameters())
+    assert whole.divided is not None
+    assert not list(whole.divided.back.parameters())
+    found = whole.encode(whole.frozen((pictures(2, SIZE),))).regions
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
 
 
 def test_before_its_epoch_the_encoder_is_a_fixed_function_and_has_no_gradient() -> None:

@@ -16,6 +16,7 @@ from captioning.decoders.base import AttendingDecoder, Decoder, Encoded
 from captioning.division import Divided, divide
 from captioning.encoders import Encoder
 from captioning.features import FeatureStore
+from captioning.fine_tuning import NONE, train_from
 from captioning.losses import Mean, caption_loss, word_presence_loss
 from captioning.placement import moved, to_device
 from captioning.splits import EncodedCaptions
@@ -130,6 +131,11 @@ class EndToEnd(nn.Module):
     def divide(self) -> None:
         """From now on the frozen blocks run apart from the others. The network has its weights, and is in its place."""
         self.divided = self.divided or divide(self.encoder)
+
+    def freeze(self) -> None:
+        """From now on the encoder is a fixed function; once it is divided again, all of it runs apart."""
+        train_from(self.encoder, NONE)
+        self.divided = None
 
     def train(self, mode: bool = True) -> "EndToEnd":
         """As in torch; before `start_epoch` the encoder stays in eval mode."""

@@ -145,7 +145,7 @@ class SelfCritical(Section):
     samples: Count
     baseline: Literal["greedy", "leave_one_out"]
     lr: Positive
-    encoder_lr: Positive
+    encoder_lr: NonNegative
 
     @field_validator("baseline")
     @classmethod

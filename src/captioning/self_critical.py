@@ -66,7 +66,10 @@ class Policy(nn.Module):
 
 
 class SelfCritical:
-    """The phase. `modules` are what is trained, with peak learning rates; each image comes once an epoch."""
+    """The phase. `modules` are what is trained, with peak learning rates; each image comes once an epoch.
+
+    An encoder that is not among them is a fixed function in this phase, whichever of its blocks were trained before.
+    """
 
     remedy = "lower train.self_critical.lr or train.self_critical.encoder_lr"
 
@@ -85,7 +88,11 @@ class SelfCritical:
         self._reward, self._options, self._fabric = reward, options, fabric
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW."""
+        """AdamW. The phase begins with it: from now on nothing else learns."""
+        if isinstance(self._network, EndToEnd) and all(
+            module is not self._network.encoder for module, _ in self._modules
+        ):
+            self._network.freeze()
         return optimization.adamw(self._modules, self._options.weight_decay)
 
     def factor(self, step: int, steps_per_epoch: int) -> float:
@@ -97,7 +104,7 @@ class SelfCritical:
         return batches.images(self._data.train, self._options.batch_size, (self._options.seed, epoch))
 
     def prepare(self, epoch: int) -> None:  # noqa: ARG002 (all epochs are alike)
-        """A function without dropout, whose encoder is trained from the first epoch on.
+        """A function without dropout, whose encoder, if it is trained, is so from the first epoch on.
 
         Recurrent networks only lose dropout: cuDNN gives no gradient of them in eval mode.
         """
