@@ -164,6 +164,14 @@ def test_mirrored_pictures_that_are_read_must_be_stored(tmp_path: Path) -> None:
 def test_an_encoder_may_start_in_self_critical_training_alone(tmp_path: Path) -> None:
     late = written(tmp_path, ("start_epoch: 1", "start_epoch: 9"), ("    epochs: 0", "    epochs: 2"))
     assert resolve.fine_tune(load(late)).start_epoch == 9
+    never = written(
+        tmp_path,
+        ("start_epoch: 1", "start_epoch: 9"),
+        ("    epochs: 0", "    epochs: 2"),
+        ("encoder_lr: 1.0e-05", "encoder_lr: 0"),
+    )
+    with pytest.raises(UserError, match="would never be trained"):
+        resolve.fine_tune(load(never))
     alone = [
         ("start: data/weights", "start: baseline"),
         ("  epochs: auto", "  epochs: 0"),

@@ -120,12 +120,12 @@ def batchnorm(settings: Settings) -> Literal["batch", "eval"]:
 def fine_tune(settings: Settings) -> FineTune:
     """`train.fine_tune`. Raises UserError where it asks of an encoder that is never trained.
 
-    Self-critical training trains the blocks that are named, whatever epoch they start in before.
+    Self-critical training trains the blocks that are named, whatever epoch they start in before, if it has a rate.
     """
-    chosen = settings.train.fine_tune
+    chosen, critical = settings.train.fine_tune, settings.train.self_critical
     if not trainable(settings):
         _refuse_for_frozen(chosen, FineTune(from_block="all", start_epoch=1), "train.fine_tune")
-    elif chosen.start_epoch > epochs(settings) and not settings.train.self_critical.epochs:
+    elif chosen.start_epoch > epochs(settings) and not (critical.epochs and critical.encoder_lr):
         raise UserError(
             f"train.fine_tune.start_epoch = {chosen.start_epoch}, and train.epochs = {epochs(settings)}: the encoder "
             "would never be trained; write an earlier one, or features.trainable: false"
