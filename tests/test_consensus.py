@@ -77,8 +77,10 @@ def test_each_counts_a_power_of_its_probability(
 
 
 def test_a_likely_caption_counts_more_than_unlikely_ones() -> None:
-    """Two that are unlikely agree with each other, two that are likely as well."""
-    said = [((4, 5), -9.0), ((4, 6), -9.0), ((7, 8), -2.0), ((7, 9), -2.0)]
+    """Two that are likely agree with each other, two that are unlikely agree more."""
+    said = [((7, 8), -9.0), ((7, 9), -9.0), ((4, 5), -2.0), ((4, 6), -2.0)]
+    alike = [found.score for found in by_consensus([Hypothesis(ids, 0.0, nats) for ids, nats in said], 0.0)]
+    assert max(alike[2:]) < min(alike[:2])
     scores = [found.score for found in by_consensus([Hypothesis(ids, 0.0, nats) for ids, nats in said], SEARCHED)]
     assert min(scores[2:]) > max(scores[:2])
 
