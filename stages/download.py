@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from captioning import datasets
 from captioning import settings as resolve
+from captioning.datasets import registry
 from captioning.datasets.base import Options
 from captioning.files import scratch, write_json, write_text
 from captioning.schema import Settings
@@ -13,7 +13,7 @@ OUT = Path("data/download")
 
 
 def main(settings: Settings) -> None:
-    dataset = datasets.get(settings.dataset)
+    dataset = registry.get(settings.dataset)
     split = resolve.split(settings)
     options = Options(
         source=resolve.source(settings),

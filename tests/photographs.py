@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from captioning import datasets
 from captioning.archives import write_zip
+from captioning.datasets import registry
 from captioning.datasets.base import Options, Prepared
 from captioning.errors import UserError
 
@@ -68,7 +68,7 @@ class Try:
     def run(self, *, skip_corrupt: bool = False) -> Prepared:
         """Prepare what is in the source folder."""
         options = Options(self.source, skip_corrupt, SCENES, self.split)
-        return datasets.get(self.dataset).prepare(self.out, options, self.cache)
+        return registry.get(self.dataset).prepare(self.out, options, self.cache)
 
     def refused(self, said: str) -> AbstractContextManager[object]:
         """The block raises a UserError of one line that matches."""

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning import datasets
 from captioning.archives import Archive, Pictures, write_zip
-from captioning.datasets import base, flickr8k
+from captioning.datasets import base, flickr8k, registry
 from captioning.datasets.base import Options, Prepared, check_table, drop_corrupt
 from captioning.datasets.tokens import parse_captions
 from captioning.errors import UserError
@@ -253,16 +252,16 @@ def test_a_faulty_table_is_refused(row: int, value: tuple[str, ...], said: str) 
 
 
 def test_scenes_through_the_seam(tmp_path: Path) -> None:
-    prepared = datasets.get("scenes").prepare(tmp_path, Options(None, False, SCENES), tmp_path / "cache")
+    prepared = registry.get("scenes").prepare(tmp_path, Options(None, False, SCENES), tmp_path / "cache")
     assert prepared.table.drop_duplicates("image_id")["split"].tolist() == ["train", "train", "val", "test"]
     assert prepared.record() == {"files": [], "notes": []}
 
 
 def test_a_name_that_is_no_data_set_gets_the_closest_one() -> None:
     with pytest.raises(UserError, match=r"dataset = 'flickr8': no such data set; did you mean flickr8k\?"):
-        datasets.get("flickr8")
+        registry.get("flickr8")
     with pytest.raises(UserError, match=r"dataset = 'voc': no such data set; there are .*flickr8k, folder, scenes"):
-        datasets.get("voc")
+        registry.get("voc")
 
 
 @pytest.mark.skipif(not (REAL / "flickr8k").is_dir(), reason=f"no Flickr8k in {REAL} (CAPTIONING_TEST_DATA)")

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from captioning.archives import Pictures, write_zip
-from captioning.datasets import folder, get
+from captioning.datasets import folder
 from captioning.datasets.base import Options, Prepared, check_table
+from captioning.datasets.registry import get
 from captioning.errors import UserError
 from captioning.settings import load
 from tests.imports import ROOT

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from captioning.datasets import scenes
+from captioning.datasets.scenes import dataset as scenes
 from tests.imports import ROOT
 from tests.project import Project
 from tests.test_docs import commands

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageChops
 
-from captioning.datasets import scenes
 from captioning.datasets.scenes import animals, figures, things, words
+from captioning.datasets.scenes import dataset as scenes
 from captioning.datasets.scenes.composition import (
     ANIMALS,
     COATS,

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 from random import Random
 
-from captioning.datasets.scenes import words
-from captioning.datasets.scenes.composition import PROPS, Scene, spots, thing_x
+from captioning.datasets.scenes import geometry, words
+from captioning.datasets.scenes.composition import PROPS, Scene
 
 COUNT = 5
 _SHORTEST, _LONGEST = 5, 16  # words in a sentence
-_NEAR, _CLOSE = 27.0, 20.0  # hundredths of the picture
 _USUAL = 0.84  # how often the usual word is taken
 
 
@@ -36,7 +35,6 @@ class _Teller:
         self.scene = scene
         self.rng = Random(f"{scene.seed}/sentences")
         self.actors = scene.actors
-        self.spots = spots(scene)
         everyone = range(len(scene.actors))
         self.children = [i for i in everyone if scene.actors[i].child]
         self.animals = [i for i in everyone if not scene.actors[i].child]
@@ -155,11 +153,11 @@ class _Teller:
         noun = self.thing_name()
         if self.scene.seat is not None:
             return f"{self.name(self.scene.seat)} {self.acts(self.scene.seat)} on {noun}"
-        if self.by_thing(self.hero) and self.chance(0.75):
+        if geometry.by_thing(self.scene, self.hero) and self.chance(0.75):
             return f"{self.name(self.hero)} {self.acts(self.hero)} {self.beside_thing(self.hero)} {noun}"
         where = "on the water" if self.scene.thing == "boat" else f"on the {self.scene.side}"
         where = self.rng.choice((where, "in the background"))
-        if self.away(self.hero) < _NEAR and self.chance(0.5):
+        if geometry.behind(self.scene, self.hero) and self.chance(0.5):
             return f"there is {noun} behind {self.name(self.hero, 0.5)}"
         if self.chance(0.4):
             return f"there is {noun} {where}"
@@ -168,19 +166,9 @@ class _Teller:
     def thing_name(self) -> str:
         return with_article(self.often(words.THINGS[str(self.scene.thing)], 0.6))
 
-    def by_thing(self, index: int) -> bool:
-        """Whether the actor stands on the ground by the thing."""
-        if self.scene.thing in (None, "boat") or self.scene.seat is not None or self.actors[index].kind == "bird":
-            return False
-        return self.away(index) < _NEAR
-
-    def away(self, index: int) -> float:
-        """How far the actor is to the left or right of the thing."""
-        return abs(self.spots[index].x - thing_x(self.scene))
-
     def beside_thing(self, index: int) -> str:
-        if self.away(index) < _CLOSE and self.chance(0.5):
-            return "under" if self.scene.thing in ("tree", "palm") else "in front of"
+        if geometry.close(self.scene, index) and self.chance(0.5):
+            return "under" if self.scene.thing in geometry.ROOFS else "in front of"
         return self.often(words.BESIDE)
 
     def animal(self) -> str:
@@ -189,7 +177,7 @@ class _Teller:
         start = f"{self.name(animal)} {self.acts(animal)}"
         if self.actors[animal].kind != "bird" and abs(animal - self.hero) == 1 and self.chance(0.7):
             return f"{start} {self.beside(animal, self.hero)} {self.name(self.hero, 0.8)}"
-        if self.by_thing(animal) and self.chance(0.5):
+        if geometry.by_thing(self.scene, animal) and self.chance(0.5):
             return f"{start} {self.beside_thing(animal)} {self.thing_name()}"
         return f"{start} {self.rng.choice((self.ground(animal), self.weather()))}"
 
