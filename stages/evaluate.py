@@ -1,7 +1,7 @@
 """evaluate: captions of the test split and their scores → data/evaluate/."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from captioning import coco, compute, splits
 from captioning import settings as resolve
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from lightning_fabric import Fabric
 
+    from captioning.datasets.scenes.truth import Truth
     from captioning.decoding import Encode
     from captioning.ensembles import Captioners
     from captioning.features import FeatureStore
@@ -54,15 +55,21 @@ def main(settings: Settings) -> None:
     references = coco.read_references(SPLIT / "references_test.json")
     scores = _score(settings, references, captions)
     training = _training_captions(settings)
-    compared = _compare(training, references)
+    constant = _constant(training)
+    compared = _compare(constant, references)
+    truths = _truth(images, captions, references, constant)
+    if truths:
+        scores = scores | truths["model"].scores
     said = report.variety(captions, set(map(" ".join, training)))
     tracking.summarise(OUT, scores.corpus | said | _oracle(options, references, found) | compared)
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
     write_json(OUT / "n_best.json", report.n_best(found))
+    write_json(OUT / "truth.json", {name: row.record() for name, row in truths.items()})
     chosen = _report(settings, images, captions, references, scores)
     _attention(captioners.members[0], readers[0], images, chosen)
     rows = {"one caption for all": compared["floor"], "this model": scores.corpus}
     print(report.score_table(rows | ({"one person": compared["human"]} if "human" in compared else {})))
+    _print_truth(truths)
 
 
 def _report(
@@ -175,16 +182,49 @@ def _training_captions(settings: Settings) -> list[list[str]]:
     return words
 
 
-def _compare(training: list[list[str]], references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
-    """`floor` (the constant caption that is best on validation, scored on test), and `human` where there is one."""
+def _constant(training: list[list[str]]) -> str:
+    """The constant caption that is best on validation."""
     from captioning import evaluation, metrics
 
     validation = coco.read_references(SPLIT / "references_val.json")
     constant = evaluation.constant_caption(training, metrics.References(validation), list(validation))
     print(f"one caption for all: {constant}")
+    return constant
+
+
+def _compare(constant: str, references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
+    """`floor` (one caption for all images, scored on test), and `human` where there is one."""
+    from captioning import evaluation, metrics
+
     floor = metrics.score(references, dict.fromkeys(references, constant)).corpus
     human = evaluation.human_scores(references)
     return {"floor": floor} | ({"human": human} if human else {})
+
+
+def _truth(
+    images: "pd.DataFrame", captions: dict[int, str], references: dict[int, list[str]], constant: str
+) -> "dict[str, Truth[Any]]":
+    """`floor`, `model` and `human` (each reference by its own scene); empty where the data set has no facts."""
+    from captioning.datasets.scenes import facts, truth
+
+    if not (DATA / facts.FILE).is_file():
+        return {}
+    known = facts.read_facts(DATA / facts.FILE)
+    scenes = {coco_id: known[name] for name, coco_id in zip(images["image_id"], images["coco_id"], strict=True)}
+    people = {(image, k): caption for image, listed in references.items() for k, caption in enumerate(listed)}
+    return {
+        "floor": truth.score(dict.fromkeys(captions, constant), scenes),
+        "model": truth.score(captions, scenes),
+        "human": truth.score(people, {name: scenes[name[0]] for name in people}),
+    }
+
+
+def _print_truth(truths: "dict[str, Truth[Any]]") -> None:
+    from captioning.datasets.scenes import truth
+
+    if truths:
+        names = {"floor": "one caption for all", "model": "this model", "human": "one person"}
+        print(truth.table({names[name]: row for name, row in truths.items()}))
 
 
 if __name__ == "__main__":

@@ -74,6 +74,12 @@ def test_outputs_are_what_their_readers_expect(project: Project) -> None:
     images = json.loads(project.read("data/split/references_test.json"))["images"]
     captions = json.loads(project.read("data/evaluate/captions.json"))
     assert {row["image_id"] for row in captions} == {image["id"] for image in images}
+    truth = json.loads(project.read("data/evaluate/truth.json"))
+    rows = pd.read_csv(project.folder / "data/evaluate/per_image.csv")
+    assert rows["true"].isin([0, 1]).all()
+    assert metrics["true_captions"] == truth["model"]["true_captions"] == rows["true"].mean()
+    assert truth["human"]["true_captions"] == 1
+    assert truth["floor"]["different_captions"] == 1
     assert project.read("data/evaluate/samples.md").count("\n| ") == 3 * (3 + 1)
     assert (project.folder / "data/train/plots/metrics/train/loss/presence.tsv").exists()
     live = json.loads(project.read("data/train/metrics.json"))

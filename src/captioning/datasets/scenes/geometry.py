@@ -1,4 +1,4 @@
-"""When an actor is by the thing: what the grammar may claim, and what `truth` takes for true.
+"""When an actor is by the thing: what the grammar may claim, and what `claims` takes for true.
 
 Distances are in hundredths of the image's width, between the middle of the actor and the middle of the thing.
 """

@@ -41,7 +41,7 @@ class Mention:
 
 @dataclass(frozen=True)
 class Relation:
-    """Where somebody is (`who`: indices of mentions), or the thing. `name` is a key of `truth.RELATIONS`."""
+    """Where somebody is (`who`: indices of mentions), or the thing. `name` is a key of `claims.RELATIONS`."""
 
     name: str
     who: tuple[int, ...] = ()

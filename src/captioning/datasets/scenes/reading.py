@@ -48,7 +48,7 @@ SENTENCES = (
     "there is THING BEHIND NAME",
 )
 FRAGMENTS = (*SENTENCES, "NAME", "PAIR", "PAIR are DOING", "NAME and NAME", "THING", "WEATHER", "CLAUSE", "PLACE")
-_FEW = 32  # readings of one caption's fragments that are kept
+_FEW = 16  # readings of one caption's fragments that are kept
 
 
 @dataclass(frozen=True)
