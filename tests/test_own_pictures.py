@@ -66,6 +66,14 @@ def test_every_command_of_the_page(printed: tuple[Project, dict[str, str]], home
     assert json.loads(project.read("data/weights/weights.json"))["origin"] == f"{home}/encoder.safetensors"
 
 
+def test_evaluate_without_facts_has_no_truth(printed: tuple[Project, dict[str, str]]) -> None:
+    project, _ = printed
+    assert not (project.folder / "data/download/facts.jsonl").exists()
+    assert json.loads(project.read("data/evaluate/truth.json")) == {}
+    assert "true" not in project.read("data/evaluate/per_image.csv").splitlines()[0].split(",")
+    assert "true_captions" not in json.loads(project.read("data/evaluate/metrics.json"))
+
+
 def test_git_sees_none_of_the_pictures(printed: tuple[Project, dict[str, str]]) -> None:
     assert "pictures" not in printed[0].run("git", "status", "--porcelain").stdout
     assert printed[0].run("git", "ls-files", "pictures").stdout == "pictures/README.md\n"
