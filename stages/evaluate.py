@@ -61,8 +61,8 @@ def main(settings: Settings) -> None:
     write_json(OUT / "n_best.json", report.n_best(found))
     chosen = _report(settings, images, captions, references, scores)
     _attention(captioners.members[0], readers[0], images, chosen)
-    rows = {"one caption for all": compared["floor"], "this model": scores.corpus}
-    print(report.score_table(rows | ({"one person": compared["human"]} if "human" in compared else {})))
+    rows = {"constant-caption baseline": compared["floor"], "this model": scores.corpus}
+    print(report.score_table(rows | ({"human baseline": compared["human"]} if "human" in compared else {})))
 
 
 def _report(
@@ -181,7 +181,7 @@ def _compare(training: list[list[str]], references: dict[int, list[str]]) -> dic
 
     validation = coco.read_references(SPLIT / "references_val.json")
     constant = evaluation.constant_caption(training, metrics.References(validation), list(validation))
-    print(f"one caption for all: {constant}")
+    print(f"constant-caption baseline: {constant}")
     floor = metrics.score(references, dict.fromkeys(references, constant)).corpus
     human = evaluation.human_scores(references)
     return {"floor": floor} | ({"human": human} if human else {})

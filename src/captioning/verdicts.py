@@ -54,10 +54,10 @@ def caveats(comparison: Comparison) -> list[str]:
         )
     elif 1 in counts:
         lines.append(
-            "Some have one seed: how much it may differ from another is in no interval of theirs, which are too narrow."
+            "Groups with a single seed have intervals that ignore seed variance and are too narrow."
         )
     else:
-        lines.append("Seeds were drawn again with the images. From two or three seeds that is a rough guess.")
+        lines.append("Seeds were resampled with the images. With two or three seeds the intervals are rough estimates.")
     return lines
 
 
