@@ -57,11 +57,15 @@ def lines(page: Path) -> list[str]:
 
 
 def prose(page: Path) -> Iterator[tuple[int, int, str]]:
-    """Paragraphs, items and headings: first line (from 0), line after the last, and the text as it is read."""
-    table = False
+    """Paragraphs and items: first line (from 0), line after the last, and the text as it is read.
+
+    Tables and headings are left out: neither can be broken over lines.
+    """
+    skipped = {"table_open": "table_close", "heading_open": "heading_close"}
+    end = ""
     for token in MarkdownIt("commonmark").enable("table").parse("\n".join(lines(page))):
-        table = token.type == "table_open" or (table and token.type != "table_close")
-        if token.type == "inline" and not table and token.map:
+        end = skipped.get(token.type, "" if token.type == end else end)
+        if token.type == "inline" and not end and token.map:
             yield token.map[0], token.map[1], "".join(map(_read, token.children or []))
 
 
