@@ -130,7 +130,7 @@ def test_padded_numbers_mean_the_same(attempt: Try) -> None:
 
 
 def test_the_same_scene_twice_is_named(attempt: Try) -> None:
-    with pytest.raises(UserError, match=r"RenderedScenes/Scene08_1\.png and \S*Scene8_1\.png are the same scene; fix the file"):
+    with pytest.raises(UserError, match=r"RenderedScenes/Scene08_1\.png and \S*Scene8_1\.png are the same scene; fix"):
         attempt({**MEMBERS, "RenderedScenes/Scene08_1.png": png(81)})
 
 

@@ -164,7 +164,10 @@ def test_predict_says_what_it_cannot_do(project: Project) -> None:
     word = project.read("data/vocab/vocab.txt").splitlines()[4]
     for arguments, said in (
         (["--must", "zeppelins"], "must 'zeppelins': the model's vocabulary has no word 'zeppelins'"),
-        (["--must", f"{word} {word} {word}", "--max-words", "2"], "max_words = 2: the required words and phrases take 3 words"),
+        (
+            ["--must", f"{word} {word} {word}", "--max-words", "2"],
+            "max_words = 2: the required words and phrases take 3",
+        ),
         (["--must", word, "--method", "sample"], "method = sample: only beam search supports `must`"),
         (["--n-best", "5", "--beam-size", "4"], "n_best = 5 is more than beam_size = 4"),
         (["--method", "diverse", "--beam-size", "4"], "beam_size = 4 is not a multiple of groups = 3"),

@@ -28,7 +28,7 @@ BANNED = [
     r"\bpower of the process\b",
     r"repeated of caused",
     r"[Ww]ho already looks at",
-    r"second names? of",
+    r"\bsecond names of\b",
     r"\b(the )?luck of\b",
     r"\b[Mm]end(s|ed|ing)?\b",
     r"\bwants? (a|an|more|larger|the|\d|to be)\b",

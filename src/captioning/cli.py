@@ -63,7 +63,7 @@ _Models = Annotated[
 ]
 _Repo = Annotated[str | None, Option(help="Address or path of the repository that --model names a revision of.")]
 _Format = Annotated[Format, Option("--format", help="text: path, tab, caption; jsonl: an object a line.")]
-_Method = Annotated[Method, Option(help="diverse: groups of beams avoid each other's words; sample: words are sampled.")]
+_Method = Annotated[Method, Option(help="diverse: groups of beams avoid each other's words; sample: draws words.")]
 _BeamSize = Annotated[
     int | None,
     Option(min=1, help="Hypotheses kept at each step; 1 is greedy.", show_default="evaluate's, or for --n-best"),
@@ -74,7 +74,7 @@ _NBest = Annotated[
 _MaxWords = Annotated[int, Option(min=1, help="Longest caption, words.")]
 _MinWords = Annotated[int, Option(min=0, help="Shortest caption, words.")]
 _LengthPenalty = Annotated[float, Option(min=0, help="Likelihood: log probability / length to this power.")]
-_RankBy = Annotated[RankBy, Option(help="The best caption: the likeliest, or the one most similar to all others found.")]
+_RankBy = Annotated[RankBy, Option(help="The best caption: the likeliest, or the one most similar to the others.")]
 _RepeatNgram = Annotated[int, Option(min=0, help="No n-gram of this size occurs twice; 0: no restriction.")]
 _Mirror = Annotated[bool, Option("--mirror", help="Read the mirrored image too, and average the probabilities.")]
 _Groups = Annotated[int, Option(min=1, help="diverse: groups that share the beam.")]
@@ -85,7 +85,9 @@ _TopP = Annotated[float, Option(min=1e-9, max=1, help="sample: and from the smal
 _Seed = Annotated[int, Option(min=0, help="sample: random seed; another one gives other captions.")]
 _Must = Annotated[list[str] | None, Option(help="beam: a word or phrase that captions must contain; may be repeated.")]
 _BatchSize = Annotated[int, Option(min=1, help="Pictures captioned together.")]
-_Attention = Annotated[Path | None, Option(help="A folder for attention maps: where the model looked at each word, one PNG for each image.")]
+_Attention = Annotated[
+    Path | None, Option(help="A folder for attention maps: where the model looked, word by word, a PNG an image.")
+]
 
 
 @app.callback()

@@ -1,7 +1,7 @@
 """What a training goes through: phases, each with its own step, optimizer and learning rate over time.
 
-Defines the `Phase` protocol and the cross-entropy phase; `self_critical` has the other one. The trainer depends only on the
-protocol.
+Defines the `Phase` protocol and the cross-entropy phase; `self_critical` has the other phase. The trainer depends only
+on the protocol.
 """
 
 from collections.abc import Sequence

@@ -143,7 +143,8 @@ class Revision:
 def resolve(names: Sequence[str], repo: str | None = None, *, remotes: bool = False) -> list[Revision]:
     """The revisions that these names mean, in order; repo and remotes are those of `Revision`.
 
-    Raises UserError for several experiments of one name and outside a DVC repository, UnknownRevisionError for no match.
+    Raises UnknownRevisionError for a name that means nothing, UserError for one that means several experiments, and
+    outside a DVC repository.
     """
     try:
         opened = Repo.open(repo) if repo else Repo()

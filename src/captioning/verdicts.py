@@ -53,9 +53,7 @@ def caveats(comparison: Comparison) -> list[str]:
             "train several to say something about settings."
         )
     elif 1 in counts:
-        lines.append(
-            "Groups with a single seed have intervals that ignore seed variance and are too narrow."
-        )
+        lines.append("Groups with a single seed have intervals that ignore seed variance and are too narrow.")
     else:
         lines.append("Seeds were resampled with the images. With two or three seeds the intervals are rough estimates.")
     return lines
