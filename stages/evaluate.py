@@ -67,8 +67,8 @@ def main(settings: Settings) -> None:
     write_json(OUT / "truth.json", {name: row.record() for name, row in truths.items()})
     chosen = _report(settings, images, captions, references, scores)
     _attention(captioners.members[0], readers[0], images, chosen)
-    rows = {"one caption for all": compared["floor"], "this model": scores.corpus}
-    print(report.score_table(rows | ({"one person": compared["human"]} if "human" in compared else {})))
+    rows = {"constant-caption baseline": compared["floor"], "this model": scores.corpus}
+    print(report.score_table(rows | ({"human baseline": compared["human"]} if "human" in compared else {})))
     _print_truth(truths)
 
 
@@ -188,7 +188,7 @@ def _constant(training: list[list[str]]) -> str:
 
     validation = coco.read_references(SPLIT / "references_val.json")
     constant = evaluation.constant_caption(training, metrics.References(validation), list(validation))
-    print(f"one caption for all: {constant}")
+    print(f"constant-caption baseline: {constant}")
     return constant
 
 
@@ -223,7 +223,7 @@ def _print_truth(truths: "dict[str, Truth[Any]]") -> None:
     from captioning.datasets.scenes import truth
 
     if truths:
-        names = {"floor": "one caption for all", "model": "this model", "human": "one person"}
+        names = {"floor": "constant-caption baseline", "model": "this model", "human": "human baseline"}
         print(truth.table({names[name]: row for name, row in truths.items()}))
 
 

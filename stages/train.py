@@ -171,14 +171,14 @@ def _trainer(
     from captioning.optimization import count_parameters
     from captioning.training import LoopOptions, Trainer
 
-    fabric.print(f"{count_parameters(network):,} numbers are trained on {len(data.train):,} captions")
+    fabric.print(f"{count_parameters(network):,} trainable parameters, {len(data.train):,} training captions")
     decided = {"epochs": resolve.epochs(settings), "batch_size": resolve.batch_size(settings)}
     said = decided | _said_of_encoder(settings)
     said |= {f"{settings.decoder}.{name}": value for name, value in resolve.decoder_options(settings).items()}
     fabric.print(", ".join(f"train.{name} = {value}" for name, value in said.items()))
     if network.chances is not None:
         upright = len(set(data.train.image[network.chances[data.train.image] == 0].tolist()))
-        fabric.print(f"{upright:,} pictures are never mirrored: a caption says left or right")
+        fabric.print(f"{upright:,} images are never mirrored, because a caption says left or right")
     phases = [*_cross_entropy(settings, network, data, fabric), *_self_critical(settings, network, data, fabric)]
     options = _options(LoopOptions, settings, compile=settings.compute.compile, batch_size=decided["batch_size"])
     return Trainer(network, phases, data, options, fabric, checkpoint)

@@ -130,7 +130,7 @@ def test_padded_numbers_mean_the_same(attempt: Try) -> None:
 
 
 def test_the_same_scene_twice_is_named(attempt: Try) -> None:
-    with pytest.raises(UserError, match=r"RenderedScenes/Scene08_1\.png and \S*Scene8_1\.png are the same scene; mend"):
+    with pytest.raises(UserError, match=r"RenderedScenes/Scene08_1\.png and \S*Scene8_1\.png are the same scene; fix"):
         attempt({**MEMBERS, "RenderedScenes/Scene08_1.png": png(81)})
 
 
@@ -157,7 +157,7 @@ def test_a_scene_without_sentences_and_sentences_without_a_scene_are_noted(attem
 
 @pytest.mark.parametrize("member", [FIRST, SECOND])
 def test_a_missing_file_of_sentences_is_named(attempt: Try, member: str) -> None:
-    with pytest.raises(UserError, match=rf"{ZIP}: it has no files {Path(member).name}; mend it, or take the file"):
+    with pytest.raises(UserError, match=rf"{ZIP}: it has no files {Path(member).name}; fix the file, or download"):
         attempt({name: data for name, data in MEMBERS.items() if name != member})
     assert not attempt.out.exists()
 
@@ -179,7 +179,7 @@ def test_a_missing_and_a_second_folder_of_pictures_are_named(attempt: Try) -> No
     [b"80 0 no tabs", b"80\tno number", b"\t0\tNo scene.", b"80\t0\t \t", b"80\t0\t", b"-1\t0\tA cat.", b"80\t0\ta\tb"],
 )
 def test_a_malformed_line_is_named_with_its_number(attempt: Try, line: bytes) -> None:
-    with pytest.raises(UserError, match=rf"{SECOND}, line 3: .* is not scene<TAB>number<TAB>sentence; mend it"):
+    with pytest.raises(UserError, match=rf"{SECOND}, line 3: .* is not scene<TAB>number<TAB>sentence; fix the file"):
         attempt({**MEMBERS, SECOND: b"80\t0\tA cat.\r\n\r\n" + line + b"\r\n"})
 
 

@@ -74,7 +74,7 @@ def test_official_captions_become_a_table(tmp_path: Path, year: int) -> None:
     ]
     assert prepared.notes == [
         "split: official",
-        f"val is 1 images of train{year}, drawn by their numbers; test is val{year}",
+        f"val is 1 images of train{year}, chosen by a hash of their numbers; test is val{year}",
         f"train{year}: 3 images, published {published[0]}; 6 captions, published {published[1]}",
         f"val{year}: 2 images, published {published[2]}; 4 captions, published {published[3]}",
     ]
@@ -147,7 +147,7 @@ def change(path: str, value: Any) -> bytes:
 def test_a_malformed_annotation_file_is_one_clear_line(attempt: Try, data: bytes, said: str) -> None:
     files = archives(2017)
     files["annotations_trainval2017.zip"]["annotations/captions_train2017.json"] = data
-    with attempt.refused(rf"{said}.*; (mend it|delete it|save it)"):
+    with attempt.refused(rf"{said}.*; (fix the file|delete it|save it)"):
         attempt(files)
     assert not attempt.out.exists()
 

@@ -215,3 +215,8 @@ def test_the_command_compares_without_touching_the_workspace(experimented: Proje
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: nonsuch: no commit, branch, tag or experiment has this name")
     assert done.stderr.count("\n") == 1
+    for command in ("compare", "report"):
+        done = experimented.run("captioning", command, "HEAD", "depth-resnet34", check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        fault = "depth-resnet34: this run of the suite depth has not been run; `captioning suite run depth` runs it"
+        assert done.stderr == f"error: {fault}\n"

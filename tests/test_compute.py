@@ -50,7 +50,7 @@ def test_pinning_too_late_is_refused() -> None:
 
 def test_bf16_on_a_cpu_without_it_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
-    with pytest.raises(UserError, match=r"compute\.precision = bf16-mixed wants a GPU, or .* BF16.*write 32-true"):
+    with pytest.raises(UserError, match=r"compute\.precision = bf16-mixed needs a GPU, or .* BF16.*write 32-true"):
         compute.start(seed=1, threads=1, device="cpu", precision="bf16-mixed")
 
 

@@ -102,7 +102,7 @@ def test_a_batch_gives_what_single_images_give() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(UserError, match=r"max_words = 2: what must be said takes 3 words"):
+    with pytest.raises(UserError, match=r"max_words = 2: the required words and phrases take 3 words"):
         search(Table(1), pictures(1), SearchOptions(3, 2, must=((4,), (5, 6))))
     with pytest.raises(UserError, match=r"found under repeat_ngram = 1 and max_words = 9"):
         search(Table(1), pictures(1), SearchOptions(3, 9, repeat_ngram=1, must=((4, 4),)))

@@ -279,7 +279,7 @@ def test_what_is_not_in_the_source_folder_is_downloaded(place: Place) -> None:
 
 
 def test_a_source_folder_that_does_not_exist_is_said(place: Place) -> None:
-    with pytest.raises(UserError, match=r"download\.source = .*/source: no such folder; mend it in params\.yaml"):
+    with pytest.raises(UserError, match=r"download\.source = .*/source: no such folder; correct params\.yaml"):
         place.fetch("http://127.0.0.1:9/a.zip", source=place.source)
 
 

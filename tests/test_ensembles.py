@@ -184,7 +184,7 @@ def arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
 
 def test_another_vocabulary_is_refused_by_name(tmp_path: Path) -> None:
     first, other = folder(tmp_path / "a"), folder(tmp_path / "b", word="v")
-    with pytest.raises(UserError, match=rf"{other}/vocab.txt: not that of {first}: this model knows other words"):
+    with pytest.raises(UserError, match=rf"{other}/vocab.txt: not that of {first}: this model has another vocabulary"):
         ensembles.load([first, other])
 
 
@@ -209,9 +209,9 @@ def test_stored_features_are_of_one_encoder_and_stored_pixels_of_one_transform(t
     larger = folder(tmp_path / "d", side=64)
     check([first, same], 32, pixels=False)
     check([first, same, other], 32, pixels=True)
-    with pytest.raises(UserError, match=r"c/encoder.safetensors: .* another encoder than data/features is of"):
+    with pytest.raises(UserError, match=r"c/encoder.safetensors: .* another encoder than data/features"):
         check([first, same, other], 32, pixels=False)
-    with pytest.raises(UserError, match=r"evaluate.ensemble: .*/d: reads pictures another way than data/features"):
+    with pytest.raises(UserError, match=r"evaluate.ensemble: .*/d: has another image transform than data/features"):
         check([first, larger], 32, pixels=True)
 
 

@@ -134,7 +134,7 @@ def test_a_missing_text_file_is_named(attempt: Try, member: str) -> None:
 @pytest.mark.parametrize("line", [b"a_1.jpg#0 no tab", b"a_1.jpg\tno number", b"#0\tno name", b"a_1.jpg#0\t ", b""])
 def test_a_malformed_line_is_named_with_its_number(attempt: Try, line: bytes) -> None:
     lines = TEXT[TOKENS].splitlines()
-    with attempt.refused(rf"Flickr8k_text\.zip/{TOKENS}, line 3: .* is not NAME\.jpg#0<TAB>caption; mend it"):
+    with attempt.refused(rf"Flickr8k_text\.zip/{TOKENS}, line 3: .* is not NAME\.jpg#0<TAB>caption; fix the file"):
         attempt({**TEXT, TOKENS: b"\n".join([*lines[:2], line, *lines[2:]])})
 
 

@@ -146,7 +146,10 @@ def test_a_damaged_archive_is_named(attempt: Try) -> None:
         ("sea\\b.JPG,The sea.,val,2", r"line 6: file 'sea\\\\b\.JPG' leads outside the folder; .* with /"),
         ("x.heic,A dog.,train,9", r"line 6: file 'x\.heic' is no picture; its name must end in \.bmp .*\.webp"),
         ("captions.csv,A dog.,train,9", r"line 6: file 'captions\.csv' is no picture"),
-        ("A.png,A dog.,train,9", r"captions\.csv: 1 files are not in .*own: A\.png \(line 6\); there is a\.png; mend"),
+        (
+            "A.png,A dog.,train,9",
+            r"captions\.csv: 1 files are not in .*own: A\.png \(line 6\); there is a\.png; correct",
+        ),
         (
             "\n".join(f"{i}.png,A dog.,train,x{i}" for i in [*range(7), 0]),
             r"7 files are not in \S*: 0\.png \(line 6\), .*4\.png \(line 10\) and 2 more; there is a\.png",

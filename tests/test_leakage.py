@@ -138,7 +138,7 @@ def test_the_report_counts_names_a_few_and_says_what_to_do(tmp_path: Path) -> No
     assert leakage.report(found, images, known) == [
         "4 of 8 test images are in train too, the same file: "
         "test_10 = train_0, test_11 = train_1, test_12 = train_2, ...",
-        "scores on them flatter; data/split/leaks.csv lists them: take one of each pair out of the data set",
+        "scores on these images are inflated; data/split/leaks.csv lists them: remove one image of each pair",
     ]
     described = leakage.describe(found, known)
     assert described["test_in_train"] == {"bytes": 4, "look": 0, "captions": 0}

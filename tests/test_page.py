@@ -58,7 +58,7 @@ def test_scores_intervals_verdicts_and_settings_are_there(tmp_path: Path) -> Non
     for scores in comparison.scores:
         for score in scores.values():
             assert f"<strong>{score.value:.3f}</strong><small>{score.low:.3f} to {score.high:.3f}</small>" in text
-    assert "one caption for all</th><td>0.123</td>" in text
+    assert "constant-caption baseline</th><td>0.123</td>" in text
     assert (
         "<code>encoder</code></th><td class=left><code>resnet18</code></td><td class=left><code>resnet1</code>" in text
     )
@@ -131,4 +131,4 @@ def test_the_command_writes_a_report_of_revisions(experimented: Project) -> None
     assert experimented.run("git", "status", "--porcelain").stdout == before
     refused = experimented.run("captioning", "report", "HEAD", "--images", "some", check=False)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert refused.stderr.startswith("error: --images some: give a number of pictures")
+    assert refused.stderr.startswith("error: --images some: give a number of images")

@@ -98,7 +98,7 @@ def test_a_stranger_in_the_ensemble_stops_the_stage_in_words(copy: Project) -> N
     (stranger / "model.json").write_text(json.dumps(card))
     done = copy.run("python", "-m", "stages.evaluate", check=False)
     assert done.returncode == 1
-    assert "error: evaluate.ensemble: ensemble/stranger: reads pictures another way than data/features" in done.stderr
+    assert "error: evaluate.ensemble: ensemble/stranger: has another image transform than data/features" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -164,8 +164,11 @@ def test_predict_says_what_it_cannot_do(project: Project) -> None:
     word = project.read("data/vocab/vocab.txt").splitlines()[4]
     for arguments, said in (
         (["--must", "zeppelins"], "must 'zeppelins': the model's vocabulary has no word 'zeppelins'"),
-        (["--must", f"{word} {word} {word}", "--max-words", "2"], "max_words = 2: what must be said takes 3 words"),
-        (["--must", word, "--method", "sample"], "method = sample: only beam search can say what it must"),
+        (
+            ["--must", f"{word} {word} {word}", "--max-words", "2"],
+            "max_words = 2: the required words and phrases take 3",
+        ),
+        (["--must", word, "--method", "sample"], "method = sample: only beam search supports `must`"),
         (["--n-best", "5", "--beam-size", "4"], "n_best = 5 is more than beam_size = 4"),
         (["--method", "diverse", "--beam-size", "4"], "beam_size = 4 is not a multiple of groups = 3"),
     ):

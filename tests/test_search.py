@@ -92,7 +92,7 @@ def test_where_all_is_banned_there_is_one_empty_caption(method: str) -> None:
             {"method": "sample", "rank_by": "consensus"},
             "rank_by = consensus compares captions, and n_best = 1 finds one",
         ),
-        ({"method": "sample", "must": ((4,),)}, "method = sample: only beam search can say what it must"),
+        ({"method": "sample", "must": ((4,),)}, "method = sample: only beam search supports `must`"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(changes: dict[str, object], said: str) -> None:

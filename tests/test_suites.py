@@ -278,7 +278,7 @@ def test_a_suite_is_stopped_continued_and_told_in_a_table(copy: Project) -> None
         assert process.stdout is not None
         assert any("beams-long: running" in line for line in process.stdout)
         process.send_signal(signal.SIGINT)
-        assert "the same command goes on" in process.communicate()[1]
+        assert "the same command continues" in process.communicate()[1]
     assert process.returncode == 130
     assert states(copy) == {"long": "missing", "broken": "missing", "wide": "missing"}
     assert "0 active, 0 idle" in copy.run("dvc", "queue", "status").stdout

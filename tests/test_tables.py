@@ -182,7 +182,7 @@ def test_a_faulty_parquet_file_is_refused(tmp_path: Path) -> None:
 
 def test_without_pyarrow_it_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    refused(tmp_path / "captions.parquet", b"", r"Parquet needs pyarrow; say `pip install pyarrow`, or write .* as CSV")
+    refused(tmp_path / "captions.parquet", b"", r"Parquet needs pyarrow; run `pip install pyarrow`, or write .* as CSV")
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_wandb_online_without_a_key_does_not_ask(monkeypatch: pytest.MonkeyPatch
     log("wandb")
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "wandb is not used: RuntimeError: WANDB_MODE is online and there is no API key; say wandb login" in said
+    assert "wandb is not used: RuntimeError: WANDB_MODE is online and there is no API key; run wandb login" in said
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -25,7 +25,7 @@ def check_name(name: str) -> None:
     """Raise UserError, with the closest names, when `name` is no backbone."""
     if name not in names():
         close = difflib.get_close_matches(name, names(), n=3, cutoff=0.4) or ["resnet50", "mobilenet_v2"]
-        raise UserError(f"encoder: {name!r} is no classification backbone of torchvision; say {' or '.join(close)}")
+        raise UserError(f"encoder: {name!r} is no classification backbone of torchvision; write {' or '.join(close)}")
 
 
 def transform_for(name: str, image_size: Size, *, pretrained: bool, crop: Crop = "centre") -> Transform:

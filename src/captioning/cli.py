@@ -63,29 +63,31 @@ _Models = Annotated[
 ]
 _Repo = Annotated[str | None, Option(help="Address or path of the repository that --model names a revision of.")]
 _Format = Annotated[Format, Option("--format", help="text: path, tab, caption; jsonl: an object a line.")]
-_Method = Annotated[Method, Option(help="diverse: groups of beams avoid each other's words; sample: words are drawn.")]
+_Method = Annotated[Method, Option(help="diverse: groups of beams avoid each other's words; sample: draws words.")]
 _BeamSize = Annotated[
     int | None,
-    Option(min=1, help="Hypotheses kept a step; 1 is greedy.", show_default="evaluate's, or for --n-best"),
+    Option(min=1, help="Hypotheses kept at each step; 1 is greedy.", show_default="evaluate's, or for --n-best"),
 ]
 _NBest = Annotated[
-    int, Option(min=1, help="Captions a picture, best first; with score and log probability if several.")
+    int, Option(min=1, help="Captions for each image, best first; with score and log probability if several.")
 ]
 _MaxWords = Annotated[int, Option(min=1, help="Longest caption, words.")]
 _MinWords = Annotated[int, Option(min=0, help="Shortest caption, words.")]
 _LengthPenalty = Annotated[float, Option(min=0, help="Likelihood: log probability / length to this power.")]
-_RankBy = Annotated[RankBy, Option(help="The best caption: the likeliest, or the one most like all that were found.")]
-_RepeatNgram = Annotated[int, Option(min=0, help="No n-gram of this size occurs twice; 0: no ban.")]
-_Mirror = Annotated[bool, Option("--mirror", help="Read the mirrored picture too, and average the probabilities.")]
+_RankBy = Annotated[RankBy, Option(help="The best caption: the likeliest, or the one most similar to the others.")]
+_RepeatNgram = Annotated[int, Option(min=0, help="No n-gram of this size occurs twice; 0: no restriction.")]
+_Mirror = Annotated[bool, Option("--mirror", help="Read the mirrored image too, and average the probabilities.")]
 _Groups = Annotated[int, Option(min=1, help="diverse: groups that share the beam.")]
-_Strength = Annotated[float, Option(min=0, help="diverse: nats that a word costs where an earlier group says it.")]
-_Temperature = Annotated[float, Option(min=1e-9, help="sample: below 1 the likely words are likelier still.")]
-_TopK = Annotated[int, Option(min=0, help="sample: words are drawn from so many, the likeliest; 0: from all.")]
-_TopP = Annotated[float, Option(min=1e-9, max=1, help="sample: and from the fewest with this probability.")]
-_Seed = Annotated[int, Option(min=0, help="sample: another seed draws other captions.")]
-_Must = Annotated[list[str] | None, Option(help="beam: a word or phrase that captions must say; may be repeated.")]
+_Strength = Annotated[float, Option(min=0, help="diverse: cost of a word, in nats, if an earlier group has it.")]
+_Temperature = Annotated[float, Option(min=1e-9, help="sample: below 1, likely words become likelier.")]
+_TopK = Annotated[int, Option(min=0, help="sample: words are sampled from this many likeliest words; 0: from all.")]
+_TopP = Annotated[float, Option(min=1e-9, max=1, help="sample: and from the smallest set with this total probability.")]
+_Seed = Annotated[int, Option(min=0, help="sample: random seed; another one gives other captions.")]
+_Must = Annotated[list[str] | None, Option(help="beam: a word or phrase that captions must contain; may be repeated.")]
 _BatchSize = Annotated[int, Option(min=1, help="Pictures captioned together.")]
-_Attention = Annotated[Path | None, Option(help="A folder: where the model looked, word by word, as a PNG a picture.")]
+_Attention = Annotated[
+    Path | None, Option(help="A folder for attention maps: where the model looked, word by word, a PNG an image.")
+]
 
 
 @app.callback()

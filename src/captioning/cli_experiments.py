@@ -13,6 +13,7 @@ from captioning.errors import UserError
 
 if TYPE_CHECKING:
     from captioning.queueing import Queue
+    from captioning.revisions import Revision
     from captioning.suites import Suite
 
 suite_app = typer.Typer(no_args_is_help=True, help="Families of experiments, a file each in experiments/.")
@@ -44,9 +45,8 @@ def compare(
     from captioning import verdicts
     from captioning.compare import compare as compared
     from captioning.compare import read
-    from captioning.revisions import resolve
 
-    comparison = compared([read(revision) for revision in resolve(revisions)], seed=seed)
+    comparison = compared([read(revision) for revision in _resolve(revisions)], seed=seed)
     if output is Format.json:
         print(json.dumps(verdicts.document(comparison, images), indent=1, ensure_ascii=False))
     else:
@@ -56,32 +56,45 @@ def compare(
 def report(
     revisions: Annotated[list[str], typer.Argument(help="As in `compare`; the others are compared with the first.")],
     out: Annotated[Path, typer.Option(help="The file that is written.")] = Path("report.html"),
-    images: Annotated[str, typer.Option(help="At most so many pictures, or `all`.")] = "300",
+    images: Annotated[str, typer.Option(help="Number of images shown, or `all`.")] = "300",
     seed: Annotated[int, typer.Option(min=0, help="Seeds the bootstrap, and which pictures are shown.")] = 0,
 ) -> None:
-    """Write one HTML file of scores, curves, settings and pictures, to look at and to pass on; it needs no network.
+    """Write one HTML file with scores, curves, settings and images; it needs no network.
 
-    Half of the pictures are those on which the experiments differ most. Nothing is checked out or downloaded.
+    Half of the images are those on which the experiments differ most. Nothing is checked out or downloaded.
     """
     from captioning import page
     from captioning.compare import compare as compared
     from captioning.compare import read
-    from captioning.revisions import resolve
 
     if images != "all" and not images.isdecimal():
-        raise UserError(f"--images {images}: give a number of pictures, 0 for none, or `all`")
+        raise UserError(f"--images {images}: give a number of images, 0 for none, or `all`")
     limit = None if images == "all" else int(images)
-    comparison = compared([read(revision) for revision in resolve(revisions)], seed=seed)
+    comparison = compared([read(revision) for revision in _resolve(revisions)], seed=seed)
     command = f"captioning report {' '.join(revisions)}"
     size = page.write(out, comparison, command, limit, seed)
     print(f"{out}: {size / 1e6:.1f} MB; open it in a browser")
+
+
+def _resolve(names: list[str]) -> "list[Revision]":
+    """The revisions of these names; for a suite's run that has not been run, the error says which command runs it."""
+    from captioning.revisions import UnknownRevisionError, resolve
+    from captioning.suites import owner
+
+    try:
+        return resolve(names)
+    except UnknownRevisionError as unknown:
+        if suite := owner(unknown.name):
+            fault = f"{unknown.name}: this run of the suite {suite} has not been run; `captioning suite run {suite}`"
+            raise UserError(f"{fault} runs it") from None
+        raise
 
 
 @suite_app.command("list")
 def list_suites(
     names: Annotated[list[str] | None, typer.Argument(help="Suites; all of them if none is named.")] = None,
 ) -> None:
-    """Say which suites there are, what they ask, and where each run is: done, running, queued, failed, missing."""
+    """List the suites, their questions, and the state of each run: done, running, queued, failed, missing."""
     from captioning import results, suites
     from captioning.queueing import open_queue
 
@@ -99,7 +112,7 @@ def run_suite(
 ) -> None:
     """Run what is not done of a suite, from the last commit, through DVC's queue, and wait for it.
 
-    Ctrl-C (or SIGTERM) stops the runs; the same command goes on where they were. Runs that failed are tried again.
+    Ctrl-C (or SIGTERM) stops the runs; the same command continues. Failed runs are tried again.
     The exit status is 1 when one failed.
     """
     from captioning import suites
@@ -114,7 +127,7 @@ def run_suite(
             queue.start(jobs)
             states = queue.wait(suite.runs, jobs, lambda run, state: print(f"{run}: {state}", flush=True))
         except KeyboardInterrupt:
-            print("stopping; the same command goes on", file=sys.stderr)
+            print("stopping; the same command continues", file=sys.stderr)
             queue.stop(suite.runs)
             raise typer.Exit(130) from None
         failed = [run for run, state in states.items() if state is not State.done]
@@ -154,7 +167,7 @@ def show_table(
     name: Annotated[str, typer.Argument(help="A suite: experiments/NAME.yaml.")],
     write: Annotated[
         Path | None,
-        typer.Option(help="Keep the results in experiments/, put table and picture into this page."),
+        typer.Option(help="Store the results in experiments/, and put table and chart into this page."),
     ] = None,
 ) -> None:
     """Print what a suite found, as a Markdown table, from the experiments of the last commit.

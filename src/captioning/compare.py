@@ -220,7 +220,7 @@ def _seeds_of_one_setting(one: Experiment, other: Experiment) -> bool:
 
 
 def changed(first: Experiment, other: Experiment) -> dict[str, Any]:
-    """The settings of `other` that the first does not have or has otherwise, by dotted key; None: it has not got it."""
+    """Settings in which `other` differs from `first`, by dotted key; None if missing."""
     keys = dict.fromkeys([*first.settings, *other.settings])
     pairs = {key: (first.settings.get(key), other.settings.get(key)) for key in keys}
     return {key: new for key, (old, new) in pairs.items() if old != new}

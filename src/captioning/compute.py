@@ -88,7 +88,7 @@ def ran_in_processes(module: str, processes: int) -> bool:
     except ChildFailedError as failed:
         rank, failure = failed.get_first_failure()
         raise UserError(
-            f"{module}: process {rank} of {processes} ended with status {failure.exitcode}; what it said is above"
+            f"{module}: process {rank} of {processes} ended with status {failure.exitcode}; its messages are above"
         ) from None
     except SignalException as came:
         raise (Terminated if came.sigval == signal.SIGTERM else KeyboardInterrupt) from None
@@ -114,12 +114,12 @@ def start(*, seed: int, threads: int, device: str, precision: Any, idle: bool = 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and torch.cuda.device_count() < here:
         raise UserError(
-            f"compute: {here} processes want a GPU each, and this machine has {torch.cuda.device_count()}; "
+            f"compute: {here} processes need one GPU each, and this machine has {torch.cuda.device_count()}; "
             "set compute.processes and compute.device in params.yaml"
         )
     if device == "cpu" and precision != "32-true" and not multiplies_bf16():
         raise UserError(
-            f"compute.precision = {precision} wants a GPU, or a CPU with AVX-512 BF16 and compute.portable = false, "
+            f"compute.precision = {precision} needs a GPU, or a CPU with AVX-512 BF16 and compute.portable = false, "
             "which is not so here; write 32-true"
         )
     torch.set_num_threads(threads)
@@ -135,7 +135,7 @@ def start(*, seed: int, threads: int, device: str, precision: Any, idle: bool = 
 
 
 def multiplies_bf16() -> bool:
-    """Has the CPU instructions for bfloat16, in AVX-512 or AMX, which `pin` did not forbid? Without them it is slow."""
+    """True if the CPU has bfloat16 instructions (AVX-512 or AMX) that `pin` has not disabled."""
     import torch
 
     return torch.backends.cpu.get_cpu_capability() == "AVX512" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))

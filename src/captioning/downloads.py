@@ -91,7 +91,7 @@ def find(source: Path | None, subfolder: str, *names: str) -> Path | None:
     if source is None:
         return None
     if not source.is_dir():
-        raise UserError(f"download.source = {source}: no such folder; mend it in params.yaml or in CAPTIONING_SOURCE")
+        raise UserError(f"download.source = {source}: no such folder; correct params.yaml or CAPTIONING_SOURCE")
     return next((path for name in names for path in (source / name, source / subfolder / name) if path.exists()), None)
 
 

@@ -74,7 +74,7 @@ def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:
     """Load model folders. Raises UserError when their vocabularies differ, or a folder is not whole."""
     first, *others = folders
     for folder in others:
-        _same(first, folder, "vocab.txt", "knows other words; train both on the same captions and vocab.min_count")
+        _same(first, folder, "vocab.txt", "has another vocabulary; train both on the same captions and vocab.min_count")
     return Captioners(tuple(model.load(folder) for folder in folders), mirror)
 
 
@@ -104,11 +104,11 @@ def check_store(folders: Sequence[Path], captioners: Captioners, store: FeatureS
     for folder, member in zip(folders[1:], captioners.members[1:], strict=True):
         if member.transform != store.transform:
             raise UserError(
-                f"evaluate.ensemble: {folder}: reads pictures another way than data/features ({member.transform}, "
+                f"evaluate.ensemble: {folder}: has another image transform than data/features ({member.transform}, "
                 f"not {store.transform}); use `captioning predict` with several --model"
             )
         if store.pixels is None:
-            _same(folders[0], folder, "encoder.safetensors", "has another encoder than data/features is of")
+            _same(folders[0], folder, "encoder.safetensors", "has another encoder than data/features")
 
 
 def _same(first: Path, folder: Path, name: str, complaint: str) -> None:

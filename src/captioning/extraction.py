@@ -226,7 +226,7 @@ def _half(features: Tensor, files: Sequence[str]) -> np.ndarray:
     finite = half.isfinite().flatten(1).all(1)
     if not finite.all():
         file, found = next((file, row) for file, row, good in zip(files, features, finite, strict=True) if not good)
-        raise UserError(f"{file}: a feature of {found.abs().max():.3g} is too large for float16; say another encoder")
+        raise UserError(f"{file}: a feature of {found.abs().max():.3g} overflows float16; choose another encoder")
     return half.cpu().numpy()
 
 

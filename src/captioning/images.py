@@ -111,7 +111,7 @@ class Transform:
     def seen(self, size: tuple[int, int]) -> Box:
         """What `pixels` takes of a picture of `size` (width, height), in pixels of that picture.
 
-        It leads out of the picture where `resize` is less than S.
+        The box extends beyond the image if `resize` < S.
         """
         resized, corner = self._plan(size)
         scale = [before / after for before, after in zip(size, resized, strict=True)]

@@ -98,5 +98,5 @@ def report(leaks: pd.DataFrame, images: pd.DataFrame, fingerprints: Fingerprints
         lines.append(f"{len(found)} of {sizes[later]} {later} images are in {earlier} too, {KINDS[kind]}: {named}")
     return [
         *lines,
-        "scores on them flatter; data/split/leaks.csv lists them: take one of each pair out of the data set",
+        "scores on these images are inflated; data/split/leaks.csv lists them: remove one image of each pair",
     ]

@@ -1,6 +1,7 @@
 """What a training goes through: phases, each with its own step, optimizer and learning rate over time.
 
-`CrossEntropy` is here, and what is said of any phase; `self_critical` is the other one. The loop knows the seam alone.
+Defines the `Phase` protocol and the cross-entropy phase; `self_critical` has the other phase. The trainer depends only
+on the protocol.
 """
 
 from collections.abc import Sequence

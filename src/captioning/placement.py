@@ -31,7 +31,7 @@ class Resident:
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` on `device`. To a GPU it is copied from pinned memory, and nobody waits for it."""
+    """`tensor` on `device`. Copies to a GPU are asynchronous, from pinned memory."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

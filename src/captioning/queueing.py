@@ -105,7 +105,7 @@ class Queue:
     def start(self, jobs: int) -> None:
         """Start so many workers, unless they work already. They take whatever is in the queue."""
         if shutil.which("dvc") is None:
-            raise UserError("`dvc` is not on the PATH, and the queue's workers start it: source .venv/bin/activate")
+            raise UserError("`dvc` is not on the PATH, but the queue's workers need it: source .venv/bin/activate")
         command = ["dvc", "queue", "start", "--jobs", str(jobs)]
         with tempfile.TemporaryFile() as said:  # no pipe: the workers would keep it open, and this would wait for them
             done = subprocess.run(command, cwd=self._repo.root_dir, stdout=said, stderr=said)

@@ -23,6 +23,14 @@ _OTHER = ("run in the project's folder", "name another")
 _NO_REMOTE = {"core": {"remote": ""}}  # what is not in the local cache is reported, not downloaded
 
 
+class UnknownRevisionError(UserError):
+    """No commit, branch, tag or experiment has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name}: no commit, branch, tag or experiment has this name (`git log`, `dvc exp list -A`)")
+        self.name = name
+
+
 @dataclass(frozen=True)
 class Revision:
     """One experiment. `name` is what it was asked for by, `sha` its commit, or the word `workspace`.
@@ -135,7 +143,8 @@ class Revision:
 def resolve(names: Sequence[str], repo: str | None = None, *, remotes: bool = False) -> list[Revision]:
     """The revisions that these names mean, in order; repo and remotes are those of `Revision`.
 
-    Raises UserError for a name that means nothing or several experiments, and outside a DVC repository.
+    Raises UnknownRevisionError for a name that means nothing, UserError for one that means several experiments, and
+    outside a DVC repository.
     """
     try:
         opened = Repo.open(repo) if repo else Repo()
@@ -157,6 +166,4 @@ def _sha(repo: Repo, name: str) -> str:
     except RevError as fault:
         if str(fault).startswith("ambiguous"):
             raise UserError(f"{name}: several experiments have this name; give a commit (`dvc exp list -A`)") from None
-        raise UserError(
-            f"{name}: no commit, branch, tag or experiment has this name (`git log`, `dvc exp list -A`)"
-        ) from None
+        raise UnknownRevisionError(name) from None

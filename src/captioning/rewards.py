@@ -39,7 +39,7 @@ class CiderReward:
         highest = int(captions.tokens.max())
         if highest >= len(vocabulary):
             raise UserError(
-                f"the training captions say word {highest} and the vocabulary ends at {len(vocabulary) - 1}: "
+                f"the training captions have word id {highest}, but the vocabulary ends at {len(vocabulary) - 1}: "
                 "they were encoded with another one; run `dvc repro split`"
             )
         self._captions, self._vocabulary = captions, vocabulary.sha256

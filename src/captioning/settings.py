@@ -226,7 +226,7 @@ def usual_beam(dataset: str, n_best: int, groups: int) -> int:
 def for_training(settings: Settings) -> dict[str, Any]:
     """Every setting that decides what is trained, with `auto` decided: what `model.json` records.
 
-    Who looks on does not: `train.trackers` is not in it.
+    `train.trackers` is left out, because trackers do not affect the result.
     """
     features = settings.features.model_dump() | {
         "weights": weights(settings),

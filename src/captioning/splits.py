@@ -43,7 +43,7 @@ def assign(captions: pd.DataFrame, limit: int | None = None) -> pd.DataFrame:
     table = table[table["words"].map(len) > 0]
     for split in SPLITS:
         if not (table["split"] == split).any():
-            raise UserError(f"no caption of the split {split!r} has a word; mend the captions of the data set")
+            raise UserError(f"no caption of the split {split!r} has a word; correct the captions of the data set")
     return table.reset_index(drop=True)
 
 

@@ -82,6 +82,12 @@ def names() -> list[str]:
     return found
 
 
+def owner(run: str) -> str | None:
+    """The suite that has a run of this name, or None. Raises UserError, as `load` does."""
+    suites = sorted(path.stem for path in FOLDER.glob("*.yaml") if run.startswith(f"{path.stem}-"))
+    return next((suite for suite in suites if run in {one.name for one in load(suite).runs}), None)
+
+
 def load(name: str, params: Path = Path("params.yaml")) -> Suite:
     """Read a suite and check it: its own form, and that params.yaml takes each run's overrides.
 

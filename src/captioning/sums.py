@@ -1,4 +1,4 @@
-"""What is added up over the steps of an epoch, on the device: adding waits for nothing, reading for the device."""
+"""Per-epoch sums kept on the device. `add` never synchronises; `read` does."""
 
 from collections.abc import Mapping
 

@@ -53,11 +53,9 @@ def caveats(comparison: Comparison) -> list[str]:
             "train several to say something about settings."
         )
     elif 1 in counts:
-        lines.append(
-            "Some have one seed: how much it may differ from another is in no interval of theirs, which are too narrow."
-        )
+        lines.append("Groups with a single seed have intervals that ignore seed variance and are too narrow.")
     else:
-        lines.append("Seeds were drawn again with the images. From two or three seeds that is a rough guess.")
+        lines.append("Seeds were resampled with the images. With two or three seeds the intervals are rough estimates.")
     return lines
 
 

@@ -60,7 +60,7 @@ def assemble(space: Workspace, year: int, published: dict[str, str], expected: C
     files = [annotations, *(space.pictures(url, digest) for url, digest in archives)]
     table, notes = tabulate(photographs, space.folder, str(space.folder / annotations.name))
     held_out = sum(photograph.split == "val" for photograph in photographs)
-    said = f"val is {held_out} images of train{year}, drawn by their numbers; test is val{year}"
+    said = f"val is {held_out} images of train{year}, chosen by a hash of their numbers; test is val{year}"
     return Prepared(table, files, [said, *differences(found, expected), *notes])
 
 

@@ -108,7 +108,7 @@ def check_table(table: pd.DataFrame) -> None:
 def _refuse(table: pd.DataFrame, faulty: "pd.Series[bool]", said: str) -> None:
     if faulty.any():
         row = table[faulty].iloc[0]
-        raise UserError(f"image {row['image_id']} ({row['file']}) {said}; mend the data set's captions or its split")
+        raise UserError(f"image {row['image_id']} ({row['file']}) {said}; correct the data set's captions or its split")
 
 
 def sort_table(table: pd.DataFrame) -> pd.DataFrame:

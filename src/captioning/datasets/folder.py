@@ -135,7 +135,7 @@ def _require_pictures(rows: Iterable[Row], members: dict[str, str], captions: Pa
         there = f"there is {min(members)}" if members else "there are no pictures"
         raise UserError(
             f"{captions}: {len(missing)} files are not in {pictures}: {name_some(list(missing.values()))}; "
-            f"{there}; mend the names or add the pictures"
+            f"{there}; correct the names or add the images"
         )
 
 

@@ -16,7 +16,7 @@ from captioning.downloads import Fetched
 from captioning.errors import UserError
 from captioning.files import alone
 
-REMEDY = "mend it, or take the file that is published"
+REMEDY = "fix the file, or download the published one again"
 _T = TypeVar("_T")
 
 

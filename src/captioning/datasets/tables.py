@@ -135,7 +135,7 @@ def _parquet(path: Path) -> _Records:
         from pyarrow.parquet import ParquetFile
     except ImportError as fault:
         raise UserError(
-            f"{path}: Parquet needs pyarrow; say `pip install pyarrow`, or write the table as CSV"
+            f"{path}: Parquet needs pyarrow; run `pip install pyarrow`, or write the table as CSV"
         ) from fault
     try:
         with ParquetFile(path) as file:

@@ -8,7 +8,7 @@ from captioning.compare import Comparison, Difference, Score, changed
 from captioning.verdicts import NAMES, p_text
 
 _WIDTH, _HEIGHT = 180, 26  # of a drawn interval, in its own units
-_SYSTEMS = {"floor": "one caption for all", "human": "one person"}  # rows of evaluate's metrics that are no model
+_SYSTEMS = {"floor": "constant-caption baseline", "human": "human baseline"}  # rows that are no model
 
 
 def scores(comparison: Comparison) -> str:

@@ -21,7 +21,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class Speaker(Protocol[T_contra]):
-    """What can be searched: a decoder, or several as one. T is what it reads of pictures."""
+    """Anything that `search` can decode with: a decoder or an ensemble. T is its encoder output."""
 
     shared: int
     """See `Decoder.shared`."""
@@ -79,7 +79,7 @@ class SearchOptions:
         if self.method == "diverse" and self.beam_size % self.groups:
             raise UserError(f"beam_size = {self.beam_size} is not a multiple of groups = {self.groups}")
         if self.method != "beam" and self.must:
-            raise UserError(f"method = {self.method}: only beam search can say what it must; leave `must` out")
+            raise UserError(f"method = {self.method}: only beam search supports `must`; leave it out")
 
 
 @dataclass(frozen=True)

@@ -57,14 +57,14 @@ def constrained_search(decoder: Speaker[T], encoded: T, options: SearchOptions) 
     machine = Machine.build(options.must)
     if machine.shortest > options.max_words:
         raise UserError(
-            f"max_words = {options.max_words}: what must be said takes {machine.shortest} words; "
+            f"max_words = {options.max_words}: the required words and phrases take {machine.shortest} words; "
             "raise max_words or ask for less"
         )
     beams = _Banks(decoder.init(encoded), decoder.shared, options, machine)
     run(decoder, beams)
     if not all(beams.ended):
         raise UserError(
-            f"no caption that says what it must was found under repeat_ngram = {options.repeat_ngram} and "
+            f"no caption with all required words was found under repeat_ngram = {options.repeat_ngram} and "
             f"max_words = {options.max_words}; ask for less, or lower repeat_ngram"
         )
     return beams.ended

@@ -73,7 +73,7 @@ class Trackers:
                 act(sink)
             except Exception as fault:
                 del self._sinks[name]
-                _warn(f"{name} failed and is used no more: {_line(fault)}")
+                _warn(f"{name} failed and is no longer used: {_line(fault)}")
 
 
 def _line(fault: Exception) -> str:

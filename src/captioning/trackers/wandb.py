@@ -21,7 +21,7 @@ class WandB:
         if mode not in ("offline", "disabled"):
             host = wandb.setup().settings.base_url
             if authenticate_session(host=host, source="train.trackers", prompt=False) is None:
-                raise RuntimeError(f"WANDB_MODE is {mode} and there is no API key; say wandb login")
+                raise RuntimeError(f"WANDB_MODE is {mode} and there is no API key; run wandb login")
         run.logs.mkdir(parents=True, exist_ok=True)
         quiet = wandb.Settings(
             console="off",
