@@ -1,6 +1,6 @@
 # make repro: set up and run the pipeline.   make test: set up and run every check.
 .DELETE_ON_ERROR:
-.PHONY: repro test check lock clean
+.PHONY: repro test fuzz check lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,6 +13,12 @@ repro: .venv/ready
 
 test: .venv/ready check
 	pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# New examples for the property tests, for MINUTES: each pass draws FACTOR times those of make test.
+fuzz: MINUTES ?= 30
+fuzz: FACTOR ?= 5
+fuzz: .venv/ready
+	python -m tests.fuzz --minutes $(MINUTES) --factor $(FACTOR)
 
 check: .venv/ready
 	ruff check .
