@@ -5,52 +5,25 @@ Each process has one thread: more processes than there are cores run the tests, 
 The pipeline runs once in each process that has a test of a trained project.
 """
 
-import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import is_hypothesis_test
 
 from captioning import compute
-from tests import properties
 from tests.project import Project
+from tests.properties import pytest_addoption, pytest_configure, pytest_terminal_summary
 from tests.zygote import serving
 
 compute.pin(portable=True, threads=1)
+__all__ = ["pytest_addoption", "pytest_configure", "pytest_terminal_summary"]  # pytest finds them here by name
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--fuzz",
-        type=int,
-        metavar="N",
-        help="property tests only, N times the examples, drawn by --hypothesis-seed",
-    )
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    fuzz = config.getoption("--fuzz")
-    if fuzz and config.getoption("--hypothesis-seed") is None:
-        raise pytest.UsageError("--fuzz needs --hypothesis-seed=NUMBER, so that its examples can be drawn again")
-    properties.load(fuzz)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """How to repeat what failed under --fuzz."""
-    fuzz, seed = config.getoption("--fuzz"), config.getoption("--hypothesis-seed")
-    for report in terminalreporter.getreports("failed") if fuzz else []:
-        command = f"pytest --fuzz {fuzz} --hypothesis-seed {seed} {shlex.quote(report.nodeid)}"
-        terminalreporter.write_line(f"To repeat the failure: {command}")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that drive DVC first: they take longest, and none of them should run alone at the end."""
     slow = {item.path for item in items if "home" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: item.path not in slow)
-    if config.getoption("--fuzz"):
-        items[:] = [item for item in items if is_hypothesis_test(getattr(item, "obj", None))]
 
 
 @pytest.fixture(scope="session")

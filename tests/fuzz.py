@@ -1,6 +1,6 @@
 """New examples for the property tests, pass after pass, until one fails or the time is over: `make fuzz`.
 
-Each pass has a seed of its own and draws `--factor` times the examples of `make test`. A failed test prints its example,
+Each pass has its own seed and draws `--factor` times the examples of `make test`. A failed test prints its example,
 a decorator `@reproduce_failure` and the command that draws the same examples again.
 """
 
@@ -13,7 +13,8 @@ import time
 
 def run(seed: int, factor: int, more: list[str]) -> int:
     """One pass; `more`: files, tests or options for pytest. The exit status of pytest."""
-    command = ["pytest", "-n", "2", "--dist", "worksteal", "--fuzz", str(factor), "--hypothesis-seed", str(seed), *more]
+    drawn = ["-m", "hypothesis", "--fuzz", str(factor), "--hypothesis-seed", str(seed)]
+    command = ["pytest", "-n", "2", "--dist", "worksteal", *drawn, *more]
     print(" ".join(command), flush=True)
     return subprocess.run([sys.executable, "-m", *command]).returncode
 
