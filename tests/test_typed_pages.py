@@ -24,7 +24,7 @@ def test_every_command_of_the_readme(typist: Project) -> None:
     assert (typist.folder / "report.html").stat().st_size > 10_000
     assert printed["captioning predict photo.jpg"].startswith("photo.jpg\t")
     assert (typist.folder / "looked/photo-attention.png").exists()
-    assert yaml.safe_load(typist.read("params.yaml"))["decoder"] == "transformer"  # -S changes stay
+    assert yaml.safe_load(typist.read("params.yaml"))["decoder"] == "lstm"  # the baseline is back
     colleague = typist.folder.with_name("colleague")
     assert "max_words: 3" in (colleague / "params.yaml").read_text()
     assert json.loads((colleague / "data/train/model/model.json").read_text())["decoder"] == "lstm"
