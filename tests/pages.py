@@ -131,7 +131,7 @@ def _ready(project: Project, command: Command) -> Project:
         if name not in project.run("dvc", "exp", "list", "--name-only").stdout.split():
             project.run("dvc", "exp", "run", "-S", "evaluate.max_words=3", "--name", name)
             baseline(project)
-    if "depth-" in command.text and "depth-" not in project.run("dvc", "exp", "list", "--name-only").stdout:
+    if "depth-" in command.text and "depth-" not in project.run("dvc", "exp", "list", "--all-commits").stdout:
         project.run("captioning", "suite", "run", "depth")
     if "REPOSITORY" in command.text:
         shutil.copytree(project.folder, project.folder.with_name("repository"), symlinks=True)
