@@ -1,6 +1,6 @@
 # make repro: set up and run the pipeline.   make test: set up and run every check.
 .DELETE_ON_ERROR:
-.PHONY: repro test check lock clean
+.PHONY: repro test hint fuzz check lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,8 +11,17 @@ unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once; compiling 
 repro: .venv/ready
 	dvc repro
 
-test: .venv/ready check
+test: hint .venv/ready check
 	pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+hint:
+	@echo "make test takes about 10 minutes on two quiet cores, and the first time some more for the environment (6 GB)."
+
+# New examples for the property tests, for MINUTES: each pass draws FACTOR times those of make test.
+fuzz: MINUTES ?= 30
+fuzz: FACTOR ?= 5
+fuzz: .venv/ready
+	python -m tests.fuzz --minutes $(MINUTES) --factor $(FACTOR)
 
 check: .venv/ready
 	ruff check .

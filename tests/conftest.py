@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from captioning import compute
 from tests.project import Project
+from tests.properties import pytest_addoption, pytest_configure, pytest_terminal_summary
 from tests.zygote import serving
 
 compute.pin(portable=True, threads=1)
-settings.register_profile("project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("project")
+__all__ = ["pytest_addoption", "pytest_configure", "pytest_terminal_summary"]  # pytest finds them here by name
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

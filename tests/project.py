@@ -1,7 +1,6 @@
 """A tiny copy of this project in a temporary git repository, driven through DVC as a user would."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -109,13 +108,6 @@ class Project:
         finally:
             path.write_text(before)
         return [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")]
-
-    def commands(self, *headings: str) -> list[str]:
-        """The experiments that docs/models.md has under these headings."""
-        parts = re.split(r"^## (.*)$", self.read("docs/models.md"), flags=re.MULTILINE)
-        under = dict(zip(parts[1::2], parts[2::2], strict=True))
-        lines = [line for heading in headings for line in under[heading].splitlines()]
-        return [line for line in lines if line.startswith("dvc exp run ")]
 
     def read(self, name: str) -> str:
         """A text file of the repository."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -29,6 +29,7 @@ from tests.project import Project
 WORDS = ("a", "dog", "runs", "two", "birds", "sing")
 GREY = (0.5, 0.5, 0.5)
 SIDES = st.integers(8, 300)
+COUNTS = st.tuples(st.integers(1, 7), st.integers(1, 7))
 SLACK = 0.012  # of a side: colours are 255 steps
 
 
@@ -74,26 +75,51 @@ def tiles(monkeypatch: pytest.MonkeyPatch, picture: Image.Image, looked: Attende
     return [np.asarray(tile) for tile in found]
 
 
-@given(width=SIDES, height=SIDES, size=st.integers(16, 64), more=st.integers(0, 24), data=st.data())
-def test_light_lies_where_the_encoder_read(width: int, height: int, size: int, more: int, data: st.DataObject) -> None:
+def line(values: np.ndarray, side: int, stretched: int) -> np.polynomial.Polynomial:
+    """The place in the picture, as a share of its side, that a place in `values` (S,) was read from.
+
+    Resizing flattens the colours at the edges of the picture, by the width of its filter: there no line is fitted.
+    """
+    edge = 1 / min(side, stretched) + 1 / 255
+    kept = (values > edge) & (values < 1 - edge)
+    return np.polynomial.Polynomial.fit(np.flatnonzero(kept) + 0.5, values[kept], 1)
+
+
+@given(
+    sides=st.tuples(SIDES, SIDES),
+    size=st.integers(16, 64),
+    more=st.integers(0, 24),
+    counts=COUNTS,
+    where=st.tuples(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True)),
+)
+@example(sides=(8, 8), size=16, more=0, counts=(2, 4), where=(0.0, 0.25))  # no pixel in the middle of a region
+def test_light_lies_where_the_encoder_read(
+    sides: tuple[int, int], size: int, more: int, counts: tuple[int, int], where: tuple[float, float]
+) -> None:
     """Of a picture whose colours say where they are, the light of a region covers what its part of the pixels says."""
-    counts = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
-    region = tuple(data.draw(st.integers(0, count - 1)) for count in counts)
-    how = transform(size, size + more)
+    (width, height), how = sides, transform(size, size + more)
+    region = tuple(int(share * count) for share, count in zip(where, counts, strict=True))
     x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
     read = how.pixels(Image.fromarray(np.rint(np.stack([y, x, x], axis=2) * 255).astype(np.uint8))) / 255  # (3, S, S)
-    one = np.zeros(counts)
-    one[region] = 1
-    found = attention_maps.heat(one, how.seen((width, height)), (width, height))
-    assert found.shape == (height, width)
+    profiles = []
     for axis, (count, index) in enumerate(zip(counts, region, strict=True)):
-        line = np.polynomial.Polynomial.fit(np.arange(size) + 0.5, read[axis].mean(axis=1 - axis), 1)
-        first, begin, end, last = line(np.array([0, index / count, (index + 1) / count, 1]) * size)
+        band = np.zeros(counts)
+        np.moveaxis(band, axis, 0)[index] = 1  # a row or column: where no pixel is in the middle of a region, the
+        found = attention_maps.heat(band, how.seen(sides), sides)  # light of a single one is below 1 everywhere
+        assert found.shape == (height, width)
+        assert np.ptp(found, axis=1 - axis).max() == 0
+        profiles.append(found.max(axis=1 - axis))
+        stretched = int((size + more) * (height, width)[axis] / min(sides))
+        fitted = line(read[axis].mean(axis=1 - axis), (height, width)[axis], stretched)
+        first, begin, end, last = fitted(np.array([0, index / count, (index + 1) / count, 1]) * size)
         places = (np.arange(found.shape[axis]) + 0.5) / found.shape[axis]
-        lit = found.max(axis=1 - axis) >= 0.5  # half of the light is lost where the next region begins
+        lit = profiles[axis] >= 0.5  # half of the light is lost where the next region begins
         assert lit[(places > begin + SLACK) & (places < end - SLACK)].all()
         others = ((places > first) & (places < begin - SLACK)) | ((places > end + SLACK) & (places < last))
         assert not lit[others].any()
+    one = np.zeros(counts)
+    one[region] = 1
+    np.testing.assert_allclose(attention_maps.heat(one, how.seen(sides), sides), np.outer(*profiles), atol=1e-12)
 
 
 def test_heat_is_bilinear_between_the_middles_of_regions_and_level_beyond() -> None:

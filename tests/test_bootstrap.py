@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioning import bootstrap, metrics
 from captioning.bootstrap import Model
 from captioning.metrics import References, bleu
+from tests.properties import examples
 
 words = st.sampled_from(["dog", "cat", "man", "runs", "sits", "red", "the", "on", "grass"])
 captions = st.lists(words, max_size=8).map(" ".join)
@@ -15,7 +16,7 @@ images = st.lists(
     st.tuples(captions, captions, st.lists(captions, min_size=1, max_size=3)), min_size=1, max_size=8
 ).map(lambda rows: dict(enumerate(rows)))
 BLEU = ["bleu_1", "bleu_2", "bleu_3", "bleu_4"]
-few = settings(max_examples=30)
+few = examples(30)
 
 
 def model(references: dict[int, list[str]], hypotheses: dict[int, str]) -> Model:

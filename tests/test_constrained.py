@@ -4,13 +4,14 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from captioning.errors import UserError
 from captioning.search import SearchOptions, n_best, phrases, search
 from captioning.search.constrained import Machine, constrained_search
 from captioning.vocabulary import SPECIAL, Vocabulary
+from tests.properties import examples
 from tests.toys import FIRST_WORD, WORDS, Ids, Table, exhaustive, pictures
 
 words = st.integers(FIRST_WORD, WORDS - 1)
@@ -21,7 +22,7 @@ def says(ids: Ids, phrase: Ids) -> bool:
     return any(ids[start : start + len(phrase)] == phrase for start in range(len(ids)))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     seed=st.integers(0, 10_000),
     must=musts,
@@ -40,7 +41,7 @@ def test_a_wide_beam_equals_exhaustive_search(
     assert [h.score for h in found] == pytest.approx([score for score, _ in best], abs=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(seed=st.integers(0, 10_000), must=musts, beam=st.integers(1, 3), max_words=st.integers(9, 11))
 def test_all_is_said_by_every_caption_however_narrow_the_beam(
     seed: int, must: tuple[Ids, ...], beam: int, max_words: int
@@ -53,7 +54,7 @@ def test_all_is_said_by_every_caption_however_narrow_the_beam(
             assert len(h.ids) <= max_words
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     seed=st.integers(0, 10_000), beam=st.integers(1, 4), penalty=st.sampled_from([0.0, 1.0]), count=st.integers(1, 3)
 )
@@ -66,7 +67,7 @@ def test_nothing_that_must_be_said_is_beam_search(seed: int, beam: int, penalty:
         assert max(h.score for h in ended) == expected[0].score
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(must=musts, said=st.lists(words, max_size=7))
 def test_the_machine_knows_what_has_been_said(must: tuple[Ids, ...], said: list[int]) -> None:
     machine = Machine.build(must)
@@ -76,7 +77,7 @@ def test_the_machine_knows_what_has_been_said(must: tuple[Ids, ...], said: list[
         assert (state == len(table) - 1) == all(says(tuple(said[: place + 1]), phrase) for phrase in must)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(must=musts)
 def test_the_shortest_caption_is_known(must: tuple[Ids, ...]) -> None:
     shortest = Machine.build(must).shortest

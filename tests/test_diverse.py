@@ -2,17 +2,18 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioning.decoders.base import State
 from captioning.search import SearchOptions, n_best, search
 from captioning.search.diverse import _Group, diverse_search
 from captioning.vocabulary import EOS
+from tests.properties import examples
 from tests.toys import WORDS, Table, pictures
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     seed=st.integers(0, 10_000),
     beam=st.integers(1, 4),
@@ -100,7 +101,7 @@ def test_diversity_makes_lists_differ_more() -> None:
     assert different(0.0) < different(0.5) < different(2.0)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(seed=st.integers(0, 10_000))
 def test_a_batch_gives_what_single_images_give(seed: int) -> None:
     options = SearchOptions(4, 6, 0, 1.0, method="diverse", n_best=2, groups=2, strength=0.7)

@@ -1,4 +1,4 @@
-"""Promises of the docs: commands are run, links lead somewhere, settings exist."""
+"""Promises of the docs: commands are typed by tests, links lead somewhere, settings exist."""
 
 import re
 from pathlib import Path
@@ -7,112 +7,39 @@ import pytest
 import yaml
 
 from tests.imports import ROOT
-
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-SEARCHED = "test_lists_are_written_and_their_best_is_scored"
-PREDICTED = "test_predict_lists_and_draws_captions_that_say_what_they_must"  # with the words that a tiny model knows
-SHARED = "test_a_clone_pulls_the_same_bytes"
-RELEASED = "test_a_release_is_used_straight_from_git_and_dvc"
-USED = "test_predict_takes_a_release_or_an_experiment"
-APPLIED = "test_a_colleague_applies_an_experiment"
-RUN_BY_TESTS = {
-    "make test": ".ci/run",
-    "source .venv/bin/activate": "every test runs in it",
-    "dvc exp show": "test_changing_the_encoder_back_is_a_run_cache_hit",
-    "dvc metrics diff": "test_metrics_are_compared",
-    "dvc plots diff": "test_pictures_of_two_revisions_are_side_by_side",
-    "dvc exp run -S train.lstm.picture=nic": "test_each_decoder_is_one_command",
-    "dvc exp run -S decoder=neuraltalk": "test_each_decoder_is_one_command",
-    "dvc exp run -S decoder=attention": "test_each_decoder_is_one_command",
-    "dvc exp run -S decoder=attention -S train.attention.kind=hard": "test_each_decoder_is_one_command",
-    "dvc exp run -S decoder=attention -S features.image_size=128": "test_each_decoder_is_one_command",
-    "captioning predict --attention looked photo.jpg": "test_attention_is_drawn_by_evaluate_and_by_predict",
-    "dvc exp run -S decoder=updown": "test_each_decoder_is_one_command",
-    "dvc exp run -S decoder=transformer": "test_each_decoder_is_one_command",
-    "dvc exp run -S train.fine_tune.from_block=layer3 -S train.fine_tune.start_epoch=2": "test_each_way_is_one_command",
-    "dvc exp run -S train.augment.crop=0.6 -S train.augment.flip=0.5 "
-    "-S train.augment.colour=0.2": "test_each_way_is_one_command",
-    "dvc exp run -S features.image_size=96 -S train.augment.crop=0.5 "
-    "-S train.augment.size=64": "test_each_way_is_one_command",
-    "dvc exp run -S features.trainable=false -S features.mirror=true": "test_each_way_is_one_command",
-    "dvc exp run -S train.fine_tune.from_block=none -S train.augment.crop=0.6 "
-    "-S train.augment.flip=0.5": "test_each_way_is_one_command",
-    "dvc exp run -S train.scheduled_sampling.probability=0.25": "test_each_way_is_one_command",
-    "dvc exp run -S train.word_dropout=0.1": "test_each_way_is_one_command",
-    "dvc exp run -S evaluate.method=diverse -S evaluate.beam_size=6 -S evaluate.n_best=3": SEARCHED,
-    "dvc exp run -S evaluate.rank_by=consensus -S evaluate.beam_size=20": SEARCHED,
-    "dvc exp run -S evaluate.mirror=true": SEARCHED,
-    "dvc exp run -S evaluate.method=sample -S evaluate.n_best=5 -S evaluate.sampling.top_p=0.9": SEARCHED,
-    "cp -r data/train/model ensemble/first": "test_a_model_put_beside_the_trained_one_counts_and_its_content_does",
-    "captioning predict photo.jpg --n-best 5": PREDICTED,
-    "captioning predict photo.jpg --method sample --n-best 5 --temperature 0.8": PREDICTED,
-    'captioning predict photo.jpg --must dog --must "red ball"': PREDICTED,
-    "captioning predict photo.jpg --model data/train/model --model ensemble/first": PREDICTED,
-    "dvc exp run -S train.self_critical.epochs=5": "test_self_critical_training_follows_or_starts_from_a_model",
-    "cp -r data/train/model baseline": "test_self_critical_training_follows_or_starts_from_a_model",
-    "dvc add baseline": "test_self_critical_training_follows_or_starts_from_a_model",
-    "dvc exp run -S train.start=baseline -S train.epochs=0 -S train.self_critical.epochs=5": (
-        "test_self_critical_training_follows_or_starts_from_a_model"
-    ),
-    "dvc remote add --default storage /mnt/shared/captioning": SHARED,
-    "dvc remote modify storage verify true": "test_a_damaged_object_is_refused",
-    "dvc push": SHARED,
-    'git commit -am "A place to share"': SHARED,
-    "git push": SHARED,
-    "dvc exp push origin winner": APPLIED,
-    "dvc exp list origin --all-commits": APPLIED,
-    "dvc exp pull origin winner": APPLIED,
-    "dvc exp apply winner": APPLIED,
-    'git tag -a model@v1.0.0 -m "The first that may be used"': RELEASED,
-    "git push origin model@v1.0.0": RELEASED,
-    "captioning predict photo.jpg --model model@v1.0.0": USED,
-    "captioning predict photo.jpg --model short": USED,
-    "captioning predict photo.jpg --repo REPOSITORY --model model@v1.0.0": USED,
-    "captioning suite run depth": "test_every_command_of_the_page_on_experiments",
-    "captioning compare main depth-resnet34": "test_every_command_of_the_page_on_experiments",
-    "captioning report main depth-resnet34": "test_the_command_writes_a_report_of_revisions",
-    "captioning report main depth-resnet34 --out depth.html --images all": (
-        "test_the_command_writes_a_report_of_revisions"
-    ),
-    "dvc exp run -S 'train.trackers=[mlflow,tensorboard,wandb]'": "test_the_same_bytes_whoever_looks_on",
-    "dvc exp run -S split.limit=200": "test_a_limited_run_sees_those_images_alone",
-}
-NOT_RUN = {"scale.md": "has not been run"}  # page: what it says of its commands, which want machines that are not here
-TYPED_BY_TESTS = {  # page: what runs all that is in it
-    "own-pictures.md": "test_every_command_of_the_page",
-    "experiments.md": "test_every_command_of_the_page_on_experiments",
-}
-BY_HAND = {  # command: when it was last typed, in a fresh clone
-    "make repro": "2026-11-26",
-    "dvc exp run -S encoder=resnet152": "2026-11-23",
-    "dvc exp run -S dataset=flickr8k -S encoder=resnet50": "not to its end: ResNet's weights need a network",
-    "dvc exp run -S dataset=flickr8k -S encoder=vgg16 -S features.trainable=true -S train.lstm.picture=nic "
-    "-S train.lstm.embedding_size=512 -S train.lstm.dropout=0.5 -S train.batch_size=80 -S train.lr=0.0004 "
-    "-S train.encoder_lr=0.00001 -S train.word_presence=0 -S train.epochs=20 "
-    "-S train.fine_tune.start_epoch=11": "never: VGG's weights need a network, and the training a GPU",
-    "captioning predict photo.jpg": "2026-11-23",
-    "python -m tests.faults --kills 100 --seed 1": "2026-11-26; test_faults.py runs ten",
-}
+from tests.pages import PAGES, commands, to_type
 
 
-def commands(page: Path) -> list[str]:
-    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
+def typed_by_tests() -> set[str]:
+    """The pages that tests type whole."""
+    tests = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py")]
+    return {name for text in tests for name in re.findall(r'\btyped\(\w+, "([\w.-]+)"', text)}
 
 
-def test_every_command_is_run_by_a_test_or_was_run_by_hand() -> None:
-    elsewhere = TYPED_BY_TESTS.keys() | NOT_RUN.keys()
-    said = {command for page in PAGES if page.name not in elsewhere for command in commands(page)}
-    assert said - RUN_BY_TESTS.keys() - BY_HAND.keys() == set()
-    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
-    for command, where in {**RUN_BY_TESTS, **TYPED_BY_TESTS}.items():
-        assert f"def {where}(" in tests or not where.startswith("test_"), command
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_typed_by_a_test_or_says_when_it_was_run_by_hand(page: Path) -> None:
+    """`pages.typed` types each command that has no mark. Type the page in a test, or add `run by hand DATE`."""
+    missing = [command.text for command in to_type(page)] if page.name not in typed_by_tests() else []
+    assert missing == []
 
 
-@pytest.mark.parametrize("page", NOT_RUN)
-def test_a_page_whose_commands_were_not_run_says_so(page: str) -> None:
-    assert NOT_RUN[page] in (ROOT / "docs" / page).read_text(encoding="utf-8").partition("\n## ")[0]
+def test_commands_are_read_as_a_shell_reads_them(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Page\n```sh\n# a comment\nfirst -S a=1 \\\n    -S b=2   # why (run by hand 2026-11-26)\n"
+        "second '#1' # not run: wants a cluster\n```\n```python\nno()\n```\n```bash\nthird   # run by hand\n```\n"
+    )
+    first, second, third = commands(page)
+    assert first.text == "first -S a=1 -S b=2"
+    assert first.typed == "first -S a=1 \\\n    -S b=2   # why (run by hand 2026-11-26)"
+    assert (first.block, second.block, third.block) == (0, 0, 1)
+    assert [command.marked for command in (first, second, third)] == [True, True, False]
+    assert to_type(page) == [third]
+    page.write_text("It has not\nbeen run.\n\n## Part\n```sh\nfirst\n```\n")
+    assert to_type(page) == []
+    page.write_text("```sh\nfirst   # run by hand 2026-13-40\n```\n")
+    with pytest.raises(ValueError, match="month"):
+        to_type(page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -29,6 +29,7 @@ from captioning.extraction import Extractor, Stream
 from captioning.features import FeatureStore, Sharded
 from captioning.images import Transform
 from captioning.placement import Resident
+from tests.properties import examples
 
 COUNT, SIZE = 11, 64
 BOTH = ["means", "regions"]
@@ -157,7 +158,7 @@ def test_each_row_is_upright_or_mirrored_as_drawn(mirrored: list[bool], resident
         np.testing.assert_array_equal(found.numpy(), expected)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(count=st.integers(1, 30), size=st.integers(1, 12), chosen=st.lists(st.integers(0, 10**6), max_size=20))
 def test_rows_are_gathered_over_shards_in_any_order(count: int, size: int, chosen: list[int]) -> None:
     whole = np.random.default_rng(count).random((count, 2, 3), dtype=np.float32)

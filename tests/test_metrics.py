@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nltk.translate import bleu_score
 
@@ -24,7 +24,6 @@ GOLDEN = Path(__file__).parent / "golden/scores.json"
 words = st.sampled_from(["dog", "cat", "man", "runs", "sits", "red", "big", "the", "on", "grass"])
 captions = st.lists(words, max_size=9).map(" ".join)
 images = st.lists(st.tuples(captions, st.lists(captions, min_size=1, max_size=4)), min_size=1, max_size=6)
-repeatable = settings(deadline=None, derandomize=True)
 Images = list[tuple[str, list[str]]]
 
 
@@ -82,7 +81,6 @@ def test_golden_scores() -> None:
     assert list(scores.corpus) == list(scores.per_image) == NAMES
 
 
-@repeatable
 @given(images.filter(lambda images: any(caption for _, references in images for caption in references)))
 def test_any_captions_score_as_in_coco_caption(images: Images) -> None:
     references, hypotheses = split(images)
@@ -108,7 +106,6 @@ def test_captions_without_words_score_nothing() -> None:
     assert score({1: ["."]}, {1: "a dog"}).corpus["cider"] == 0
 
 
-@repeatable
 @given(st.lists(st.lists(words, min_size=4, max_size=9).map(" ".join), min_size=1, max_size=5))
 def test_a_reference_as_hypothesis_is_perfect(texts: list[str]) -> None:
     scores = score({k: ["a cat", text] for k, text in enumerate(texts)}, dict(enumerate(texts)))
@@ -125,7 +122,6 @@ def test_cider_of_one_image_is_zero_and_words_of_all_images_weigh_nothing() -> N
     assert score({1: ["a dog"], 2: ["a cat"]}, {1: "a", 2: "a"}).corpus["cider"] == 0
 
 
-@repeatable
 @given(images, st.randoms(use_true_random=False))
 def test_order_does_not_matter(images: Images, draw: random.Random) -> None:
     references, hypotheses = split(images)
@@ -134,7 +130,6 @@ def test_order_does_not_matter(images: Images, draw: random.Random) -> None:
     assert_same(score(shuffled, hypotheses), score(references, hypotheses), 1e-12)
 
 
-@repeatable
 @given(images)
 def test_scores_are_within_bounds(images: Images) -> None:
     scores = score(*split(images))
@@ -143,7 +138,6 @@ def test_scores_are_within_bounds(images: Images) -> None:
         assert all(0 <= value <= most for value in [scores.corpus[name], *scores.per_image[name].values()])
 
 
-@repeatable
 @given(st.lists(words, max_size=12), st.lists(words, max_size=12))
 def test_longest_common_subsequence_is_the_tables(first: list[str], second: list[str]) -> None:
     table = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]

@@ -11,8 +11,8 @@ import yaml
 
 from captioning.datasets.scenes import dataset as scenes
 from tests.imports import ROOT
+from tests.pages import Command, typed
 from tests.project import Project
-from tests.test_docs import commands
 
 PAGE = ROOT / "docs" / "own-pictures.md"
 WORDS = ("A dog sleeps.", "Two children run.", "The sea is blue.", "An old man sells oranges.")
@@ -37,16 +37,17 @@ def holiday(folder: Path) -> None:
 def printed(tmp_path_factory: pytest.TempPathFactory, project: Project, home: Path) -> tuple[Project, dict[str, str]]:
     """The project after every command of the page, and what each of them printed."""
     holiday(home / "holiday")
-    typed = Project(tmp_path_factory.mktemp("typed") / "captioning", home)
-    shutil.copytree(project.folder, typed.folder, symlinks=True)
-    typed.set("features.weights=none", "train.patience=1")  # ImageNet's need a network
-    said = {}
-    for command in commands(PAGE):
-        if command == "dvc repro":  # after "Mend a caption"
-            path = typed.folder / "pictures/captions.csv"
-            path.write_text(path.read_text().replace("The sea is blue.", "The sea is calm."))
-        said[command] = typed.run("bash", "-euc", command).stdout
-    return typed, said
+    reader = Project(tmp_path_factory.mktemp("typed") / "captioning", home)
+    shutil.copytree(project.folder, reader.folder, symlinks=True)
+    reader.set("features.weights=none", "train.patience=1")  # ImageNet's need a network
+    return reader, typed(reader, "own-pictures.md", before=correct_a_caption)
+
+
+def correct_a_caption(project: Project, command: Command) -> None:
+    """What the page asks for ahead of `dvc repro`."""
+    if command.text == "dvc repro":
+        path = project.folder / "pictures/captions.csv"
+        path.write_text(path.read_text().replace("The sea is blue.", "The sea is calm."))
 
 
 def test_every_command_of_the_page(printed: tuple[Project, dict[str, str]], home: Path) -> None:

@@ -5,12 +5,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioning.search import SearchOptions, n_best, search
 from captioning.search.sampling import distribution, draw, sample
 from captioning.vocabulary import EOS
+from tests.properties import examples
 from tests.toys import WORDS, Table, exhaustive, pictures
 
 weights = st.lists(st.floats(0.01, 10), min_size=1, max_size=12)
@@ -25,7 +26,7 @@ def kept(words: torch.Tensor, **changes: float) -> dict[int, float]:
     return {word: value for word, value in zip(order[0].tolist(), p[0].tolist(), strict=True) if value > 0}
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(weights, st.integers(0, 14), st.floats(0.05, 1), st.sampled_from([0.5, 1.0, 2.0]))
 def test_top_k_and_top_p_keep_exactly_the_right_words(
     masses: list[float], top_k: int, top_p: float, temperature: float
@@ -111,7 +112,7 @@ def probabilities(decoder: Table, picture: int, chosen: SearchOptions) -> dict[t
     return found
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(seed=st.integers(0, 10_000), temperature=st.sampled_from([1e-300, 1e-4]), repeat=st.integers(0, 2))
 def test_a_temperature_of_almost_nothing_is_greedy(seed: int, temperature: float, repeat: int) -> None:
     cold = SearchOptions(1, 6, repeat_ngram=repeat, method="sample", temperature=temperature, seed=seed)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioning.decoders.base import Decoder, Encoded, State
@@ -12,10 +12,11 @@ from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.errors import UserError
 from captioning.search import SearchOptions, n_best, search
 from captioning.vocabulary import BOS, EOS, PAD, UNK
+from tests.properties import examples
 from tests.toys import FIRST_WORD, WORDS, Table, exhaustive, pictures
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     seed=st.integers(0, 10_000),
     penalty=st.sampled_from([0.0, 0.7, 1.0]),
@@ -33,7 +34,7 @@ def test_a_wide_beam_equals_exhaustive_search(seed: int, penalty: float, min_wor
         assert found.score == pytest.approx(score, abs=1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(seed=st.integers(0, 10_000), penalty=st.sampled_from([0.0, 1.0]), count=st.integers(1, 9))
 def test_the_n_best_of_a_wide_beam_are_the_n_best_of_all(seed: int, penalty: float, count: int) -> None:
     options = SearchOptions(beam_size=121, max_words=4, length_penalty=penalty, n_best=count)
@@ -47,7 +48,7 @@ METHODS = {"beam": {}, "diverse": {"groups": 2, "strength": 0.4}, "sample": {"te
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(seed=st.integers(0, 10_000), penalty=st.sampled_from([0.0, 1.0]), min_words=st.integers(0, 2))
 def test_n_best_are_sorted_and_different_and_begin_with_the_best(
     method: str, seed: int, penalty: float, min_words: int
@@ -112,7 +113,7 @@ def greedy(decoder: Decoder, encoded: Encoded, max_words: int) -> tuple[int, ...
     return tuple(said)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(seed=st.integers(0, 10_000))
 def test_a_beam_of_one_is_greedy(seed: int) -> None:
     decoder = Table(seed)
@@ -120,7 +121,7 @@ def test_a_beam_of_one_is_greedy(seed: int) -> None:
     assert [h.ids for h in found] == [greedy(decoder, pictures(n), 6) for n in (1, 2, 3)]
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(seed=st.integers(0, 10_000), beam=st.integers(1, 4), penalty=st.sampled_from([0.0, 1.0]))
 def test_a_batch_gives_what_single_images_give(seed: int, beam: int, penalty: float) -> None:
     decoder = Table(seed)
@@ -130,7 +131,7 @@ def test_a_batch_gives_what_single_images_give(seed: int, beam: int, penalty: fl
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     seed=st.integers(0, 10_000),
     beam=st.integers(1, 5),

@@ -18,8 +18,8 @@ from captioning.errors import UserError
 from captioning.queueing import Queue, State
 from captioning.results import Result, Results
 from tests.imports import ROOT
+from tests.pages import typed
 from tests.project import Project
-from tests.test_docs import commands
 
 PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if results.blocks(path)]
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
@@ -305,8 +305,7 @@ def test_every_command_of_the_page_on_experiments(copy: Project) -> None:
     page.write_text("# Page\n<!-- suite depth -->\n<!-- end -->\n")
     copy.run("git", "add", "-A")
     copy.run("git", "commit", "-qm", "a suite")
-    typed = commands(copy.folder / "docs/experiments.md")
-    printed = {command: copy.run(*shlex.split(command)).stdout for command in typed}
+    printed = typed(copy, "experiments.md")
     assert "depth-resnet34  missing  evaluate.max_words=2" in printed["captioning suite list"]
     assert "depth-resnet34: done" in printed["captioning suite run depth"]
     assert copy.run("captioning", "suite", "run", "depth").stdout.startswith("2 of 2 runs are done at ")

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioning import tokenizer
@@ -16,8 +16,6 @@ from captioning.tokenizer import tokenize
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = json.loads((ROOT / "tests/golden/ptb.json").read_text(encoding="utf-8"))
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="Stanford's tokeniser needs Java")
-
-repeatable = settings(deadline=None, derandomize=True)
 
 
 def stanford(captions: list[str]) -> list[list[str]]:
@@ -65,7 +63,6 @@ def test_the_short_way_gives_what_the_long_way_gives() -> None:
     assert {piece for piece in pieces if tokenizer._words(piece) != tokenizer._treebank(piece)} == set()
 
 
-@repeatable
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Co"]), max_size=40))
 def test_any_text_gives_words_without_spaces_capitals_or_punctuation(caption: str) -> None:
     for word in tokenize(caption):

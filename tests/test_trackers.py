@@ -17,6 +17,7 @@ from captioning.settings import for_training, load
 from captioning.trackers import Trackers
 from captioning.trackers.base import Run
 from tests.imports import ROOT
+from tests.pages import typed
 from tests.project import Project
 
 ALL = ("mlflow", "tensorboard", "wandb")
@@ -202,7 +203,7 @@ def test_who_looks_on_is_not_part_of_the_model() -> None:
 
 def test_the_same_bytes_whoever_looks_on(copy: Project) -> None:
     before = outputs(copy)
-    copy.run("dvc", "exp", "run", "-S", "train.trackers=[mlflow,tensorboard,wandb]")
+    typed(copy, "trackers.md")
     assert outputs(copy) == before
     for name in ALL:
         assert list((copy.folder / "logs" / name).rglob("*")), name

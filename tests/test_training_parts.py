@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -14,6 +14,7 @@ from captioning.features import Sharded
 from captioning.losses import caption_loss, word_presence_loss
 from captioning.splits import EncodedCaptions
 from captioning.vocabulary import PAD, SPECIAL, Vocabulary
+from tests.properties import examples
 
 WORDS = Vocabulary((*SPECIAL, *"abcdefgh"))
 
@@ -30,7 +31,7 @@ captions_of_images = st.lists(st.integers(1, 7), min_size=2, max_size=30).map(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(images=captions_of_images, size=st.integers(1, 40), seed=st.integers(0, 9))
 def test_each_epoch_sees_every_caption_once(images: list[int], size: int, seed: int) -> None:
     captions = encoded([1 + (7 * i) % 13 for i in range(len(images))], images)
@@ -39,7 +40,7 @@ def test_each_epoch_sees_every_caption_once(images: list[int], size: int, seed: 
         assert sorted(np.concatenate(plan).tolist()) == list(range(len(images)))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(images=captions_of_images, size=st.integers(1, 40))
 def test_images_come_with_all_their_captions_and_never_alone(images: list[int], size: int) -> None:
     captions = encoded([3] * len(images), images)
@@ -52,7 +53,7 @@ def test_images_come_with_all_their_captions_and_never_alone(images: list[int], 
         )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(images=captions_of_images, size=st.integers(1, 40))
 def test_captions_of_an_image_lie_side_by_side(images: list[int], size: int) -> None:
     captions = encoded([1 + (7 * i) % 13 for i in range(len(images))], images)

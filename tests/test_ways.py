@@ -1,33 +1,10 @@
 """The ways to train, through DVC as a user would: what docs/models.md says, and what is refused."""
 
-import json
 import sys
 
 import pytest
-import yaml
 
 from tests.project import Project
-
-
-def test_each_way_is_one_command(copy: Project) -> None:
-    """The commands of docs/models.md, but for the one that wants photographs."""
-    commands = [line for line in copy.commands("Ways to train") if "dataset=" not in line]
-    assert len(commands) == 7
-    weights = {(copy.folder / "data/train/model/decoder.safetensors").read_bytes()}
-    for command in commands:
-        copy.run("git", "restore", "params.yaml")
-        copy.run(*command.split())
-        settings = json.loads(copy.read("data/train/model/model.json"))["settings"]
-        for key, _, value in (part.partition("=") for part in command.split() if "=" in part):
-            found = settings
-            for name in key.split("."):
-                found = found[name]
-            assert found == yaml.safe_load(value), key
-        assert len(json.loads(copy.read("data/evaluate/captions.json"))) == 6
-        weights.add((copy.folder / "data/train/model/decoder.safetensors").read_bytes())
-        mirrored = list((copy.folder / "data/features").glob("mirrored_means-*.npy"))
-        assert bool(mirrored) == ("features.mirror=true" in command)
-    assert len(weights) == 8
 
 
 @pytest.mark.parametrize(
