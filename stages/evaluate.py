@@ -54,15 +54,16 @@ def main(settings: Settings) -> None:
     references = coco.read_references(SPLIT / "references_test.json")
     scores = _score(settings, references, captions)
     training = _training_captions(settings)
-    compared = _compare(training, references)
-    said = report.variety(captions, set(map(" ".join, training)))
-    tracking.summarise(OUT, scores.corpus | said | _oracle(options, references, found) | compared)
+    baselines = _baselines(training, references)
+    variety = report.variety(captions, set(map(" ".join, training)))
+    tracking.summarise(OUT, scores.corpus)
+    write_json(OUT / "baselines.json", baselines | _oracle(options, references, found) | {"variety": variety})
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
     write_json(OUT / "n_best.json", report.n_best(found))
     chosen = _report(settings, images, captions, references, scores)
     _attention(captioners.members[0], readers[0], images, chosen)
-    rows = {"one caption for all": compared["floor"], "this model": scores.corpus}
-    print(report.score_table(rows | ({"one person": compared["human"]} if "human" in compared else {})))
+    rows = {"one caption for all": baselines["floor"], "this model": scores.corpus}
+    print(report.score_table(rows | ({"one person": baselines["human"]} if "human" in baselines else {})))
 
 
 def _report(
@@ -77,11 +78,11 @@ def _report(
 
     table = report.table(images[images["split"] == "test"], captions, scores.per_image)
     write_text(OUT / "per_image.csv", table.to_csv(index=False, lineterminator="\n"))
-    chosen = report.choose(table, settings.evaluate.samples, settings.seed)
+    chosen = report.choose(table, settings.evaluate.samples)
     write_text(OUT / "samples.md", report.samples(chosen, references))
-    report.plots(OUT / "plots", table, references)
+    report.plots(OUT / "plots", scores.corpus, table, references)
     with Pictures(DATA) as pictures:
-        report.gallery(OUT / "gallery", chosen, pictures)
+        report.gallery(OUT / "gallery", chosen["random"], pictures)
     return chosen
 
 
@@ -150,14 +151,14 @@ def _decode(
 
 def _oracle(
     options: "SearchOptions", references: dict[int, list[str]], found: dict[int, list["Caption"]]
-) -> dict[str, float]:
-    """`oracle_cider`, the best of each image's captions by CIDEr, where there are several."""
+) -> dict[str, dict[str, float]]:
+    """`oracle`: CIDEr of the best of each image's captions, where there are several."""
     from captioning import evaluation
 
     if options.n_best == 1:
         return {}
     texts = {image: [caption.text for caption in listed] for image, listed in found.items()}
-    return {"oracle_cider": evaluation.oracle_cider(references, texts)}
+    return {"oracle": {"cider": evaluation.oracle_cider(references, texts)}}
 
 
 def _score(settings: Settings, references: dict[int, list[str]], captions: dict[int, str]) -> "Scores[int]":
@@ -175,7 +176,7 @@ def _training_captions(settings: Settings) -> list[list[str]]:
     return words
 
 
-def _compare(training: list[list[str]], references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
+def _baselines(training: list[list[str]], references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
     """`floor` (the constant caption that is best on validation, scored on test), and `human` where there is one."""
     from captioning import evaluation, metrics
 
