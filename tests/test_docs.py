@@ -18,9 +18,9 @@ APPLIED = "test_a_colleague_applies_an_experiment"
 RUN_BY_TESTS = {
     "make test": ".ci/run",
     "source .venv/bin/activate": "every test runs in it",
-    "dvc exp show": "test_changing_the_encoder_back_is_a_run_cache_hit",
-    "dvc metrics diff": "test_metrics_are_compared",
-    "dvc plots diff": "test_pictures_of_two_revisions_are_side_by_side",
+    "captioning experiments": "test_two_experiments_are_read_in_the_table",
+    "dvc metrics diff": "test_what_differs_is_test_scores_first",
+    "dvc plots diff": "test_the_page_draws_its_charts_without_a_network",
     "dvc exp run -S train.lstm.picture=nic": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=neuraltalk": "test_each_decoder_is_one_command",
     "dvc exp run -S decoder=attention": "test_each_decoder_is_one_command",

@@ -16,9 +16,9 @@ SCORES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr")
 NAMES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")
 
 
-def readme(beginning: str) -> str:
-    """The README's command that begins so."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+def command_in(page: str, beginning: str) -> str:
+    """The one command of a page that begins so."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
     [command] = [line.partition(" #")[0].strip() for line in lines if line.startswith(beginning)]
     return command
 
@@ -52,7 +52,7 @@ def test_two_experiments_are_read_in_the_table(copy: Project) -> None:
     assert copy.run("git", "status", "--porcelain").stdout == ""
     assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
     for columns in (160, 80):
-        lines = typed(copy, readme("captioning experiments"), columns)
+        lines = typed(copy, command_in("README.md", "captioning experiments"), columns)
         assert max(map(len, lines)) <= columns
         assert "…" not in "".join(lines)
         [header] = [line for line in lines if "experiment" in line]
@@ -64,10 +64,15 @@ def test_two_experiments_are_read_in_the_table(copy: Project) -> None:
             assert lines[k].split()[1:7] == scores
             assert setting in lines[k if columns == 160 else k + 1]
         assert not [line for line in lines if line.startswith("workspace")]
+    lines = typed(copy, command_in("docs/experiments.md", "dvc exp show") + " --no-pager", 160)
+    assert max(map(len, lines)) <= 160
+    [header] = [line.split() for line in lines if "Experiment" in line]
+    assert header == ["Experiment", *(name for name in NAMES if name in header), "decoder", "evaluate.max_words"]
+    assert "cider" in header
 
 
 def test_what_differs_is_test_scores_first(experimented: Project) -> None:
-    lines = typed(experimented, readme("dvc metrics diff") + " HEAD short", 80)
+    lines = typed(experimented, command_in("README.md", "dvc metrics diff") + " HEAD short", 80)
     assert lines[0].split() == ["Path", "Metric", "HEAD", "short", "Change"]
     assert [line.split()[1] for line in lines[1:7]] == ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "cider", "rouge_l"]
     shown = json.loads(experimented.run("dvc", "metrics", "diff", "HEAD", "short", "--all", "--json").stdout)

@@ -13,7 +13,6 @@ from captioning.metrics import NAMES
 TABLES = ("scores", "losses", "training")
 _COLUMNS = ("epoch", "chart", "curve", "value")
 _SIDES = {"train": "training", "val": "validation"}
-_FIRST = ("CIDEr", "BLEU", "ROUGE-L", "Caption loss", "Learning rate")  # charts ahead of the others, in this order
 
 
 def write(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
@@ -22,7 +21,7 @@ def write(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
     for table, *row in _rows(history):
         rows[table].append(tuple(row))
     for table, points in rows.items():
-        lines = ["\t".join(map(str, row)) for row in [_COLUMNS, *sorted(points, key=lambda row: _place(row[1]))]]
+        lines = ["\t".join(map(str, row)) for row in [_COLUMNS, *points]]
         write_text(folder / f"{table}.tsv", "\n".join(lines) + "\n")
 
 
@@ -47,7 +46,3 @@ def named(scalar: str) -> tuple[str, str, str]:
 
 def _words(name: str) -> str:
     return name.replace("_", " ").replace("/", " ")
-
-
-def _place(chart: str) -> int:
-    return _FIRST.index(chart) if chart in _FIRST else len(_FIRST)
