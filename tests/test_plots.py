@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +104,9 @@ def test_losses_of_training_and_validation_are_in_one_chart(experimented: Projec
 
 
 def test_the_card_of_the_data_is_drawn_by_split(project: Project) -> None:
-    files = [f"data/split/plots/{name}.tsv" for name in ("caption_length", "captions_per_image", "unknown")]
-    plots = json.loads(project.run("dvc", "plots", "show", "--json", *files).stdout)["data"]
-    assert sorted(plots) == files
-    for [plot] in plots.values():
+    plots = json.loads(project.run("dvc", "plots", "show", "--json").stdout)["data"]
+    for name in ("caption_length", "captions_per_image", "unknown"):
+        [plot] = plots[f"data/split/plots/{name}.tsv"]
         assert plot["content"]["encoding"]["color"]["field"] == "split"
         assert {point["split"] for point in plot["content"]["data"]["values"]} == {"train", "val", "test"}
 
@@ -130,7 +131,7 @@ def test_the_same_images_of_two_revisions_are_side_by_side(experimented: Project
 def test_the_page_draws_its_charts_without_a_network(experimented: Project, home: Path, tmp_path: Path) -> None:
     """With the two lines that the Makefile has for it."""
     shutil.copytree(experimented.folder, tmp_path / "copy", symlinks=True)
-    copy = Project(tmp_path / "copy", home)
+    copy = Project(tmp_path / "copy", home, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
     lines = re.findall(r"^\t\$\(BIN\)/(.*plots.html)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert len(lines) == 2
     for line in lines:

@@ -18,8 +18,8 @@ _SIDES = {"train": "training", "val": "validation"}
 def write(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
     """Write `folder`/scores.tsv, losses.tsv and training.tsv. history: scalars by DVCLive's names, a row an epoch."""
     rows: dict[str, list[tuple[int, str, str, float]]] = {table: [] for table in TABLES}
-    for table, *row in _rows(history):
-        rows[table].append(tuple(row))
+    for table, epoch, chart, curve, value in _rows(history):
+        rows[table].append((epoch, chart, curve, value))
     for table, points in rows.items():
         lines = ["\t".join(map(str, row)) for row in [_COLUMNS, *points]]
         write_text(folder / f"{table}.tsv", "\n".join(lines) + "\n")
