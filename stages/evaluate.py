@@ -56,19 +56,20 @@ def main(settings: Settings) -> None:
     scores = _score(settings, references, captions)
     training = _training_captions(settings)
     constant = _constant(training)
-    compared = _compare(constant, references)
+    baselines = _baselines(constant, references)
     truths = _truth(images, captions, references, constant)
     if truths:
         scores = scores | truths["model"].scores
-    said = report.variety(captions, set(map(" ".join, training)))
-    tracking.summarise(OUT, scores.corpus | said | _oracle(options, references, found) | compared)
+    variety = report.variety(captions, set(map(" ".join, training)))
+    tracking.summarise(OUT, scores.corpus)
+    write_json(OUT / "baselines.json", baselines | _oracle(options, references, found) | {"variety": variety})
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
     write_json(OUT / "n_best.json", report.n_best(found))
     write_json(OUT / "truth.json", {name: row.record() for name, row in truths.items()})
     chosen = _report(settings, images, captions, references, scores)
     _attention(captioners.members[0], readers[0], images, chosen)
-    rows = {"constant-caption baseline": compared["floor"], "this model": scores.corpus}
-    print(report.score_table(rows | ({"human baseline": compared["human"]} if "human" in compared else {})))
+    rows = {"constant-caption baseline": baselines["floor"], "this model": scores.corpus}
+    print(report.score_table(rows | ({"human baseline": baselines["human"]} if "human" in baselines else {})))
     _print_truth(truths)
 
 
@@ -84,11 +85,11 @@ def _report(
 
     table = report.table(images[images["split"] == "test"], captions, scores.per_image)
     write_text(OUT / "per_image.csv", table.to_csv(index=False, lineterminator="\n"))
-    chosen = report.choose(table, settings.evaluate.samples, settings.seed)
+    chosen = report.choose(table, settings.evaluate.samples)
     write_text(OUT / "samples.md", report.samples(chosen, references))
-    report.plots(OUT / "plots", table, references)
+    report.plots(OUT / "plots", scores.corpus, table, references)
     with Pictures(DATA) as pictures:
-        report.gallery(OUT / "gallery", chosen, pictures)
+        report.gallery(OUT / "gallery", chosen["random"], pictures)
     return chosen
 
 
@@ -157,14 +158,14 @@ def _decode(
 
 def _oracle(
     options: "SearchOptions", references: dict[int, list[str]], found: dict[int, list["Caption"]]
-) -> dict[str, float]:
-    """`oracle_cider`, the best of each image's captions by CIDEr, where there are several."""
+) -> dict[str, dict[str, float]]:
+    """`oracle`: CIDEr of the best of each image's captions, where there are several."""
     from captioning import evaluation
 
     if options.n_best == 1:
         return {}
     texts = {image: [caption.text for caption in listed] for image, listed in found.items()}
-    return {"oracle_cider": evaluation.oracle_cider(references, texts)}
+    return {"oracle": {"cider": evaluation.oracle_cider(references, texts)}}
 
 
 def _score(settings: Settings, references: dict[int, list[str]], captions: dict[int, str]) -> "Scores[int]":
@@ -192,7 +193,7 @@ def _constant(training: list[list[str]]) -> str:
     return constant
 
 
-def _compare(constant: str, references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
+def _baselines(constant: str, references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
     """`floor` (one caption for all images, scored on test), and `human` where there is one."""
     from captioning import evaluation, metrics
 

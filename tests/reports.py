@@ -4,7 +4,7 @@ import io
 import json
 import zipfile
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import yaml
 from PIL import Image
@@ -24,10 +24,6 @@ class Kept(Revision):
     """A revision whose files are in memory."""
 
     files: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def metrics(self) -> dict[str, Any]:  # type: ignore[override]
-        return {"floor": {"bleu_1": 0.1234, "cider": 0.25}}
 
     def read(self, path: str) -> bytes:
         return self.files[path]
@@ -69,6 +65,7 @@ def revision(name: str, captions: list[str], data: bytes, *, looked: bool = Fals
     files = {
         compare.REFERENCES: json.dumps(references).encode(),
         compare.CAPTIONS: json.dumps([{"image_id": k, "caption": captions[k - 1]} for k in ids]).encode(),
+        compare.BASELINES: json.dumps({"floor": {"bleu_1": 0.1234, "cider": 0.25}}).encode(),
         compare.PER_IMAGE: "\n".join(["image_id,coco_id", *(f"img{k},{k}" for k in ids)]).encode(),
         "dvc.lock": yaml.safe_dump(lock).encode(),
         f"{pictures.DATA}/photos.zip": data,

@@ -292,7 +292,7 @@ def test_attention_is_drawn_by_evaluate_and_by_predict(copy: Project) -> None:
         assert row["words"] == [*said[ids[row["image_id"]]], "<eos>"]
         with Image.open(copy.folder / "data/evaluate/attention" / row["file"]) as drawn:
             assert drawn.width > TILE
-    picture = Image.open(copy.folder / "data/evaluate/gallery/best.png")
+    picture = Image.open(copy.folder / "data/evaluate/gallery/test.png")
     for name in ("a/photo.jpg", "b/photo.jpg", "photo.jpg"):
         (copy.folder / name).parent.mkdir(exist_ok=True)
         picture.save(copy.folder / name)

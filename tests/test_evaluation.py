@@ -55,22 +55,33 @@ def table() -> pd.DataFrame:
 
 
 def test_best_and_worst_are_by_score_and_then_by_id() -> None:
-    chosen = report.choose(table(), 2, seed=0)
+    chosen = report.choose(table(), 2)
     assert chosen["best"]["coco_id"].tolist() == [2, 1]
     assert chosen["worst"]["coco_id"].tolist() == [4, 3]
     assert len(chosen["random"]) == 2
-    assert len(report.choose(table(), 9, seed=0)["random"]) == 4
+    assert len(report.choose(table(), 9)["random"]) == 4
+
+
+def test_random_samples_are_the_same_for_every_model() -> None:
+    ours = table()
+    theirs = ours.assign(cider=ours["cider"][::-1].to_numpy(), hypothesis="other").sort_values("image_id")
+    for count in (1, 2, 3):
+        first, other = (report.choose(scored, count)["random"]["image_id"].tolist() for scored in (ours, theirs))
+        assert first == other
+        assert len(first) == count
 
 
 def test_samples_are_a_table_that_markdown_can_read() -> None:
     references = {name: ["one", "two\nlines"] for name in (1, 2, 3, 4)}
-    text = report.samples(report.choose(table(), 1, seed=0), references)
+    text = report.samples(report.choose(table(), 1), references)
     assert "| b | 2.00 | a \\| b | one<br>two lines |" in text
     assert all(line.count(" | ") == 3 for line in text.splitlines() if line.startswith("| b"))
 
 
 def test_plots_hold_means_by_length_and_every_image(tmp_path: Path) -> None:
-    report.plots(tmp_path / "plots", table(), {1: ["A dog."], 2: ["Two dogs!", "a dog"]})
+    report.plots(tmp_path / "plots", {"bleu_1": 0.5, "cider": 1.5}, table(), {1: ["A dog."], 2: ["Two dogs!", "a dog"]})
+    scores = pd.read_csv(tmp_path / "plots/scores.tsv", sep="\t")
+    assert scores.to_dict("list") == {"score": ["BLEU-1", "CIDEr"], "value": [0.5, 1.5]}
     by_length = pd.read_csv(tmp_path / "plots/score_by_length.tsv", sep="\t")
     assert by_length["words"].tolist() == [2, 3]
     assert by_length["images"].tolist() == [2, 2]

@@ -63,7 +63,7 @@ def test_every_command_of_the_page(printed: tuple[Project, dict[str, str]], home
     assert table.loc[table["image_id"] == "more/2", "caption"].tolist() == ["The sea is calm."]
     assert table["image_id"].nunique() == 16
     assert "calm" in project.read("data/vocab/vocab.txt").split()
-    assert "human" not in json.loads(project.read("data/evaluate/metrics.json"))  # most have one caption
+    assert "human" not in json.loads(project.read("data/evaluate/baselines.json"))  # most have one caption
     assert json.loads(project.read("data/weights/weights.json"))["origin"] == f"{home}/encoder.safetensors"
 
 

@@ -69,8 +69,9 @@ def test_outputs_are_what_their_readers_expect(project: Project) -> None:
     metrics = json.loads(project.read("data/evaluate/metrics.json"))
     names = {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"}
     assert names <= metrics.keys()
-    assert names == metrics["floor"].keys() == metrics["human"].keys()
-    assert {"distinct_1", "distinct_2", "vocabulary_used", "novel_captions"} <= metrics.keys()
+    baselines = json.loads(project.read("data/evaluate/baselines.json"))
+    assert names == baselines["floor"].keys() == baselines["human"].keys()
+    assert {"distinct_1", "distinct_2", "vocabulary_used", "novel_captions"} <= baselines["variety"].keys()
     images = json.loads(project.read("data/split/references_test.json"))["images"]
     captions = json.loads(project.read("data/evaluate/captions.json"))
     assert {row["image_id"] for row in captions} == {image["id"] for image in images}
@@ -139,9 +140,7 @@ def test_changing_the_encoder_back_is_a_run_cache_hit(copy: Project) -> None:
     printed = copy.run("dvc", "exp", "run", "-S", "encoder=resnet18", "-S", "train.epochs=2").stdout
     assert "Running stage" not in printed
     assert copy.read("dvc.lock") == lock
-    table = copy.run("dvc", "exp", "show", "--csv").stdout
-    assert "cider" in table.splitlines()[0]
-    assert "squeezenet1_1" in table
+    assert "encoder=squeezenet1_1" in copy.run("captioning", "experiments").stdout
 
 
 def test_a_limited_run_sees_those_images_alone(copy: Project) -> None:
@@ -187,12 +186,6 @@ def test_what_a_training_starts_from_counts_by_its_content_and_must_fit(copy: Pr
         (copy.folder / "params.yaml").write_text(before)
 
 
-def test_metrics_are_compared(copy: Project) -> None:
-    copy.run("dvc", "exp", "run", "-S", "evaluate.beam_size=1")
-    metrics = json.loads(copy.run("dvc", "metrics", "diff", "--all", "--json").stdout)
-    assert {"bleu_3", "cider", "floor.cider", "human.cider"} <= metrics["data/evaluate/metrics.json"].keys()
-
-
 def test_the_same_bytes_under_other_limits(project: Project, home: Path, tmp_path: Path) -> None:
     """Another folder, one core, three threads and the plainest instruction set asked for: dvc.lock is the same."""
     limits = {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "ATEN_CPU_CAPABILITY": "default", "PYTHONHASHSEED": "7"}
@@ -216,7 +209,10 @@ def test_a_queued_experiment_runs_its_own_copy_of_the_code(copy: Project) -> Non
 
 
 def test_predict_captions_pictures_and_reports_the_bad_one(project: Project, tmp_path: Path) -> None:
-    gallery = project.folder / "data/evaluate/gallery"
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    for name in ("best", "random", "worst"):
+        shutil.copy(project.folder / "data/evaluate/gallery/test.png", gallery / f"{name}.png")
     (tmp_path / "bad.jpg").write_text("not a picture")
     done = project.run(
         "captioning", "predict", str(gallery), str(tmp_path / "bad.jpg"), "--format", "jsonl", check=False

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from captioning import compare
 from captioning.errors import UserError
 from captioning.revisions import resolve
 from tests.project import Project
@@ -48,7 +49,8 @@ def test_each_kind_of_name_is_read_and_the_workspace_stays_as_it_is(
     assert max(len(row["caption"].split()) for row in json.loads(experiment.read(CAPTIONS))) == 3
     assert [revision.params["evaluate"]["max_words"] for revision in (main, experiment)] == [30, 3]
     assert main.metrics["cider"] == json.loads(inside.read("data/evaluate/metrics.json"))["cider"]
-    assert {"loss", "bleu_4"} <= main.metrics["val"].keys()
+    assert compare.baselines(main) == json.loads(inside.read(compare.BASELINES))
+    assert {"floor", "human", "variety"} == compare.baselines(main).keys()
     assert inside.run("git", "status", "--porcelain").stdout == before
 
 

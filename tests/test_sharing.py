@@ -169,7 +169,7 @@ def test_predict_takes_a_release_or_an_experiment(experimented: Project, home: P
     shutil.copytree(experimented.folder, tmp_path / "copy", symlinks=True)
     copy = Project(tmp_path / "copy", home)
     copy.run("git", "tag", "-a", "model@v1.0.0", "-m", "the first that may be used")
-    picture = str(copy.folder / "data/evaluate/gallery/best.png")
+    picture = str(copy.folder / "data/evaluate/gallery/test.png")
     said = copy.run("captioning", "predict", picture).stdout
     shutil.rmtree(copy.folder / MODEL)
     assert copy.run("captioning", "predict", picture, "--model", "model@v1.0.0").stdout == said
@@ -197,7 +197,7 @@ def test_a_colleague_applies_an_experiment(team: Team) -> None:
     assert digests(colleague) == digests(team.author)
     assert colleague.read("params.yaml") == team.author.read("params.yaml")
     assert colleague.stages_to_run() == []
-    picture = "data/evaluate/gallery/best.png"
+    picture = "data/evaluate/gallery/test.png"
     said = [project.run("captioning", "predict", picture).stdout for project in (colleague, team.author)]
     assert said[0] == said[1] != ""
 

@@ -5,7 +5,12 @@ from pathlib import Path
 
 from captioning.files import digest
 
-_LIVE = ("metrics.json", "plots/metrics", "plots/images")  # of DVCLive, which appends: taken for whole at the end only
+_LIVE = (
+    "metrics.json",
+    "plots/metrics",
+    "plots/images",
+    "plots/curves",
+)  # whole at the end only
 _TEMPORARY = re.compile(r"/\.[^/]*\.\d+\.tmp(/|$)")
 
 

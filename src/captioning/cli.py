@@ -26,6 +26,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 MODEL = Path("data/train/model")
 
 
+app.command()(cli_experiments.experiments)
 app.command()(cli_experiments.compare)
 app.command()(cli_experiments.report)
 app.add_typer(cli_experiments.suite_app, name="suite")

@@ -1,6 +1,7 @@
-"""The commands of `captioning` that are about experiments: `compare`, `report`, and `suite run | list | table`."""
+"""The commands of `captioning` about experiments: `experiments`, `compare`, `report`, `suite run | list | table`."""
 
 import json
+import shutil
 import signal
 import sys
 from enum import StrEnum
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from captioning.revisions import Revision
     from captioning.suites import Suite
 
+_PIPED = (160, 24)  # columns and lines where the output is no terminal
 suite_app = typer.Typer(no_args_is_help=True, help="Families of experiments, a file each in experiments/.")
 
 
@@ -25,6 +27,24 @@ class Format(StrEnum):
     text = "text"
     md = "md"
     json = "json"
+
+
+def experiments(
+    all_commits: Annotated[
+        bool, typer.Option("--all-commits", "-A", help="Of every commit, not of the last one alone.")
+    ] = False,
+    by: Annotated[str | None, typer.Option(help="Sort by this score, best first, such as `cider`.")] = None,
+) -> None:
+    """Show experiments, a row each: test scores, and what was changed.
+
+    `dvc exp show` has a column for every setting and source file as well.
+    """
+    from captioning.experiments import collect, table
+    from captioning.queueing import open_repository
+
+    with open_repository() as repo:
+        rows = collect(repo, all_commits=all_commits, by=by)
+    print(*table(rows, shutil.get_terminal_size(_PIPED).columns), sep="\n")
 
 
 def compare(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from captioning.metrics import References
 from captioning.metrics.ngrams import Floats
 from captioning.revisions import Revision
 
+BASELINES = "data/evaluate/baselines.json"
 CAPTIONS = "data/evaluate/captions.json"
 PER_IMAGE = "data/evaluate/per_image.csv"
 REFERENCES = "data/split/references_test.json"
@@ -144,6 +146,14 @@ def read(revision: Revision) -> Experiment:
     means = {name: scores.per_image[name] for name in ("rouge_l", "cider")} | _java(revision)
     columns = {name: np.array([values[image] for image in references]) for name, values in means.items()}
     return Experiment(revision, references, files, captions, Model(prepared.bleu_statistics(captions), columns))
+
+
+def baselines(revision: Revision) -> dict[str, dict[str, float]]:
+    """What test scores are compared with (`floor`, `human`), and the model's `variety`; none of an old revision."""
+    if BASELINES not in revision.names(str(PurePosixPath(BASELINES).parent)):
+        return {}
+    kept: dict[str, dict[str, float]] = json.loads(revision.read(BASELINES))
+    return kept
 
 
 def _java(revision: Revision) -> dict[str, dict[int, float]]:

@@ -47,12 +47,19 @@ class State(StrEnum):
 
 @contextmanager
 def open_queue() -> Iterator["Queue"]:
-    """The queue of the repository in the working folder. Raises UserError where there is none, or no commit."""
+    """The queue of the repository in the working folder. Raises UserError as `open_repository`."""
+    with open_repository() as repo:
+        yield Queue(repo)
+
+
+@contextmanager
+def open_repository() -> Iterator[Any]:
+    """DVC's repository in the working folder. Raises UserError where there is none, or no commit."""
     try:
         with Repo() as repo:
             if isinstance(repo.scm, NoSCM) or repo.scm.no_commits:
                 raise UserError("experiments start from a commit, and there is none here: `git init`, `git commit`")
-            yield Queue(repo)
+            yield repo
     except NotDvcRepoError:
         raise UserError("this folder is not in a DVC repository; run in the project's folder") from None
     except (DvcException, SCMError) as fault:

@@ -1,6 +1,6 @@
 """What a person reads of an evaluation: a table of scores, samples, a gallery, and the data of the plots."""
 
-import random
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import chain, pairwise
@@ -12,16 +12,16 @@ import pandas as pd
 from captioning.archives import Pictures
 from captioning.files import atomic, write_text
 from captioning.images import decode, grid
+from captioning.metrics import NAMES
 from captioning.search import Caption
 from captioning.tokenizer import tokenize
 
-ROWS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "meteor", "spice", "cider")
 _WORDS = 100  # in the plot of word frequency
 
 
 def score_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Scores as an aligned text table, a system a line; a score that nobody has is left out."""
-    names = [name for name in ROWS if any(name in scores for scores in rows.values())]
+    names = [name for name in NAMES if any(name in scores for scores in rows.values())]
     width = max(map(len, rows))
     lines = [" ".join([" " * width, *(f"{name:>8}" for name in names)])]
     for system, scores in rows.items():
@@ -68,11 +68,15 @@ def table(
     return kept.assign(hypothesis=images["coco_id"].map(captions), **names).reset_index(drop=True)
 
 
-def choose(table: pd.DataFrame, count: int, seed: int) -> dict[str, pd.DataFrame]:
-    """The best and the worst captions by CIDEr, and some drawn at random: `count` rows of each."""
+def choose(table: pd.DataFrame, count: int) -> dict[str, pd.DataFrame]:
+    """The best and the worst captions by CIDEr, and some of random images: `count` rows of each.
+
+    The random images are those with the smallest digests of their `image_id`: the same ones for every model and seed.
+    """
     ranked = table.sort_values(["cider", "coco_id"], ascending=[False, True])
-    drawn = sorted(random.Random(seed).sample(range(len(table)), min(count, len(table))))
-    return {"best": ranked.head(count), "worst": ranked.tail(count).iloc[::-1], "random": table.iloc[drawn]}
+    digests = table["image_id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
+    random = table[digests.rank() <= count]
+    return {"best": ranked.head(count), "worst": ranked.tail(count).iloc[::-1], "random": random}
 
 
 def samples(chosen: Mapping[str, pd.DataFrame], references: Mapping[int, Sequence[str]]) -> str:
@@ -92,17 +96,18 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ").strip()
 
 
-def gallery(folder: Path, chosen: Mapping[str, pd.DataFrame], pictures: Pictures) -> None:
-    """One captioned contact sheet a group: `folder`/best.png, worst.png, random.png."""
+def gallery(folder: Path, rows: pd.DataFrame, pictures: Pictures) -> None:
+    """One captioned contact sheet, `folder`/test.png. Galleries of two models show the same images if `rows` do."""
     with atomic(folder) as temporary:
         temporary.mkdir()
-        for group, rows in chosen.items():
-            photographs = [decode(pictures.read(file), file) for file in rows["file"]]
-            grid(photographs, rows["hypothesis"].tolist(), columns=4).save(temporary / f"{group}.png")
+        photographs = [decode(pictures.read(file), file) for file in rows["file"]]
+        grid(photographs, rows["hypothesis"].tolist(), columns=4).save(temporary / "test.png")
 
 
-def plots(folder: Path, table: pd.DataFrame, references: Mapping[int, Sequence[str]]) -> None:
-    """The data that dvc.yaml plots: mean CIDEr by caption length, CIDEr of each image, best first, word frequency."""
+def plots(
+    folder: Path, scores: Mapping[str, float], table: pd.DataFrame, references: Mapping[int, Sequence[str]]
+) -> None:
+    """The data that dvc.yaml plots: test scores, mean CIDEr by length, CIDEr of each image, word frequency."""
     words = table["hypothesis"].map(lambda caption: len(caption.split())).rename("words")
     by_length = table.groupby(words)["cider"].agg(["mean", "size"]).reset_index()
     by_length.columns = pd.Index(["words", "cider", "images"])
@@ -110,7 +115,14 @@ def plots(folder: Path, table: pd.DataFrame, references: Mapping[int, Sequence[s
     frequency = word_frequency(table["hypothesis"], chain.from_iterable(references.values()))
     with atomic(folder) as temporary:
         temporary.mkdir()
-        data_of = {"score_by_length": by_length, "score_by_image": by_image, "word_frequency": frequency}
+        data_of = {
+            "scores": pd.DataFrame(
+                [(title, scores[name]) for name, title in NAMES.items() if name in scores], columns=["score", "value"]
+            ),
+            "score_by_length": by_length,
+            "score_by_image": by_image,
+            "word_frequency": frequency,
+        }
         for name, data in data_of.items():
             write_text(temporary / f"{name}.tsv", data.to_csv(sep="\t", index=False, lineterminator="\n"))
 

@@ -4,6 +4,7 @@
 a picture of it. Whoever has the repository has all three, and a test holds them together, without the experiments.
 """
 
+import json
 import logging
 import re
 import statistics
@@ -24,6 +25,7 @@ from captioning.suites import FOLDER, Run, Suite, Value
 
 CURVES = ("val.cider", "train.loss.caption", "val.loss.caption", "train.gradient_norm.all")
 PLOTS = "data/train/plots/metrics"
+LAST = "data/train/metrics.json"  # the scalars of the last epoch
 _BLOCK = r"<!-- suite {} -->\n(.*?)<!-- end -->"
 
 
@@ -109,13 +111,19 @@ def _same(found: Any, wanted: Value) -> bool:
 
 def _result(suite: Suite, run: Run, revision: Revision, seconds: float | None) -> Result:
     check_overrides(run, revision)
-    metrics = flatten(revision.metrics)
+    numbers = _numbers(revision)
     for name in suite.scores:
-        if name not in metrics:
-            raise UserError(f"{run.name} has no metric {name}, which `scores` of {FOLDER}/{suite.name}.yaml asks for")
-    scores = {name: metrics[name] for name in suite.scores}
+        if name not in numbers:
+            raise UserError(f"{run.name} has no score {name}, which `scores` of {FOLDER}/{suite.name}.yaml asks for")
+    scores = {name: numbers[name] for name in suite.scores}
     known = {"label": run.label, "seed": run.seed, "overrides": run.overrides}
     return Result(**known, scores=scores, seconds=seconds, curves=_curves(revision))
+
+
+def _numbers(revision: Revision) -> dict[str, float]:
+    """Test scores, baselines and the last epoch's scalars, by dotted name."""
+    parts = (json.loads(revision.read(LAST)), compare.baselines(revision), revision.metrics)
+    return {name: value for part in parts for name, value in flatten(part).items()}
 
 
 def _curves(revision: Revision) -> dict[str, list[float]]:

@@ -15,19 +15,27 @@ import torch
 from dvclive.live import Live
 from PIL import Image
 
+from captioning import curves
+
 
 def _live(folder: Path) -> Live:
     return Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
 
 
 class Tracker:
-    """Logs one row of scalars an epoch to `folder`, and one of speeds to `speeds`."""
+    """Logs one row of scalars an epoch to `folder`, and one of speeds to `speeds`.
+
+    `folder`/plots/curves has the scalars once more, as the tables that `dvc plots` draws.
+    """
 
     def __init__(self, folder: Path, speeds: Path) -> None:
         self._results, self._speeds = _live(folder), _live(speeds)
+        self._curves, self._history = folder / "plots/curves", list[Mapping[str, float]]()
 
     def epoch(self, scalars: Mapping[str, float], speeds: Mapping[str, float]) -> None:
         """Log a row to each, and go on to the next epoch."""
+        self._history.append(scalars)
+        curves.write(self._curves, self._history)
         for live, row in ((self._results, scalars), (self._speeds, speeds)):
             for name, value in row.items():
                 live.log_metric(name, value)

@@ -5,17 +5,8 @@ from typing import Any
 
 from captioning import bootstrap
 from captioning.compare import Comparison, Difference, Group, Score, changed
+from captioning.metrics import NAMES as NAMES
 
-NAMES = {
-    "bleu_1": "BLEU-1",
-    "bleu_2": "BLEU-2",
-    "bleu_3": "BLEU-3",
-    "bleu_4": "BLEU-4",
-    "rouge_l": "ROUGE-L",
-    "meteor": "METEOR",
-    "spice": "SPICE",
-    "cider": "CIDEr",
-}
 _FEW = 50  # images, below which percentile intervals of such scores are not to be trusted
 _NONE = "none: every caption scores the same"
 _PERCENT = f"{bootstrap.LEVEL:.0%}".replace("%", " %")

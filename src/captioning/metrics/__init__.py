@@ -6,4 +6,25 @@ This package needs `captioning.tokenizer` and `captioning.errors` alone and can 
 from captioning.metrics.java import java_available, java_scores, meteor, spice, spice_available
 from captioning.metrics.score import References, Scores, score
 
-__all__ = ["References", "Scores", "java_available", "java_scores", "meteor", "score", "spice", "spice_available"]
+__all__ = [
+    "NAMES",
+    "References",
+    "Scores",
+    "java_available",
+    "java_scores",
+    "meteor",
+    "score",
+    "spice",
+    "spice_available",
+]
+
+NAMES = {  # as people write them, in the order of tables
+    "bleu_1": "BLEU-1",
+    "bleu_2": "BLEU-2",
+    "bleu_3": "BLEU-3",
+    "bleu_4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "meteor": "METEOR",
+    "spice": "SPICE",
+    "cider": "CIDEr",
+}

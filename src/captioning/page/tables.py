@@ -4,11 +4,14 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from captioning.compare import Comparison, Difference, Score, changed
+from captioning.compare import Comparison, Difference, Score, baselines, changed
 from captioning.verdicts import NAMES, p_text
 
 _WIDTH, _HEIGHT = 180, 26  # of a drawn interval, in its own units
-_SYSTEMS = {"floor": "constant-caption baseline", "human": "human baseline"}  # rows that are no model
+_SYSTEMS = {  # rows of baselines.json that are no model
+    "floor": "constant-caption baseline",
+    "human": "human baseline",
+}
 
 
 def scores(comparison: Comparison) -> str:
@@ -22,7 +25,7 @@ def scores(comparison: Comparison) -> str:
         base = "<small>what the others are compared with</small>" if g == 0 and len(comparison.groups) > 1 else ""
         rows.append(f"<tr><th scope=row{next(marks)}>{escape(group.name)}{base}</th>{''.join(cells)}</tr>")
     head = "".join(f"<th scope=col>{NAMES[name]}</th>" for name in names)
-    rows += _systems(comparison.groups[0].experiments[0].revision.metrics, names)
+    rows += _systems(baselines(comparison.groups[0].experiments[0].revision), names)
     return _table(f"<th scope=col>Experiment</th>{head}", rows)
 
 
@@ -45,10 +48,10 @@ def _score(score: Score, difference: Difference | None) -> str:
     )
 
 
-def _systems(metrics: Mapping[str, Any], names: list[str]) -> Iterator[str]:
+def _systems(kept: Mapping[str, Mapping[str, float]], names: list[str]) -> Iterator[str]:
     """What no model scores: one caption for all pictures, and a person."""
     for key, title in _SYSTEMS.items():
-        if found := metrics.get(key):
+        if found := kept.get(key):
             cells = "".join(f"<td>{found[name]:.3f}</td>" if name in found else "<td></td>" for name in names)
             yield f"<tr class=muted><th scope=row>{title}</th>{cells}</tr>"
 
