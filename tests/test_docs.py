@@ -33,7 +33,7 @@ RUN_BY_TESTS = {
     "dvc exp run -S train.augment.crop=0.6 -S train.augment.flip=0.5 "
     "-S train.augment.colour=0.2": "test_each_way_is_one_command",
     "dvc exp run -S features.image_size=96 -S train.augment.crop=0.5 "
-    "-S train.augment.size=64": "test_each_way_is_one_command",
+    "-S train.augment.image_size=64": "test_each_way_is_one_command",
     "dvc exp run -S features.trainable=false -S features.mirror=true": "test_each_way_is_one_command",
     "dvc exp run -S train.fine_tune.from_block=none -S train.augment.crop=0.6 "
     "-S train.augment.flip=0.5": "test_each_way_is_one_command",

@@ -150,6 +150,16 @@ def reseed(seed: int, rank: int) -> None:
         torch.manual_seed(int(np.random.SeedSequence((seed, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
+def software(device: str) -> dict[str, Any]:
+    """What the bytes of a result depend on beside settings, code and data: libraries, kind of device, vector unit."""
+    import PIL
+    import torch
+    import torchvision
+
+    versions = [module.__version__ for module in (PIL, torch, torchvision)]
+    return {"versions": versions, "machine": [device, torch.backends.cpu.get_cpu_capability()]}
+
+
 def describe(*, portable: bool, threads: int, processes: int) -> dict[str, Any]:
     """What decided the last bits, for the model's JSON: the promise, the vector unit, threads and processes."""
     import torch

@@ -136,7 +136,7 @@ def fine_tune(settings: Settings) -> FineTune:
 def augment(settings: Settings) -> Augment:
     """`train.augment`. Raises UserError where a frozen encoder would never see the pictures."""
     if not trainable(settings):
-        _refuse_for_frozen(settings.train.augment, Augment(crop=1, size=None, flip=0, colour=0), "train.augment")
+        _refuse_for_frozen(settings.train.augment, Augment(crop=1, image_size=None, flip=0, colour=0), "train.augment")
     return settings.train.augment
 
 
