@@ -149,7 +149,9 @@ def test_a_stage_by_itself_says_how_its_outputs_come_back(copy: Project) -> None
     before = tree(copy.folder / "data")
     printed = edited(copy, "dvc", "repro", "--single-item", "train")
     assert SAID in printed
-    assert "git restore . && dvc checkout" in printed
-    copy.run("git", "restore", ".")
+    assert "git restore data && dvc checkout" in printed
+    copy.run("git", "restore", "data")
     copy.run("dvc", "checkout")
     assert tree(copy.folder / "data") == before
+    copy.run("git", "restore", "params.yaml")
+    assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
