@@ -155,3 +155,22 @@ def test_a_stage_by_itself_says_how_its_outputs_come_back(copy: Project) -> None
     assert tree(copy.folder / "data") == before
     copy.run("git", "restore", "params.yaml")
     assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
+
+
+def test_experiments_in_a_copy_differ_in_what_was_given_and_leave_the_workspace_alone(copy: Project) -> None:
+    """The commands of the README, from top to bottom, with smaller networks."""
+    for name, change in (("deeper", "encoder=resnet34"), ("looks", "decoder=transformer")):
+        copy.run("dvc", "exp", "run", "--temp", "-n", name, "-S", change)
+        assert copy.run("git", "status", "--porcelain").stdout == ""
+        changed = json.loads(copy.run("dvc", "params", "diff", "main", name, "--json").stdout)["params.yaml"]
+        assert {f"{key}={value['new']}" for key, value in changed.items()} == {change}
+    metrics = json.loads(copy.run("dvc", "metrics", "diff", "main", "deeper", "--json").stdout)
+    assert metrics["data/evaluate/metrics.json"]["cider"].keys() >= {"old", "new"}
+    copy.run("dvc", "exp", "apply", "looks")
+    assert json.loads(copy.read("data/train/model/model.json"))["decoder"] == "transformer"
+    assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
+    copy.run("captioning", "predict", "data/evaluate/gallery/best.png", "--attention", "looked")
+    copy.run("git", "restore", ".")
+    copy.run("dvc", "checkout")
+    assert copy.run("git", "status", "--porcelain").stdout == "?? looked/\n"
+    assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
