@@ -40,7 +40,7 @@ def test_pictures_stay_pictures_and_the_seed_decides(options: Augmentation, seed
     for _ in range(2):
         torch.manual_seed(seed)
         found.append(augment(pixels, chances, options))
-    side = options.size or 16
+    side = options.image_size or 16
     assert (found[0].shape, found[0].dtype) == ((6, 3, side, side), torch.uint8)
     assert torch.equal(found[0], found[1])
     assert torch.equal(pixels, before)
