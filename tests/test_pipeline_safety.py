@@ -32,6 +32,13 @@ REFUSED = {  # changes → what is said of them
     ("download.source=absent",): "no such folder; mend it in params.yaml or in CAPTIONING_SOURCE",
     ("compute.precision=bf16-mixed",): "compute.precision = bf16-mixed wants a GPU",
 }
+QUEUE_START = """
+from types import SimpleNamespace
+from captioning.queueing import open_queue
+with open_queue() as queue:
+    queue.start(1)  # `dvc queue start`, whose workers go on when it has ended
+    queue.wait([SimpleNamespace(name="typo")], 1, lambda *_: None)
+"""
 TYPO, SAID = "+train.epoch=3", "train.epoch is not a setting; did you mean train.epochs?"
 
 
@@ -68,7 +75,7 @@ def test_git_restore_and_dvc_checkout_bring_the_baseline_back(copy: Project) -> 
         assert tree(copy.folder / "data") == before
 
 
-@pytest.mark.parametrize("changes", REFUSED)
+@pytest.mark.parametrize("changes", REFUSED, ids=" ".join)
 def test_the_check_refuses_what_any_stage_would(project: Project, changes: tuple[str, ...]) -> None:
     before = project.read("params.yaml")
     project.set(*changes)
@@ -76,9 +83,8 @@ def test_the_check_refuses_what_any_stage_would(project: Project, changes: tuple
         done = project.run("python", "-m", "stages.check", check=False)
     finally:
         (project.folder / "params.yaml").write_text(before)
-    assert (done.returncode, REFUSED[changes] in done.stderr, "Traceback" in done.stderr) == (1, True, False), (
-        done.stderr
-    )
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert REFUSED[changes] in done.stderr
 
 
 def test_all_that_is_refused_is_listed_at_once(copy: Project) -> None:
@@ -86,13 +92,6 @@ def test_all_that_is_refused_is_listed_at_once(copy: Project) -> None:
     done = copy.run("python", "-m", "stages.check", check=False)
     assert "has no such block" in done.stderr
     assert "absent/model.json" in done.stderr
-    copy.set("train.epochs=0", "train.scheduled_sampling.probability=0.1", "train.scheduled_sampling.first_epoch=9")
-    copy.set(
-        "train.scheduled_sampling.last_epoch=9", "train.start=data/weights", "train.epochs=2", "features.mirror=true"
-    )
-    done = copy.run("python", "-m", "stages.download", check=False)
-    assert "train.scheduled_sampling.first_epoch = 9" in done.stderr
-    assert "features.mirror = true is for a frozen encoder" in done.stderr
 
 
 def edited(project: Project, *command: str) -> str:
@@ -114,7 +113,7 @@ def overridden(project: Project, *options: str) -> str:
 def queued(project: Project, *_options: str) -> str:
     """The typo in DVC's queue; its log says what the run did."""
     project.run("dvc", "exp", "run", "--queue", "--name", "typo", "-S", TYPO)
-    project.run("dvc", "exp", "run", "--run-all", check=False)
+    project.run("python", "-c", QUEUE_START)
     return project.run("dvc", "queue", "logs", "typo").stdout
 
 
