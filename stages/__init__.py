@@ -21,27 +21,41 @@ from captioning.files import alone, disk_faults_told, scratch  # noqa: E402
 from captioning.schema import Settings  # noqa: E402
 from captioning.settings import load  # noqa: E402
 
+_BACK = "DVC removed this stage's outputs before it began; `git restore data && dvc checkout` brings them back"
+
 if not Path(captioning.__file__).resolve().is_relative_to(_SOURCE):
     sys.exit(f"error: captioning was imported from {captioning.__file__}, not from {_SOURCE}; unset PYTHONPATH")
 
 
-def run(main: Callable[[Settings], None]) -> None:
-    """Run a stage, once at a time in a working folder.
+def run(main: Callable[[Settings], None], before: Callable[[], None] = lambda: None) -> None:
+    """Run a stage, once at a time in a working folder. before: is done even where the settings are refused.
 
     A user's mistake, or a disk that is full or may not be written, is printed in one line and ends it with status 1;
     Ctrl-C with 130, SIGTERM with 143.
     """
     interrupts.heed()
     try:
-        settings = load()
-        with disk_faults_told(Path.cwd()), _by_itself(main):
-            main(settings)
+        with disk_faults_told(Path.cwd()):
+            before()
+            settings = _settings()
+            with _by_itself(main):
+                main(settings)
     except UserError as fault:
         sys.exit(f"error: {fault}")
     except KeyboardInterrupt:
         _leave("interrupted", 130)
     except interrupts.Terminated:
         _leave("terminated", 143)
+
+
+def _settings() -> Settings:
+    """Where DVC was asked for a stage without those before it, `check` did not run, and the outputs are gone."""
+    try:
+        return load()
+    except UserError as fault:
+        if os.environ.get("DVC_STAGE", "check") == "check":
+            raise
+        raise UserError(f"{fault}\n{_BACK}") from None
 
 
 def _leave(why: str, status: int) -> None:

@@ -119,9 +119,9 @@ def _options(settings: Settings) -> "SearchOptions":
 
 def _captioners(settings: Settings, fabric: "Fabric", store: "FeatureStore") -> "Captioners":
     """The trained model, and those of `evaluate.ensemble`, on the device."""
-    from captioning import ensembles
+    from captioning import ensembles, model_folders
 
-    folders = [MODEL, *ensembles.members(settings.evaluate.ensemble)]
+    folders = [MODEL, *model_folders.members(settings.evaluate.ensemble)]
     captioners = ensembles.load(folders, mirror=settings.evaluate.mirror)
     ensembles.check_store(folders, captioners, store)
     for folder in folders[1:]:

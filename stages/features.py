@@ -35,8 +35,8 @@ def main(settings: Settings) -> None:
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
     images = splits.read_images(IMAGES)
-    unfinished = scratch("features") / _key(settings, fabric.device.type)
     with Pictures(DATA) as pictures:
+        unfinished = scratch("features") / _key(settings, fabric.device.type, pictures.archives(images["file"]))
         extractor = _extractor(settings, pictures, fabric)
         extraction.write(OUT, images, extractor, settings.features.shard_size, unfinished, fabric)
 
@@ -68,15 +68,14 @@ def _pretrained() -> bool:
     return bool(read_json(WEIGHTS / "weights.json")["kind"] != NONE)
 
 
-def _key(settings: Settings, device: str) -> str:
-    """A key of all that the store's bytes depend on; of the seed, where the encoder's weights are drawn from it."""
-    import PIL
-    import torch
-    import torchvision
+def _key(settings: Settings, device: str, archives: list[Path]) -> str:
+    """A key of all that the store's bytes depend on; of the seed, where the encoder's weights are drawn from it.
 
+    archives: those of the pictures. They are read whole for their digests: their names and the captions stay the same
+    when pictures are replaced.
+    """
     chosen = {
-        "versions": [PIL.__version__, torch.__version__, torchvision.__version__],
-        "machine": [device, torch.backends.cpu.get_cpu_capability()],
+        **compute.software(device),
         "encoder": settings.encoder,
         "seed": None if _pretrained() else settings.seed,
         "compute": settings.compute.model_dump(exclude={"processes"}),
@@ -88,7 +87,7 @@ def _key(settings: Settings, device: str) -> str:
         "batch_size": settings.features.batch_size,
         "shard_size": settings.features.shard_size,
     }
-    return run_key(chosen, [IMAGES, DATA / "source.json", *sorted(WEIGHTS.iterdir())])
+    return run_key(chosen, [Path(__file__), IMAGES, *archives, *sorted(WEIGHTS.iterdir())])
 
 
 if __name__ == "__main__":

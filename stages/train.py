@@ -54,8 +54,7 @@ def main(settings: Settings) -> None:
     data = _data(fabric)
     network = _network(settings, data)
     started = _start(settings, network, data)
-    inputs = [VOCABULARY, WEIGHTS / "weights.json", FEATURES / "index.json", *(SPLIT / name for name in READ)]
-    checkpoint = Checkpoint(run_key({**resolved, **started, "processes": fabric.world_size}, inputs))
+    checkpoint = Checkpoint(_key({**resolved, **started}, fabric))
     trainer = _trainer(settings, network, data, fabric, checkpoint)
     if not fabric.is_global_zero:
         trainer.fit(lambda *_: None)
@@ -63,6 +62,14 @@ def main(settings: Settings) -> None:
     _fit(settings, trainer, resolved, checkpoint.key)
     _save(settings, trainer, resolved, started)
     checkpoint.clear()
+
+
+def _key(chosen: dict[str, Any], fabric: "Fabric") -> str:
+    """A key of all that the trained weights depend on. The index of the features has the digests of its arrays."""
+    machine = {"processes": fabric.world_size, **compute.software(fabric.device.type)}
+    weights = (WEIGHTS / name for name in ("weights.json", "weights.safetensors"))
+    inputs = [Path(__file__), VOCABULARY, *weights, FEATURES / "index.json", *(SPLIT / name for name in READ)]
+    return run_key({**chosen, **machine}, inputs)
 
 
 def _data(fabric: "Fabric") -> "Data":
@@ -132,7 +139,7 @@ def _tuned_encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
     from captioning import backbones, encoders
     from captioning.fine_tuning import train_from
 
-    backbones.check_training_size(settings.encoder, resolve.augment(settings).size, store.transform.image_size)
+    backbones.check_training_size(settings.encoder, resolve.augment(settings).image_size, store.transform.image_size)
     encoder = encoders.batchnorm(_encoder(settings, store), resolve.batchnorm(settings))
     return train_from(encoder, resolve.fine_tune(settings).from_block)
 

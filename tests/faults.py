@@ -53,7 +53,8 @@ class Bench:
         self.before: dict[str, Path] = {}
         settings = yaml.safe_load((ROOT / "params.yaml").read_text())
         project = folder / "undisturbed"
-        (project / "ensemble").mkdir(parents=True)
+        for name in ("ensemble", "pictures"):
+            (project / name).mkdir(parents=True)
         (project / "params.yaml").write_text(yaml.safe_dump(merge(merge(settings, TINY), SETTINGS)))
         for stage in STAGES:
             self.before[stage] = shutil.copytree(project, folder / f"before-{stage}")

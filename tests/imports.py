@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("download", "weights", "vocab", "split", "features", "train", "evaluate")
+STAGES = ("check", "download", "weights", "vocab", "split", "features", "train", "evaluate")
 
 
 def _module_file(name: str) -> Path | None:

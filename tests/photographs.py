@@ -18,7 +18,7 @@ from captioning.datasets import registry
 from captioning.datasets.base import Options, Prepared
 from captioning.errors import UserError
 
-SCENES = SimpleNamespace(train=2, val=1, test=1, size=32, seed=1)
+SCENES = SimpleNamespace(train=2, val=1, test=1, image_size=32, seed=1)
 REAL = Path(os.environ.get("CAPTIONING_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 

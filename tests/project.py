@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
     "compute": {"threads": 1},
-    "download": {"scenes": {"train": 24, "val": 6, "test": 6, "size": 64}},
+    "download": {"scenes": {"train": 24, "val": 6, "test": 6, "image_size": 64}},
     "vocab": {"min_count": 1},
     "features": {"image_size": 32, "batch_size": 8, "shard_size": 16},
     "train": {

@@ -19,7 +19,7 @@ from captioning.errors import UserError
 from captioning.images import decode
 from tests.servers import Server
 
-DRAWN = SimpleNamespace(train=2, val=1, test=1, size=32, seed=1)
+DRAWN = SimpleNamespace(train=2, val=1, test=1, image_size=32, seed=1)
 ZIP, TOP = "AbstractScenes_v1.1.zip", "AbstractScenes_v1.1/"
 FIRST, SECOND = (f"SimpleSentences/SimpleSentences{group}_10020.txt" for group in (1, 2))
 SETS = (0, 7, 8, 9, 17, 1001)

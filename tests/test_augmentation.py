@@ -26,7 +26,7 @@ def pictures(count: int = 6, side: int = 16, seed: int = 0) -> Tensor:
 everything = st.builds(
     Augmentation,
     crop=st.floats(0.05, 1),
-    size=st.sampled_from([None, 9, 16]),
+    image_size=st.sampled_from([None, 9, 16]),
     flip=st.sampled_from([0.0, 0.4, 1.0]),
     colour=st.floats(0, 0.9),
 )
@@ -40,7 +40,7 @@ def test_pictures_stay_pictures_and_the_seed_decides(options: Augmentation, seed
     for _ in range(2):
         torch.manual_seed(seed)
         found.append(augment(pixels, chances, options))
-    side = options.size or 16
+    side = options.image_size or 16
     assert (found[0].shape, found[0].dtype) == ((6, 3, side, side), torch.uint8)
     assert torch.equal(found[0], found[1])
     assert torch.equal(pixels, before)
@@ -102,10 +102,11 @@ def test_a_crop_is_what_torchvision_resizes(size: int) -> None:
 
 def test_pictures_are_trained_on_in_a_size_of_their_own() -> None:
     pixels = pictures(6, 32)
-    assert augment(pixels, torch.ones(6), Augmentation(crop=0.5, size=20, flip=1.0, colour=0.2)).shape == (6, 3, 20, 20)
-    whole = augment(pixels, None, Augmentation(size=16))
+    options = Augmentation(crop=0.5, image_size=20, flip=1.0, colour=0.2)
+    assert augment(pixels, torch.ones(6), options).shape == (6, 3, 20, 20)
+    whole = augment(pixels, None, Augmentation(image_size=16))
     assert (whole.int() - reference.resize(pixels, [16, 16], antialias=False).int()).abs().max() <= 1
-    assert augment(pixels, None, Augmentation(size=32)) is pixels
+    assert augment(pixels, None, Augmentation(image_size=32)) is pixels
 
 
 @pytest.mark.parametrize(

@@ -280,7 +280,7 @@ def test_a_size_that_a_backbone_does_not_take(name: str, size: int, pretrained: 
     ],
 )
 def test_a_size_that_is_not_for_training(name: str, size: int, stored: int, complaint: str) -> None:
-    with pytest.raises(UserError, match=f"train.augment.size.*{complaint}"):
+    with pytest.raises(UserError, match=f"train.augment.image_size.*{complaint}"):
         backbones.check_training_size(name, size, stored)
 
 

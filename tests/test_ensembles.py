@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from captioning import decoders, encoders, ensembles, model
+from captioning import decoders, encoders, ensembles, model, model_folders
 from captioning.decoders.base import Encoded, select
 from captioning.decoders.ensemble import Ensemble
 from captioning.errors import UserError
@@ -225,13 +225,13 @@ def test_members_are_the_model_folders_of_a_folder(tmp_path: Path, monkeypatch: 
     copy.mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "main")
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    assert ensembles.members(Path("ensemble")) == [Path("ensemble/a"), Path("ensemble/b")]
+    assert model_folders.members(Path("ensemble")) == [Path("ensemble/a"), Path("ensemble/b")]
     monkeypatch.chdir(copy)
     monkeypatch.setenv("DVC_ROOT", str(copy))
     with pytest.raises(UserError, match=r"evaluate.ensemble: ensemble: no such folder"):
-        ensembles.members(Path("ensemble"))
+        model_folders.members(Path("ensemble"))
     shutil.copytree(tmp_path / "main/ensemble/a", copy / "ensemble/a")
     with pytest.raises(UserError, match=r"this copy of the repository lacks b; .* an absolute path"):
-        ensembles.members(Path("ensemble"))
+        model_folders.members(Path("ensemble"))
     absolute = tmp_path / "main/ensemble"
-    assert ensembles.members(absolute) == [absolute / "a", absolute / "b"]
+    assert model_folders.members(absolute) == [absolute / "a", absolute / "b"]

@@ -23,7 +23,7 @@ from captioning.errors import UserError
 from captioning.settings import load
 from tests.imports import ROOT
 
-DRAWN = SimpleNamespace(train=2, val=1, test=1, size=32, seed=1)
+DRAWN = SimpleNamespace(train=2, val=1, test=1, image_size=32, seed=1)
 TABLE = """file,caption,split,image_id
 a.png,A dog.,train,1
 a.png,"A ""red"" dog, asleep.",train,1

@@ -27,7 +27,7 @@ from tests.project import Project
             "features",
             "and features.mirror = false stores no mirrored",
         ),
-        (["train.augment.size=33"], "train", "32 pixels are stored (features.image_size); write 16 to 32"),
+        (["train.augment.image_size=33"], "train", "32 pixels are stored (features.image_size); write 16 to 32"),
     ],
 )
 def test_a_setting_that_would_do_nothing_stops_the_stage_in_words(

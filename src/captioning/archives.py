@@ -157,6 +157,10 @@ class Pictures:
                 self._open[name] = Archive(self.root / name)
         return self._open[name].read(member)
 
+    def archives(self, files: Iterable[str]) -> list[Path]:
+        """The archives that these pictures are in, sorted."""
+        return sorted({self.root / file.partition("/")[0] for file in files})
+
     def __enter__(self) -> Self:
         return self
 

@@ -27,7 +27,7 @@ class Augmentation(NamedTuple):
     """How pictures are changed; the section `train.augment` of params.yaml."""
 
     crop: float = 1.0
-    size: int | None = None
+    image_size: int | None = None
     flip: float = 0.0
     colour: float = 0.0
 
@@ -52,7 +52,7 @@ def augment(pixels: Tensor, chances: Tensor | None, options: Augmentation) -> Te
     that is enlarged shows things larger than they are in the whole picture, and a smaller P undoes that (Touvron et
     al. 2019, "Fixing the train-test resolution discrepancy").
     """
-    size = options.size or pixels.shape[3]
+    size = options.image_size or pixels.shape[3]
     if options.crop < 1 or size != pixels.shape[3]:
         pixels = cropped(pixels, boxes(len(pixels), options.crop, pixels.device), size)
     if chances is not None:

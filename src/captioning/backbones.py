@@ -78,14 +78,14 @@ def check_training_size(name: str, size: int | None, stored: int) -> None:
         return
     if name.startswith(("vit_", "maxvit_")):
         raise UserError(
-            f"train.augment.size = {size}: {name} takes one size, and {stored} pixels are stored; leave it empty"
+            f"train.augment.image_size = {size}: {name} takes one size, and {stored} pixels are stored; leave it empty"
         )
     if not stored <= 2 * size <= 2 * stored:
         raise UserError(
-            f"train.augment.size = {size}: {stored} pixels are stored (features.image_size); "
+            f"train.augment.image_size = {size}: {stored} pixels are stored (features.image_size); "
             f"write {-(-stored // 2)} to {stored}, or leave it empty"
         )
-    check_size(name, size, pretrained=False, key="train.augment.size")
+    check_size(name, size, pretrained=False, key="train.augment.image_size")
 
 
 def _takes(name: str, size: int, native: int, *, pretrained: bool) -> tuple[str, bool]:

@@ -58,7 +58,9 @@ class Experiment:
 
     @property
     def _stages(self) -> list[dict[str, Any]]:
-        return list(yaml.safe_load(self.revision.read("dvc.lock"))["stages"].values())
+        """All but `check`, which reads every setting, those too that a stage has not run with yet."""
+        stages = yaml.safe_load(self.revision.read("dvc.lock"))["stages"]
+        return [stage for name, stage in stages.items() if name != "check"]
 
 
 @dataclass(frozen=True)

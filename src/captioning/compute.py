@@ -110,18 +110,7 @@ def start(*, seed: int, threads: int, device: str, precision: Any, idle: bool = 
     from lightning_fabric import Fabric
 
     world, here = (int(os.environ[name]) if _launched() else 1 for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and torch.cuda.device_count() < here:
-        raise UserError(
-            f"compute: {here} processes need one GPU each, and this machine has {torch.cuda.device_count()}; "
-            "set compute.processes and compute.device in params.yaml"
-        )
-    if device == "cpu" and precision != "32-true" and not multiplies_bf16():
-        raise UserError(
-            f"compute.precision = {precision} needs a GPU, or a CPU with AVX-512 BF16 and compute.portable = false, "
-            "which is not so here; write 32-true"
-        )
+    device = choose_device(device, precision, here)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     # filling fresh memory costs time, and nothing here reads such memory
@@ -132,6 +121,25 @@ def start(*, seed: int, threads: int, device: str, precision: Any, idle: bool = 
     fabric = Fabric(accelerator=device, devices=here, num_nodes=world // here, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
+
+
+def choose_device(device: str, precision: str, processes: int) -> str:
+    """cpu or cuda, with `auto` decided, for so many processes on this machine. Raises UserError as `start` says."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and torch.cuda.device_count() < processes:
+        raise UserError(
+            f"compute: {processes} processes need one GPU each, and this machine has {torch.cuda.device_count()}; "
+            "set compute.processes and compute.device in params.yaml"
+        )
+    if device == "cpu" and precision != "32-true" and not multiplies_bf16():
+        raise UserError(
+            f"compute.precision = {precision} needs a GPU, or a CPU with AVX-512 BF16 and compute.portable = false, "
+            "which is not so here; write 32-true"
+        )
+    return device
 
 
 def multiplies_bf16() -> bool:
@@ -148,6 +156,16 @@ def reseed(seed: int, rank: int) -> None:
 
     if rank:
         torch.manual_seed(int(np.random.SeedSequence((seed, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+def software(device: str) -> dict[str, Any]:
+    """What the bytes of a result depend on beside settings, code and data: libraries, kind of device, vector unit."""
+    import PIL
+    import torch
+    import torchvision
+
+    versions = [module.__version__ for module in (PIL, torch, torchvision)]
+    return {"versions": versions, "machine": [device, torch.backends.cpu.get_cpu_capability()]}
 
 
 def describe(*, portable: bool, threads: int, processes: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from captioning.decoding import Encode, mirrored_encoder, mirrored_pixels, store
 from captioning.encoders import Encoder
 from captioning.errors import UserError
 from captioning.features import FeatureStore
-from captioning.files import main_root, read_json
+from captioning.files import read_json
 from captioning.model import Captioner
 from captioning.search import Caption, SearchOptions, in_words, n_best
 from captioning.vocabulary import Vocabulary
@@ -76,24 +76,6 @@ def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:
     for folder in others:
         _same(first, folder, "vocab.txt", "has another vocabulary; train both on the same captions and vocab.min_count")
     return Captioners(tuple(model.load(folder) for folder in folders), mirror)
-
-
-def members(folder: Path) -> list[Path]:
-    """The model folders in `folder`, sorted.
-
-    A relative path is looked up in the working folder, where DVC sees what is in it. Raises UserError when there is no
-    such folder, or a queued experiment's copy of it lacks models that the main repository's has.
-    """
-    if not folder.is_dir():
-        raise UserError(f"evaluate.ensemble: {folder}: no such folder")
-    roots = (folder, main_root() / folder)
-    found, there = ({path.parent.name for path in root.glob("*/model.json")} for root in roots)
-    if there - found:
-        raise UserError(
-            f"evaluate.ensemble: {folder}: this copy of the repository lacks {', '.join(sorted(there - found))}; "
-            "in a queued experiment give an absolute path, or add the models with `dvc add`"
-        )
-    return [folder / name for name in sorted(found)]
 
 
 def check_store(folders: Sequence[Path], captioners: Captioners, store: FeatureStore) -> None:

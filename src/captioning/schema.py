@@ -32,7 +32,7 @@ class Scenes(Section):
     train: Annotated[int, Field(ge=2)]
     val: Count
     test: Count
-    size: Annotated[int, Field(ge=32, le=1024)]
+    image_size: Annotated[int, Field(ge=32, le=1024)]
     seed: Natural
 
 
@@ -121,7 +121,7 @@ class FineTune(Section):
 
 class Augment(Section):
     crop: Annotated[float, Field(gt=0, le=1)]
-    size: Count | None
+    image_size: Count | None
     flip: Annotated[float, Field(ge=0, le=1)]
     colour: Fraction
 

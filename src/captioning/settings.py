@@ -3,17 +3,16 @@
 This is the only module that reads params.yaml, and the only place where `auto` is decided.
 """
 
-import difflib
 import os
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from captioning.errors import UserError
+from captioning.errors import UserError, check_all
 from captioning.files import main_root
 from captioning.schema import Augment, DecoderName, FineTune, ScheduledSampling, Section, Settings
-from captioning.yaml_lines import key_lines, parse, repeated_keys
+from captioning.yaml_lines import describe, key_lines, parse, repeated_keys
 
 
 class _Auto(Section):
@@ -97,9 +96,17 @@ def image_size(settings: Settings) -> Literal["native", "enlarged"] | int:
 
 
 def regions(settings: Settings) -> bool:
-    """`features.regions` with `auto` decided: are regions stored beside their mean?"""
-    value = settings.features.regions
-    return settings.decoder in _ATTENDING if value == "auto" else value
+    """`features.regions` with `auto` decided: are regions stored beside their mean?
+
+    Raises UserError where a frozen encoder's are not, and the decoder attends to them.
+    """
+    value, attends = settings.features.regions, settings.decoder in _ATTENDING
+    if value is False and attends and not trainable(settings):
+        raise UserError(
+            f"features.regions = false: the decoder {settings.decoder} attends to regions, and the encoder is frozen; "
+            "write auto or true"
+        )
+    return attends if value == "auto" else value
 
 
 def mirror(settings: Settings) -> bool:
@@ -136,7 +143,7 @@ def fine_tune(settings: Settings) -> FineTune:
 def augment(settings: Settings) -> Augment:
     """`train.augment`. Raises UserError where a frozen encoder would never see the pictures."""
     if not trainable(settings):
-        _refuse_for_frozen(settings.train.augment, Augment(crop=1, size=None, flip=0, colour=0), "train.augment")
+        _refuse_for_frozen(settings.train.augment, Augment(crop=1, image_size=None, flip=0, colour=0), "train.augment")
     return settings.train.augment
 
 
@@ -266,34 +273,25 @@ def load(path: Path = Path("params.yaml")) -> Settings:
         settings = Settings.model_validate(values)
     except ValidationError as invalid:
         for error in invalid.errors():
-            place, complaint = _describe(dict(error), lines)
+            place, complaint = describe(dict(error), lines)
             faults.setdefault(place, []).append(complaint)  # a union complains once a branch
     if faults:
         raise UserError("\n".join(f"{path}, {place}{' or '.join(said)}" for place, said in faults.items()))
-    if settings.evaluate.mirror and not settings.features.mirror and not trainable(settings):
-        raise UserError("evaluate.mirror = true, and features.mirror = false stores no mirrored pictures; set both")
+    check(settings)
     return settings
 
 
-def _describe(error: dict[str, Any], lines: dict[tuple[str, ...], int]) -> tuple[str, str]:
-    """One fault in two halves: where it is (line and key), and what is wrong or to be written instead."""
-    where = tuple(str(part) for part in error["loc"])
-    while where and where not in lines and error["type"] != "missing":
-        where = where[:-1]  # pydantic adds the branch of a union to the path
-    key = ".".join(where)
-    line = lines.get(where, lines.get(where[:-1], 1))
-    if error["type"] == "extra_forbidden":
-        return f"line {line}: {key} is not a setting", _closest(where)
-    if error["type"] == "missing":
-        return f"line {line}: {key} is missing", "; add it (see params.yaml in git)"
-    return f"line {line}: {key} = {error['input']!r}: ", f"{error['msg'][0].lower()}{error['msg'][1:]}"
+def check(settings: Settings) -> None:
+    """Raise UserError that lists, a line each, all that the settings contradict each other in, whatever stage reads it.
+
+    What only a library or this machine can refuse is in `checks`.
+    """
+    check_all(
+        settings,
+        (split, regions, mirror, epochs, fine_tune, augment, scheduled_sampling, word_dropout, _mirrored_evaluation),
+    )
 
 
-def _closest(where: tuple[str, ...]) -> str:
-    known: type[BaseModel] = Settings
-    for part in where[:-1]:
-        annotation = known.model_fields[part].annotation
-        assert isinstance(annotation, type)
-        known = annotation
-    names = difflib.get_close_matches(where[-1], list(known.model_fields), n=1, cutoff=0.5)
-    return f"; did you mean {'.'.join((*where[:-1], names[0]))}?" if names else "; remove it"
+def _mirrored_evaluation(settings: Settings) -> None:
+    if settings.evaluate.mirror and not settings.features.mirror and not trainable(settings):
+        raise UserError("evaluate.mirror = true, and features.mirror = false stores no mirrored pictures; set both")

@@ -3,15 +3,14 @@
 SPICE also needs Stanford CoreNLP 3.6.0, which pycocoevalcap does not carry.
 """
 
-import importlib.util
 import logging
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from captioning.errors import UserError
+from captioning.java import java_available, pycocoevalcap, require
 from captioning.metrics.score import Id, Scores, check_ids, check_references
 from captioning.tokenizer import tokenize
 
@@ -19,14 +18,9 @@ _METEOR = ("java", "-Xmx2G", "-jar", "meteor-1.5.jar", "-", "-", "-stdio", "-l",
 _SPICE_JARS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 
 
-def java_available() -> bool:
-    """Whether a `java` command is on the PATH."""
-    return shutil.which("java") is not None
-
-
 def spice_available() -> bool:
     """Whether Java, pycocoevalcap and the Stanford CoreNLP files that SPICE reads are all there."""
-    return java_available() and _pycocoevalcap() is not None and not _missing_spice_jars()
+    return java_available() and pycocoevalcap() is not None and not _missing_spice_jars()
 
 
 def java_scores(references: Mapping[Id, Sequence[str]], hypotheses: Mapping[Id, str]) -> Scores[Id]:
@@ -46,7 +40,7 @@ def meteor(references: Mapping[Id, Sequence[str]], hypotheses: Mapping[Id, str])
 
     Raises UserError as `captioning.metrics.score` does, and when Java or pycocoevalcap is missing or Java fails.
     """
-    folder = _folder("METEOR") / "meteor"
+    folder = require("METEOR") / "meteor"
     texts, hypothesis = _texts(references, hypotheses)
     lines = [" ||| ".join(["SCORE", *texts[k], hypothesis[k]]) for k in range(len(texts))]
     *values, corpus = _run_meteor(folder, lines)
@@ -58,7 +52,7 @@ def spice(references: Mapping[Id, Sequence[str]], hypotheses: Mapping[Id, str]) 
 
     Raises UserError as `captioning.metrics.score` does, and when Java, pycocoevalcap or CoreNLP is missing.
     """
-    _folder("SPICE")
+    require("SPICE")
     if _missing_spice_jars():
         raise UserError(f"SPICE needs {_spice_need()}")
     from pycocoevalcap.spice.spice import Spice
@@ -102,27 +96,12 @@ def _ask(process: subprocess.Popen[str], line: str) -> str:
     return process.stdout.readline().strip()
 
 
-def _folder(metric: str) -> Path:
-    """pycocoevalcap's folder. Raises UserError where it or Java is missing."""
-    if not java_available():
-        raise UserError(f"{metric} needs Java: install a Java runtime, so that `java` is found, or score without it")
-    folder = _pycocoevalcap()
-    if folder is None:
-        raise UserError(f"{metric} needs pycocoevalcap: pip install 'captioning[java]', or score without it")
-    return folder
-
-
-def _pycocoevalcap() -> Path | None:
-    found = importlib.util.find_spec("pycocoevalcap")
-    return Path(next(iter(found.submodule_search_locations))) if found and found.submodule_search_locations else None
-
-
 def _missing_spice_jars() -> list[Path]:
     return [jar for name in _SPICE_JARS if not (jar := _spice_folder() / name).exists()]
 
 
 def _spice_folder() -> Path:
-    return (_pycocoevalcap() or Path("pycocoevalcap")) / "spice" / "lib"
+    return (pycocoevalcap() or Path("pycocoevalcap")) / "spice" / "lib"
 
 
 def _spice_need() -> str:
