@@ -120,7 +120,7 @@ def test_seeds_of_one_setting_are_one_group() -> None:
     assert score.spread == pytest.approx(statistics.stdev(values))
     assert comparison.scores[1]["cider"].spread is None
     assert "encoder=resnet34" in verdicts.text(comparison, 0)
-    assert any("Some have one seed" in line for line in verdicts.caveats(comparison))
+    assert any("with a single seed" in line for line in verdicts.caveats(comparison))
 
 
 def test_other_code_another_setting_or_the_same_seed_are_groups_of_their_own() -> None:
