@@ -29,7 +29,7 @@ REFUSED = {  # changes → what is said of them
     ("train.start=absent",): "absent/model.json: no such file",
     ("evaluate.ensemble=absent",): "evaluate.ensemble: absent: no such folder",
     ("download.folder=absent",): "download.folder = absent: no such folder",
-    ("download.source=absent",): "no such folder; correct it in params.yaml or in CAPTIONING_SOURCE",
+    ("download.source=absent",): "no such folder; correct params.yaml or CAPTIONING_SOURCE",
     ("compute.precision=bf16-mixed",): "compute.precision = bf16-mixed needs a GPU",
 }
 QUEUE_START = """
