@@ -1,4 +1,8 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can mend this", and how another library's exception is put in words."""
+
+import re
+
+_OBJECT = re.compile(r"<(?:bound method )?([^<>]*?)(?: object| of [^<>]*)? at 0x[0-9a-fA-F]+>")
 
 
 class UserError(ValueError):
@@ -6,3 +10,14 @@ class UserError(ValueError):
 
     Stages and the command line print its text and exit with status 1, without a traceback.
     """
+
+
+def reason(fault: BaseException, *, first_line: bool = False) -> str:
+    """What an exception of another library says, in one line and without memory addresses; else its class's name.
+
+    An object that its text shows as `<_io.BytesIO object at 0x7f...>` is named `BytesIO`.
+    first_line: only the first line of its text, for libraries whose texts are paragraphs.
+    """
+    lines = str(fault).strip().splitlines()[: 1 if first_line else None]
+    text = " ".join(" ".join(lines).split())
+    return _OBJECT.sub(lambda shown: shown[1].rpartition(".")[2], text) or type(fault).__name__

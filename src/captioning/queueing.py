@@ -23,7 +23,7 @@ from dvc.repo.experiments.queue.exceptions import CannotKillTasksError
 from dvc.repo.experiments.utils import exp_refs_by_baseline
 from dvc.scm import NoSCM, SCMError
 
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 from captioning.files import read_json, scratch, write_json
 from captioning.suites import Run
 
@@ -56,7 +56,7 @@ def open_queue() -> Iterator["Queue"]:
     except NotDvcRepoError:
         raise UserError("this folder is not in a DVC repository; run in the project's folder") from None
     except (DvcException, SCMError) as fault:
-        raise UserError(f"DVC: {' '.join(str(fault).split())}") from fault
+        raise UserError(f"DVC: {reason(fault)}") from fault
 
 
 class Queue:

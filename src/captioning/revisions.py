@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, BinaryIO
 
@@ -16,7 +17,7 @@ from dvc.repo import Repo
 from dvc.scm import NoSCMError, RevError, SCMError, resolve_rev
 from dvc_data.index import DataIndexDirError
 
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 
 WORKSPACE = "workspace"  # the files as they lie there, committed or not; DVC's own word for it
 _OTHER = ("run in the project's folder", "name another")
@@ -40,6 +41,14 @@ class Revision:
     def short(self) -> str:
         """Seven digits of the commit, or `workspace`."""
         return self.sha if self.sha == WORKSPACE else self.sha[:7]
+
+    @property
+    def date(self) -> str:
+        """The day of the commit, as 2026-11-28; of the workspace, `today`."""
+        if self.sha == WORKSPACE:
+            return "today"
+        seconds = self._files.repo.scm.resolve_commit(self.sha).commit_time
+        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -89,7 +98,7 @@ class Revision:
         try:
             yield
         except DataIndexDirError as fault:  # what the folder has could not be learnt
-            why = str(fault.__cause__ or fault).strip().partition("\n")[0]
+            why = reason(fault.__cause__ or fault, first_line=True)
             raise UserError(
                 f"{self.name}: {path} is not in the local cache, and the folder that has it could not be fetched "
                 f"({why}); see to the remote's address and your access (`dvc remote list`), or whether it was pushed"
@@ -142,7 +151,7 @@ def resolve(names: Sequence[str], repo: str | None = None, *, remotes: bool = Fa
     except NotDvcRepoError:
         raise UserError(f"{repo or 'this folder'} is not in a DVC repository; {_OTHER[bool(repo)]}") from None
     except (SCMError, DvcException) as fault:
-        raise UserError(f"{repo}: no git repository can be read there ({fault}); name another") from None
+        raise UserError(f"{repo}: no git repository can be read there ({reason(fault)}); name another") from None
     with opened:
         return [Revision(name, _sha(opened, name), repo, remotes) for name in names]
 

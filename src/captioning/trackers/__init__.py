@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from dvc.utils.flatten import flatten
 from PIL import Image
 
+from captioning.errors import reason
 from captioning.files import main_root
 from captioning.trackers.base import Run
 from captioning.trackers.mlflow import MLflow
@@ -77,7 +78,7 @@ class Trackers:
 
 
 def _line(fault: Exception) -> str:
-    return " ".join(f"{type(fault).__name__}: {fault}".split())[:300]
+    return f"{type(fault).__name__}: {reason(fault)}"[:300]
 
 
 def _warn(text: str) -> None:
