@@ -2,7 +2,7 @@
 
 import re
 
-_OBJECT = re.compile(r"<(?:bound method )?([^<>]*?)(?: object| of [^<>]*)? at 0x[0-9a-fA-F]+>")
+_OBJECT = re.compile(r"<([^<>]*?)(?: object)? at 0x[0-9a-fA-F]+>")
 
 
 class UserError(ValueError):

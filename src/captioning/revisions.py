@@ -17,6 +17,7 @@ from dvc.repo import Repo
 from dvc.scm import NoSCMError, RevError, SCMError, resolve_rev
 from dvc_data.index import DataIndexDirError
 
+from captioning import suites
 from captioning.errors import UserError, reason
 
 WORKSPACE = "workspace"  # the files as they lie there, committed or not; DVC's own word for it
@@ -153,10 +154,10 @@ def resolve(names: Sequence[str], repo: str | None = None, *, remotes: bool = Fa
     except (SCMError, DvcException) as fault:
         raise UserError(f"{repo}: no git repository can be read there ({reason(fault)}); name another") from None
     with opened:
-        return [Revision(name, _sha(opened, name), repo, remotes) for name in names]
+        return [Revision(name, _sha(opened, name, local=repo is None), repo, remotes) for name in names]
 
 
-def _sha(repo: Repo, name: str) -> str:
+def _sha(repo: Repo, name: str, *, local: bool) -> str:
     if name == WORKSPACE:
         return WORKSPACE
     try:
@@ -164,8 +165,14 @@ def _sha(repo: Repo, name: str) -> str:
     except NoSCMError:
         raise UserError(f"{name}: this folder has no git history; only `{WORKSPACE}` can be read") from None
     except RevError as fault:
-        if str(fault).startswith("ambiguous"):
+        if reason(fault).startswith("ambiguous"):
             raise UserError(f"{name}: several experiments have this name; give a commit (`dvc exp list -A`)") from None
-        raise UserError(
-            f"{name}: no commit, branch, tag or experiment has this name (`git log`, `dvc exp list -A`)"
-        ) from None
+        raise UserError(f"{name}: {_unknown(name, local)}") from None
+
+
+def _unknown(name: str, local: bool) -> str:
+    """What to do about a name that no revision has; in the working folder's repository it may be a suite's run."""
+    command = suites.command_for(name) if local else None
+    if command:
+        return f"a run of a suite that is not done at this commit; make it with `{command}`"
+    return "no commit, branch, tag or experiment has this name (`git log`, `dvc exp list -A`)"

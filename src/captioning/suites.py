@@ -109,6 +109,13 @@ def load(name: str, params: Path = Path("params.yaml")) -> Suite:
     return Suite(name, file.question, file.scores, runs)
 
 
+def command_for(run: str) -> str | None:
+    """The command that makes a run of this name, if a suite has one; None where no suite here does."""
+    candidates = [path.stem for path in sorted(FOLDER.glob("*.yaml")) if run.startswith(f"{path.stem}-")]
+    suites = [name for name in candidates if run in {made.name for made in load(name).runs}]
+    return f"captioning suite run {suites[0]}" if suites else None
+
+
 def _runs(name: str, file: _File) -> list[Run]:
     seeds: list[int | None] = list(file.seeds) if file.seeds else [None]
     labelled = file.runs if file.runs is not None else _combined(file.grid or {})

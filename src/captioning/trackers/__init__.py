@@ -30,6 +30,9 @@ class _Sink(Protocol):
 
     def end(self, well: bool) -> None: ...
 
+    def where(self) -> str:
+        """Where the run was written, and the command that shows it."""
+
 
 _SINKS: dict[str, Callable[[Run], _Sink]] = {"mlflow": MLflow, "tensorboard": TensorBoard, "wandb": WandB}
 
@@ -59,6 +62,7 @@ class Trackers:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._each(lambda sink: sink.end(kind is None))
+        self._each(lambda sink: print(f"train.trackers: {sink.where()}", flush=True))
 
     def _begin(self, name: str, run: Run) -> None:
         try:
