@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from captioning import compare, verdicts
 from captioning.errors import UserError
 from captioning.files import read_json, write_json, write_text
-from captioning.queueing import Queue, State
+from captioning.queueing import THREADS, Queue, State
 from captioning.revisions import Revision
 from captioning.schema import Section
 from captioning.suites import FOLDER, Run, Suite, Value
@@ -87,8 +87,9 @@ def gather(suite: Suite, queue: Queue, kept: Results | None) -> Results:
     found = [_result(suite, run, revisions[run.name], queue.seconds(run.name)) for run in runs]
     earlier = {(result.label, result.seed): result for result in (kept.runs if kept else [])}
     timed = [_with_time(result, earlier.get((result.label, result.seed))) for result in found]
-    lines = _verdicts(suite, list(revisions.values()))
-    return Results(commit=queue.baseline, runs=timed, verdicts=lines, threads=_threads(queue, revisions.values()))
+    lines, own = _verdicts(suite, list(revisions.values())), any(THREADS in run.overrides for run in suite.runs)
+    threads = None if own else _threads(queue, revisions.values())
+    return Results(commit=queue.baseline, runs=timed, verdicts=lines, threads=threads)
 
 
 def _threads(queue: Queue, revisions: Iterable[Revision]) -> int | None:
