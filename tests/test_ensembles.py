@@ -163,7 +163,7 @@ def test_a_model_folder_keeps_features_and_refuses_others(tmp_path: Path) -> Non
     found = model.read(tmp_path / "with").features
     assert found is not None
     assert all(torch.equal(one, other) for one, other in zip(found, features, strict=True))
-    assert (released._FILES, released.FEATURES) == (model.FILES, model.FEATURES)
+    assert (released._FILES, released._FEATURES) == (model.FILES, model.FEATURES)
     path = tmp_path / "with" / model.FEATURES
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(UserError, match=r"features.safetensors: not the file that model.json describes"):

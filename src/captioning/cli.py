@@ -18,7 +18,7 @@ from captioning import cli_experiments, compute, released
 from captioning.archives import SUFFIXES
 from captioning.errors import UserError
 from captioning.files import read_json, write_bytes
-from captioning.notices import Notices, describe, name_some, print_lines
+from captioning.notices import Notices, name_some, print_lines
 from captioning.settings import usual_beam
 
 if TYPE_CHECKING:
@@ -131,27 +131,24 @@ def predict(
     named, failed = _expand(paths)
     files = [path for path in named if _is_there(path, notices)]
     if files:
-        captioners = _load(model, repo, notices, mirror=mirror)
+        models = released.models(model, repo, MODEL)
+        captioners = _load(models, mirror=mirror)
         options = _options(captioners, asked)
         sheets = _sheets(captioners, attention, files) if attention else {}
+        notices.begin([found.title for found in models], captioners.members)
         for start in range(0, len(files), batch_size):
             _caption(captioners, files[start : start + batch_size], options, output, sheets, notices)
     notices.end(len(named))
     raise typer.Exit(1 if failed or notices.skipped else 0)
 
 
-def _load(names: list[str] | None, repo: str | None, notices: Notices, *, mirror: bool) -> "Captioners":
-    """Load the models, and print what each is and was trained on."""
-    models = released.models(names, repo, MODEL)
-    cards = [read_json(model.folder / "model.json") for model in models]
-    compute.pin(portable=cards[0]["compute"]["portable"], threads=cards[0]["compute"]["threads"])
+def _load(models: Sequence[released.Model], *, mirror: bool) -> "Captioners":
+    """Load models, with the arithmetic that the first one asks for."""
+    card = read_json(models[0].folder / "model.json")
+    compute.pin(portable=card["compute"]["portable"], threads=card["compute"]["threads"])
     from captioning import ensembles
 
-    captioners = ensembles.load([model.folder for model in models], mirror=mirror)
-    for model, card in zip(models, cards, strict=True):
-        print_lines(describe(model.title, card, keeps_features=released.FEATURES in card["sha256"]))
-    notices.trained([card["settings"] for card in cards])
-    return captioners
+    return ensembles.load([model.folder for model in models], mirror=mirror)
 
 
 def _options(captioners: "Captioners", asked: dict[str, Any]) -> "SearchOptions":

@@ -3,13 +3,17 @@
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from captioning.errors import UserError
 
+if TYPE_CHECKING:
+    from captioning.model import Captioner, Card
+
+_DRAWINGS = "drawings"
 CONTENT = {  # of each data set's images
-    "scenes": "drawings",
-    "abstract_scenes": "drawings",
+    "scenes": _DRAWINGS,
+    "abstract_scenes": _DRAWINGS,
     "flickr8k": "photographs",
     "flickr30k": "photographs",
     "coco2014": "photographs",
@@ -19,19 +23,18 @@ CONTENT = {  # of each data set's images
 _NAMED = 3  # of many unlike images, so many are named
 
 
-def describe(title: str, card: Mapping[str, Any], *, keeps_features: bool) -> list[str]:
-    """Lines on a model, from its model.json: what it is, what it was trained on, and how well that went.
+def describe(title: str, card: "Card", *, keeps_features: bool) -> list[str]:
+    """Lines on a model, by its own record: what it is, what it was trained on, and how well that went.
 
-    keeps_features: whether its images can be compared with its training images, so that photographs are noticed.
+    keeps_features: whether images can be compared with its training images, so that photographs are noticed.
     """
-    settings, scores = card.get("settings", {}), card.get("scores", {})
-    parts = [f"model {title}: {card['encoder']} + {card['decoder']}, trained on {trained_on(settings)}"]
-    if "epoch" in scores:
-        parts.append(f"epoch {scores['epoch']}")
-    if "val/cider" in scores:
-        parts.append(f"CIDEr {scores['val/cider']:.2f} on its validation images")
+    parts = [f"model {title}: {card.encoder} + {card.decoder}, trained on {trained_on(card.settings)}"]
+    if "epoch" in card.scores:
+        parts.append(f"epoch {card.scores['epoch']}")
+    if "val/cider" in card.scores:
+        parts.append(f"CIDEr {card.scores['val/cider']:.2f} on its validation images")
     lines = [", ".join(parts)]
-    if _draws(settings) and not keeps_features:
+    if CONTENT.get(card.settings.get("dataset", "")) == _DRAWINGS and not keeps_features:
         lines.append("it was trained on drawings alone: its captions of photographs are guesses")
     return lines
 
@@ -42,10 +45,6 @@ def trained_on(settings: Mapping[str, Any]) -> str:
     return f"{name}: {CONTENT[name]}" if name in CONTENT else name
 
 
-def _draws(settings: Mapping[str, Any]) -> bool:
-    return CONTENT.get(settings.get("dataset", "")) == "drawings"
-
-
 class Notices:
     """Reports files that are skipped and images that are unlike the training images, and counts them at the end."""
 
@@ -54,9 +53,11 @@ class Notices:
         self.unlike = 0
         self.training = ""
 
-    def trained(self, settings: Sequence[Mapping[str, Any]]) -> None:
-        """Which training images the others are compared with: from the settings of each member."""
-        self.training = ", ".join(dict.fromkeys(map(trained_on, settings)))
+    def begin(self, titles: Sequence[str], members: "Sequence[Captioner]") -> None:
+        """Print which models are used. Images are compared with the training images of all of them."""
+        for title, member in zip(titles, members, strict=True):
+            print_lines(describe(title, member.card, keeps_features=member.features is not None))
+        self.training = ", ".join(dict.fromkeys(trained_on(member.card.settings) for member in members))
 
     @property
     def _theirs(self) -> str:

@@ -14,7 +14,7 @@ from captioning.errors import UserError
 from captioning.files import atomic, digest, write_bytes
 
 _FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
-FEATURES = "features.safetensors"  # models of older versions have none
+_FEATURES = "features.safetensors"  # models of older versions have none
 
 
 class Model(NamedTuple):
@@ -71,7 +71,7 @@ def _release(name: str, repo: str | None, path: Path) -> Model:
 def _files(card: bytes) -> list[str]:
     """The files that a model folder has beside its card; of the optional ones, those that the card names."""
     digests = json.loads(card).get("sha256", {})
-    return [*_FILES, *(name for name in (FEATURES,) if name in digests)]
+    return [*_FILES, *(name for name in (_FEATURES,) if name in digests)]
 
 
 def _cache() -> Path:
