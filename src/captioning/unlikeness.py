@@ -62,7 +62,8 @@ class Detector:
     def distances(self, means: Tensor) -> Tensor:
         """Mean features (B, D), of any length → (B,): squared distance to the principal subspace, 0 to 4."""
         centred = normalize(means.double().cpu()) - self._mean
-        return centred.square().sum(1) - (centred @ self._basis).square().sum(1)
+        residuals: Tensor = centred.square().sum(1) - (centred @ self._basis).square().sum(1)
+        return residuals
 
     def unlike(self, means: Tensor) -> Tensor:
         """Mean features (B, D) → (B,): whether each image is farther away than nearly all validation images."""
