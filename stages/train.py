@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from captioning.phases import Data, Phase
     from captioning.teaching import Teacher
     from captioning.training import Trainer
+    from captioning.unlikeness import KeptFeatures
 
 Options = TypeVar("Options")
 
@@ -300,7 +301,18 @@ def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], star
         },
         scores={"epoch": best + 1, **trainer.progress.history[best]},
     )
-    model.save(OUT / "model", card, encoder.body.state_dict(), network.decoder.state_dict(), data.vocabulary)
+    states = encoder.body.state_dict(), network.decoder.state_dict()
+    model.save(OUT / "model", card, *states, data.vocabulary, _kept_features(trainer))
+
+
+def _kept_features(trainer: "Trainer") -> "KeptFeatures":
+    """Features of some training and validation images, by which images of another kind are recognised later."""
+    import numpy as np
+
+    from captioning.unlikeness import KeptFeatures, kept, spread
+
+    rows = np.unique(trainer.data.train.image), trainer.data.val_rows
+    return KeptFeatures(*(kept(trainer.validation.means(spread(part))) for part in rows))
 
 
 if __name__ == "__main__":

@@ -218,5 +218,5 @@ def test_the_command_compares_without_touching_the_workspace(experimented: Proje
     for command in ("compare", "report"):
         done = experimented.run("captioning", command, "HEAD", "depth-resnet34", check=False)
         assert (done.returncode, done.stdout) == (1, "")
-        fault = "depth-resnet34: this run of the suite depth has not been run; `captioning suite run depth` runs it"
-        assert done.stderr == f"error: {fault}\n"
+        fault = "this run of the suite depth has not been run at this commit; `captioning suite run depth` runs it"
+        assert done.stderr == f"error: depth-resnet34: {fault}\n"

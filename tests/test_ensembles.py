@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,13 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from captioning import decoders, encoders, ensembles, model, model_folders
+from captioning import decoders, encoders, ensembles, model, model_folders, released
 from captioning.decoders.base import Encoded, select
 from captioning.decoders.ensemble import Ensemble
 from captioning.errors import UserError
 from captioning.features import ARRAYS, FeatureStore
 from captioning.images import Transform
 from captioning.search import SearchOptions, n_best, search
+from captioning.unlikeness import KeptFeatures, kept
 from captioning.vocabulary import SPECIAL, Vocabulary
 from tests.toys import Table
 from tests.toys import pictures as numbers
@@ -129,6 +130,44 @@ def test_models_with_other_encoders_and_sizes_caption_together(tmp_path: Path) -
     regions = member.encoder(stacked[0])  # (1, R, D)
     [expected] = search(member.decoder, Encoded(regions.mean(1), regions), SearchOptions(3, 5, 2))
     assert single[0].text == member.vocabulary.decode(expected.ids)
+
+
+def test_pictures_are_unlike_the_training_images_if_every_member_that_keeps_some_says_so(tmp_path: Path) -> None:
+    """A member's own features are like themselves; those of noise are not. A member that keeps none is not asked."""
+    plain = Image.new("RGB", (64, 64), "white")
+    noise = [Image.effect_noise((64, 64), sigma).convert("RGB") for sigma in range(20, 84)]
+    first, second = folder(tmp_path / "a"), folder(tmp_path / "b", seed=2)
+    for mirror in (False, True):
+        silent = ensembles.load([first, second], mirror=mirror)
+        pixels = [torch.from_numpy(np.stack(part)) for part in zip(*map(silent.pixels, [plain, *noise]), strict=True)]
+        encoded = silent.encode(pixels)
+        assert silent.unlike(encoded) == [False] * 65
+        views = 2 if mirror else 1
+        members = list(silent.members)
+        own = [kept(encoded[place * views].mean[1:]) for place in range(2)]
+        members[0] = replace(members[0], features=KeptFeatures(own[0][:32], own[0][32:]))
+        judged = ensembles.Captioners(tuple(members), mirror).unlike(encoded)
+        assert judged[0]
+        assert sum(judged[1:]) <= 1
+        far = kept(torch.randn(9, own[1].shape[1], generator=torch.Generator().manual_seed(0)))
+        members[1] = replace(members[1], features=KeptFeatures(own[1], far))  # to this one, nothing is unlike
+        assert not ensembles.Captioners(tuple(members), mirror).unlike(encoded)[0]
+
+
+def test_a_model_folder_keeps_features_and_refuses_others(tmp_path: Path) -> None:
+    plain = model.load(folder(tmp_path / "without"))
+    assert plain.features is None
+    features = KeptFeatures(kept(torch.rand(6, 8)), kept(torch.rand(3, 8)))
+    states = plain.encoder.body.state_dict(), plain.decoder.state_dict()
+    model.save(tmp_path / "with", plain.card, *states, plain.vocabulary, features)
+    found = model.read(tmp_path / "with").features
+    assert found is not None
+    assert all(torch.equal(one, other) for one, other in zip(found, features, strict=True))
+    assert (released._FILES, released._FEATURES) == (model.FILES, model.FEATURES)
+    path = tmp_path / "with" / model.FEATURES
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=r"features.safetensors: not the file that model.json describes"):
+        model.read(tmp_path / "with")
 
 
 def test_the_mirrored_picture_is_read_as_by_one_more_member(tmp_path: Path) -> None:

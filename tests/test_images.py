@@ -201,3 +201,11 @@ def test_words_stay_within_their_column() -> None:
 def test_the_same_sheet_has_the_same_bytes() -> None:
     sheets = [encoded(grid([halves(), photograph(40, 40)], ["two halves", "noise"], columns=2)) for _ in range(2)]
     assert sheets[0] == sheets[1]
+
+
+@pytest.mark.parametrize("name", damaged())
+def test_a_message_on_a_damaged_file_has_no_memory_address(name: str) -> None:
+    with pytest.raises(UserError) as fault:
+        decode(damaged()[name], name)
+    assert "0x" not in str(fault.value)
+    assert "object" not in str(fault.value)

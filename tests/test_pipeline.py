@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -224,11 +225,22 @@ def test_predict_captions_pictures_and_reports_the_bad_one(project: Project, tmp
     assert [Path(row["file"]).name for row in rows] == ["best.png", "random.png", "worst.png"]
     assert all(row["caption"] is not None for row in rows)
     assert done.returncode == 1
-    assert "bad.jpg" in done.stderr
+    about, bad, *unlike, counted = done.stderr.splitlines()
+    assert re.fullmatch(
+        r"model data/train/model: resnet18 \+ lstm, trained on scenes: drawings, epoch \d, "
+        r"CIDEr \d\.\d\d on its validation images",
+        about,
+    )
+    assert bad.startswith(f"error: {tmp_path}/bad.jpg: not a picture that can be decoded (its format is not known)")
+    assert all(": unlike the pictures that this model was trained on (scenes: drawings)" in line for line in unlike)
+    assert counted == f"1 of 4 files skipped: {tmp_path}/bad.jpg"
     assert project.run("captioning", "predict", f"{gallery}/w*.png").stdout.startswith(f"{gallery}/worst.png\t")
     for nothing in (f"{tmp_path}/*.png", str(tmp_path / "absent.jpg"), str(project.folder / "stages")):
         done = project.run("captioning", "predict", nothing, f"{gallery}/best.png", check=False)
         assert (done.returncode, len(done.stdout.splitlines())) == (1, 1)
         assert done.stderr.startswith(f"error: {nothing}: ")
+    done = project.run("captioning", "predict", "--model", str(tmp_path), "absent.jpg", check=False)
+    assert (done.returncode, done.stdout) == (1, "")  # and the model is not even looked for
+    assert done.stderr == "error: absent.jpg: No such file or directory\n1 of 1 files skipped: absent.jpg\n"
     done = project.run("captioning", "predict", "--model", str(tmp_path), f"{gallery}/best.png", check=False)
     assert (done.returncode, done.stderr) == (1, f"error: {tmp_path}/model.json: no such file\n")

@@ -218,7 +218,7 @@ def test_a_remote_out_of_reach_is_told_in_one_line(
     colleague = team.colleague("colleague")
     colleague.run("dvc", "remote", "modify", "--local", "storage", option, value)
     colleague.environment["AWS_MAX_ATTEMPTS"] = "1"
-    failed = colleague.run("captioning", "predict", "photo.jpg", "--model", "model@v1.0.0", check=False)
+    failed = colleague.run("captioning", "predict", "docs/captions.png", "--model", "model@v1.0.0", check=False)
     assert failed.returncode == 1
     assert failed.stderr.count("\n") == 1, failed.stderr
     assert failed.stderr.startswith("error: model@v1.0.0: data/train/model/model.json is not in the local cache, and")

@@ -13,8 +13,9 @@ from dvc.utils.hydra import to_hydra_overrides
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning import charts, queueing, results, suites
+from captioning import charts, cli_experiments, compute, queueing, results, suites
 from captioning.errors import UserError
+from captioning.progress import Progress
 from captioning.queueing import Queue, State
 from captioning.results import Result, Results
 from tests.imports import ROOT
@@ -171,6 +172,9 @@ def test_a_table_has_means_and_deviations_over_seeds(folder: Path) -> None:
     ]
     assert table[7].startswith("All of it: `captioning suite run s`, from commit `c0ffee1`; mean ± standard deviation")
     assert table[9] == "- b: better"
+    assert "compute.threads" not in table[7]
+    slower = results.table(suite, Results(commit="c0ffee12", runs=runs, verdicts=[], threads=1)).splitlines()
+    assert slower[7].endswith("over seeds 1, 2, 3; each run with `compute.threads=1`.")
 
 
 def test_a_picture_has_a_dot_a_run_and_a_line_a_curve(folder: Path) -> None:
@@ -249,6 +253,114 @@ def test_a_run_that_was_watched_from_start_to_end_has_a_time(folder: Path, monke
     assert queue.seconds("a") is None
 
 
+class Epochs:
+    """A queue that knows which epoch each run is in."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, tuple[int, int]] = {}
+
+    def epoch(self, name: str) -> tuple[int, int] | None:
+        return self.now.get(name)
+
+
+def test_progress_is_printed_with_place_epoch_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [suites.Run(name, name, None, {}) for name in ("a", "b", "c")]
+    queue, clock = Epochs(), [0.0]
+    progress = Progress(queue, runs, 1, lambda: clock[0])  # type: ignore[arg-type]
+
+    def look(seconds: float, **states: str) -> list[str]:
+        clock[0] = seconds
+        progress.looked({name: State(state) for name, state in states.items()})
+        return capsys.readouterr().out.splitlines()
+
+    progress.changed("a", State.running)
+    assert capsys.readouterr().out == "run 1 of 3, a: running\n"
+    queue.now = {"a": (1, 4)}
+    assert look(60, a="running", b="queued", c="queued") == ["run 1 of 3, a: epoch 1 of 4"]
+    queue.now = {"a": (3, 4)}  # half of it took 5 min: 10 min each, 5 of 30 are over
+    left = "about 25 min left for the suite"
+    assert look(300, a="running", b="queued", c="queued") == [f"run 1 of 3, a: epoch 3 of 4, {left}"]
+    assert look(301, a="running", b="queued", c="queued") == []
+    clock[0] = 480.0
+    progress.changed("a", State.done)
+    progress.changed("b", State.running)
+    assert capsys.readouterr().out == "run 1 of 3, a: done after 8 min\nrun 2 of 3, b: running\n"
+    queue.now = {"b": (2, 4)}  # 8 min each, 2 of 16 are over
+    left = "about 14 min left for the suite"
+    assert look(600, a="done", b="running", c="queued") == [f"run 2 of 3, b: epoch 2 of 4, {left}"]
+
+
+def test_an_epoch_is_read_from_the_newest_bar_of_a_log(folder: Path) -> None:
+    queue = Watched([], folder / "log")
+    queue._tasks = SimpleNamespace(iter_active=list)
+    (folder / "log").write_text("Running stage 'train'\n")
+    assert queue.epoch("a") is None
+    bars = "\r".join(f"epoch {epoch}/5:  40%|####      | 8/20 [00:10<00:15]" for epoch in range(1, 5))
+    (folder / "log").write_text("x" * 30_000 + bars)
+    assert queue.epoch("a") == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "cores", "usual", "done", "threads", "said"),
+    [
+        (1, 2, 2, [], None, ""),
+        (2, 2, 2, [], 1, "compute.threads = 1 in each run, for 2 runs at a time on 2 cores (the commit has 2)"),
+        (3, 2, 2, [], 1, "compute.threads = 1 in each run, for 3 runs at a time on 2 cores (the commit has 2)"),
+        (2, 16, 2, [], None, ""),
+        (4, 16, 8, [], 4, "compute.threads = 4 in each run, for 4 runs at a time on 16 cores (the commit has 8)"),
+        (1, 2, 2, [1], 1, "compute.threads = 1 in each run, as in the 1 runs that are done (the commit has 2)"),
+        (2, 2, 2, [2, 2], None, ""),
+    ],
+)
+def test_several_runs_at_a_time_have_fewer_threads_each_and_the_same_as_those_that_are_done(
+    jobs: int,
+    cores: int,
+    usual: int,
+    done: list[int],
+    threads: int | None,
+    said: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(folder, "question: q?\nruns: {a: {}, b: {seed: 2}, c: {seed: 3}}\n")
+    monkeypatch.setattr(compute, "cores", lambda: cores)
+    head, *others = (SimpleNamespace(params={"compute": {"threads": count}}) for count in (usual, *done))
+    queue = SimpleNamespace(head=lambda: head)
+    assert cli_experiments._threads(suites.load("s"), queue, others, jobs) == threads  # type: ignore[arg-type]
+    assert capsys.readouterr().out.rstrip() == said
+
+
+def test_a_suite_that_sets_its_threads_has_them_and_one_that_was_mixed_is_refused(folder: Path) -> None:
+    write(folder, "question: q?\noverrides: {compute.threads: 2}\nruns: {a: {}, b: {seed: 2}}\n")
+    assert cli_experiments._threads(suites.load("s"), None, [], 9) is None  # type: ignore[arg-type]
+    write(folder, "question: q?\nruns: {a: {}, b: {seed: 2}}\n")
+    head, *mixed = (SimpleNamespace(params={"compute": {"threads": count}}) for count in (2, 1, 2))
+    queue = SimpleNamespace(head=lambda: head)
+    with pytest.raises(UserError, match=r"^the runs of s that are done differ in compute.threads \(1, 2\).*exp remove"):
+        cli_experiments._threads(suites.load("s"), queue, mixed, 1)  # type: ignore[arg-type]
+
+
+def test_a_run_is_queued_with_its_threads_as_a_setting(copy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy.folder)
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "DVC_SITE_CACHE_DIR"):
+        monkeypatch.setenv(name, copy.environment[name])
+    with queueing.open_queue() as queue:
+        queue.add(suites.Run("r-a", "a", 5, {"seed": 5}), threads=3)
+        [entry] = queue._tasks.iter_queued()
+    params = yaml.safe_load(copy.run("git", "show", f"{entry.stash_rev}:params.yaml").stdout)
+    assert (params["seed"], params["compute"]["threads"]) == (5, 3)
+
+
+def test_the_suite_of_a_run_is_known(folder: Path) -> None:
+    assert suites.owner("s-a") is None
+    write(folder, "question: q?\nruns: {a: {}}\n")
+    write(folder, "question: q?\nruns: {b: {}}\n", name="s-a")
+    assert suites.owner("s-a") == "s"
+    assert suites.owner("s-a-b") == "s-a"
+    assert suites.owner("s-c") is None
+
+
 SUITE = """
 question: Does the beam matter?
 overrides: {evaluate.samples: 2}
@@ -276,7 +388,7 @@ def test_a_suite_is_stopped_continued_and_told_in_a_table(copy: Project) -> None
         command, cwd=copy.folder, env=copy.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        assert any("beams-long: running" in line for line in process.stdout)
+        assert any("run 1 of 3, beams-long: running" in line for line in process.stdout)
         process.send_signal(signal.SIGINT)
         assert "the same command continues" in process.communicate()[1]
     assert process.returncode == 130

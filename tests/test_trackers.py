@@ -114,6 +114,31 @@ def test_wandb_offline_run_is_read_back(logs: Path) -> None:
     assert ended.exit_code == 0
 
 
+def test_each_says_where_it_wrote_and_the_command_that_shows_it(
+    logs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(logs.parent)
+    log(*ALL)
+    lines = dict(zip(ALL, capsys.readouterr().out.splitlines(), strict=True))
+    for name, line in lines.items():
+        assert line.startswith(f"train.trackers: {name} wrote to logs/{name}")
+        folder = line.partition("wrote to ")[2].partition(";")[0]
+        assert list((logs.parent / folder).iterdir()), line
+    page = " ".join((ROOT / "docs/trackers.md").read_text(encoding="utf-8").split())
+    commands = ["uvx mlflow ui --backend-store-uri logs/mlflow", "tensorboard --logdir logs/tensorboard"]
+    for name, command in zip(ALL, [*commands, "wandb leet logs/wandb"], strict=True):
+        assert f"{command}" in lines[name]
+        assert command in page
+
+
+def test_a_path_outside_the_working_folder_is_shown_whole(
+    logs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    log("tensorboard")
+    assert f"tensorboard --logdir {logs}/tensorboard" in capsys.readouterr().out
+
+
 def test_wandb_online_without_a_key_does_not_ask(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")
     log("wandb")
@@ -162,6 +187,9 @@ class Failing:
 
     def end(self, well: bool) -> None:
         self._tell("well" if well else "badly")
+
+    def where(self) -> str:
+        return "nowhere"
 
 
 @pytest.mark.parametrize("at", ["begin", "picture", "scalars", "well"])

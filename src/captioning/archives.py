@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 from captioning.files import atomic, copy
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
@@ -178,5 +178,5 @@ def _is_content(entry: zipfile.ZipInfo) -> bool:
 
 
 def _unreadable(place: str, fault: Exception) -> UserError:
-    said = fault.strerror if isinstance(fault, OSError) and fault.strerror else " ".join(str(fault).split())
-    return UserError(f"{place}: missing, cut short or damaged ({said or type(fault).__name__}); {_REMEDY}")
+    said = fault.strerror if isinstance(fault, OSError) and fault.strerror else reason(fault)
+    return UserError(f"{place}: missing, cut short or damaged ({said}); {_REMEDY}")

@@ -1,8 +1,10 @@
 """The command `captioning`: captions for one's own pictures; experiments are in `cli_experiments`."""
 
+import errno
 import glob
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -16,6 +18,7 @@ from captioning import cli_experiments, compute, released
 from captioning.archives import SUFFIXES
 from captioning.errors import UserError
 from captioning.files import read_json, write_bytes
+from captioning.notices import Notices, name_some, print_lines
 from captioning.settings import usual_beam
 
 if TYPE_CHECKING:
@@ -123,21 +126,32 @@ def predict(
 ) -> None:
     """Caption pictures with a trained model, or with several as one.
 
-    A file that cannot be read is reported and the rest go on; the exit status is then 1.
+    A file that cannot be read is reported and the rest go on; the exit status is then 1. Captions are printed on
+    standard output, and on standard error which model is used, and which pictures are unlike its training images.
     """
     asked = locals()  # what concerns the search is called as SearchOptions calls it
-    folders = released.folders(model, repo, MODEL)
-    card = read_json(folders[0] / "model.json")
+    notices = Notices()
+    named, failed = _expand(paths)
+    files = [path for path in named if _is_there(path, notices)]
+    if files:
+        models = released.models(model, repo, MODEL)
+        captioners = _load(models, mirror=mirror)
+        options = _options(captioners, asked)
+        sheets = _sheets(captioners, attention, files) if attention else {}
+        notices.begin([found.title for found in models], captioners.members)
+        for start in range(0, len(files), batch_size):
+            _caption(captioners, files[start : start + batch_size], options, output, sheets, notices)
+    notices.end(len(named))
+    raise typer.Exit(1 if failed or notices.skipped else 0)
+
+
+def _load(models: Sequence[released.Model], *, mirror: bool) -> "Captioners":
+    """Load models, with the arithmetic that the first one asks for."""
+    card = read_json(models[0].folder / "model.json")
     compute.pin(portable=card["compute"]["portable"], threads=card["compute"]["threads"])
     from captioning import ensembles
 
-    captioners = ensembles.load(folders, mirror=mirror)
-    options = _options(captioners, asked)
-    files, failed = _expand(paths)
-    sheets = _sheets(captioners, attention, files) if attention else {}
-    for start in range(0, len(files), batch_size):
-        failed |= _caption(captioners, files[start : start + batch_size], options, output, sheets)
-    raise typer.Exit(1 if failed else 0)
+    return ensembles.load([model.folder for model in models], mirror=mirror)
 
 
 def _options(captioners: "Captioners", asked: dict[str, Any]) -> "SearchOptions":
@@ -174,20 +188,48 @@ def _expand(paths: list[str]) -> tuple[list[Path], bool]:
     for path in paths:
         found = [Path(path)]
         if Path(path).is_dir():
-            found = sorted(file for file in Path(path).rglob("*") if file.suffix.lower() in SUFFIXES)
+            found = _pictures(Path(path))
         elif glob.has_magic(path) and not Path(path).exists():
             found = [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 - absolute too
         if not found:
-            print(f"error: {path}: no pictures there ({' '.join(sorted(SUFFIXES))})", file=sys.stderr)
+            print_lines([f"error: {path}: no pictures there ({' '.join(sorted(SUFFIXES))})"])
         files += found
         failed |= not found
     return files, failed
 
 
+def _pictures(folder: Path) -> list[Path]:
+    """The pictures in a folder, at any depth, sorted; other files are counted on standard error."""
+    files = sorted(path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
+    found = [path for path in files if path.suffix.lower() in SUFFIXES]
+    others = sorted({path.suffix.lower() or path.name for path in files} - SUFFIXES)
+    if others and found:
+        count = len(files) - len(found)
+        print_lines([f"{folder}: {count} of {len(files)} files are not read, as no pictures: {name_some(others)}"])
+    return found
+
+
+def _is_there(path: Path, notices: Notices) -> bool:
+    """Whether a file can be opened, without opening it: it may be a pipe."""
+    try:
+        path.stat()
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as fault:
+        notices.skip(path, fault)
+        return False
+    return True
+
+
 def _caption(
-    captioners: "Captioners", paths: list[Path], options: "SearchOptions", output: Format, sheets: dict[Path, Path]
-) -> bool:
-    """Print captions for each picture, and draw the sheets that are wanted; return whether one of them failed."""
+    captioners: "Captioners",
+    paths: list[Path],
+    options: "SearchOptions",
+    output: Format,
+    sheets: dict[Path, Path],
+    notices: Notices,
+) -> None:
+    """Print captions for each picture, and draw the sheets that are wanted."""
     import numpy as np
     import torch
 
@@ -200,21 +242,21 @@ def _caption(
             pixels.append(captioners.pixels(decode(data, str(path))))
             files.append(data)
             read.append(path)
-        except UserError as fault:
-            print(f"error: {fault}", file=sys.stderr)
-        except OSError as fault:
-            print(f"error: {path}: {fault.strerror}", file=sys.stderr)
+        except (UserError, OSError) as fault:
+            notices.skip(path, fault)
     if read:
-        stacked = [torch.from_numpy(np.stack(member)) for member in zip(*pixels, strict=True)]
+        encoded = captioners.encode([torch.from_numpy(np.stack(member)) for member in zip(*pixels, strict=True)])
         keys = [int(hashlib.sha256(data).hexdigest()[:16], 16) for data in files]
-        for index, (path, captions) in enumerate(zip(read, captioners.captions(stacked, options, keys), strict=True)):
+        unlike = captioners.unlike(encoded)
+        for index, (path, captions) in enumerate(zip(read, captioners.decode(encoded, options, keys), strict=True)):
+            if unlike[index]:
+                notices.differs(path)
             if path in sheets:
                 from captioning.attention_maps import draw_pixels
 
                 drawn = draw_pixels(captioners.members[0], files[index], pixels[index][0], captions[0].text)
                 write_bytes(sheets[path], drawn)
             print(_lines(path, captions, output, sheets.get(path), several=options.n_best > 1), flush=True)
-    return len(read) < len(paths)
 
 
 def _lines(path: Path, captions: "Sequence[Caption]", output: Format, sheet: Path | None, *, several: bool) -> str:

@@ -65,8 +65,9 @@ def compare(
     from captioning import verdicts
     from captioning.compare import compare as compared
     from captioning.compare import read
+    from captioning.revisions import resolve
 
-    comparison = compared([read(revision) for revision in _resolve(revisions)], seed=seed)
+    comparison = compared([read(revision) for revision in resolve(revisions)], seed=seed)
     if output is Format.json:
         print(json.dumps(verdicts.document(comparison, images), indent=1, ensure_ascii=False))
     else:
@@ -86,28 +87,15 @@ def report(
     from captioning import page
     from captioning.compare import compare as compared
     from captioning.compare import read
+    from captioning.revisions import resolve
 
     if images != "all" and not images.isdecimal():
         raise UserError(f"--images {images}: give a number of images, 0 for none, or `all`")
     limit = None if images == "all" else int(images)
-    comparison = compared([read(revision) for revision in _resolve(revisions)], seed=seed)
+    comparison = compared([read(revision) for revision in resolve(revisions)], seed=seed)
     command = f"captioning report {' '.join(revisions)}"
     size = page.write(out, comparison, command, limit, seed)
     print(f"{out}: {size / 1e6:.1f} MB; open it in a browser")
-
-
-def _resolve(names: list[str]) -> "list[Revision]":
-    """The revisions of these names; for a suite's run that has not been run, the error says which command runs it."""
-    from captioning.revisions import UnknownRevisionError, resolve
-    from captioning.suites import owner
-
-    try:
-        return resolve(names)
-    except UnknownRevisionError as unknown:
-        if suite := owner(unknown.name):
-            fault = f"{unknown.name}: this run of the suite {suite} has not been run; `captioning suite run {suite}`"
-            raise UserError(f"{fault} runs it") from None
-        raise
 
 
 @suite_app.command("list")
@@ -133,19 +121,22 @@ def run_suite(
     """Run what is not done of a suite, from the last commit, through DVC's queue, and wait for it.
 
     Ctrl-C (or SIGTERM) stops the runs; the same command continues. Failed runs are tried again.
-    The exit status is 1 when one failed.
+    The exit status is 1 when one failed. If several runs at a time would have more threads than this machine has
+    cores, each gets fewer: that is a setting, `compute.threads`, and all runs of the suite have the same one.
     """
     from captioning import suites
+    from captioning.progress import Progress
     from captioning.queueing import State, open_queue
 
     suite = suites.load(name)
     _heed_interrupts()
     with open_queue() as queue:
         try:
-            if not _queue_missing(suite, queue):
+            if not _queue_missing(suite, queue, jobs):
                 return
             queue.start(jobs)
-            states = queue.wait(suite.runs, jobs, lambda run, state: print(f"{run}: {state}", flush=True))
+            progress = Progress(queue, suite.runs, jobs)
+            states = queue.wait(suite.runs, jobs, progress.changed, progress.looked)
         except KeyboardInterrupt:
             print("stopping; the same command continues", file=sys.stderr)
             queue.stop(suite.runs)
@@ -165,21 +156,57 @@ def _heed_interrupts() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
-def _queue_missing(suite: "Suite", queue: "Queue") -> list[str]:
+def _queue_missing(suite: "Suite", queue: "Queue", jobs: int) -> list[str]:
     """Queue what is neither done nor on its way; return the names of all that is not done."""
     from captioning import results
     from captioning.queueing import State
     from captioning.revisions import Revision
 
     states, done = queue.states(suite.runs), queue.done()
+    revisions = {run.name: Revision(run.name, done[run.name]) for run in suite.runs if run.name in done}
+    missing = [
+        run for run in suite.runs if run.name not in done and states[run.name] not in (State.queued, State.running)
+    ]
     for run in suite.runs:
-        if run.name in done:
-            results.check_overrides(run, Revision(run.name, done[run.name]))
-        elif states[run.name] not in (State.queued, State.running):
-            queue.add(run)
+        if run.name in revisions:
+            results.check_overrides(run, revisions[run.name])
+    if missing:
+        threads = _threads(suite, queue, list(revisions.values()), jobs)
+        for run in missing:
+            queue.add(run, threads)
     todo = [name for name, state in states.items() if state is not State.done]
     print(f"{len(states) - len(todo)} of {len(states)} runs are done at {queue.baseline[:7]}", flush=True)
     return todo
+
+
+def _threads(suite: "Suite", queue: "Queue", done: list["Revision"], jobs: int) -> int | None:
+    """The `compute.threads` of the runs to come, and say so; None: that of the commit, or what the suite itself sets.
+
+    It decides the last bits of every result, so that runs that are done decide it; else cores and jobs do.
+    """
+    from captioning.compute import cores
+    from captioning.queueing import THREADS
+
+    if any(THREADS in run.overrides for run in suite.runs):
+        return None
+    usual = _threads_of(queue.head())
+    theirs = {_threads_of(revision) for revision in done}
+    if len(theirs) > 1:
+        raise UserError(
+            f"the runs of {suite.name} that are done differ in {THREADS} ({', '.join(map(str, sorted(theirs)))}), so "
+            f"that they cannot be compared; remove those of one kind with `dvc exp remove`, and run the suite again"
+        )
+    fair = max(1, cores() // jobs) if jobs * usual > cores() else usual
+    threads = theirs.pop() if theirs else fair
+    if threads == usual:
+        return None
+    why = f"as in the {len(done)} runs that are done" if done else f"for {jobs} runs at a time on {cores()} cores"
+    print(f"{THREADS} = {threads} in each run, {why} (the commit has {usual})", flush=True)
+    return threads
+
+
+def _threads_of(revision: "Revision") -> int:
+    return int(revision.params["compute"]["threads"])
 
 
 @suite_app.command("table")

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from pycocotools.coco import COCO
 
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 from captioning.files import atomic, write_json
 
 
@@ -71,4 +71,4 @@ def _open(path: Path) -> COCO:
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress with print
             return COCO(str(path))
     except (OSError, ValueError, KeyError, AssertionError) as fault:
-        raise UserError(f"{path}: not a COCO caption file ({type(fault).__name__}: {fault})") from None
+        raise UserError(f"{path}: not a COCO caption file ({type(fault).__name__}: {reason(fault)})") from None

@@ -59,6 +59,11 @@ def _keep_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, -1)
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def ran_in_processes(module: str, processes: int) -> bool:
     """Run `python -m MODULE` in so many processes of this machine and wait for them; True: they all ended well.
 

@@ -5,6 +5,7 @@ B images, S side in pixels.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from captioning.features import FeatureStore
 from captioning.files import read_json
 from captioning.model import Captioner
 from captioning.search import Caption, SearchOptions, in_words, n_best
+from captioning.unlikeness import Detector
 from captioning.vocabulary import Vocabulary
 
 
@@ -60,14 +62,37 @@ class Captioners:
         """A picture → uint8 (3, S, S) for each member."""
         return tuple(member.transform.pixels(picture) for member in self.members)
 
-    @torch.inference_mode()
     def captions(self, pixels: Sequence[Tensor], options: SearchOptions, keys: Sequence[int]) -> list[list[Caption]]:
         """uint8 pixels (B, 3, S, S) for each member → B lists of captions, best first; see `search.n_best` for keys."""
+        return self.decode(self.encode(pixels), options, keys)
+
+    @torch.inference_mode()
+    def encode(self, pixels: Sequence[Tensor]) -> list[Encoded]:
+        """uint8 pixels (B, 3, S, S) for each member → the features of each member, and of each of its views."""
         views = (pixels, mirrored_pixels(pixels)) if self.mirror else (pixels,)
         seen = zip(self.members, *views, strict=True)
         regions = [member.encoder(own) for member, *each in seen for own in each]  # (B, R, D) each
-        found = n_best(self.decoder, [Encoded(part.mean(1), part) for part in regions], options, keys)
+        return [Encoded(part.mean(1), part) for part in regions]
+
+    @torch.inference_mode()
+    def decode(self, encoded: Sequence[Encoded], options: SearchOptions, keys: Sequence[int]) -> list[list[Caption]]:
+        """What `encode` returned → B lists of captions, best first."""
+        found = n_best(self.decoder, encoded, options, keys)
         return [in_words(self.vocabulary, hypotheses) for hypotheses in found]
+
+    def unlike(self, encoded: Sequence[Encoded]) -> list[bool]:
+        """What `encode` returned → whether each of B images is unlike the training images of every member.
+
+        Members that keep no training features are not asked; False where none keeps them.
+        """
+        upright = encoded[:: len(self._views())]
+        asked = zip(self._detectors, upright, strict=True)
+        judged = [detector.unlike(own.mean) for detector, own in asked if detector is not None]
+        return torch.stack(judged).all(0).tolist() if judged else [False] * len(encoded[0].mean)
+
+    @cached_property
+    def _detectors(self) -> list[Detector | None]:
+        return [None if member.features is None else Detector(member.features) for member in self.members]
 
 
 def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:

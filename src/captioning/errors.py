@@ -1,8 +1,10 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can mend this", and how another library's exception is put in words."""
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+_OBJECT = re.compile(r"<([^<>]*?)(?: object)? at 0x[0-9a-fA-F]+>")
 _Subject = TypeVar("_Subject")
 
 
@@ -23,3 +25,14 @@ def check_all(subject: _Subject, rules: Iterable[Callable[[_Subject], object]]) 
             complaints[str(fault)] = None
     if complaints:
         raise UserError("\n".join(complaints))
+
+
+def reason(fault: BaseException, *, first_line: bool = False) -> str:
+    """What an exception of another library says, in one line and without memory addresses; else its class's name.
+
+    An object that its text shows as `<_io.BytesIO object at 0x7f...>` is named `BytesIO`.
+    first_line: only the first line of its text, for libraries whose texts are paragraphs.
+    """
+    lines = str(fault).strip().splitlines()[: 1 if first_line else None]
+    text = " ".join(" ".join(lines).split())
+    return _OBJECT.sub(lambda shown: shown[1].rpartition(".")[2], text) or type(fault).__name__

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 from captioning.files import read_json
 from captioning.images import Transform
 
@@ -85,7 +85,7 @@ def _open(path: Path, expected: dict[str, Any]) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, though index.json names it; run `dvc repro features`") from None
     except (ValueError, OSError) as fault:
-        raise UserError(f"{path}: cannot be read ({fault}); run `dvc repro features`") from None
+        raise UserError(f"{path}: cannot be read ({reason(fault)}); run `dvc repro features`") from None
     found = f"{array.dtype} {list(array.shape)}"
     wanted = f"{expected['dtype']} {expected['shape']}"
     if found != wanted:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 
 Box = tuple[float, float, float, float]
 """A rectangle in a picture: left, top, right, bottom, in pixels, not rounded."""
@@ -63,9 +63,14 @@ def decode(data: bytes, name: str, side: int | None = None) -> Image.Image:
             if side:
                 picture.draft(None, (side, side))
             return _rgb(ImageOps.exif_transpose(picture))
+    except UnidentifiedImageError as fault:
+        raise _undecodable(name, "its format is not known" if data else "the file is empty") from fault
     except Exception as fault:  # on malformed files, Pillow's plugins raise whatever they stumble over
-        said = " ".join(str(fault).split()) or type(fault).__name__
-        raise UserError(f"{name}: not a picture that can be decoded ({said}); replace or remove it") from fault
+        raise _undecodable(name, reason(fault)) from fault
+
+
+def _undecodable(name: str, why: str) -> UserError:
+    return UserError(f"{name}: not a picture that can be decoded ({why}); replace or remove it")
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

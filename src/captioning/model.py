@@ -4,6 +4,7 @@
     model/encoder.safetensors   the encoder's weights
     model/decoder.safetensors   the decoder's weights
     model/vocab.txt             the vocabulary
+    model/features.safetensors  features of training images, for `unlikeness`; older folders have none
 
 The encoder has a file of its own: experiments that share a frozen one share its bytes in the DVC cache.
 """
@@ -21,12 +22,15 @@ from torch import Tensor
 from captioning import decoders, encoders
 from captioning.decoders.base import Decoder
 from captioning.encoders import Encoder
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 from captioning.files import atomic, digest, read_json, write_bytes, write_json
 from captioning.images import Transform
+from captioning.unlikeness import KeptFeatures
 from captioning.vocabulary import Vocabulary
 
 FORMAT = 1
+FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
+FEATURES = "features.safetensors"
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,16 @@ class Captioner:
     transform: Transform
     vocabulary: Vocabulary
     card: Card
+    features: KeptFeatures | None = None
 
 
 def save(
-    folder: Path, card: Card, encoder: Mapping[str, Tensor], decoder: Mapping[str, Tensor], vocabulary: Vocabulary
+    folder: Path,
+    card: Card,
+    encoder: Mapping[str, Tensor],
+    decoder: Mapping[str, Tensor],
+    vocabulary: Vocabulary,
+    features: KeptFeatures | None = None,
 ) -> None:
     """Write a model folder; it appears when it is whole. The same model gives the same bytes."""
     with atomic(folder) as temporary:
@@ -69,7 +79,9 @@ def save(
         write_bytes(temporary / "encoder.safetensors", save_tensors(_plain(encoder)))
         write_bytes(temporary / "decoder.safetensors", save_tensors(_plain(decoder)))
         vocabulary.write(temporary / "vocab.txt")
-        files = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
+        if features is not None:
+            write_bytes(temporary / FEATURES, save_tensors(_plain(features.tensors())))
+        files = FILES if features is None else (*FILES, FEATURES)
         record = {"format": FORMAT, **asdict(card), "sha256": {name: digest(temporary / name) for name in files}}
         write_json(temporary / "model.json", record)
 
@@ -79,12 +91,13 @@ def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Saved(NamedTuple):
-    """What a model folder has: card, vocabulary, and the weights of both networks."""
+    """What a model folder has: card, vocabulary, the weights of both networks, and features if it keeps them."""
 
     card: Card
     vocabulary: Vocabulary
     encoder: dict[str, Tensor]
     decoder: dict[str, Tensor]
+    features: KeptFeatures | None
 
 
 def read(folder: Path) -> Saved:
@@ -102,21 +115,22 @@ def read(folder: Path) -> Saved:
             raise UserError(f"{folder / name}: not the file that model.json describes; restore the folder")
     card = Card(**{name: record[name] for name in Card.__dataclass_fields__})
     encoder, decoder = (_tensors(folder / f"{name}.safetensors") for name in ("encoder", "decoder"))
-    return Saved(card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder)
+    features = KeptFeatures.of(_tensors(folder / FEATURES)) if FEATURES in record["sha256"] else None
+    return Saved(card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder, features)
 
 
 def load(folder: Path) -> Captioner:
     """Rebuild a model from its folder, in eval mode. Raises UserError as `read` does."""
-    card, vocabulary, weights, trained = read(folder)
+    card, vocabulary, weights, trained, features = read(folder)
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
     decoder = decoders.build(card.decoder, len(vocabulary), encoder.dim, card.decoder_options)
     decoder.load_state_dict(trained)
-    return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card)
+    return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, features)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as fault:
-        raise UserError(f"{path}: not a safetensors file ({fault})") from None
+        raise UserError(f"{path}: not a safetensors file ({reason(fault)})") from None

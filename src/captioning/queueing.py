@@ -6,6 +6,7 @@ differ from that commit, since DVC would take the changes along.
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,15 +24,26 @@ from dvc.repo.experiments.queue.exceptions import CannotKillTasksError
 from dvc.repo.experiments.utils import exp_refs_by_baseline
 from dvc.scm import NoSCM, SCMError
 
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 from captioning.files import read_json, scratch, write_json
+from captioning.revisions import Revision
 from captioning.suites import Run
 
 _HARMLESS = ("docs/", "experiments/")  # not read by the pipeline
 _EXAMPLES = 3
 _RAN = "Running stage"  # what DVC prints of a stage that it does not find in its cache
+_EPOCH = re.compile(r"epoch (\d+)/(\d+):")  # of the bar that `train` prints
+_TAIL = 20_000  # bytes of a log in which that bar is looked for: the newest
+THREADS = "compute.threads"
 _PAUSE_S = 1.0  # between two looks at the queue
 _PATIENCE = 20  # looks at a queue in which nothing runs, before its workers are started again
+
+
+def _end_of(log: Path) -> str:
+    """The last part of a log, which may grow meanwhile."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - _TAIL))
+        return stream.read().decode(errors="replace")
 
 
 class State(StrEnum):
@@ -63,7 +75,7 @@ def open_repository() -> Iterator[Any]:
     except NotDvcRepoError:
         raise UserError("this folder is not in a DVC repository; run in the project's folder") from None
     except (DvcException, SCMError) as fault:
-        raise UserError(f"DVC: {' '.join(str(fault).split())}") from fault
+        raise UserError(f"DVC: {reason(fault)}") from fault
 
 
 class Queue:
@@ -73,6 +85,10 @@ class Queue:
         self._repo = repo
         self._tasks = repo.experiments.celery_queue
         self.baseline: str = repo.scm.get_rev()
+
+    def head(self) -> Revision:
+        """The commit that every run starts from."""
+        return Revision("HEAD", self.baseline)
 
     def done(self) -> dict[str, str]:
         """The commits of HEAD's finished experiments, by name."""
@@ -90,12 +106,16 @@ class Queue:
         found |= dict.fromkeys(self.done(), State.done)  # read last: what ends meanwhile is not missed
         return {run.name: found.get(run.name, State.missing) for run in runs}
 
-    def add(self, run: Run) -> None:
-        """Queue a run, from HEAD. Raises UserError when the workspace differs from HEAD in what the pipeline reads."""
+    def add(self, run: Run, threads: int | None = None) -> None:
+        """Queue a run, from HEAD; threads: its `compute.threads`, if that is not to be the one at HEAD.
+
+        Raises UserError when the workspace differs from HEAD in what the pipeline reads.
+        """
         self.check_clean()
         self._forget([run.name])
+        set_threads = [] if threads is None else [f"{THREADS}={threads}"]
         with redirect_stdout(io.StringIO()):  # DVC says of each what it queues
-            self._repo.experiments.run(queue=True, name=run.name, params=run.arguments)
+            self._repo.experiments.run(queue=True, name=run.name, params=[*run.arguments, *set_threads])
 
     def check_clean(self) -> None:
         """Raise UserError, with examples, when tracked files differ from HEAD in what the pipeline reads."""
@@ -121,8 +141,17 @@ class Queue:
         if done.returncode:
             raise UserError(f"`{' '.join(command)}` failed: {text}")
 
-    def wait(self, runs: list[Run], jobs: int, changed: Callable[[str, State], None]) -> dict[str, State]:
-        """Wait until two looks find no run queued or running, and tell each change. Returns the last states."""
+    def wait(
+        self,
+        runs: list[Run],
+        jobs: int,
+        changed: Callable[[str, State], None],
+        looked: Callable[[dict[str, State]], None] = lambda _: None,
+    ) -> dict[str, State]:
+        """Wait until two looks find no run queued or running; returns the last states.
+
+        changed: called with each change of a run's state; looked: with all states, after each look.
+        """
         before: dict[str, State] = {}
         started: dict[str, float] = {}
         idle = 0
@@ -136,6 +165,7 @@ class Queue:
                     started[name] = time.monotonic()
                 elif state is State.done and name in started:
                     write_json(self._time_of(name), round(time.monotonic() - started[name], 1))
+            looked(states)
             if states == before and not {State.queued, State.running} & set(states.values()):
                 return states
             before = states
@@ -173,6 +203,12 @@ class Queue:
         if log is None or _RAN not in log.read_text(errors="replace") or not kept.exists():
             return None
         return float(read_json(kept))
+
+    def epoch(self, name: str) -> tuple[int, int] | None:
+        """The epoch, from 1, that a running run trains, and how many it has; None before its training begins."""
+        log = self._log(name, ((entry, None) for entry in self._tasks.iter_active()))
+        found = _EPOCH.findall(_end_of(log)) if log else []
+        return (int(found[-1][0]), int(found[-1][1])) if found else None
 
     def _time_of(self, name: str) -> Path:
         return scratch("suites") / f"{self.baseline[:12]}-{name}.json"

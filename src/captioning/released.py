@@ -8,15 +8,29 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from captioning.errors import UserError
 from captioning.files import atomic, digest, write_bytes
 
 _FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
+_FEATURES = "features.safetensors"  # models of older versions have none
+
+
+class Model(NamedTuple):
+    """A model folder, and what a person calls it: its path, or its revision with the commit."""
+
+    folder: Path
+    title: str
 
 
 def folders(names: Sequence[str] | None, repo: str | None, default: Path) -> list[Path]:
-    """The model folders that these names mean; without names that of HEAD in `repo`, or else `default`.
+    """The folders of `models`."""
+    return [model.folder for model in models(names, repo, default)]
+
+
+def models(names: Sequence[str] | None, repo: str | None, default: Path) -> list[Model]:
+    """The models that these names mean; without names that of HEAD in `repo`, or else `default`.
 
     A name is a folder or, where there is no such folder or `repo` (a path or an address) is given, a revision: a
     commit, a branch, a tag such as `model@v1.0.0`, or an experiment. Its model is looked for in the local cache
@@ -29,14 +43,14 @@ def folders(names: Sequence[str] | None, repo: str | None, default: Path) -> lis
     return [_release(name, repo, default) for name in names or ["HEAD"]]
 
 
-def _folder(name: str, default: Path) -> Path:
+def _folder(name: str, default: Path) -> Model:
     if Path(name).exists() or Path(name) == default:
-        return Path(name)
+        return Model(Path(name), name)
     return _release(name, None, default)
 
 
-def _release(name: str, repo: str | None, path: Path) -> Path:
-    """The folder in the cache that has the model of a revision; it is brought there first, if it has to be."""
+def _release(name: str, repo: str | None, path: Path) -> Model:
+    """A revision's model, in its folder in the cache; it is brought there first, if it has to be."""
     from captioning.revisions import resolve
 
     try:
@@ -48,10 +62,16 @@ def _release(name: str, repo: str | None, path: Path) -> Path:
     if not _whole(folder, card):
         with atomic(folder) as temporary:
             temporary.mkdir()
-            for file in _FILES:
+            for file in _files(card):
                 write_bytes(temporary / file, revision.read(f"{path.as_posix()}/{file}"))
             write_bytes(temporary / "model.json", card)
-    return folder
+    return Model(folder, f"{name}, commit {revision.short} of {revision.date}{f' in {repo}' if repo else ''}")
+
+
+def _files(card: bytes) -> list[str]:
+    """The files that a model folder has beside its card; of the optional ones, those that the card names."""
+    digests = json.loads(card).get("sha256", {})
+    return [*_FILES, *(name for name in (_FEATURES,) if name in digests)]
 
 
 def _cache() -> Path:
@@ -62,7 +82,7 @@ def _cache() -> Path:
 def _whole(folder: Path, card: bytes) -> bool:
     """Whether a folder of the cache still has what its card says."""
     digests = json.loads(card).get("sha256", {})
-    paths = [folder / file for file in _FILES]
+    paths = [folder / file for file in _files(card)]
     return (folder / "model.json").is_file() and all(
         path.is_file() and digest(path) == digests.get(path.name) for path in paths
     )

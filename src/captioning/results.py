@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from captioning import compare, verdicts
 from captioning.errors import UserError
 from captioning.files import read_json, write_json, write_text
-from captioning.queueing import Queue, State
+from captioning.queueing import THREADS, Queue, State
 from captioning.revisions import Revision
 from captioning.schema import Section
 from captioning.suites import FOLDER, Run, Suite, Value
@@ -49,6 +49,7 @@ class Results(Section):
     commit: str
     runs: list[Result]
     verdicts: list[str]
+    threads: int | None = None  # `compute.threads` of every run, where it is not that of the commit
 
 
 def path_of(name: str) -> Path:
@@ -73,7 +74,7 @@ def read(name: str) -> Results | None:
 
 def write(name: str, results: Results) -> None:
     """Keep the results of a suite."""
-    write_json(path_of(name), results.model_dump())
+    write_json(path_of(name), results.model_dump(exclude={"threads"} if results.threads is None else None))
 
 
 def gather(suite: Suite, queue: Queue, kept: Results | None) -> Results:
@@ -88,7 +89,15 @@ def gather(suite: Suite, queue: Queue, kept: Results | None) -> Results:
     found = [_result(suite, run, revisions[run.name], queue.seconds(run.name)) for run in runs]
     earlier = {(result.label, result.seed): result for result in (kept.runs if kept else [])}
     timed = [_with_time(result, earlier.get((result.label, result.seed))) for result in found]
-    return Results(commit=queue.baseline, runs=timed, verdicts=_verdicts(suite, list(revisions.values())))
+    lines, own = _verdicts(suite, list(revisions.values())), any(THREADS in run.overrides for run in suite.runs)
+    threads = None if own else _threads(queue, revisions.values())
+    return Results(commit=queue.baseline, runs=timed, verdicts=lines, threads=threads)
+
+
+def _threads(queue: Queue, revisions: Iterable[Revision]) -> int | None:
+    """The `compute.threads` that `suite run` gave every run beyond what the suite says; None: that of the commit."""
+    theirs = {int(revision.params["compute"]["threads"]) for revision in revisions}
+    return theirs.pop() if len(theirs) == 1 and theirs != {int(queue.head().params["compute"]["threads"])} else None
 
 
 def check_overrides(run: Run, revision: Revision) -> None:
@@ -172,6 +181,7 @@ def table(suite: Suite, results: Results) -> str:
         scores = [_mean([result.scores[name] for result in found if name in result.scores]) for name in suite.scores]
         rows.append([label, *scores, _time(result.seconds for result in found), f"`{suite.command(label)}`"])
     over = f"; mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
+    over += f"; each run with `compute.threads={results.threads}`" if results.threads else ""
     parts = [
         suite.question.strip(),
         verdicts.table(rows),

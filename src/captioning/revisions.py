@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, BinaryIO
 
@@ -16,19 +17,12 @@ from dvc.repo import Repo
 from dvc.scm import NoSCMError, RevError, SCMError, resolve_rev
 from dvc_data.index import DataIndexDirError
 
-from captioning.errors import UserError
+from captioning import suites
+from captioning.errors import UserError, reason
 
 WORKSPACE = "workspace"  # the files as they lie there, committed or not; DVC's own word for it
 _OTHER = ("run in the project's folder", "name another")
 _NO_REMOTE = {"core": {"remote": ""}}  # what is not in the local cache is reported, not downloaded
-
-
-class UnknownRevisionError(UserError):
-    """No commit, branch, tag or experiment has this name."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name}: no commit, branch, tag or experiment has this name (`git log`, `dvc exp list -A`)")
-        self.name = name
 
 
 @dataclass(frozen=True)
@@ -48,6 +42,14 @@ class Revision:
     def short(self) -> str:
         """Seven digits of the commit, or `workspace`."""
         return self.sha if self.sha == WORKSPACE else self.sha[:7]
+
+    @property
+    def date(self) -> str:
+        """The day of the commit, as 2026-11-28; of the workspace, `today`."""
+        if self.sha == WORKSPACE:
+            return "today"
+        seconds = self._files.repo.scm.resolve_commit(self.sha).commit_time
+        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -97,7 +99,7 @@ class Revision:
         try:
             yield
         except DataIndexDirError as fault:  # what the folder has could not be learnt
-            why = str(fault.__cause__ or fault).strip().partition("\n")[0]
+            why = reason(fault.__cause__ or fault, first_line=True)
             raise UserError(
                 f"{self.name}: {path} is not in the local cache, and the folder that has it could not be fetched "
                 f"({why}); see to the remote's address and your access (`dvc remote list`), or whether it was pushed"
@@ -143,20 +145,19 @@ class Revision:
 def resolve(names: Sequence[str], repo: str | None = None, *, remotes: bool = False) -> list[Revision]:
     """The revisions that these names mean, in order; repo and remotes are those of `Revision`.
 
-    Raises UnknownRevisionError for a name that means nothing, UserError for one that means several experiments, and
-    outside a DVC repository.
+    Raises UserError for a name that means nothing or several experiments, and outside a DVC repository.
     """
     try:
         opened = Repo.open(repo) if repo else Repo()
     except NotDvcRepoError:
         raise UserError(f"{repo or 'this folder'} is not in a DVC repository; {_OTHER[bool(repo)]}") from None
     except (SCMError, DvcException) as fault:
-        raise UserError(f"{repo}: no git repository can be read there ({fault}); name another") from None
+        raise UserError(f"{repo}: no git repository can be read there ({reason(fault)}); name another") from None
     with opened:
-        return [Revision(name, _sha(opened, name), repo, remotes) for name in names]
+        return [Revision(name, _sha(opened, name, local=repo is None), repo, remotes) for name in names]
 
 
-def _sha(repo: Repo, name: str) -> str:
+def _sha(repo: Repo, name: str, *, local: bool) -> str:
     if name == WORKSPACE:
         return WORKSPACE
     try:
@@ -164,6 +165,14 @@ def _sha(repo: Repo, name: str) -> str:
     except NoSCMError:
         raise UserError(f"{name}: this folder has no git history; only `{WORKSPACE}` can be read") from None
     except RevError as fault:
-        if str(fault).startswith("ambiguous"):
+        if reason(fault).startswith("ambiguous"):
             raise UserError(f"{name}: several experiments have this name; give a commit (`dvc exp list -A`)") from None
-        raise UnknownRevisionError(name) from None
+        raise UserError(f"{name}: {_unknown(name, local)}") from None
+
+
+def _unknown(name: str, local: bool) -> str:
+    """What to do about a name that no revision has; in the working folder's repository it may be a suite's run."""
+    suite = suites.owner(name) if local else None
+    if suite:
+        return f"this run of the suite {suite} has not been run at this commit; `captioning suite run {suite}` runs it"
+    return "no commit, branch, tag or experiment has this name (`git log`, `dvc exp list -A`)"

@@ -6,6 +6,7 @@ Captions are decoded greedily, by the code that `evaluate` runs.
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from captioning import batches, distributed
 from captioning.decoders.base import Encoded
@@ -36,6 +37,13 @@ class Validation:
             return scalars | {f"val/{name}": value for name, value in corpus.items()}
 
         return distributed.once(self._fabric, scores), captions
+
+    @torch.inference_mode()
+    def means(self, rows: np.ndarray) -> Tensor:
+        """Rows of the store (B,) → their mean features (B, D), float32; on one process."""
+        self._network.eval()
+        size = self._batch_size
+        return torch.cat([self._encode(rows[start : start + size]).mean.float() for start in range(0, len(rows), size)])
 
     def _loss(self) -> float:
         """Nats a word of the validation captions."""

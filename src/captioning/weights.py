@@ -13,7 +13,7 @@ from torchvision import models
 from captioning.backbones import check_name, transform_for
 from captioning.downloads import fetch
 from captioning.encoders import build
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 from captioning.files import digest, write_bytes
 
 IMAGENET, NONE = "imagenet", "none"
@@ -62,7 +62,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         state = _load(path)
     except Exception as fault:  # on malformed files, the readers raise whatever they stumble over
-        said = str(fault).strip().partition("\n")[0].partition(". ")[0]
+        said = reason(fault, first_line=True).partition(". ")[0]
         raise UserError(f"{path}: not a state dict ({said}); save `model.state_dict()`") from fault
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise UserError(f"{path}: not a state dict, whose values are all tensors; save `model.state_dict()`")
@@ -87,5 +87,5 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as fault:
-        raise UserError(f"{path}: cannot be read ({fault}); run `dvc repro weights`") from None
+        raise UserError(f"{path}: cannot be read ({reason(fault)}); run `dvc repro weights`") from None
     return state

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 from captioning.schema import Settings
 
 
@@ -24,7 +24,7 @@ def parse(path: Path) -> tuple[dict[str, Any], yaml.Node]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run in the project's folder") from None
     except yaml.YAMLError as fault:
-        raise UserError(f"{path}: not YAML: {' '.join(str(fault).split())}") from None
+        raise UserError(f"{path}: not YAML: {reason(fault)}") from None
     if not isinstance(values, dict) or tree is None:
         raise UserError(f"{path}: expected `key: value` lines")
     return values, tree

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from captioning.datasets.base import decode_text
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 
 NEEDED, OPTIONAL = ("file", "caption"), ("split", "image_id")
 _Records = Iterator[tuple[str, dict[str, Any]]]
@@ -38,7 +38,7 @@ def read(path: Path) -> list[Row]:
             for place, record in FORMATS[path.suffix](path)
         ]
     except OSError as fault:
-        raise UserError(f"{path}: cannot be read ({fault.strerror or fault})") from fault
+        raise UserError(f"{path}: cannot be read ({fault.strerror or reason(fault)})") from fault
     if not rows:
         raise UserError(f"{path}: no captions there; write one a line, under the header file,caption")
     return rows
@@ -86,7 +86,7 @@ def _delimited(path: Path, delimiter: str) -> _Records:
         except StopIteration:
             return
         except csv.Error as fault:
-            raise UserError(f"{place}: {fault}; {_QUOTES}") from fault
+            raise UserError(f"{place}: {reason(fault)}; {_QUOTES}") from fault
         if not any(cells):
             continue
         if not header:
@@ -111,7 +111,9 @@ def _json_lines(path: Path) -> _Records:
         try:
             pairs = json.loads(line, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError) as fault:
-            raise UserError(f"{place}: not JSON ({getattr(fault, 'msg', fault)}); write an object a line") from fault
+            raise UserError(
+                f"{place}: not JSON ({getattr(fault, 'msg', None) or reason(fault)}); write an object a line"
+            ) from fault
         if not isinstance(pairs, _Pairs):
             raise UserError(f'{place}: not an object; write {{"file": "a.jpg", "caption": "A dog."}}')
         keys = [key for key, _ in pairs]
@@ -146,8 +148,7 @@ def _parquet(path: Path) -> _Records:
                     yield f"row {number}", record
                 first += batch.num_rows
     except ArrowException as fault:
-        said = " ".join(str(fault).split())
-        raise UserError(f"{path}: not Parquet, or damaged ({said}); write it again") from fault
+        raise UserError(f"{path}: not Parquet, or damaged ({reason(fault)}); write it again") from fault
 
 
 FORMATS: dict[str, Callable[[Path], _Records]] = {

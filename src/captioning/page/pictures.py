@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from captioning.compare import BY, PER_IMAGE, Experiment
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 from captioning.images import decode
 from captioning.revisions import Revision
 
@@ -79,8 +79,8 @@ class Gallery:
             data = self._open[name].read(member)
         except (zipfile.BadZipFile, KeyError) as fault:
             raise UserError(
-                f"{self._revision.name}: {DATA}/{name} is damaged or lacks {member} ({fault}); fetch it again with "
-                f"`dvc fetch`, or leave pictures out with --images 0"
+                f"{self._revision.name}: {DATA}/{name} is damaged or lacks {member} ({reason(fault)}); fetch it again "
+                f"with `dvc fetch`, or leave pictures out with --images 0"
             ) from None
         return _uri(decode(data, file, _SIDE), (_SIDE, _SIDE), _QUALITY)
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from dvc.utils.flatten import flatten
 from PIL import Image
 
+from captioning.errors import reason
 from captioning.files import main_root
 from captioning.trackers.base import Run
 from captioning.trackers.mlflow import MLflow
@@ -28,6 +29,9 @@ class _Sink(Protocol):
     def picture(self, epoch: int, name: str, picture: Image.Image) -> None: ...
 
     def end(self, well: bool) -> None: ...
+
+    def where(self) -> str:
+        """Where the run was written, and the command that shows it."""
 
 
 _SINKS: dict[str, Callable[[Run], _Sink]] = {"mlflow": MLflow, "tensorboard": TensorBoard, "wandb": WandB}
@@ -58,6 +62,7 @@ class Trackers:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._each(lambda sink: sink.end(kind is None))
+        self._each(lambda sink: print(f"train.trackers: {sink.where()}", flush=True))
 
     def _begin(self, name: str, run: Run) -> None:
         try:
@@ -77,7 +82,7 @@ class Trackers:
 
 
 def _line(fault: Exception) -> str:
-    return " ".join(f"{type(fault).__name__}: {fault}".split())[:300]
+    return f"{type(fault).__name__}: {reason(fault)}"[:300]
 
 
 def _warn(text: str) -> None:

@@ -1,5 +1,6 @@
 """What every tracker is told of a run when it begins."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,3 +14,9 @@ class Run:
     name: str
     settings: Mapping[str, Any]
     logs: Path
+
+
+def shown(path: Path) -> str:
+    """A path as a person types it in the working folder, quoted where a shell needs it."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 from PIL import Image
 
-from captioning.trackers.base import Run
+from captioning.trackers.base import Run, shown
 
 _EXPERIMENT = "captioning"
+_LOOK = "MLFLOW_ALLOW_FILE_STORE=true uvx mlflow ui --backend-store-uri"  # `mlflow-skinny` has no server
 
 
 class MLflow:
@@ -18,8 +19,8 @@ class MLflow:
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow import MlflowClient
 
-        store = os.environ.get("MLFLOW_TRACKING_URI") or (run.logs / "mlflow").as_uri()
-        self._client = MlflowClient(store)
+        self._folder, self._server = run.logs / "mlflow", os.environ.get("MLFLOW_TRACKING_URI")
+        self._client = MlflowClient(self._server or self._folder.as_uri())
         known = self._client.get_experiment_by_name(_EXPERIMENT)
         experiment = known.experiment_id if known else self._client.create_experiment(_EXPERIMENT)
         self._run: str = self._client.create_run(experiment, run_name=run.name).info.run_id
@@ -38,3 +39,9 @@ class MLflow:
     def end(self, well: bool) -> None:
         """Say how the run ended."""
         self._client.set_terminated(self._run, "FINISHED" if well else "FAILED")
+
+    def where(self) -> str:
+        """Where the run is, and the command that shows it: the client that is installed here has no server."""
+        if self._server:
+            return f"mlflow wrote to {self._server}, run {self._run}"
+        return f"mlflow wrote to {shown(self._folder)}; to look: {_LOOK} {shown(self._folder)}"

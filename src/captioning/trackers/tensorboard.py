@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from PIL import Image
 
-from captioning.trackers.base import Run
+from captioning.trackers.base import Run, shown
 
 
 class TensorBoard:
@@ -14,7 +14,7 @@ class TensorBoard:
     def __init__(self, run: Run) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        folder = run.logs / "tensorboard" / run.name
+        self._folder = folder = run.logs / "tensorboard" / run.name
         shutil.rmtree(folder, ignore_errors=True)
         self._writer = SummaryWriter(str(folder))
         rows = [f"| {name} | {value} |" for name, value in run.settings.items()]
@@ -35,3 +35,7 @@ class TensorBoard:
     def end(self, well: bool) -> None:  # noqa: ARG002
         """Close the file."""
         self._writer.close()
+
+    def where(self) -> str:
+        """Where the event file is, and the command that shows it."""
+        return f"tensorboard wrote to {shown(self._folder)}; to look: tensorboard --logdir {shown(self._folder.parent)}"

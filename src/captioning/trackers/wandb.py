@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from captioning.trackers.base import Run
+from captioning.trackers.base import Run, shown
 
 
 class WandB:
@@ -53,3 +54,13 @@ class WandB:
     def end(self, well: bool) -> None:
         """Write what is left, and say how the run ended."""
         self._run.finish(exit_code=0 if well else 1)
+
+    def where(self) -> str:
+        """Where the run is, and the command that shows it."""
+        if not self._run.offline:
+            return f"wandb wrote to {self._run.url}"
+        folder = Path(self._run.dir).parent
+        return (
+            f"wandb wrote to {shown(folder)}; to look here: wandb leet {shown(folder.parent)}; "
+            f"to upload it: wandb login, then wandb sync {shown(folder)}"
+        )

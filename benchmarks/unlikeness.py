@@ -1,0 +1,76 @@
+"""How often `captioning predict` calls a picture unlike the training images: of new scenes, and of other pictures.
+
+    python -m benchmarks.unlikeness MODEL [COUNT] [ARCHIVE.zip]
+
+MODEL: a model folder. COUNT: scenes drawn with a seed that no data set here has, and pictures of the archive, spread
+evenly over it. Prints a row for each kind: share called unlike, and quartiles of distance / threshold.
+"""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from captioning import compute
+
+compute.pin(portable=True, threads=compute.cores())
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from captioning import model  # noqa: E402
+from captioning.archives import SUFFIXES, Archive  # noqa: E402
+from captioning.datasets import scenes  # noqa: E402
+from captioning.images import decode  # noqa: E402
+from captioning.model import Captioner  # noqa: E402
+from captioning.unlikeness import Detector  # noqa: E402
+
+SEED = 987_654_321
+BATCH = 32
+
+
+def _scenes(count: int) -> Iterator[Image.Image]:
+    return (scenes.draw(scene, 192) for scene in scenes.compose(count, SEED))
+
+
+def _archived(path: Path, count: int) -> Iterator[Image.Image]:
+    archive = Archive(path)
+    names = [name for name in archive.names() if Path(name).suffix.lower() in SUFFIXES]
+    for place in np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int):
+        yield decode(archive.read(names[place]), names[place])
+
+
+def _noise(count: int) -> Iterator[Image.Image]:
+    random = np.random.default_rng(0)
+    for side in random.integers(4, 193, count):
+        grain = Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8))
+        yield grain.resize((192, 192), Image.Resampling.BICUBIC)
+
+
+@torch.inference_mode()
+def _distances(member: Captioner, detector: Detector, pictures: Iterable[Image.Image]) -> Tensor:
+    pixels = torch.from_numpy(np.stack([member.transform.pixels(picture) for picture in pictures]))
+    return torch.cat([detector.distances(member.encoder(part).mean(1)) for part in pixels.split(BATCH)])
+
+
+def main(folder: str, count: str = "400", archive: str = "") -> None:
+    """Print the table."""
+    member = model.load(Path(folder))
+    if member.features is None:
+        sys.exit(f"error: {folder}: it keeps no features of training images; train it again with `dvc repro train`")
+    begin = time.perf_counter()
+    detector = Detector(member.features)
+    print(f"set up in {time.perf_counter() - begin:.2f} s from {len(member.features.train)} training images")
+    kinds = {"scenes": _scenes(int(count)), "noise": _noise(int(count))}
+    kinds |= {Path(archive).name: _archived(Path(archive), int(count))} if archive else {}
+    print("| pictures | count | called unlike | distance / threshold: 1 %, 25 %, 50 %, 75 %, 99 % |\n|---|---|---|---|")
+    for name, pictures in kinds.items():
+        ratios = _distances(member, detector, pictures) / detector.threshold
+        quantiles = [f"{float(ratios.quantile(part)):.2f}" for part in (0.01, 0.25, 0.5, 0.75, 0.99)]
+        print(f"| {name} | {len(ratios)} | {float((ratios > 1).double().mean()):.3f} | {', '.join(quantiles)} |")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,62 @@
+"""Messages: one line, without memory addresses, whatever another library's exception says."""
+
+import ast
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from captioning.errors import reason
+from tests.imports import ROOT
+
+SOURCES = sorted(path.relative_to(ROOT) for folder in ("src", "stages") for path in (ROOT / folder).rglob("*.py"))
+FOREIGN = "an exception of another library is put in a message with `reason`, which strips memory addresses"
+
+
+class Outer:
+    def method(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"cannot identify image file {io.BytesIO()!r}", "cannot identify image file BytesIO"),
+        (f"{Outer()!r} and {Outer()!r}", "Outer and Outer"),
+        (f"{reason!r} failed", "function reason failed"),
+        ("(<urllib3.connection.HTTPConnection object at 0x7f0e1c2b3d50>: refused)", "(HTTPConnection: refused)"),
+        ("two\n  lines,   1 < 2 > 1", "two lines, 1 < 2 > 1"),
+        ("", "OSError"),
+    ],
+)
+def test_reason_has_one_line_and_no_address(text: str, said: str) -> None:
+    assert reason(OSError(text)) == said
+
+
+def test_reason_of_a_bound_method_has_no_address() -> None:
+    assert "0x" not in reason(OSError(f"bad: {Outer().method!r}!"))
+
+
+def test_reason_of_the_first_line() -> None:
+    assert reason(OSError("first,\nand more"), first_line=True) == "first,"
+
+
+def _quoted_whole(path: Path) -> Iterator[str]:
+    """Where a message quotes a caught exception other than UserError: `{fault}` or `str(fault)`, not its attributes."""
+    for handler in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(handler, ast.ExceptHandler) and handler.name and ast.unparse(handler.type) not in _OWN:
+            for node in ast.walk(handler):
+                part = node.value if isinstance(node, ast.FormattedValue) else None
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in ("str", "repr"):
+                    part = node.args[0]
+                if isinstance(part, ast.Name) and part.id == handler.name:
+                    yield f"{path}:{node.lineno}"
+
+
+_OWN = ("UserError", "_InterruptedError")
+
+
+def test_no_message_quotes_an_exception_as_it_is() -> None:
+    assert [place for path in SOURCES for place in _quoted_whole(path)] == [], FOREIGN
+    assert re.search(r"0x[0-9a-f]{6}", str(OSError(io.BytesIO())))  # what such a message would show
