@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from captioning.phases import Data, Phase
     from captioning.teaching import Teacher
     from captioning.training import Trainer
-    from captioning.unlikeness import KeptFeatures
 
 Options = TypeVar("Options")
 
@@ -236,7 +235,8 @@ def _said_of_encoder(settings: Settings) -> dict[str, Any]:
 
 def _fit(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], key: str) -> None:
     """Train, log each epoch, and draw the first validation pictures with their captions at each better epoch."""
-    from captioning.images import decode, grid
+    from captioning.epoch_log import EpochLog
+    from captioning.images import decode
     from captioning.trackers import Trackers
     from captioning.tracking import Tracker
 
@@ -249,31 +249,7 @@ def _fit(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], key: 
         Trackers(settings.train.trackers, name, resolved) as others,
     ):
         shown = [decode(pictures.read(file), file) for file in files]
-
-        def end_of_epoch(scalars: dict[str, float], speeds: dict[str, float], captions: list[str] | None) -> None:
-            if captions is not None:
-                drawn = grid(shown, captions[: len(shown)], columns=4)
-                tracker.picture("validation.png", drawn)
-                others.picture("validation.png", drawn)
-            tracker.epoch(scalars, speeds)
-            others.epoch(scalars, speeds)
-            print(_line(scalars, speeds), flush=True)
-
-        trainer.fit(end_of_epoch)
-
-
-def _line(scalars: dict[str, float], speeds: dict[str, float]) -> str:
-    names = (
-        "train/loss/caption",
-        "train/scheduled_sampling",
-        "train/reward/sample",
-        "val/loss/caption",
-        "val/bleu_3",
-        "val/bleu_4",
-        "val/cider",
-    )
-    parts = [f"{name} {scalars[name]:.4f}" for name in names if name in scalars]
-    return "  ".join(parts + [f"{name} {value:,.0f}" for name, value in speeds.items()])
+        trainer.fit(EpochLog(tracker, others, shown).end_of_epoch)
 
 
 def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], started: dict[str, Any]) -> None:
@@ -302,17 +278,7 @@ def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], star
         scores={"epoch": best + 1, **trainer.progress.history[best]},
     )
     states = encoder.body.state_dict(), network.decoder.state_dict()
-    model.save(OUT / "model", card, *states, data.vocabulary, _kept_features(trainer))
-
-
-def _kept_features(trainer: "Trainer") -> "KeptFeatures":
-    """Features of some training and validation images, by which images of another kind are recognised later."""
-    import numpy as np
-
-    from captioning.unlikeness import KeptFeatures, kept, spread
-
-    rows = np.unique(trainer.data.train.image), trainer.data.val_rows
-    return KeptFeatures(*(kept(trainer.validation.means(spread(part))) for part in rows))
+    model.save(OUT / "model", card, *states, data.vocabulary, trainer.validation.kept_features())
 
 
 if __name__ == "__main__":

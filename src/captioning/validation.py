@@ -14,6 +14,7 @@ from captioning.decoding import decode_rows
 from captioning.phases import Data, Network
 from captioning.placement import to_device
 from captioning.search import SearchOptions
+from captioning.unlikeness import KeptFeatures, kept, spread
 
 
 class Validation:
@@ -44,6 +45,11 @@ class Validation:
         self._network.eval()
         size = self._batch_size
         return torch.cat([self._encode(rows[start : start + size]).mean.float() for start in range(0, len(rows), size)])
+
+    def kept_features(self) -> KeptFeatures:
+        """Features of some training and validation images, by which images of another kind are recognised later."""
+        rows = np.unique(self._data.train.image), self._data.val_rows
+        return KeptFeatures(*(kept(self.means(spread(part))) for part in rows))
 
     def _loss(self) -> float:
         """Nats a word of the validation captions."""
