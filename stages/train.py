@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from captioning import coco, compute, splits
 from captioning import settings as resolve
 from captioning.archives import Pictures
+from captioning.datasets.scenes.facts import FILE
 from captioning.files import digest, read_json, run_key
 from captioning.schema import Settings
 from captioning.vocabulary import Vocabulary
@@ -16,9 +17,11 @@ from stages import run
 if TYPE_CHECKING:
     import numpy as np
     from lightning_fabric import Fabric
+    from torch import nn
 
     from captioning.encoders import Encoder
     from captioning.features import FeatureStore
+    from captioning.labels import ImageLabels
     from captioning.networks import EndToEnd, OnFeatures
     from captioning.phases import Data, Phase
     from captioning.teaching import Teacher
@@ -115,7 +118,19 @@ def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
         start_epoch=resolve.fine_tune(settings).start_epoch,
         augment=Augmentation(**resolve.augment(settings).model_dump()),
         chances=chances,
+        labels=_labels(settings, data),
+        facts=settings.train.facts,
     )
+
+
+def _labels(settings: Settings, data: "Data") -> "ImageLabels | None":
+    """What the data set says is in the training images; None where it says nothing, or training does not read it."""
+    from captioning.labels import ImageLabels
+
+    if not (settings.train.facts or resolve.label_epochs(settings)) or not (DATA / FILE).is_file():
+        return None
+    augment = resolve.augment(settings)
+    return ImageLabels.read(DATA / FILE, data.store.ids, data.train, moved=augment.flip > 0 or augment.crop < 1)
 
 
 def _teacher(settings: Settings) -> "Teacher":
@@ -186,8 +201,18 @@ def _trainer(
     if network.chances is not None:
         upright = len(set(data.train.image[network.chances[data.train.image] == 0].tolist()))
         fabric.print(f"{upright:,} images are never mirrored, because a caption says left or right")
-    phases = [*_cross_entropy(settings, network, data, fabric), *_self_critical(settings, network, data, fabric)]
-    options = _options(LoopOptions, settings, compile=settings.compute.compile, batch_size=decided["batch_size"])
+    phases = [
+        *_labelling(settings, network, data, fabric),
+        *_cross_entropy(settings, network, data, fabric),
+        *_self_critical(settings, network, data, fabric),
+    ]
+    options = _options(
+        LoopOptions,
+        settings,
+        compile=settings.compute.compile,
+        batch_size=decided["batch_size"],
+        ema=resolve.ema(settings),
+    )
     return Trainer(network, phases, data, options, fabric, checkpoint)
 
 
@@ -195,6 +220,24 @@ def _options(kind: Callable[..., Options], settings: Settings, **decided: Any) -
     """A dataclass of options: what is not decided is the setting in `train` of that name."""
     names = {field.name for field in fields(kind)} - decided.keys() - {"seed"}  # type: ignore[arg-type]
     return kind(seed=settings.seed, **{name: getattr(settings.train, name) for name in names}, **decided)
+
+
+def _labelling(
+    settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric"
+) -> "Iterator[Phase]":
+    from captioning.labelling import Labelling, LabellingOptions
+    from captioning.networks import EndToEnd
+
+    epochs = resolve.label_epochs(settings)
+    if not epochs or not isinstance(network, EndToEnd) or network.heads is None:
+        return
+    decided = {"batch_size": resolve.batch_size(settings), "captions_per_image": resolve.captions_per_image(settings)}
+    modules: list[tuple[nn.Module, float]] = [
+        (network.encoder, settings.train.label_lr),
+        (network.heads, settings.train.label_lr),
+    ]
+    options = _options(LabellingOptions, settings, label_epochs=epochs, **decided)
+    yield Labelling(network, modules, data, options, fabric)
 
 
 def _cross_entropy(
@@ -205,7 +248,8 @@ def _cross_entropy(
     train, epochs = settings.train, resolve.epochs(settings)
     rates = {"encoder": train.encoder_lr}
     modules = [(module, rates.get(name, train.lr)) for name, module in network.named_children()]
-    options = _options(CrossEntropyOptions, settings, epochs=epochs, batch_size=resolve.batch_size(settings))
+    decided = {"batch_size": resolve.batch_size(settings), "captions_per_image": resolve.captions_per_image(settings)}
+    options = _options(CrossEntropyOptions, settings, epochs=epochs, **decided)
     if epochs:
         yield CrossEntropy(network, modules, data, options, fabric)
 

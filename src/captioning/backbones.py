@@ -9,11 +9,13 @@ from captioning.errors import UserError
 from captioning.images import Transform
 
 Crop = Literal["none", "centre"]
-Size = int | Literal["native", "enlarged"]
+Size = int | Literal["native", "enlarged", "quick"]
 
 INCEPTIONS = frozenset({"googlenet", "inception_v3"})  # their ImageNet weights turn the input to −1 … 1 themselves
 _ENLARGED = 9 / 7  # from 224 to 288
 _GREY = (0.5, 0.5, 0.5)
+_LIGHT = 1.0  # GFLOP of an image of the native size, up to which a backbone is light
+_QUICK = {True: (96, 128, 224), False: (48, 64, 96, 224)}  # sides in pixels for light backbones and others
 
 
 def names() -> list[str]:
@@ -31,8 +33,9 @@ def check_name(name: str) -> None:
 def transform_for(name: str, image_size: Size, *, pretrained: bool, crop: Crop = "centre") -> Transform:
     """How a picture becomes the pixels of backbone `name`.
 
-    image_size: a side in pixels; `native`, that of its ImageNet weights; or `enlarged`, two sevenths more where the
-    backbone takes that, since what is trained on crops does better on larger pictures (Touvron et al. 2019).
+    image_size: a side in pixels; `native`, that of its ImageNet weights; `enlarged`, two sevenths more where the
+    backbone takes that, since training on crops does better on larger images at test (Touvron et al. 2019); or `quick`,
+    small enough to train from scratch on a CPU: 96 for a backbone of at most 1 GFLOP, else 48, or the next that fits.
     crop: what is seen of a picture that is no square. `none`: all of it, squeezed to one. `centre`: the middle;
     pretrained, as torchvision's preset for these weights cuts it, and another image_size scales its resize in
     proportion; from scratch, once the shorter side is image_size.
@@ -61,6 +64,10 @@ def _side(name: str, image_size: Size, native: int, *, pretrained: bool) -> int:
     if image_size == "enlarged":
         larger = round(native * _ENLARGED / 32) * 32  # whole regions
         return larger if _takes(name, larger, native, pretrained=pretrained)[1] else native
+    if image_size == "quick":
+        light = models.get_model_weights(name).DEFAULT.meta["_ops"] <= _LIGHT
+        fitting = (side for side in _QUICK[light] if _takes(name, side, native, pretrained=pretrained)[1])
+        return next(fitting, native)
     return image_size
 
 

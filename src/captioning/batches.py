@@ -39,16 +39,21 @@ def by_length(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> li
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
-def by_image(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+def by_image(
+    captions: EncodedCaptions, size: int, seed: tuple[int, ...], per_image: int | None = None
+) -> list[np.ndarray]:
     """All images once, each with all of its captions, about `size` captions a batch: for a trained encoder.
 
+    per_image: at most so many captions of each image, drawn anew by each seed; None: all of them.
     The encoder then runs once an image. No batch has a single image, which BatchNorm could not normalise:
     a last one joins the batch before it.
     """
     generator = np.random.default_rng(seed)
     order = np.argsort(captions.image, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(captions.image[order])) + 1)
-    images = max(2, round(size * len(groups) / len(captions)))
+    if per_image is not None:
+        groups = [generator.permutation(group)[:per_image] for group in groups]
+    images = max(2, round(size * len(groups) / sum(map(len, groups))))
     shuffled = generator.permutation(len(groups))
     cuts = list(range(0, len(groups), images))
     if len(groups) - cuts[-1] == 1 and len(cuts) > 1:

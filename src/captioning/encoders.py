@@ -19,6 +19,7 @@ from captioning.errors import UserError
 from captioning.images import Transform
 
 _HEADS = frozenset({"classifier", "head", "heads", "fc", "avgpool", "aux1", "aux2", "AuxLogits"})
+_MOMENTUM = 0.1  # of BatchNorm's stored statistics, from scratch: torch's default
 _RENAMED = (  # parameters that older files of torchvision's have under another name
     (re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12])\."), r"\1\2."),
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
@@ -120,6 +121,8 @@ def build(name: str, *, transform: Transform, weights: Mapping[str, Tensor], see
         torch.default_generator.manual_seed(seed)
         network = models.get_model(name, weights=None, **_options(name, size, drawn=not weights)).eval()
     body = _cut(network, size)
+    if not weights:
+        _follow_quickly(body)
     if weights:
         body.load_state_dict(_fitting(name, weights, body.state_dict(), network.state_dict()))
     return Encoder(name, body, transform)
@@ -135,6 +138,13 @@ def _options(name: str, image_size: int, *, drawn: bool) -> dict[str, Any]:
     if name.startswith(("resnet", "resnext", "wide_resnet")):
         return {"zero_init_residual": drawn}  # a deep one learns from the first step on (Goyal et al. 2017, 5.1)
     return {}
+
+
+def _follow_quickly(body: nn.Module) -> None:
+    """Let BatchNorm's stored statistics follow a short training: some backbones have a momentum for long ones."""
+    for module in body.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = _MOMENTUM
 
 
 class _Tracer(fx.Tracer):

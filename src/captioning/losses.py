@@ -40,6 +40,16 @@ def word_presence_loss(logits: Tensor, tokens: Tensor, owner: Tensor) -> Mean:
     present = torch.zeros_like(logits, dtype=torch.float32)
     present[owner.unsqueeze(1).expand_as(tokens), tokens] = 1.0
     present[:, : len(SPECIAL)] = 0.0
-    total = functional.binary_cross_entropy_with_logits(logits.float(), present, reduction="sum")
-    occurring = present.sum()
+    return label_loss(logits, present)
+
+
+def label_loss(logits: Tensor, present: Tensor, weight: Tensor | None = None) -> Mean:
+    """Which labels an image has: binary cross-entropy in nats a label that is present.
+
+    logits and present are (…, K); `present` is 1 for a label of the image, or of the region, else 0. The loss is
+    summed over the labels and divided by the number of those present, so that its size does not depend on K.
+    weight (K,): how much each label counts in both; None: 1.
+    """
+    total = functional.binary_cross_entropy_with_logits(logits.float(), present, weight, reduction="sum")
+    occurring = present.sum() if weight is None else (present * weight).sum()
     return Mean(total / occurring, occurring)

@@ -6,6 +6,8 @@ named losses, so that one loop trains either.
 B images, C captions, D feature width, R regions, S side in pixels, T tokens, V words.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,7 +19,8 @@ from captioning.division import Divided, divide
 from captioning.encoders import Encoder
 from captioning.features import FeatureStore
 from captioning.fine_tuning import NONE, train_from
-from captioning.losses import Mean, caption_loss, word_presence_loss
+from captioning.labels import ImageLabels
+from captioning.losses import Mean, caption_loss, label_loss, word_presence_loss
 from captioning.placement import moved, to_device
 from captioning.splits import EncodedCaptions
 from captioning.teaching import Teacher
@@ -59,7 +62,13 @@ class OnFeatures(nn.Module):
         """The modules whose gradient norms are logged."""
         return {f"decoder_{name}": module for name, module in self.decoder.named_children()}
 
-    def plan(self, captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+    def plan(
+        self,
+        captions: EncodedCaptions,
+        size: int,
+        seed: tuple[int, ...],
+        per_image: int | None = None,  # noqa: ARG002 (a frozen encoder costs nothing, so all captions are read)
+    ) -> list[np.ndarray]:
         """Batches of captions of like length; where the decoder attends, of images with all of their captions."""
         attends = isinstance(self.decoder, AttendingDecoder)
         return (batches.by_image_length if attends else batches.by_length)(captions, size, seed)
@@ -83,15 +92,40 @@ class OnFeatures(nn.Module):
         """Stored features are what a decoder reads."""
         return decoding.encode_features(inputs)
 
+    def targets(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """What `forward` takes beside the captions of a step: nothing."""
+        return ()
+
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,) → the losses of the step."""
         return teacher_forcing(self.decoder, self.encode(inputs), tokens, owner, self.label_smoothing, self.teacher)
 
 
+class LabelHeads(nn.Module):
+    """What the labels of an image, and of each of its regions, are read with: two linear maps."""
+
+    def __init__(self, encoder: Encoder, labels: ImageLabels) -> None:
+        super().__init__()
+        self.image, self.region = nn.Linear(encoder.dim, labels.count), nn.Linear(encoder.dim, labels.count)
+        with torch.no_grad():
+            self.image.bias.copy_(labels.log_odds())
+            self.region.bias.copy_(labels.log_odds() - math.log(encoder.regions))
+        self.weight: Tensor
+        self.register_buffer("weight", labels.region_weight(encoder.regions), persistent=False)
+
+    def forward(self, encoded: Encoded, *labels: Tensor) -> dict[str, Mean]:
+        """Labels (B, K) and, where they are located, (B, R, K) → the losses of both heads."""
+        losses = {"image_labels": label_loss(self.image(encoded.mean), labels[0])}
+        if len(labels) > 1:
+            losses["region_labels"] = label_loss(self.region(encoded.regions), labels[1], self.weight)
+        return losses
+
+
 class EndToEnd(nn.Module):
     """Encoder and decoder trained together, with a head that says which words occur (see `losses`).
 
-    The head is there for the encoder, and has no weight where no block of it is trained.
+    The head is there for the encoder, and has no weight where no block of it is trained. So are `heads` for the labels
+    of images and regions, where the data set has `labels`; `facts` is their weight beside the captions.
 
     `start_epoch`: before it the encoder is a fixed function. `chances` (N,): how likely each row of the store is
     mirrored in training, where `augment` has a flip.
@@ -109,6 +143,8 @@ class EndToEnd(nn.Module):
         start_epoch: int = 1,
         augment: Augmentation | None = None,
         chances: np.ndarray | None = None,
+        labels: ImageLabels | None = None,
+        facts: float = 0.0,
     ) -> None:
         super().__init__()
         convolutions.quicken(encoder)
@@ -116,7 +152,10 @@ class EndToEnd(nn.Module):
         self.decoder = decoder
         self.presence = nn.Linear(encoder.dim, vocabulary_size)
         self.label_smoothing, self.teacher = label_smoothing, teacher or Teacher()
-        self.word_presence = word_presence if any(p.requires_grad for p in encoder.parameters()) else 0.0
+        learns = any(parameter.requires_grad for parameter in encoder.parameters())
+        self.word_presence, self.fact_weight = (word_presence, facts) if learns else (0.0, 0.0)
+        self.labels = labels if learns else None
+        self.heads = None if self.labels is None else LabelHeads(encoder, self.labels)
         self.start_epoch, self.tuned = start_epoch, start_epoch == 1
         self.augment, self.chances = augment or Augmentation(), chances
         self.divided: Divided | None = None
@@ -125,6 +164,12 @@ class EndToEnd(nn.Module):
         """Told before each epoch of cross-entropy, counted from 1."""
         self.teacher.begin(epoch)
         self.tuned = epoch >= self.start_epoch
+        self.divide()
+        self.train()
+
+    def begin_labels(self) -> None:
+        """Told before each epoch in which labels alone are learnt."""
+        self.tuned = True
         self.divide()
         self.train()
 
@@ -146,11 +191,14 @@ class EndToEnd(nn.Module):
     def parts(self) -> dict[str, nn.Module]:
         """The modules whose gradient norms are logged."""
         decoder = {f"decoder_{name}": module for name, module in self.decoder.named_children()}
-        return {"encoder": self.encoder, **decoder, "presence": self.presence}
+        heads = {name: module for name, module in self.named_children() if name not in ("encoder", "decoder")}
+        return {"encoder": self.encoder, **decoder, **heads}
 
-    def plan(self, captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
-        """Batches of images with all of their captions."""
-        return batches.by_image(captions, size, seed)
+    def plan(
+        self, captions: EncodedCaptions, size: int, seed: tuple[int, ...], per_image: int | None = None
+    ) -> list[np.ndarray]:
+        """Batches of images with all of their captions, or with `per_image` of them."""
+        return batches.by_image(captions, size, seed, per_image)
 
     def read(self, store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
         """Stored pixels of `rows`, uint8 (B, 3, S, S)."""
@@ -174,9 +222,21 @@ class EndToEnd(nn.Module):
             regions = self.divided.regions(inputs)
             return Encoded(regions.mean(1), regions)
 
-    def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
-        """tokens (C, T), owner (C,) → the losses of the step."""
+    def targets(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, ...]:
+        """What `forward` takes beside the captions of the images in `rows`: labels, as `ImageLabels.of` has them."""
+        return (
+            ()
+            if self.labels is None or not self.training
+            else to_device(self.labels.of(rows, self.encoder.grid), device)
+        )
+
+    def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor, *labels: Tensor) -> dict[str, Mean]:
+        """tokens (C, T), owner (C,), labels (B, K) and, where they are located, (B, R, K) → the losses of the step."""
         encoded = self.encode(self.frozen(inputs))
         losses = teacher_forcing(self.decoder, encoded, tokens, owner, self.label_smoothing, self.teacher)
         presence = word_presence_loss(self.presence(encoded.mean), tokens, owner)
-        return losses | {"presence": Mean(self.word_presence * presence.value, presence.size)}
+        losses["presence"] = Mean(self.word_presence * presence.value, presence.size)
+        if self.heads is not None and labels:
+            found = self.heads(encoded, *labels).items()
+            losses |= {name: Mean(self.fact_weight * loss.value, loss.size) for name, loss in found}
+        return losses

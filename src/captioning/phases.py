@@ -55,6 +55,7 @@ class Phase(Protocol):
     """The seam. A step's `chosen` is what `plan` has of it; several processes take a part each."""
 
     epochs: int
+    scored: bool  # whether captions are validated after each epoch; if not, the last epoch is kept
     remedy: str  # what to do when a loss is not finite
 
     @property
@@ -71,7 +72,7 @@ class Phase(Protocol):
         """What each step of an epoch takes."""
 
     def prepare(self, epoch: int) -> None:
-        """Put the network into the mode of this phase, before an epoch, counted from 0."""
+        """Put the network into the mode of this phase, before one of its epochs, counted from 0."""
 
     def rates(self) -> dict[str, float]:
         """What else changes from epoch to epoch, for the epoch's row of scalars."""
@@ -90,6 +91,7 @@ class CrossEntropyOptions:
     seed: int
     epochs: int
     batch_size: int
+    captions_per_image: int | None
     weight_decay: float
     schedule: str
     step_epochs: int
@@ -100,6 +102,7 @@ class CrossEntropyOptions:
 class CrossEntropy:
     """Teacher forcing on the training captions. `modules` are what is trained, with peak learning rates."""
 
+    scored = True
     remedy = "lower train.lr or train.encoder_lr, or raise train.warmup_steps"
 
     def __init__(
@@ -127,7 +130,8 @@ class CrossEntropy:
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Captions, as the network wants them."""
-        return self.module.plan(self._data.train, self._options.batch_size, (self._options.seed, epoch))
+        options = self._options
+        return self.module.plan(self._data.train, options.batch_size, (options.seed, epoch), options.captions_per_image)
 
     def prepare(self, epoch: int) -> None:
         """Dropout is on, BatchNorm reads the batch where it may, and the teacher has the share of this epoch."""
@@ -146,4 +150,5 @@ class CrossEntropy:
         batch = batches.collate(self._data.train, part)
         inputs = self.module.draw(self._data.store, batch.rows, self._fabric.device)
         tokens, owner = to_device((batch.tokens, batch.owner), self._fabric.device)
-        return Losses(wrapped(inputs, tokens, owner), {}, len(batch.rows))
+        targets = self.module.targets(batch.rows, self._fabric.device)
+        return Losses(wrapped(inputs, tokens, owner, *targets), {}, len(batch.rows))

@@ -56,7 +56,7 @@ class Split(Section):
 class Features(Section):
     weights: str
     trainable: Literal["auto"] | bool
-    image_size: Literal["auto", "native", "enlarged"] | Annotated[int, Field(ge=32)]
+    image_size: Literal["auto", "native", "enlarged", "quick"] | Annotated[int, Field(ge=32)]
     crop: Literal["none", "centre"]
     regions: Literal["auto"] | bool
     mirror: bool
@@ -99,17 +99,17 @@ class UpDown(Section):
 
 
 class Transformer(Section):
-    width: Count
-    layers: Count
+    width: Literal["auto"] | Count
+    layers: Literal["auto"] | Count
     heads: Count
-    feed_forward: Count
-    dropout: Fraction
+    feed_forward: Literal["auto"] | Count
+    dropout: Literal["auto"] | Fraction
 
     @field_validator("heads")
     @classmethod
     def _share_the_width(cls, heads: int, others: ValidationInfo) -> int:
-        width = others.data.get("width", 2 * heads)
-        if width % (2 * heads):
+        width = others.data.get("width", "auto")
+        if width != "auto" and width % (2 * heads):
             raise ValueError(f"width {width} is not a multiple of 2 * heads")
         return heads
 
@@ -159,6 +159,7 @@ class Train(Section):
     start: str
     epochs: Literal["auto"] | Natural
     batch_size: Literal["auto"] | Count
+    captions_per_image: Literal["auto", "all"] | Count
     lr: Positive
     encoder_lr: Positive
     weight_decay: NonNegative
@@ -167,9 +168,12 @@ class Train(Section):
     step_gamma: Annotated[float, Field(gt=0, le=1)]
     warmup_steps: Natural
     clip_norm: Positive
-    ema: Fraction
+    ema: Literal["auto"] | Fraction
     label_smoothing: Fraction
     word_presence: NonNegative
+    facts: NonNegative
+    label_epochs: Literal["auto"] | Natural
+    label_lr: Positive
     batchnorm: Literal["auto", "batch", "eval"]
     word_dropout: Fraction
     select: Literal["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"]

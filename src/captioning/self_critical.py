@@ -71,6 +71,7 @@ class SelfCritical:
     An encoder that is not among them is a fixed function in this phase, whichever of its blocks were trained before.
     """
 
+    scored = True
     remedy = "lower train.self_critical.lr or train.self_critical.encoder_lr"
 
     def __init__(

@@ -20,22 +20,36 @@ class _Auto(Section):
 
     weights: str
     trainable: bool
-    image_size: Literal["native", "enlarged"] | int
+    image_size: Literal["native", "enlarged", "quick"] | int
     embedding_size: int
     hidden_size: int
+    width: int
+    layers: int
+    feed_forward: int
+    dropout: float
     epochs: int
     batch_size: int
+    captions_per_image: Literal["all"] | int
+    label_epochs: int
+    ema: float
     beam_size: int
 
 
 _DRAWN = _Auto(
     weights="none",
     trainable=True,
-    image_size=64,
+    image_size="quick",
     embedding_size=256,
     hidden_size=256,
-    epochs=5,
-    batch_size=128,
+    width=128,
+    layers=2,
+    feed_forward=256,
+    dropout=0.0,
+    epochs=3,
+    batch_size=64,
+    captions_per_image=2,
+    label_epochs=6,
+    ema=0.99,
     beam_size=3,
 )
 _PHOTOGRAPHS = _Auto(
@@ -44,8 +58,15 @@ _PHOTOGRAPHS = _Auto(
     image_size="enlarged",
     embedding_size=128,
     hidden_size=512,
+    width=256,
+    layers=3,
+    feed_forward=1024,
+    dropout=0.1,
     epochs=4,
     batch_size=64,
+    captions_per_image="all",
+    label_epochs=0,
+    ema=0.998,
     beam_size=8,
 )
 _AUTO = {
@@ -89,7 +110,7 @@ def trainable(settings: Settings) -> bool:
     return _AUTO[settings.dataset].trainable if value == "auto" else value
 
 
-def image_size(settings: Settings) -> Literal["native", "enlarged"] | int:
+def image_size(settings: Settings) -> Literal["native", "enlarged", "quick"] | int:
     """`features.image_size` with `auto` decided: the side in pixels, or what the backbone decides."""
     value = settings.features.image_size
     return _AUTO[settings.dataset].image_size if value == "auto" else value
@@ -213,6 +234,33 @@ def batch_size(settings: Settings) -> int:
     return _AUTO[settings.dataset].batch_size if value == "auto" else value
 
 
+def captions_per_image(settings: Settings) -> int | None:
+    """`train.captions_per_image` with `auto` decided; None: all of them. Raises UserError for a frozen encoder."""
+    value = settings.train.captions_per_image
+    if not trainable(settings):
+        if value not in ("auto", "all"):
+            raise UserError(
+                f"train.captions_per_image = {value} is for a trained encoder, and this one is frozen; write all"
+            )
+        return None
+    decided = _AUTO[settings.dataset].captions_per_image if value == "auto" else value
+    return None if decided == "all" else decided
+
+
+def ema(settings: Settings) -> float:
+    """`train.ema` with `auto` decided: a short training has a short memory."""
+    value = settings.train.ema
+    return _AUTO[settings.dataset].ema if value == "auto" else value
+
+
+def label_epochs(settings: Settings) -> int:
+    """`train.label_epochs` with `auto` decided: none for a frozen encoder, or one that was trained before."""
+    value = settings.train.label_epochs
+    if not trainable(settings) or start(settings) is not None:
+        return 0 if value == "auto" else value
+    return _AUTO[settings.dataset].label_epochs if value == "auto" else value
+
+
 def beam_size(settings: Settings) -> int:
     """`evaluate.beam_size` with `auto` decided: never less than `n_best`, and a multiple of the groups."""
     evaluate = settings.evaluate
@@ -245,6 +293,9 @@ def for_training(settings: Settings) -> dict[str, Any]:
     train = settings.train.model_dump(exclude={*get_args(DecoderName), "trackers"}) | {
         "epochs": epochs(settings),
         "batch_size": batch_size(settings),
+        "label_epochs": label_epochs(settings),
+        "ema": ema(settings),
+        "captions_per_image": captions_per_image(settings),
         "batchnorm": batchnorm(settings),
         settings.decoder: decoder_options(settings),
     }

@@ -120,14 +120,14 @@ class Trainer:
             better = self._note(scalars, captions)
         speeds = {"images_per_second": images / seconds, "peak_memory_mib": peak_memory()}
         self._save()
-        end_of_epoch(scalars, speeds, captions if better else None)
+        end_of_epoch(scalars, speeds, captions if better and self.phase.scored else None)
 
     def _train_epoch(self) -> int:
         """Take the steps of this epoch that are left; return how many images they saw."""
         progress, options, fabric = self.progress, self.options, self.fabric
         plan = self.phase.plan(progress.epoch)
         self.sums, self.updates = Sums(progress.sums, fabric.device), Sums(progress.updates, fabric.device)
-        self.phase.prepare(progress.epoch)
+        self.phase.prepare(progress.epoch - progress.begin)
         images, before = 0, (progress.epoch - progress.begin) * len(plan)
         said, quiet = f"epoch {progress.epoch + 1}/{self._end()}", not fabric.is_global_zero
         with self._leaving() as asked, tqdm(plan, said, unit="step", initial=progress.step, disable=quiet) as bar:
@@ -226,14 +226,13 @@ class Trainer:
         scalars = {f"train/{name}": total / progress.step for name, total in progress.sums.items()}
         scalars |= {f"train/{name}": total / looks for name, total in progress.updates.items()}
         scalars |= {"train/lr": self.optimizer.param_groups[-1]["lr"], **self.phase.rates()}
-        found, captions = self.validation.run()
+        found, captions = self.validation.run() if self.phase.scored else ({}, [])
         return scalars | found, captions
 
     def _note(self, scalars: dict[str, float], captions: list[str]) -> bool:
         """Enter the finished epoch in the history; keep its weights if its score is the best so far."""
         progress = self.progress
-        score = f"val/{self.options.select}"
-        better = progress.best_epoch < 0 or scalars[score] > progress.history[progress.best_epoch][score]
+        better = self._better(scalars)
         if better:
             progress.best_epoch, progress.best_captions = progress.epoch, captions
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
@@ -241,6 +240,12 @@ class Trainer:
         progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
         progress.updates = {}
         return better
+
+    def _better(self, scalars: dict[str, float]) -> bool:
+        """Is an epoch with these scalars the best so far? Where none has been scored yet, the last one is."""
+        progress, score = self.progress, f"val/{self.options.select}"
+        best = progress.history[progress.best_epoch].get(score) if progress.best_epoch >= 0 else None
+        return best is None or scalars[score] > best
 
     def _out_of_patience(self) -> bool:
         """Have so many epochs of this phase brought no better score?"""
@@ -281,5 +286,5 @@ class Trainer:
         if self.fabric.is_global_zero:
             tqdm.write(f"going on at epoch {self.progress.epoch + 1}, step {self.progress.step + 1}")
         for epoch, scalars in enumerate(self.progress.history):
-            best = self.progress.best_captions if epoch == self.progress.best_epoch else None
+            best = self.progress.best_captions or None if epoch == self.progress.best_epoch else None
             end_of_epoch(scalars, {}, best)

@@ -38,7 +38,7 @@ _CASTS = ((1, 1),) * 9 + ((2, 0),) * 3 + ((2, 1),) * 3 + ((1, 0),) * 2 + ((1, 2)
 _CENTRES = {1: (52.0,), 2: (31.0, 69.0), 3: (19.0, 50.0, 81.0)}
 _SHIFTS = {1: 12.0, 2: 7.0, 3: 0.0}  # how far the actors make room for the thing
 _THING_X = {1: 25.0, 2: 22.0, 3: 34.0}
-_HEIGHTS = {1: 52.0, 2: 46.0, 3: 40.0}
+_HEIGHTS = {1: 62.0, 2: 55.0, 3: 47.0}
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def spots(scene: Scene) -> list[Spot]:
         x = centre + shift + rng.uniform(-3, 3)
         y = rng.uniform(82, 95)
         height = _HEIGHTS[count] * (0.55 + 0.5 * (y - 50) / 42) * (1.15 if alone else 1.0)
-        flip = centre > 60 or (40 < centre < 60 and rng.random() < 0.5)
+        flip = x > 58 or (x > 42 and rng.random() < 0.5)
         found.append(Spot(x, rng.uniform(27, 34) if scene.actors[i].kind == "bird" else y, height, flip))
     return found
 

@@ -4,9 +4,12 @@ Children, animals, weather, things and places, each picture with five sentences 
 network. No composition is in two splits; the words and the things are the same in all.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 
@@ -20,6 +23,9 @@ __all__ = ["Actor", "Scene", "compose", "draw", "name", "sentences", "table", "w
 
 name = "scenes"
 _ARCHIVE = "scenes.zip"
+_PROCESSES = 8  # at most so many draw
+_WORTH = 400  # images that are worth a process
+_COMPRESSION = 2  # of PNG: a sixth larger than by default, in a third of the time
 
 
 def table(scenes: Sequence[Scene], *, train: int, val: int, test: int) -> pd.DataFrame:
@@ -41,7 +47,7 @@ def write(folder: Path, *, train: int, val: int, test: int, size: int, seed: int
 
     `folder/facts.jsonl` says what is in each picture.
 
-    The same arguments give the same bytes. About 8 ms a picture of 192 pixels on one core.
+    The same arguments give the same bytes, on any number of cores. About 6 ms an image of 192 pixels on one.
     """
     scenes = compose(train + val + test, seed)
     write_zip(folder / _ARCHIVE, _pictures(scenes, size))
@@ -58,7 +64,42 @@ def _member(number: int) -> str:
 
 
 def _pictures(scenes: Sequence[Scene], size: int) -> Iterator[tuple[str, bytes]]:
-    for number, scene in enumerate(scenes, start=1):
-        stream = BytesIO()
-        draw(scene, size).save(stream, "PNG")
-        yield _member(number), stream.getvalue()
+    """Archive members in order. Other processes draw a share each and send it through a pipe.
+
+    They end with this one: writing to a pipe that nobody reads fails.
+    """
+    processes = min(os.cpu_count() or 1, _PROCESSES, len(scenes) // _WORTH + 1) if hasattr(os, "fork") else 1
+    with ExitStack() as stack:
+        pipes = [stack.enter_context(_drawing(scenes[i::processes], size)) for i in range(1, processes)]
+        for number, scene in enumerate(scenes, start=1):
+            source = (number - 1) % processes
+            png = _received(pipes[source - 1]) if source else _png(scene, size)
+            yield _member(number), png
+
+
+def _drawing(scenes: Sequence[Scene], size: int) -> BinaryIO:
+    """Start a process that draws these scenes; the pipe with its images, each behind its length in four bytes."""
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(writing)
+        return os.fdopen(reading, "rb")
+    try:
+        os.close(reading)
+        with os.fdopen(writing, "wb") as pipe:
+            for scene in scenes:
+                png = _png(scene, size)
+                pipe.write(len(png).to_bytes(4, "big") + png)
+    except BrokenPipeError:
+        os._exit(1)
+    finally:
+        os._exit(0)
+
+
+def _received(pipe: BinaryIO) -> bytes:
+    return pipe.read(int.from_bytes(pipe.read(4), "big"))
+
+
+def _png(scene: Scene, size: int) -> bytes:
+    stream = BytesIO()
+    draw(scene, size).save(stream, "PNG", compress_level=_COMPRESSION)
+    return stream.getvalue()

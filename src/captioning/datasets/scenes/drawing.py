@@ -63,7 +63,7 @@ def _child(pen: Pen, scene: Scene, index: int, spot: Spot) -> None:
     rng = Random(f"{scene.seed}/child/{index}")
     figures.child(pen, actor.kind, actor.colour, pose, hat=actor.hat, coat=scene.place == "snow", rng=rng)
     if actor.action == "reading":
-        things.book(pen.at(22, pose.drop - 42), PAINTS[actor.prop or "red"])
+        things.book(pen.at(24, pose.drop - 40, 1.45), PAINTS[actor.prop or "red"])
 
 
 def _pose(actor: Actor, *, seated: bool) -> figures.Pose:
@@ -79,8 +79,8 @@ def _prop_behind(pen: Pen, actor: Actor, spot: Spot) -> None:
     if actor.action == "sheltering":
         things.umbrella(pen.at(26, -60), colour)
     elif actor.action == "holding":
-        pen.curve([(26, -60), (30, -84), (24, -108)], 1.1, _STRING)
-        things.balloon(pen.at(24, -108), colour)
+        pen.curve([(26, -60), (30, -84), (24, -104)], 1.1, _STRING)
+        things.balloon(pen.at(24, -104, 1.2), colour)
     elif actor.action == "flying":
         at = kite_spot(spot)
         string: list[Point] = [(29, -76), (at[0] - 18, (at[1] - 60) / 2), at]
@@ -89,12 +89,12 @@ def _prop_behind(pen: Pen, actor: Actor, spot: Spot) -> None:
 
 
 def _ball(pen: Pen, colour: str) -> None:
-    pen.shadow(46, 12)
-    things.ball(pen.at(46, -16), colour)
+    pen.shadow(48, 16)
+    things.ball(pen.at(48, -18, 1.4), colour)
 
 
 def kite_spot(spot: Spot) -> Point:
     """Where the kite is, in the units of the child that flies it: in the sky, in front of the child."""
     unit = spot.height / 100
-    x = min(max(spot.x + (-58 if spot.flip else 58) * unit, 16), 84)
-    return abs(x - spot.x) / unit, (18 - spot.y) / unit
+    x = min(max(spot.x + (-58 if spot.flip else 58) * unit, 18), 82)
+    return abs(x - spot.x) / unit, (20 - spot.y) / unit

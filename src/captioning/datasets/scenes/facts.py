@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from captioning.datasets.scenes.composition import PROPS, Actor, Scene, spots, thing_x
+from captioning.datasets.scenes.things import STANDING
 from captioning.errors import UserError
 from captioning.files import write_text
 
 FILE = "facts.jsonl"
+_MIDDLE, _LOW_MIDDLE = 0.5, 0.3  # of a child or a thing, and of an animal, as a share of its height
 _ACTOR = tuple(field.name for field in fields(Actor))
 _SCENE = tuple(field.name for field in fields(Scene) if field.name != "actors")
 
@@ -66,7 +68,7 @@ def labels(scene: Scene) -> frozenset[str]:
     `boy`, `boy:red`, `boy:running`, `boy:red:running`, `boy:hat`, `ball`, `ball:blue`, `two:boy`, `two:child`, `tree`,
     `weather:rainy`, `place:beach`; `boy>left-of>dog` for each two actors, `tree:left` for the side of the thing.
     """
-    found = {f"weather:{scene.weather}", f"place:{scene.place}"}
+    found = set(everywhere(scene))
     for actor in scene.actors:
         found |= _actor_labels(actor)
     found |= {f"{left.kind}>left-of>{right.kind}" for left, right in combinations(scene.actors, 2)}
@@ -74,6 +76,27 @@ def labels(scene: Scene) -> frozenset[str]:
     if scene.thing is not None:
         found |= {scene.thing, f"{scene.thing}:{'left' if thing_x(scene) < 50 else 'right'}"}
     return frozenset(found)
+
+
+def everywhere(scene: Scene) -> list[str]:
+    """The labels that hold in every part of the image: weather and place."""
+    return [f"weather:{scene.weather}", f"place:{scene.place}"]
+
+
+def located(scene: Scene) -> list[tuple[str, float, float]]:
+    """The labels of actors and of the thing, with their middle in the image: x and y, 0 to 1 from the top left."""
+    found = []
+    for actor, spot in zip(scene.actors, spots(scene), strict=True):
+        y = spot.y - spot.height * (_MIDDLE if actor.child else _LOW_MIDDLE)
+        found += [(label, _inside(spot.x), _inside(y)) for label in sorted(_actor_labels(actor))]
+    if scene.thing is not None:
+        height, foot, _ = STANDING[scene.thing]
+        found.append((scene.thing, _inside(thing_x(scene)), _inside(foot - height * _MIDDLE)))
+    return found
+
+
+def _inside(hundredths: float) -> float:
+    return min(max(hundredths / 100, 0.0), 1.0)
 
 
 def _actor_labels(actor: Actor) -> set[str]:
