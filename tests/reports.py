@@ -29,6 +29,10 @@ class Kept(Revision):
     def metrics(self) -> dict[str, Any]:  # type: ignore[override]
         return {"floor": {"bleu_1": 0.1234, "cider": 0.25}}
 
+    @property
+    def commit(self) -> tuple[str, str] | None:  # type: ignore[override]
+        return "0" * 7, "2026-11-28"
+
     def read(self, path: str) -> bytes:
         return self.files[path]
 

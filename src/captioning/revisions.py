@@ -7,13 +7,14 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, BinaryIO
 
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.fs import DVCFileSystem
 from dvc.repo import Repo
-from dvc.scm import NoSCMError, RevError, SCMError, resolve_rev
+from dvc.scm import NoSCM, NoSCMError, RevError, SCMError, resolve_rev
 from dvc_data.index import DataIndexDirError
 
 from captioning.errors import UserError
@@ -67,6 +68,15 @@ class Revision:
         if recorded and hashlib.md5(data, usedforsecurity=False).hexdigest() != recorded:
             raise UserError(f"{self.name}: {path} is damaged in {self._places}; {self._fetch()}")
         return data
+
+    @cached_property
+    def commit(self) -> tuple[str, str] | None:
+        """Its first seven digits and its day (UTC), as 2026-11-28; of the workspace, the last; None without git."""
+        scm = self._files.repo.scm
+        if isinstance(scm, NoSCM):
+            return None
+        commit = scm.resolve_commit("HEAD" if self.sha == WORKSPACE else self.sha)
+        return commit.hexsha[:7], datetime.fromtimestamp(commit.commit_time, UTC).date().isoformat()
 
     def names(self, folder: str) -> list[str]:
         """The files under a folder, at any depth, as `read` takes them, sorted; none where there is no such folder."""
