@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from captioning import alternative_text, charts, results
+from captioning import alternative_text, charts, results, suites
 from captioning.results import Result, Results
 from captioning.suites import Run, Suite
 from tests import browser
@@ -151,16 +151,31 @@ def test_a_legend_is_inside_the_figure_whatever_its_names() -> None:
 def test_the_alternative_text_gives_scores_intervals_and_the_highest() -> None:
     said = alternative_text.alternative(suite("a", "b"), kept(("a", "b")))
     assert said == (
-        "CIDEr on test: a 1.000 (95 % interval 0.750 to 1.500), b 2.000 (95 % interval 1.750 to 2.500); highest: b"
+        "CIDEr on test. a: 1.000 (95 % interval 0.750 to 1.500); b: 2.000 (95 % interval 1.750 to 2.500); highest: b"
     )
     one = alternative_text.alternative(suite("a"), kept(("a",), intervals=False))
-    assert one == "CIDEr on test: a 1.000"
+    assert one == "CIDEr on test. a: 1.000"
     none = alternative_text.alternative(suite("a", scores=("val.loss.caption",)), kept(("a",)))
     assert none == "val.loss.caption on test: no run has it"
     odd = ("x]\n(y)", "[z\\")
     assert alternative_text.markdown(suite(*odd), kept(odd, intervals=False)) == (
-        "CIDEr on test: x\\] (y) 1.000, \\[z\\\\ 2.000; highest: \\[z\\\\"
+        "CIDEr on test. x\\] (y): 1.000; \\[z\\\\: 2.000; highest: \\[z\\\\"
     )
+
+
+def test_the_one_setting_in_which_runs_differ_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(**values: list[suites.Value]) -> Suite:
+        runs = [
+            Run(f"s-{k}", str(k), 1, {"seed": 1, **{key: value[k] for key, value in values.items()}}) for k in range(2)
+        ]
+        return Suite("s", "Which?", ["cider"], runs)
+
+    assert alternative_text.varied(made(decoder=["lstm", "updown"], encoder=["vgg16", "vgg16"])) == "decoder"
+    assert alternative_text.varied(made(decoder=["lstm", "updown"], encoder=["vgg16", "alexnet"])) is None
+    said = alternative_text.alternative(made(decoder=["lstm", "updown"]), kept(("0", "1"), intervals=False))
+    assert said == "CIDEr on test by decoder. 0: 1.000; 1: 2.000; highest: 1"
+    axes = figure(monkeypatch, made(**{"train.self_critical.baseline": ["greedy", "mean"]}), kept(("0", "1"))).axes[0]
+    assert axes.get_ylabel().replace("\n", "") == "train.self_critical.baseline"
 
 
 @pytest.mark.skipif(browser.MISSING is not None, reason=str(browser.MISSING))

@@ -23,6 +23,13 @@ def score_title(suite: Suite) -> str:
     return f"{NAMES.get(name, name)} on test"
 
 
+def varied(suite: Suite) -> str | None:
+    """The setting in which the runs of a suite differ, if it is one; seeds are not counted."""
+    keys = {key for run in suite.runs for key in run.overrides} - {"seed"}
+    differ = [key for key in keys if len({run.overrides.get(key) for run in suite.runs}) > 1]
+    return differ[0] if len(differ) == 1 else None
+
+
 def values_of(runs: Sequence["Result"], label: str, name: str) -> list[float]:
     """A score of each run of a label, a seed each."""
     return [run.scores[name] for run in runs if run.label == label and name in run.scores]
@@ -35,9 +42,11 @@ def alternative(suite: Suite, results: "Results") -> str:
     means = {label: statistics.mean(found) for label, found in values.items() if found}
     if not means:
         return f"{score_title(suite)}: no run has it"
-    parts = [f"{label} {mean:.3f}{_interval(results, label, name)}" for label, mean in means.items()]
-    best = max(means, key=lambda label: means[label])
-    return f"{score_title(suite)}: {', '.join(parts)}{f'; highest: {best}' if len(means) > 1 else ''}"
+    key = varied(suite)
+    parts = [f"{label}: {mean:.3f}{_interval(results, label, name)}" for label, mean in means.items()]
+    if len(means) > 1:
+        parts.append(f"highest: {max(means, key=lambda label: means[label])}")
+    return f"{score_title(suite)}{f' by {key}' if key else ''}. {'; '.join(parts)}"
 
 
 def _interval(results: "Results", label: str, name: str) -> str:

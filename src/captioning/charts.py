@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from captioning.alternative_text import alternative, score_name, score_title, values_of
+from captioning.alternative_text import alternative, score_name, score_title, values_of, varied
 from captioning.results import Result, Results
 from captioning.suites import Suite
 
@@ -172,6 +172,8 @@ def _scores(axes: "Axes", suite: Suite, results: Results) -> None:
         place += (_ROW + _TEXT_ROW * wrapped(label).count("\n")) / _ROW / 2
     axes.set_yticks(heights, [wrapped(label) for label in suite.labels])
     axes.set_ylim(place, 0)
+    if key := varied(suite):
+        axes.set_ylabel("\n".join(textwrap.wrap(key, 12, break_on_hyphens=False)))
     axes.tick_params(axis="y", length=0, labelcolor=_INK)
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.08)
