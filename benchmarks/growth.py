@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from captioning import charts
 
-STAGES = ("check", "download", "weights", "vocab", "split", "features", "train", "evaluate")
+STAGES = ("download", "weights", "vocab", "split", "features", "train", "evaluate")
 FACTORS = (1, 4, 16, 64)
 SPLITS = {"train": 100, "val": 12, "test": 16}  # pictures at factor 1, in the proportions of the default
 OUT = Path("docs")

@@ -186,7 +186,7 @@ def test_a_sheet_has_a_place_for_each_picture_and_room_for_its_words() -> None:
 
 def test_lines_break_between_words() -> None:
     text = "a group of people standing around a table that is full of food " * 3
-    lines = images._wrap(text, ImageFont.load_default(16), 240)
+    lines = images.wrap(text, ImageFont.load_default(16), 240)
     assert len(lines) > 3
     assert " ".join(lines) == text.strip()
 

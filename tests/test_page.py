@@ -12,7 +12,7 @@ from PIL import Image
 
 from captioning import compare, page
 from captioning.errors import UserError
-from captioning.page import content, pictures
+from captioning.page import content, pictures, tables
 from tests import reports
 from tests.project import Project
 
@@ -58,7 +58,7 @@ def test_scores_intervals_verdicts_and_settings_are_there(tmp_path: Path) -> Non
     for scores in comparison.scores:
         for score in scores.values():
             assert f"<strong>{score.value:.3f}</strong><small>{score.low:.3f} to {score.high:.3f}</small>" in text
-    assert "constant-caption baseline</th><td>0.123</td>" in text
+    assert re.search(r"constant-caption baseline</th><td[^>]*>0.123</td>", text)
     assert (
         "<code>encoder</code></th><td class=left><code>resnet18</code></td><td class=left><code>resnet1</code>" in text
     )
@@ -105,8 +105,55 @@ def test_the_largest_disagreements_and_what_was_looked_at_are_chosen() -> None:
 
 def test_one_experiment_alone_and_no_picture(tmp_path: Path) -> None:
     text = written(tmp_path / "a.html", limit=0, others=0)
-    assert "There is one experiment." in text
+    assert "<summary>experiment <small>2 settings</small></summary>" in text
+    assert "<code>encoder</code></th><td class=left><code>resnet18</code></td>" in text
     assert data(text)["images"] == []
+
+
+def test_the_settings_of_one_experiment_are_all_there_by_section() -> None:
+    params = {"train.lr": 0.003, "train.lstm.layers": 1, "split.limit": None, "decoder": "<lstm>"}
+    one = compare.read(reports.revision("one", [reports.SAID[0]] * 3, b"", **params))
+    text = tables.settings(compare.compare([one], draws=10))
+    assert re.findall(r"<summary>(\w+) <small>(\d) settings", text) == [
+        ("experiment", "2"),
+        ("split", "1"),
+        ("train", "2"),
+    ]
+    assert re.findall(r"<code>([\w.]+)</code></th>", text) == ["decoder", "seed", "limit", "lr", "lstm.layers"]
+    assert "<code>&lt;lstm&gt;</code>" in text
+    assert text.count("<details open>") == 1
+
+
+def test_the_head_says_data_set_models_commits_and_command(tmp_path: Path) -> None:
+    text = written(tmp_path / "a.html", others=0)
+    head = dict(re.findall(r"<dt>([^<]+)</dt><dd>(.*?)</dd>", text))
+    assert head == {
+        "Data set": "not recorded",
+        "Encoder": "resnet18",
+        "Decoder": "not recorded",
+        "Test images": "12",
+        "Commit": "<code>0000000</code>, 2026-11-28 <small>base</small>",
+        "Made by": "<code>captioning report base other1</code>",
+    }
+    assert text.index("<dl class=facts>") < text.index("<main>")
+    several = dict(re.findall(r"<dt>([^<]+)</dt><dd>(.*?)</dd>", written(tmp_path / "b.html")))
+    assert several["Encoder"] == "resnet18 <small>base</small><br>resnet1 <small>other1</small>"
+
+
+def test_one_experiment_starts_with_a_sample_that_knows_nothing_of_scores(tmp_path: Path) -> None:
+    """The pictures that come first are the same whatever was said of them; what attention drew comes after."""
+    orders = []
+    for said in (reports.SAID[0], reports.SAID[1]):
+        one = compare.read(reports.revision("one", [said] * 60, reports.archive(60), looked=True))
+        page.write(tmp_path / "a.html", compare.compare([one], draws=10), "", 12, seed=3)
+        images = data((tmp_path / "a.html").read_text(encoding="utf-8"))["images"]
+        orders.append([image["file"] for image in sorted(images, key=lambda image: image["order"])])
+    first, second = orders
+    assert first == second
+    assert "photos.zip/0003.png" in first
+    sample = [f"photos.zip/{k:04}.png" for k in pictures.shuffled(range(1, 61), 3)]
+    assert first[:11] == sample[:11]
+    assert len(first) == 12
 
 
 def test_an_archive_without_the_picture_is_said_in_one_line(tmp_path: Path) -> None:
@@ -124,6 +171,10 @@ def test_the_command_writes_a_report_of_revisions(experimented: Project) -> None
     assert done.stdout == f"../report.html: {path.stat().st_size / 1e6:.1f} MB; open it in a browser\n"
     assert len(data(text)["images"]) == 6
     assert [one["name"] for one in data(text)["experiments"]] == ["HEAD", "short", "workspace"]
+    digits = experimented.run("git", "rev-parse", "--short=7", "HEAD").stdout.strip()
+    assert re.search(rf"<dt>Commit</dt><dd><code>{digits}</code>, 20\d\d-\d\d-\d\d <small>HEAD</small><br>", text)
+    assert re.search(rf"files on top of <code>{digits}</code>, 20\d\d-\d\d-\d\d <small>workspace</small></dd>", text)
+    assert "<dt>Data set</dt><dd>scenes</dd>" in text
     assert "Caption loss" in [chart["title"] for chart in data(text)["charts"]]
     assert "<code>evaluate.max_words</code>" in text
     experimented.run("captioning", "report", "HEAD", "short", "--out", "../all.html", "--images", "all")

@@ -13,6 +13,7 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.ui import WebDriverWait
 
 from captioning import page
+from captioning.page import pictures
 from tests import browser, reports
 
 pytestmark = pytest.mark.skipif(browser.MISSING is not None, reason=str(browser.MISSING))
@@ -181,6 +182,29 @@ def test_dark_and_light_follow_the_system_and_the_button(view: webdriver.Chrome)
     WebDriverWait(view, 20).until(lambda v: brightness(v) > 200)
     view.find_element(By.ID, "theme").click()
     assert brightness(view) < 60
+
+
+def test_a_phone_shows_cider_without_scrolling_sideways(view: webdriver.Chrome) -> None:
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    view.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        rows = view.find_elements(By.CSS_SELECTOR, "#scores .cards-if-narrow tbody tr")
+        assert len(rows) == 4  # three experiments, and one caption for all
+        for row in rows:
+            cells = row.find_elements(By.TAG_NAME, "td")
+            assert all(cell.rect["x"] >= 0 and cell.rect["x"] + cell.rect["width"] <= 390 for cell in cells)
+            first = min(cells, key=lambda cell: (cell.rect["y"], cell.rect["x"]))
+            assert first.get_attribute("data-name") == "CIDEr"
+    finally:
+        view.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_one_experiment_opens_with_a_random_sample(opened: webdriver.Chrome, tmp_path: Path) -> None:
+    path = tmp_path / "one.html"
+    page.write(path, reports.comparison(100, 0), "captioning report base", None)
+    opened.get(path.as_uri())
+    assert Select(opened.find_element(By.ID, "tool-sort-by")).first_selected_option.text == "random sample"
+    assert [k + 1 for k in cards(opened)[:20]] == pictures.shuffled(range(1, 101), 0)[:20]
 
 
 def test_a_phone_needs_no_sideways_scrolling(view: webdriver.Chrome) -> None:

@@ -13,7 +13,7 @@ from dvc.utils.hydra import to_hydra_overrides
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning import charts, cli_experiments, compute, queueing, results, suites
+from captioning import alternative_text, charts, cli_experiments, compute, queueing, results, suites
 from captioning.errors import UserError
 from captioning.progress import Progress
 from captioning.queueing import Queue, State
@@ -175,24 +175,6 @@ def test_a_table_has_means_and_deviations_over_seeds(folder: Path) -> None:
     assert "compute.threads" not in table[7]
     slower = results.table(suite, Results(commit="c0ffee12", runs=runs, verdicts=[], threads=1)).splitlines()
     assert slower[7].endswith("over seeds 1, 2, 3; each run with `compute.threads=1`.")
-
-
-def test_a_picture_has_a_dot_a_run_and_a_line_a_curve(folder: Path) -> None:
-    write(folder, "question: Which?\nseeds: [1, 2]\nscores: [cider]\nruns: {a: {}, b: {encoder: resnet34}}\n")
-    runs = [result("a", 1, 0.1), result("a", 2, 0.3), result("b", 1, 0.5)]
-    curves = {name: [1.0, 3.0, 2.0] for name in results.CURVES}
-    without = charts.of_suite(suites.load("s"), Results(commit="c", runs=runs, verdicts=[])).decode()
-    runs = [*runs[:2], runs[2].model_copy(update={"curves": curves})]
-    drawn = charts.of_suite(suites.load("s"), Results(commit="c", runs=runs, verdicts=[]))
-    assert drawn == charts.of_suite(suites.load("s"), Results(commit="c", runs=runs, verdicts=[]))
-    assert {name for panel in charts._PANELS.values() for name in panel} == set(results.CURVES)
-    assert "gradient norm" in drawn.decode()
-    assert "gradient norm" not in without
-    assert [said for said in ("CIDEr on test", ">a<", ">b<") if said not in without] == []
-    # matplotlib places a marker with <use>: two dots of a, one of b, and two in the legend
-    dots = [line for line in without.splitlines() if "<use " in line and "fill: #" in line]
-    assert len(dots) == 5
-    assert drawn.decode().count("stroke-dasharray: 3.7") == 1
 
 
 def test_a_table_is_put_between_its_markers_and_found_there(folder: Path) -> None:
@@ -428,8 +410,12 @@ def test_every_command_of_the_page_on_experiments(copy: Project) -> None:
     block = results.blocks(page)["depth"]
     assert "| resnet34 | " in block
     assert "- depth-resnet34: " in block
-    picture = "\n![depth, by run and by epoch](suite-depth.svg)\n"
+    picture = f"\n![{alternative_text.markdown(suites.load('depth'), Results(**kept))}](suite-depth.svg)\n"
     assert block == printed["captioning suite table depth"] + picture
+    for run in kept["runs"]:
+        assert kept["intervals"][run["label"]].keys() >= run["scores"].keys()
+        assert all(low <= run["scores"][name] <= high for name, (low, high) in kept["intervals"][run["label"]].items())
+    assert b"with 95 % intervals" in results.picture_of(page, "depth").read_bytes()
     assert b"gradient norm" in results.picture_of(page, "depth").read_bytes()
     assert [list(map(len, run["curves"].values())) for run in kept["runs"]] == [[2, 2, 2, 2]] * 2  # epochs
     copy.run("git", "add", "-A")

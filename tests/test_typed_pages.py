@@ -43,6 +43,7 @@ def test_every_command_of_the_readme_and_then_of_the_page_on_reports(typist: Pro
     (typist.folder / "report.html").unlink()
     typed(typist, "report.md")
     assert min((typist.folder / name).stat().st_size for name in ("report.html", "depth.html")) > 10_000
+    assert (typist.folder / "captions.png").read_bytes() == (typist.folder / "docs/captions.png").read_bytes()
 
 
 def test_every_command_of_the_page_on_sharing(typist: Project) -> None:

@@ -20,12 +20,14 @@ from captioning.decoding import encode_pixels
 from captioning.files import atomic, write_json
 from captioning.images import MARGIN, PAPER, TILE, Box, Transform, decode, sheet
 from captioning.model import Captioner
+from captioning.sheets import with_scale
 from captioning.vocabulary import BOS, EOS, SPECIAL
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHEET = 1600  # about the widest that a sheet may be, pixels
+_SHEET, _TILES = 1300, 8  # about the widest that a sheet may be, pixels; the most tiles of a row
+_FINER = 5  # parts of a region's side after smoothing; odd, so that one of them is in its middle
 _LONGEST = 50  # characters of a picture's name in that of its sheet
 _PANORAMA = 2  # what is longer than so many times its width is cut to that, around the middle
 _DARKEST, _CONTRAST = 70, 0.6  # of the grey picture, which leaves room for colour above and below
@@ -75,6 +77,16 @@ def heat(weights: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
     return np.stack([np.interp(down, np.arange(weights.shape[0]), column) for column in zip(*rows, strict=True)], 1)
 
 
+def smooth(weights: np.ndarray) -> np.ndarray:
+    """Weights (H, W) of regions → of a grid that is several times as fine, without creases (Catmull-Rom).
+
+    The middle of a region keeps its weight, and no weight is negative or greater than the greatest.
+    """
+    size = weights.shape[1] * _FINER, weights.shape[0] * _FINER
+    finer = Image.fromarray(weights.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(finer).clip(0, weights.max())
+
+
 def _places(begin: float, end: float, pixels: int, regions: int) -> np.ndarray:
     """Where the middle of each pixel is, counted in regions from the middle of the first."""
     share = (np.arange(pixels) + 0.5 - begin) / (end - begin)
@@ -82,8 +94,9 @@ def _places(begin: float, end: float, pixels: int, regions: int) -> np.ndarray:
 
 
 def draw(picture: Image.Image, attended: Attended, transform: Transform) -> Image.Image:
-    """A contact sheet: the picture, then a tile a word, in grey and tinted where the decoder looked, the word beneath.
+    """A contact sheet: the caption, the picture, and a tile a word, in grey and tinted where the decoder looked.
 
+    The word is beneath its tile, and the scale of the tint below all. Weights are smoothed over regions.
     Grey is the picture and colour is attention, so that neither is taken for the other. All tiles of a sheet have one
     scale, so that words can be compared: the tint is proportional to the weight, and full at the greatest weight that
     any region has at any word, or at four times an even look, 4 / R, where no weight is so great. A word that looks
@@ -96,9 +109,11 @@ def draw(picture: Image.Image, attended: Attended, transform: Transform) -> Imag
     plain = picture.resize((width, height), Image.Resampling.LANCZOS, box=window)
     box = _within(transform.seen(picture.size), window, (width, height))
     top = max(attended.weights.max(), min(1, _EVEN / attended.weights[0].size))
-    tinted = [_tint(plain, heat(weights / top, box, plain.size), box) for weights in attended.weights]
-    rows = -(-(len(tinted) + 1) * (width + MARGIN) // _SHEET)
-    return sheet([plain, *tinted], ["", *attended.words], columns=-(-(len(tinted) + 1) // rows))
+    tinted = [_tint(plain, heat(smooth(weights / top), box, plain.size), box) for weights in attended.weights]
+    rows = -(-(len(tinted) + 1) // min(_TILES, _SHEET // (width + MARGIN)))
+    tiles = sheet([plain, *tinted], ["", *attended.words], columns=-(-(len(tinted) + 1) // rows))
+    said = f"of the attention on one of {attended.weights[0].size} regions, at every word"
+    return with_scale(tiles, " ".join(attended.words[:-1]), _bar(), ("0 %", f"{top:.0%}".replace("%", " %")), said)
 
 
 def _window(size: tuple[int, int]) -> Box:
@@ -123,6 +138,12 @@ def _tint(plain: Image.Image, shares: np.ndarray, box: Box) -> Image.Image:
     across, down = (_inside(box[axis], box[axis + 2], plain.size[axis]) for axis in (0, 1))
     seen = (down[:, None] * across)[..., None]
     return Image.fromarray(np.rint(faded + (tinted - faded) * seen).astype(np.uint8))
+
+
+def _bar() -> Image.Image:
+    """The tint of middle grey, from none on the left to full."""
+    shares = np.broadcast_to(np.linspace(0, 1, TILE), (MARGIN, TILE))
+    return _tint(Image.new("RGB", (TILE, MARGIN), (128, 128, 128)), shares, (0, 0, TILE, MARGIN))
 
 
 def _inside(begin: float, end: float, pixels: int) -> np.ndarray:

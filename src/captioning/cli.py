@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from captioning import cli_experiments, compute, released
+from captioning import cli_experiments, cli_gallery, compute, released
 from captioning.archives import SUFFIXES
 from captioning.errors import UserError
 from captioning.files import read_json, write_bytes
@@ -32,6 +32,7 @@ MODEL = Path("data/train/model")
 app.command()(cli_experiments.experiments)
 app.command()(cli_experiments.compare)
 app.command()(cli_experiments.report)
+app.command()(cli_gallery.gallery)
 app.add_typer(cli_experiments.suite_app, name="suite")
 
 

@@ -136,7 +136,8 @@ class Transform:
 TILE = 240  # the longer side of a tile, pixels
 MARGIN = 20  # around a tile, pixels
 PAPER = (251, 250, 247)
-_LINE, _FONT_SIZE, _INK = 21, 16, (52, 56, 64)  # of a caption; pixels
+INK = (35, 38, 45)
+_FONT_SIZE = 20  # of a caption, pixels
 
 
 def grid(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
@@ -148,33 +149,38 @@ def grid(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int)
 def sheet(tiles: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
     """Tiles of one size on paper, row by row, each with its caption beneath. Same input, same bytes."""
     width, height = tiles[0].size
-    font = ImageFont.load_default(_FONT_SIZE)
-    wrapped = [_wrap(caption, font, width) for caption in captions]
+    font, line = ImageFont.load_default(_FONT_SIZE), leading(_FONT_SIZE)
+    wrapped = [wrap(caption, font, width) for caption in captions]
     columns = min(columns, len(tiles))
     rows = [range(first, min(first + columns, len(tiles))) for first in range(0, len(tiles), columns)]
-    heights = [height + MARGIN + _LINE * max(len(wrapped[i]) for i in row) + MARGIN // 2 for row in rows]
+    heights = [height + MARGIN + line * max(len(wrapped[i]) for i in row) + MARGIN // 2 for row in rows]
     paper = Image.new("RGB", (MARGIN + columns * (width + MARGIN), MARGIN + sum(heights)), PAPER)
     pen = ImageDraw.Draw(paper)
-    corners = _corners(width, height)
+    corners = rounded(width, height)
     top = MARGIN
     for row, tall in zip(rows, heights, strict=True):
         for column, index in enumerate(row):
             left = MARGIN + column * (width + MARGIN)
             paper.paste(tiles[index], (left, top), corners)
-            for line, text in enumerate(wrapped[index]):
-                pen.text((left, top + height + 8 + line * _LINE), text, fill=_INK, font=font)
+            for number, text in enumerate(wrapped[index]):
+                pen.text((left, top + height + 8 + number * line), text, fill=INK, font=font)
         top += tall
     return paper
 
 
-def _corners(width: int, height: int) -> Image.Image:
-    """A mask that rounds the corners of a tile, smooth because it is drawn large and reduced."""
+def leading(size: int) -> int:
+    """From one line of text to the next, in pixels, for a font of `size` pixels."""
+    return round(size * 1.3)
+
+
+def rounded(width: int, height: int) -> Image.Image:
+    """A mask that rounds the corners of a rectangle, smooth because it is drawn large and reduced."""
     large = Image.new("L", (width * 4, height * 4))
     ImageDraw.Draw(large).rounded_rectangle((0, 0, width * 4 - 1, height * 4 - 1), radius=32, fill=255)
     return large.resize((width, height), Image.Resampling.BOX)
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     """Lines of at most `width` pixels, broken between words, or within a word that is wider than that."""
     lines = [""]
     for word in text.split():

@@ -8,10 +8,13 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from captioning.errors import UserError
 from captioning.files import atomic, digest, write_bytes
+
+if TYPE_CHECKING:
+    from captioning.revisions import Revision
 
 _FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
 _FEATURES = "features.safetensors"  # models of older versions have none
@@ -65,7 +68,11 @@ def _release(name: str, repo: str | None, path: Path) -> Model:
             for file in _files(card):
                 write_bytes(temporary / file, revision.read(f"{path.as_posix()}/{file}"))
             write_bytes(temporary / "model.json", card)
-    return Model(folder, f"{name}, commit {revision.short} of {revision.date}{f' in {repo}' if repo else ''}")
+    return Model(folder, f"{name}{_commit(revision)}{f' in {repo}' if repo else ''}")
+
+
+def _commit(revision: "Revision") -> str:
+    return ", commit {} of {}".format(*revision.commit) if revision.commit else ""
 
 
 def _files(card: bytes) -> list[str]:

@@ -15,7 +15,8 @@ from typing import Any
 from dvc.utils.flatten import flatten
 from pydantic import Field, ValidationError
 
-from captioning import compare, verdicts
+from captioning import alternative_text, bootstrap, compare, verdicts
+from captioning.compare import Experiment
 from captioning.errors import UserError
 from captioning.files import read_json, write_json, write_text
 from captioning.queueing import THREADS, Queue, State
@@ -44,12 +45,16 @@ class Result(Section):
 
 
 class Results(Section):
-    """All finished runs of a suite, from one commit, and what can be said of their differences."""
+    """All finished runs of a suite, from one commit, and what can be said of their differences.
+
+    intervals: of each label, low and high ends of the 95 % interval of each test score, by name; see `bootstrap`.
+    """
 
     commit: str
     runs: list[Result]
     verdicts: list[str]
     threads: int | None = None  # `compute.threads` of every run, where it is not that of the commit
+    intervals: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
 
 
 def path_of(name: str) -> Path:
@@ -89,9 +94,15 @@ def gather(suite: Suite, queue: Queue, kept: Results | None) -> Results:
     found = [_result(suite, run, revisions[run.name], queue.seconds(run.name)) for run in runs]
     earlier = {(result.label, result.seed): result for result in (kept.runs if kept else [])}
     timed = [_with_time(result, earlier.get((result.label, result.seed))) for result in found]
-    lines, own = _verdicts(suite, list(revisions.values())), any(THREADS in run.overrides for run in suite.runs)
-    threads = None if own else _threads(queue, revisions.values())
-    return Results(commit=queue.baseline, runs=timed, verdicts=lines, threads=threads)
+    experiments = {run: compare.read(revision) for run, revision in revisions.items()}
+    own = any(THREADS in run.overrides for run in suite.runs)
+    return Results(
+        commit=queue.baseline,
+        runs=timed,
+        verdicts=_verdicts(suite, list(experiments.values())),
+        threads=None if own else _threads(queue, revisions.values()),
+        intervals=_intervals(suite, experiments),
+    )
 
 
 def _threads(queue: Queue, revisions: Iterable[Revision]) -> int | None:
@@ -150,13 +161,24 @@ def _with_time(result: Result, earlier: Result | None) -> Result:
     return result.model_copy(update={"seconds": max(times, default=None)})
 
 
-def _verdicts(suite: Suite, revisions: list[Revision]) -> list[str]:
+def _verdicts(suite: Suite, experiments: list[Experiment]) -> list[str]:
     """A line for each run against the first, and what the intervals do not cover. Empty with a single run."""
-    if len(suite.labels) < 2 or len(revisions) < 2:
+    if len(suite.labels) < 2 or len(experiments) < 2:
         return []
-    comparison = compare.compare([compare.read(revision) for revision in revisions])
+    comparison = compare.compare(experiments)
     lines = [verdicts.verdict(comparison, g) for g in range(1, len(comparison.groups))]
     return lines + verdicts.caveats(comparison)
+
+
+def _intervals(suite: Suite, experiments: dict[str, Experiment]) -> dict[str, dict[str, tuple[float, float]]]:
+    """The interval of each score of each label, over test images and the seeds that are done."""
+    found = {}
+    for label in suite.labels:
+        models = [experiments[run.name].model for run in suite.of(label) if run.name in experiments]
+        if models:
+            low, high = bootstrap.interval(bootstrap.draw([models]))[:, 0].tolist()
+            found[label] = dict(zip(models[0].names, zip(low, high, strict=True), strict=True))
+    return found
 
 
 def check_complete(suite: Suite, results: Results, must: bool) -> None:
@@ -213,8 +235,8 @@ def picture_of(page: Path, name: str) -> Path:
 
 
 def block(suite: Suite, results: Results) -> str:
-    """What a page has between a suite's two markers: the table, and the picture."""
-    return f"{table(suite, results)}\n![{suite.name}, by run and by epoch](suite-{suite.name}.svg)\n"
+    """What a page has between a suite's two markers: the table, and the picture with what it shows in words."""
+    return f"{table(suite, results)}\n![{alternative_text.markdown(suite, results)}](suite-{suite.name}.svg)\n"
 
 
 def put(page: Path, name: str, text: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.fs import DVCFileSystem
 from dvc.repo import Repo
-from dvc.scm import NoSCMError, RevError, SCMError, resolve_rev
+from dvc.scm import NoSCM, NoSCMError, RevError, SCMError, resolve_rev
 from dvc_data.index import DataIndexDirError
 
 from captioning import suites
@@ -43,14 +43,6 @@ class Revision:
         """Seven digits of the commit, or `workspace`."""
         return self.sha if self.sha == WORKSPACE else self.sha[:7]
 
-    @property
-    def date(self) -> str:
-        """The day of the commit, as 2026-11-28; of the workspace, `today`."""
-        if self.sha == WORKSPACE:
-            return "today"
-        seconds = self._files.repo.scm.resolve_commit(self.sha).commit_time
-        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
-
     @cached_property
     def params(self) -> dict[str, Any]:
         """Its params.yaml, nested as there, `auto` undecided. Raises UserError when that cannot be read."""
@@ -77,6 +69,15 @@ class Revision:
         if recorded and hashlib.md5(data, usedforsecurity=False).hexdigest() != recorded:
             raise UserError(f"{self.name}: {path} is damaged in {self._places}; {self._fetch()}")
         return data
+
+    @cached_property
+    def commit(self) -> tuple[str, str] | None:
+        """Its first seven digits and its day (UTC), as 2026-11-28; of the workspace, the last; None without git."""
+        scm = self._files.repo.scm
+        if isinstance(scm, NoSCM):
+            return None
+        commit = scm.resolve_commit("HEAD" if self.sha == WORKSPACE else self.sha)
+        return commit.hexsha[:7], datetime.fromtimestamp(commit.commit_time, UTC).date().isoformat()
 
     def names(self, folder: str) -> list[str]:
         """The files under a folder, at any depth, as `read` takes them, sorted; none where there is no such folder."""

@@ -15,8 +15,9 @@ class _Scenes:
     name = scenes.name
 
     def prepare(self, folder: Path, options: Options, cache: Path) -> Prepared:  # noqa: ARG002
-        size = options.scenes
-        table = scenes.write(folder, train=size.train, val=size.val, test=size.test, size=size.size, seed=size.seed)
+        drawn = options.scenes
+        counts = {"train": drawn.train, "val": drawn.val, "test": drawn.test}
+        table = scenes.write(folder, **counts, size=drawn.image_size, seed=drawn.seed)
         check_table(table)
         return Prepared(table, [], [])
 

@@ -17,7 +17,7 @@ from typing import Any
 from captioning import verdicts
 from captioning.compare import Comparison
 from captioning.files import write_text
-from captioning.page import tables
+from captioning.page import header, tables
 from captioning.page.content import document
 from captioning.page.pictures import choose
 
@@ -33,12 +33,12 @@ def write(path: Path, comparison: Comparison, command: str, limit: int | None, s
     """
     experiments = [experiment for group in comparison.groups for experiment in group.experiments]
     chosen = choose(experiments, limit, seed)
-    text = html(comparison, document(experiments, chosen), command)
+    text = html(comparison, document(experiments, chosen, seed), command, seed)
     write_text(path, text)
     return len(text.encode())
 
 
-def html(comparison: Comparison, content: dict[str, Any], command: str) -> str:
+def html(comparison: Comparison, content: dict[str, Any], command: str, seed: int = 0) -> str:
     """The page. content: what `content.document` gives; the scripts draw charts and pictures from it."""
     scripts = [_asset(name) for name in _SCRIPTS]
     names = [one["name"] for one in content["experiments"]]
@@ -46,7 +46,7 @@ def html(comparison: Comparison, content: dict[str, Any], command: str) -> str:
         hashes=" ".join(f"'sha256-{_digest(text)}'" for text in scripts),
         title=escape(f"{', '.join(names)} – captioning report"),
         heading="<span>, </span>".join(map(escape, names)),
-        lead=_lead(comparison),
+        facts=header.facts(comparison, command),
         style=_asset("style.css"),
         findings=_findings(comparison),
         scores=tables.scores(comparison),
@@ -54,18 +54,12 @@ def html(comparison: Comparison, content: dict[str, Any], command: str) -> str:
         notes="".join(
             ["<ul class=notes>", *(f"<li>{escape(text)}</li>" for text in verdicts.caveats(comparison)), "</ul>"]
         ),
+        settings_title="Settings that differ" if len(comparison.groups) > 1 else "Settings",
         settings=tables.settings(comparison),
-        chosen=_chosen(content, len(comparison.images)),
-        command=escape(command),
+        chosen=_chosen(content, len(comparison.images), seed),
         data=_json(content),
         scripts="\n".join(f"<script>{text}</script>" for text in scripts),
     )
-
-
-def _lead(comparison: Comparison) -> str:
-    experiments = [experiment for group in comparison.groups for experiment in group.experiments]
-    shas = [f"{e.revision.name} is {e.revision.short}" for e in experiments if e.revision.short != e.revision.name]
-    return escape(" · ".join([f"{len(comparison.images):,} test images", *shas]))
 
 
 def _findings(comparison: Comparison) -> str:
@@ -76,18 +70,16 @@ def _findings(comparison: Comparison) -> str:
     return f"<ul class=findings>{''.join(items)}</ul>" if items else ""
 
 
-def _chosen(content: dict[str, Any], total: int) -> str:
+def _chosen(content: dict[str, Any], total: int, seed: int) -> str:
     count = len(content["images"])
-    if count == total:
-        return "All test pictures."
     if count == 0:
         return "None were asked for."
-    how = (
-        "those on which the experiments differ most, and others at random"
-        if len(content["experiments"]) > 1
-        else "at random"
-    )
-    return f"{count:,} of {total:,}: {how}."
+    if len(content["experiments"]) > 1:
+        how = "those on which the experiments differ most, and a random sample"
+        return "All test images." if count == total else f"{count:,} of {total:,}: {how}."
+    order = f"the first of them are a random sample (seed {seed}), not chosen by score."
+    shown = f"All {total:,} test images in random order" if count == total else f"{count:,} of {total:,} test images"
+    return f"{shown}: {order}"
 
 
 def _asset(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from captioning.compare import Experiment
-from captioning.page.pictures import Gallery, sheets
+from captioning.page.pictures import Gallery, sheets, shuffled
 from captioning.revisions import Revision
 from captioning.tokenizer import tokenize
 from captioning.verdicts import NAMES
@@ -23,14 +23,14 @@ _CHARTS: dict[str, dict[str, str]] = {  # title: which file is which part of it
 }
 
 
-def document(experiments: Sequence[Experiment], chosen: Sequence[int]) -> dict[str, Any]:
-    """All of it, for JSON. chosen: the COCO ids of the pictures that are shown."""
+def document(experiments: Sequence[Experiment], chosen: Sequence[int], seed: int) -> dict[str, Any]:
+    """All of it, for JSON. chosen: the COCO ids of the pictures that are shown, of which `seed` drew some."""
     shared = [name for name in experiments[0].model.means if all(name in e.model.means for e in experiments)]
     return {
         "experiments": [{"name": experiment.revision.name} for experiment in experiments],
         "charts": charts([experiment.revision for experiment in experiments]),
         "scores": [NAMES[name] for name in reversed(shared)],  # CIDEr first
-        "images": _images(experiments, shared[::-1], chosen),
+        "images": _images(experiments, shared[::-1], chosen, seed),
     }
 
 
@@ -58,16 +58,20 @@ def _points(data: bytes) -> list[tuple[int, float]]:
     return [(epoch, value) for epoch, value in points if abs(value) < float("inf")]
 
 
-def _images(experiments: Sequence[Experiment], names: Sequence[str], chosen: Sequence[int]) -> list[dict[str, Any]]:
+def _images(
+    experiments: Sequence[Experiment], names: Sequence[str], chosen: Sequence[int], seed: int
+) -> list[dict[str, Any]]:
     if not chosen:
         return []
     first = experiments[0]
     place = {image: k for k, image in enumerate(first.references)}
+    order = {image: k for k, image in enumerate(shuffled(list(first.references), seed))}
     looked = [sheets(experiment, chosen) for experiment in experiments]
     with Gallery(first.revision) as gallery:
         return [
             {
                 "file": first.files[image],
+                "order": order[image],
                 "picture": gallery.thumbnail(first.files[image]),
                 "said": [experiment.captions[image] for experiment in experiments],
                 "strange": strange(first.references[image], [e.captions[image] for e in experiments]),

@@ -1,13 +1,14 @@
 "use strict";
 // The pictures: searched, sorted, and put on the page as far as one has scrolled. DATA.images is
-// [{file, picture, said, strange, scores, references, sheets}]; said, strange and sheets by experiment, scores by score.
+// [{file, order, picture, said, strange, scores, references, sheets}]; said, strange and sheets by experiment, scores by
+// score; order: its place in a random order of all test images.
 {
   const STEP = 48; // pictures put on the page at a time
   const images = DATA.images, experiments = DATA.experiments;
   const cards = document.getElementById("cards"), more = document.getElementById("more");
   const count = document.getElementById("count"), tools = document.getElementById("tools");
   const detail = document.getElementById("detail");
-  const state = { query: "", where: "all", score: 0, sort: experiments.length > 1 ? "apart" : "low", experiment: -1, looked: false };
+  const state = { query: "", where: "all", score: 0, sort: experiments.length > 1 ? "apart" : "sample", experiment: -1, looked: false };
   const words = (texts) => ` ${texts.join(" ").toLowerCase().replace(/[^\p{L}\p{N}]+/gu, " ")} `;
   const searched = images.map((image) => ({ said: image.said.map((text) => words([text])), references: words(image.references), file: words([image.file]) }));
   let order = [], shown = 0, opened = -1;
@@ -27,6 +28,7 @@
   function key(index) {
     const values = images[index].scores[state.score];
     if (state.sort === "data") return index;
+    if (state.sort === "sample") return images[index].order;
     if (state.sort === "apart") return Math.min(...values) - Math.max(...values);
     const chosen = visible().map((k) => values[k]);
     const mean = chosen.reduce((sum, value) => sum + value, 0) / chosen.length;
@@ -113,7 +115,7 @@
 
   function furnish() {
     const search = make("input", { type: "search", placeholder: "dog, red ball …", autocomplete: "off", oninput: () => { state.query = search.value; update(); } });
-    const sorts = [["apart", "disagreement, largest first"], ["high", "score, highest first"], ["low", "score, lowest first"], ["data", "order of the data"]];
+    const sorts = [["apart", "disagreement, largest first"], ["sample", "random sample"], ["high", "score, highest first"], ["low", "score, lowest first"], ["data", "order of the data"]];
     tools.append(field("Search by word", search, true),
       field("In", select("where", [["all", "everything"], ["said", "captions"], ["references", "references"]])),
       field("Sort by", select("sort", sorts.slice(experiments.length > 1 ? 0 : 1))),

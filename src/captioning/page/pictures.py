@@ -31,7 +31,7 @@ def choose(experiments: Sequence[Experiment], limit: int | None, seed: int) -> l
     """The COCO ids of at most `limit` test images (None: all), in the order of the data.
 
     Of several experiments half are those on which they differ most by CIDEr; then come those whose attention was drawn,
-    and the rest are drawn at random.
+    at most half of what is left, and the rest is a random sample: the first of `shuffled` that are not chosen yet.
     """
     ids = list(experiments[0].references)
     if limit is None or limit >= len(ids):
@@ -40,9 +40,14 @@ def choose(experiments: Sequence[Experiment], limit: int | None, seed: int) -> l
     apart = scores.max(0) - scores.min(0)
     first = [ids[k] for k in np.argsort(-apart, kind="stable")[: limit // 2] if apart[k] > 0]
     looked = {image for experiment in experiments for image in attended(experiment)}
-    first += sorted(looked.difference(first))[: limit - len(first)]
-    rest = sorted(set(ids).difference(first))
-    return sorted([*first, *random.Random(seed).sample(rest, limit - len(first))])
+    first += sorted(looked.difference(first))[: (limit - len(first)) // 2]
+    rest = [image for image in shuffled(ids, seed) if image not in set(first)]
+    return sorted([*first, *rest[: limit - len(first)]])
+
+
+def shuffled(ids: Sequence[int], seed: int) -> list[int]:
+    """The images in an order that knows nothing of scores: the beginning of it is a fair sample, the same each time."""
+    return random.Random(seed).sample(ids, len(ids))
 
 
 def attended(experiment: Experiment) -> dict[int, str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from captioning.compare import Comparison, Difference, Score, baselines, changed
+from captioning.compare import Comparison, Difference, Experiment, Score, baselines, changed
 from captioning.verdicts import NAMES, p_text
 
 _WIDTH, _HEIGHT = 180, 26  # of a drawn interval, in its own units
@@ -21,12 +21,13 @@ def scores(comparison: Comparison) -> str:
     rows = []
     for g, group in enumerate(comparison.groups):
         differences = comparison.differences[g - 1] if g else {}
-        cells = [_score(comparison.scores[g][name], differences.get(name)) for name in names]
+        cells = [_score(name, comparison.scores[g][name], differences.get(name)) for name in names]
         base = "<small>what the others are compared with</small>" if g == 0 and len(comparison.groups) > 1 else ""
-        rows.append(f"<tr><th scope=row{next(marks)}>{escape(group.name)}{base}</th>{''.join(cells)}</tr>")
+        title = f"<th scope=row role=rowheader{next(marks)}>{escape(group.name)}{base}</th>"
+        rows.append(f"<tr role=row>{title}{''.join(cells)}</tr>")
     head = "".join(f"<th scope=col>{NAMES[name]}</th>" for name in names)
     rows += _systems(baselines(comparison.groups[0].experiments[0].revision), names)
-    return _table(f"<th scope=col>Experiment</th>{head}", rows)
+    return _table(f"<th scope=col>Experiment</th>{head}", rows, "cards-if-narrow")
 
 
 def _marks(comparison: Comparison) -> Iterator[str]:
@@ -37,23 +38,27 @@ def _marks(comparison: Comparison) -> Iterator[str]:
         place += len(group.experiments)
 
 
-def _score(score: Score, difference: Difference | None) -> str:
+def _score(name: str, score: Score, difference: Difference | None) -> str:
     spread = "" if score.spread is None else f"<small>± {score.spread:.3f} over seeds</small>"
     word = ""
     if difference is not None:
         said = ("better" if difference.value > 0 else "worse") if difference.shown else ""
         word = f"<small class={said}>{said}</small>" if said else "<small>not shown to differ</small>"
-    return (
-        f"<td><strong>{score.value:.3f}</strong><small>{score.low:.3f} to {score.high:.3f}</small>{spread}{word}</td>"
-    )
+    value = f"<strong>{score.value:.3f}</strong><small>{score.low:.3f} to {score.high:.3f}</small>"
+    return f"<td{_named(name)}>{value}{spread}{word}</td>"
+
+
+def _named(name: str) -> str:
+    """The name of a cell where a row is a card, on a narrow screen; CIDEr, last in the table, is first there."""
+    return f' role=cell data-name="{NAMES[name]}"{" data-first" if name == "cider" else ""}'
 
 
 def _systems(kept: Mapping[str, Mapping[str, float]], names: list[str]) -> Iterator[str]:
     """What no model scores: one caption for all pictures, and a person."""
     for key, title in _SYSTEMS.items():
         if found := kept.get(key):
-            cells = "".join(f"<td>{found[name]:.3f}</td>" if name in found else "<td></td>" for name in names)
-            yield f"<tr class=muted><th scope=row>{title}</th>{cells}</tr>"
+            cells = "".join(f"<td{_named(n)}>{f'{found[n]:.3f}' if n in found else ''}</td>" for n in names)
+            yield f"<tr class=muted role=row><th scope=row role=rowheader>{title}</th>{cells}</tr>"
 
 
 def differences(comparison: Comparison) -> str:
@@ -98,13 +103,15 @@ def _whisker(d: Difference, reach: float) -> str:
 
 
 def settings(comparison: Comparison) -> str:
-    """The settings that not all groups have alike, a row a setting."""
+    """The settings that not all groups have alike, a row a setting; of one group alone, all of them."""
     experiments = [group.experiments[0] for group in comparison.groups]
     first = experiments[0]
     keys = dict.fromkeys(key for other in experiments[1:] for key in changed(first, other))
     code = [other for other in experiments if other.code != first.code]
+    if len(experiments) == 1:
+        return _all_settings(first)
     if not keys and not code:
-        return f"<p class=hint>{'None.' if len(experiments) > 1 else 'There is one experiment.'}</p>"
+        return "<p class=hint>None.</p>"
     rows = []
     for key in keys:
         values = [experiment.settings.get(key) for experiment in experiments]
@@ -118,6 +125,21 @@ def settings(comparison: Comparison) -> str:
         rows.append(f"<tr><th scope=row>Source code</th>{cells}</tr>")
     head = "".join(f"<th scope=col class=left>{escape(group.name)}</th>" for group in comparison.groups)
     return _table(f"<th scope=col>Setting</th>{head}", rows, "words")
+
+
+def _all_settings(experiment: Experiment) -> str:
+    """A table a section of params.yaml, folded up but for what has no section."""
+    sections: dict[str, list[str]] = {}
+    for key, value in sorted(experiment.settings.items(), key=lambda item: item[0]):
+        section, _, name = key.rpartition(".") if "." not in key else key.partition(".")
+        row = f"<tr><th scope=row><code>{escape(name)}</code></th><td class=left>{_value(value, True)}</td></tr>"
+        sections.setdefault(section, []).append(row)
+    head = "<th scope=col>Setting</th><th scope=col class=left>Value</th>"
+    return "".join(
+        f"<details{'' if section else ' open'}><summary>{escape(section) or 'experiment'} "
+        f"<small>{len(rows)} settings</small></summary>{_table(head, rows, 'words')}</details>"
+        for section, rows in sorted(sections.items())
+    )
 
 
 def _value(value: Any, there: bool) -> str:
