@@ -29,6 +29,7 @@ class Outer:
         ("two\n  lines,   1 < 2 > 1", "two lines, 1 < 2 > 1"),
         ("", "OSError"),
     ],
+    ids=["object", "objects", "function", "foreign", "lines", "empty"],  # the same ones in every process
 )
 def test_reason_has_one_line_and_no_address(text: str, said: str) -> None:
     assert reason(OSError(text)) == said
