@@ -10,12 +10,15 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
+    "encoder": "resnet18",
+    "decoder": "lstm",
     "compute": {"threads": 1},
     "download": {"scenes": {"train": 24, "val": 6, "test": 6, "image_size": 64}},
     "vocab": {"min_count": 1},
     "features": {"image_size": 32, "batch_size": 8, "shard_size": 16},
     "train": {
         "epochs": 2,
+        "label_epochs": 0,
         "batch_size": 20,
         "checkpoint_steps": 4,
         "warmup_steps": 2,

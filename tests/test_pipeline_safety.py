@@ -15,7 +15,7 @@ from tests.trees import tree
 
 REFUSED = {  # changes → what is said of them
     ("train.epochs=0",): "train.epochs = 0: data/weights has no decoder",
-    ("train.ema=1.5",): "train.ema = 1.5: input should be less than 1",
+    ("train.ema=1.5",): "train.ema = 1.5: input should be 'auto' or input should be less than 1",
     ("train.augment.flip=0.5", "features.trainable=false"): "train.augment.flip = 0.5 is for a trained encoder",
     (
         "features.regions=false",

@@ -16,6 +16,7 @@ from captioning.datasets.scenes.facts import everywhere, labels, located, read_f
 from captioning.splits import EncodedCaptions
 
 _LEAST = 5  # training images that have a label: rarer ones are left out
+_FEW = 100  # in so many images or fewer, labels may be as rare as one image
 _RARE = 1e-3
 _SIDES = ("left", "right")
 
@@ -30,7 +31,8 @@ class ImageLabels:
         """
         names = {row: _labels(scene, moved=moved) for row, scene in scenes.items()}
         frequency = Counter(name for found in names.values() for name in found)
-        kept = sorted(name for name, images in frequency.items() if images >= min(_LEAST, len(scenes)))
+        least = min(_LEAST, 1 + len(scenes) // _FEW)
+        kept = sorted(name for name, images in frequency.items() if images >= least)
         columns = {name: column for column, name in enumerate(kept)}
         self.count, self._images = len(columns), len(scenes)
         self._present = torch.zeros(rows, self.count, dtype=torch.uint8)
@@ -56,7 +58,7 @@ class ImageLabels:
 
     def region_weight(self, regions: int) -> Tensor:
         """How much each label of a region counts, (K,): one that holds in all R regions counts 1 / R in each."""
-        return torch.where(self._everywhere.any(0), 1 / regions, 1.0)
+        return torch.where(self._everywhere.bool().any(0), 1 / regions, 1.0)
 
     def of(self, rows: np.ndarray, grid: tuple[int, int] | None) -> tuple[Tensor, ...]:
         """Labels of images (B, K) and of their regions (B, R, K), 1 where there is one, else 0.

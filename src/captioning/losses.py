@@ -52,4 +52,4 @@ def label_loss(logits: Tensor, present: Tensor, weight: Tensor | None = None) ->
     """
     total = functional.binary_cross_entropy_with_logits(logits.float(), present, weight, reduction="sum")
     occurring = present.sum() if weight is None else (present * weight).sum()
-    return Mean(total / occurring, occurring)
+    return Mean(total / occurring.clamp(min=1.0), occurring)
