@@ -14,9 +14,12 @@ from torch import Tensor, fx, nn
 from captioning import compute
 from captioning.augmentation import Augmentation
 from captioning.checkpoints import Checkpoint
+from captioning.datasets.scenes.composition import compose
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.errors import UserError
 from captioning.interrupts import Terminated
+from captioning.labelling import Labelling, LabellingOptions
+from captioning.labels import ImageLabels
 from captioning.metrics import References
 from captioning.networks import EndToEnd, OnFeatures
 from captioning.phases import CrossEntropy, CrossEntropyOptions, Data, Phase
@@ -35,6 +38,8 @@ OPTIONS: dict[str, Any] = {
     "seed": 3,
     "epochs": EPOCHS,
     "batch_size": 8,
+    "captions_per_image": None,
+    "label_epochs": 2,
     "weight_decay": 0.01,
     "schedule": "cosine",
     "step_epochs": 1,
@@ -84,7 +89,7 @@ def _copied(value: Any) -> Any:
 class Colours(nn.Module):
     """A tiny encoder: pixels (B, 3, 4, 4) → regions (B, 4, 6)."""
 
-    dim = 6
+    dim, regions, grid = 6, 4, (2, 2)
     body = fx.GraphModule({}, fx.Graph())  # nothing that could be divided
 
     def __init__(self) -> None:
@@ -135,7 +140,7 @@ def options(kind: Any, changes: dict[str, Any]) -> Any:
     return kind(**{field.name: chosen[field.name] for field in fields(kind) if field.name in chosen})
 
 
-def network(pixels: bool, dropout: float, start_epoch: int, drawn: bool) -> OnFeatures | EndToEnd:
+def network(pixels: bool, dropout: float, start_epoch: int, drawn: bool, labelled: bool) -> OnFeatures | EndToEnd:
     """A tiny model. `drawn`: with every method that draws pictures or words at random."""
     decoder = LstmDecoder(len(VOCABULARY), 6 if pixels else 8, LstmOptions(12, 16, 1, dropout))
     # ahead of BatchNorm its gradient is zero but for rounding, which Adam makes as large as any other
@@ -146,6 +151,9 @@ def network(pixels: bool, dropout: float, start_epoch: int, drawn: bool) -> OnFe
         return OnFeatures(decoder, 0.1, teacher, chances)
     augment = Augmentation(crop=0.5, flip=0.5, colour=0.2) if drawn else None
     tuned: dict[str, Any] = {"start_epoch": start_epoch, "augment": augment, "chances": chances}
+    if labelled:
+        scenes = dict(enumerate(compose(18, 1)))
+        tuned |= {"labels": ImageLabels(scenes, 24, moved=False), "facts": 1.0}
     return EndToEnd(Colours(), decoder, len(VOCABULARY), 0.1, 1.0, teacher, **tuned)  # type: ignore[arg-type]
 
 
@@ -157,13 +165,18 @@ def trainer(
     critical: int = 0,
     start_epoch: int = 1,
     drawn: bool = False,
+    labelled: bool = False,
     **changes: Any,
 ) -> Trainer:
-    """A tiny training: `critical` self-critical epochs follow those of cross-entropy."""
+    """A tiny training: `critical` self-critical epochs follow those of cross-entropy, two of labels come before."""
     fabric = compute.start(seed=3, threads=1, device="cpu", precision="32-true", idle=start_epoch > 1)
-    made, read = network(pixels, dropout, start_epoch, drawn), data(pixels)
+    made, read = network(pixels, dropout, start_epoch, drawn, labelled), data(pixels)
     modules = [(module, RATE) for module in made.children()]
     phases: list[Phase] = []
+    if labelled:
+        assert isinstance(made, EndToEnd)
+        learnt: list[tuple[nn.Module, float]] = [(made.encoder, RATE), (made.get_submodule("heads"), RATE)]
+        phases.append(Labelling(made, learnt, read, options(LabellingOptions, changes), fabric))
     if options(CrossEntropyOptions, changes).epochs:
         phases.append(CrossEntropy(made, modules, read, options(CrossEntropyOptions, changes), fabric))
     if critical:
@@ -322,3 +335,42 @@ def test_each_epoch_tells_losses_scores_rate_and_norms() -> None:
     assert {"train/update_ratio/encoder", "train/update_ratio/decoder_lstm"} <= names
     rates = [row["train/lr"] for row in progress.history]
     assert rates == sorted(rates, reverse=True)
+
+
+def test_labels_are_learnt_before_captions() -> None:
+    """Until captions come, the decoder is as it was and no caption is scored. They go on from the last epoch."""
+    made = trainer(Memory(), True, labelled=True)
+    before = {name: tensor.clone() for name, tensor in made.network.decoder.state_dict().items()}
+    rows: list[tuple[dict[str, float], bool]] = []
+
+    def end_of_epoch(scalars: dict[str, float], _: dict[str, float], captions: list[str] | None) -> None:
+        now = made.network.decoder.state_dict()
+        rows.append((scalars, all(torch.equal(now[name], tensor) for name, tensor in before.items())))
+        assert captions is None or len(rows) > 2
+
+    progress = made.fit(end_of_epoch)
+    assert len(rows) == 2 + EPOCHS
+    assert [untouched for _, untouched in rows] == [True, True] + [False] * EPOCHS
+    for scalars, _ in rows[:2]:
+        assert "val/bleu_1" not in scalars
+        assert "train/loss/caption" not in scalars
+    for name in ("image_labels", "region_labels"):
+        first, second = (scalars[f"train/loss/{name}"] for scalars, _ in rows[:2])
+        assert second < first
+        assert f"train/loss/{name}" in rows[-1][0]
+    assert progress.best_epoch >= 2
+
+
+def test_stopped_among_labels_it_ends_with_the_same_bytes() -> None:
+    memory = Memory()
+    whole = trainer(memory, True, labelled=True)
+    _, told = fitted(whole)
+    for last in range(1, memory.saves + 1, 3):
+        stopped = Memory(last)
+        with pytest.raises(KillError):
+            fitted(trainer(stopped, True, labelled=True))
+        stopped.last = 10**9
+        again = trainer(stopped, True, labelled=True)
+        assert fitted(again)[1] == told
+        for name, tensor in whole.best.items():
+            assert torch.equal(again.best[name], tensor), name

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from captioning.datasets.scenes.composition import Scene
 from captioning.datasets.scenes.facts import everywhere, labels, located, read_facts
+from captioning.errors import UserError
 from captioning.splits import EncodedCaptions
 
 _LEAST = 5  # training images that have a label: rarer ones are left out
 _FEW = 100  # in so many images or fewer, labels may be as rare as one image
 _RARE = 1e-3
+_NOWHERE = np.empty((0, 3))
 _SIDES = ("left", "right")
 
 
@@ -48,7 +50,11 @@ class ImageLabels:
     def read(cls, path: Path, image_ids: list[str], train: EncodedCaptions, *, moved: bool) -> "ImageLabels":
         """The labels of the images that have training captions. Raises UserError when the facts cannot be read."""
         scenes = read_facts(path)
-        used = {int(row): scenes[image_ids[row]] for row in np.unique(train.image)}
+        rows = {int(row): image_ids[row] for row in np.unique(train.image)}
+        lacking = sorted(set(rows.values()) - scenes.keys())
+        if lacking:
+            raise UserError(f"{path}: nothing of image {lacking[0]}; run `dvc repro -f download`")
+        used = {row: scenes[image] for row, image in rows.items()}
         return cls(used, len(image_ids), moved=moved)
 
     def log_odds(self) -> Tensor:
@@ -71,7 +77,7 @@ class ImageLabels:
         height, width = grid
         regions = self._everywhere[torch.from_numpy(rows)].float().unsqueeze(1).repeat(1, height * width, 1)
         for index, row in enumerate(rows.tolist()):
-            x, y, column = self._places[row].T
+            x, y, column = self._places.get(row, _NOWHERE).T
             cells = np.minimum(y * height, height - 1).astype(int) * width + np.minimum(x * width, width - 1).astype(
                 int
             )

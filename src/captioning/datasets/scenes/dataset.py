@@ -6,10 +6,10 @@ network. No composition is in two splits; the words and the things are the same 
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 import pandas as pd
 
@@ -18,12 +18,14 @@ from captioning.datasets.scenes import facts
 from captioning.datasets.scenes.composition import Actor, Scene, compose
 from captioning.datasets.scenes.drawing import draw
 from captioning.datasets.scenes.grammar import sentences
+from captioning.errors import UserError
 
 __all__ = ["Actor", "Scene", "compose", "draw", "name", "sentences", "table", "write"]
 
 name = "scenes"
 _ARCHIVE = "scenes.zip"
 _PROCESSES = 8  # at most so many draw
+_LENGTH = 4  # bytes that say how long an image is
 _WORTH = 400  # images that are worth a process
 _COMPRESSION = 2  # of PNG: a sixth larger than by default, in a third of the time
 
@@ -77,26 +79,42 @@ def _pictures(scenes: Sequence[Scene], size: int) -> Iterator[tuple[str, bytes]]
             yield _member(number), png
 
 
-def _drawing(scenes: Sequence[Scene], size: int) -> BinaryIO:
-    """Start a process that draws these scenes; the pipe with its images, each behind its length in four bytes."""
+@contextmanager
+def _drawing(scenes: Sequence[Scene], size: int) -> Iterator[BinaryIO]:
+    """A process that draws these scenes, while the context lasts; the pipe that its images come through."""
     reading, writing = os.pipe()
-    if os.fork():
-        os.close(writing)
-        return os.fdopen(reading, "rb")
-    try:
+    child = os.fork()
+    if not child:
         os.close(reading)
+        _draw_into(writing, scenes, size)
+    os.close(writing)
+    try:
+        with os.fdopen(reading, "rb") as pipe:
+            yield pipe
+    finally:
+        os.waitpid(child, 0)
+
+
+def _draw_into(writing: int, scenes: Sequence[Scene], size: int) -> NoReturn:
+    """Write each image behind its length in four bytes, and end the process."""
+    status = 1
+    try:
         with os.fdopen(writing, "wb") as pipe:
             for scene in scenes:
                 png = _png(scene, size)
-                pipe.write(len(png).to_bytes(4, "big") + png)
-    except BrokenPipeError:
-        os._exit(1)
+                pipe.write(len(png).to_bytes(_LENGTH, "big") + png)
+        status = 0
     finally:
-        os._exit(0)
+        os._exit(status)
 
 
 def _received(pipe: BinaryIO) -> bytes:
-    return pipe.read(int.from_bytes(pipe.read(4), "big"))
+    """The next image. Raises UserError when the process that draws it has ended."""
+    length = int.from_bytes(pipe.read(_LENGTH), "big")
+    png = pipe.read(length)
+    if not png or len(png) < length:
+        raise UserError("a process that draws scenes ended early; run the stage again")
+    return png
 
 
 def _png(scene: Scene, size: int) -> bytes:
