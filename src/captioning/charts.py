@@ -64,7 +64,7 @@ _STYLE: dict[Any, Any] = {
 }
 _PANELS = {
     "Validation CIDEr, greedy": {"val.cider": "-"},
-    "Loss, nats a word\nsolid: validation, dashed: training": {"train.loss.caption": "--", "val.loss.caption": "-"},
+    "Loss, nats a word\nvalidation, dashed: training": {"train.loss.caption": "--", "val.loss.caption": "-"},
     "Gradient norm before clipping": {"train.gradient_norm.all": "-"},
 }
 _WIDTH = 6.7  # of a suite's chart, inches: 480 points, as wide as a page of a repository on a tablet
