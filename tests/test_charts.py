@@ -68,9 +68,8 @@ def beyond(whole: Figure) -> set[Text]:
 
 def outside(whole: Figure) -> list[str]:
     """The texts that are not wholly inside a figure, to the pixel."""
-    shown = [
-        text for text in whole.findobj(Text) if text.get_visible() and text.get_text() and text not in beyond(whole)
-    ]
+    hidden = beyond(whole)
+    shown = [text for text in whole.findobj(Text) if text.get_visible() and text.get_text() and text not in hidden]
     boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
     width, height = whole.bbox.width + 1, whole.bbox.height + 1
     return [name for name, box in boxes if min(box.x0, box.y0) < -1 or box.x1 > width or box.y1 > height]
