@@ -174,7 +174,7 @@ def _scores(axes: "Axes", suite: Suite, results: Results) -> None:
     axes.set_yticks(heights, [wrapped(label) for label in suite.labels])
     axes.set_ylim(place, 0)
     if key := varied(suite):
-        axes.set_ylabel("\n".join(textwrap.wrap(key, 12, break_on_hyphens=False)))
+        axes.set_ylabel(key.replace(".", ".\n"))
     axes.tick_params(axis="y", length=0, labelcolor=_INK)
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.08)
