@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
+from captioning.archives import Pictures
 from captioning.files import digest
 from captioning.tokenizer import tokenize
 from captioning.vocabulary import SPECIAL
@@ -210,6 +213,31 @@ def test_a_queued_experiment_runs_its_own_copy_of_the_code(copy: Project) -> Non
     copy.run("dvc", "exp", "apply", "queued")
     assert yaml.safe_load(copy.read("params.yaml"))["evaluate"]["beam_size"] == 2
     assert copy.run("dvc", "status", "--json").stdout.strip() == "{}"
+
+
+def test_predict_by_a_model_of_drawings_calls_a_photograph_and_noise_unlike(project: Project, tmp_path: Path) -> None:
+    """Training images are not; a model folder of an older version says only what it was trained on."""
+    with Pictures(project.folder / "data/download") as pictures:
+        images = pd.read_csv(project.folder / "data/split/images.csv")
+        for file in images.loc[images["split"] == "train", "file"][:5]:
+            (tmp_path / f"scene-{Path(file).name}").write_bytes(pictures.read(file))
+    shutil.copy(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg", tmp_path / "photo.jpg")
+    Image.effect_noise((96, 96), 90).convert("RGB").save(tmp_path / "noise.png")
+    done = project.run("captioning", "predict", str(tmp_path))
+    assert len(done.stdout.splitlines()) == 7
+    unlike = "unlike the pictures that this model was trained on (scenes: drawings); its caption is a guess"
+    assert done.stderr.splitlines()[1:] == [f"{tmp_path}/{name}: {unlike}" for name in ("noise.png", "photo.jpg")]
+    older = tmp_path / "older"
+    shutil.copytree(project.folder / "data/train/model", older)
+    card = json.loads((older / "model.json").read_text())
+    del card["sha256"]["features.safetensors"]
+    (older / "model.json").unlink()  # a hard link of DVC's cache
+    (older / "model.json").write_text(json.dumps(card))
+    again = project.run("captioning", "predict", str(tmp_path), "--model", str(older))
+    assert again.stdout == done.stdout
+    about, guess = again.stderr.splitlines()[-2:]
+    assert about.startswith(f"model {older}: resnet18 + lstm, trained on scenes: drawings, epoch ")
+    assert guess == "it was trained on drawings alone: its captions of photographs are guesses"
 
 
 def test_predict_captions_pictures_and_reports_the_bad_one(project: Project, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_the_page_draws_its_charts_without_a_network(experimented: Project, home
         browser.get(page.as_uri())
         wait = "window.drawn.then(charts => arguments[0](charts.length), fault => arguments[0](String(fault)))"
         charts = len([plot for plot in plots_listed() if isinstance(plot, dict)])
-        assert browser.execute_async_script(wait) == len(browser.find_elements("css selector", "canvas")) == charts
+        assert browser.execute_async_script(wait) == len(browser.find_elements("css selector", "svg.marks")) == charts
         titles = [title.text for title in browser.find_elements("css selector", "body > div > p")]
         assert titles == list(plots_page.TITLES.values())
         broken = "return [...document.images].filter(image => image.naturalWidth === 0).length"

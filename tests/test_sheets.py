@@ -126,8 +126,8 @@ def test_a_scale_has_its_ends_beneath_and_the_caption_is_whole(monkeypatch: pyte
     bar = Image.new("RGB", (TILE, 20), BLUE)
     made = with_scale(Image.new("RGB", (width, 50), "white"), LONG, bar, ("0 %", "41 %"), "of the attention")
     said = whole(texts)
-    assert LONG in said
-    assert "of the attention" in said
+    assert LONG.replace(" ", "") in said.replace(" ", "")  # in the narrowest sheet words are broken too
+    assert "of the attention".replace(" ", "") in said.replace(" ", "")
     [body] = np.nonzero((np.asarray(made)[:, 0] == 255).all(axis=1))
     assert max(box[3] for words, box in texts if words and words in LONG) <= body.min()
     ends = {words: box for words, box in texts if words in ("0 %", "41 %")}

@@ -1,5 +1,6 @@
 """Suites: their files, their names, their tables, and DVC's queue driven for real."""
 
+import contextlib
 import json
 import shlex
 import signal
@@ -410,7 +411,9 @@ def test_every_command_of_the_page_on_experiments(copy: Project) -> None:
     block = results.blocks(page)["depth"]
     assert "| resnet34 | " in block
     assert "- depth-resnet34: " in block
-    picture = f"\n![{alternative_text.markdown(suites.load('depth'), Results(**kept))}](suite-depth.svg)\n"
+    with contextlib.chdir(copy.folder):
+        suite = suites.load("depth")
+    picture = f"\n![{alternative_text.markdown(suite, Results(**kept))}](suite-depth.svg)\n"
     assert block == printed["captioning suite table depth"] + picture
     for run in kept["runs"]:
         assert kept["intervals"][run["label"]].keys() >= run["scores"].keys()

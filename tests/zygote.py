@@ -28,7 +28,7 @@ _LIBRARIES = (
     "torch torchvision lightning_fabric numpy pandas PIL.PngImagePlugin PIL.JpegImagePlugin yaml pydantic nltk "
     "safetensors.torch dvclive dvc.repo pycocotools.coco tqdm requests"
 )
-_PINNED = ("OMP_", "MKL_", "ATEN_", "DNNL_", "ONEDNN_", "CUBLAS_")  # what `compute.pin` sets, before torch is loaded
+_PINNED = ("OMP_", "GOMP_", "MKL_", "ATEN_", "DNNL_", "ONEDNN_", "CUBLAS_")  # what `compute.pin` sets before torch
 _CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 arguments = sys.argv[1:]

@@ -64,8 +64,8 @@ _STYLE: dict[Any, Any] = {
 }
 _PANELS = {
     "Validation CIDEr, greedy": {"val.cider": "-"},
-    "Loss, nats a word\nsolid: validation, dashed: training": {"train.loss.caption": "--", "val.loss.caption": "-"},
-    "Gradient norm before clipping": {"train.gradient_norm.all": "-"},
+    "Loss, nats a word\n(dashed: training)": {"train.loss.caption": "--", "val.loss.caption": "-"},
+    "Gradient norm, unclipped": {"train.gradient_norm.all": "-"},
 }
 _WIDTH = 6.7  # of a suite's chart, inches: 480 points, as wide as a page of a repository on a tablet
 _ROW, _TEXT_ROW, _FRAME, _PANEL = 0.35, 0.19, 1.1, 2.4  # inches: a label, each further line of it, around, a row below
@@ -122,17 +122,18 @@ def of_suite(suite: Suite, results: Results) -> bytes:
     panels = {title: curves for title, curves in _PANELS.items() if kept & curves.keys()}
     names = [wrapped(label) for label in suite.labels]
     top = _FRAME + sum(_ROW + _TEXT_ROW * name.count("\n") for name in names)
-    below = -(-len(panels) // 2)
+    below = _PANEL * -(-len(panels) // 2)
+    heights = [top, below] if panels else [top]
 
     def draw(figure: "Figure") -> None:
-        rows = [["scores", "scores"], *_mosaic(list(panels))]
-        axes = figure.subplot_mosaic(rows, height_ratios=[top, *[_PANEL] * below])
-        _scores(axes["scores"], suite, results)
+        above, *rest = figure.subfigures(2 if panels else 1, 1, squeeze=False, height_ratios=heights)[:, 0]
+        _scores(above.subplots(), suite, results)
+        axes = rest[0].subplot_mosaic(_mosaic(list(panels))) if panels else {}
         for title, curves in panels.items():
             axes[title].set_title(title)
             _by_epoch(axes[title], suite.labels, results.runs, curves)
 
-    return svg(_WIDTH, top + _PANEL * below, draw, alternative(suite, results))
+    return svg(_WIDTH, top + below, draw, alternative(suite, results))
 
 
 def _mosaic(titles: Sequence[str]) -> list[Any]:
@@ -173,7 +174,7 @@ def _scores(axes: "Axes", suite: Suite, results: Results) -> None:
     axes.set_yticks(heights, [wrapped(label) for label in suite.labels])
     axes.set_ylim(place, 0)
     if key := varied(suite):
-        axes.set_ylabel("\n".join(textwrap.wrap(key, 12, break_on_hyphens=False)))
+        axes.set_ylabel(key.replace(".", ".\n"))
     axes.tick_params(axis="y", length=0, labelcolor=_INK)
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.08)

@@ -24,6 +24,7 @@ _AVX2 = {
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
     "MKL_CBWR": "AVX2",
 }
+SPINS = 10_000  # turns that an OpenMP thread waits for the others before it sleeps (`python -m benchmarks.waiting`)
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
@@ -35,6 +36,7 @@ def pin(*, portable: bool, threads: int) -> None:
     Raises RuntimeError when torch is loaded already under other variables.
     """
     wanted = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    wanted["GOMP_SPINCOUNT"] = str(SPINS)
     wanted |= {
         "OMP_DYNAMIC": "FALSE",
         "MKL_DYNAMIC": "FALSE",

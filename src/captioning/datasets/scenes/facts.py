@@ -15,7 +15,7 @@ from typing import Any
 
 from captioning.datasets.scenes.composition import PROPS, Actor, Scene, spots, thing_x
 from captioning.datasets.scenes.things import STANDING
-from captioning.errors import UserError
+from captioning.errors import UserError, reason
 from captioning.files import write_text
 
 FILE = "facts.jsonl"
@@ -44,7 +44,7 @@ def read_facts(path: Path) -> dict[str, Scene]:
             scenes[str(record["image_id"])] = _scene(record)
         except (ValueError, KeyError, TypeError) as fault:
             raise UserError(
-                f"{path}, line {number}: not the facts of an image ({type(fault).__name__}: {fault}); "
+                f"{path}, line {number}: not the facts of an image ({type(fault).__name__}: {reason(fault)}); "
                 "run `dvc repro -f download`"
             ) from fault
     return scenes
