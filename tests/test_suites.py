@@ -419,7 +419,7 @@ def test_every_command_of_the_page_on_experiments(copy: Project) -> None:
         assert kept["intervals"][run["label"]].keys() >= run["scores"].keys()
         assert all(low <= run["scores"][name] <= high for name, (low, high) in kept["intervals"][run["label"]].items())
     assert b"with 95 % intervals" in results.picture_of(page, "depth").read_bytes()
-    assert b"gradient norm" in results.picture_of(page, "depth").read_bytes()
+    assert b"Gradient norm" in results.picture_of(page, "depth").read_bytes()
     assert [list(map(len, run["curves"].values())) for run in kept["runs"]] == [[2, 2, 2, 2]] * 2  # epochs
     copy.run("git", "add", "-A")
     copy.run("git", "commit", "-qm", "its results")
