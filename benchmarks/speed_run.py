@@ -3,7 +3,8 @@
     python -m benchmarks.speed_run NAME [SETTING=VALUE ...]
 
 Runs the stages of the pipeline under these settings in a temporary folder, without DVC and its cache. Prints the
-seconds of each stage, the validation CIDEr after each epoch of captions, and the test scores: CIDEr, the share of captions in which all that is said is true, and how many different captions there are.
+seconds of each stage, the validation CIDEr after each epoch of captions, and the test scores: CIDEr, the share of
+captions in which all that is said is true, and how many different captions there are.
 """
 
 import os
