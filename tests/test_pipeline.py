@@ -239,7 +239,7 @@ def test_a_queued_experiment_runs_its_own_copy_of_the_code(copy: Project) -> Non
 
 
 def test_predict_by_a_model_of_drawings_calls_a_photograph_and_noise_unlike(project: Project, tmp_path: Path) -> None:
-    """Not so the training images themselves; and a model folder of an older version only says what it was trained on."""
+    """Not so the training images. A model folder of an older version only says what it was trained on."""
     with Pictures(project.folder / "data/download") as pictures:
         images = pd.read_csv(project.folder / "data/split/images.csv")
         for file in images.loc[images["split"] == "train", "file"][:5]:
