@@ -30,7 +30,7 @@ from captioning.datasets.scenes.composition import (
 )
 from captioning.datasets.scenes.grammar import with_article
 
-TRAIN, VAL, TEST = 2400, 300, 400  # as in params.yaml
+TRAIN, VAL, TEST = 7200, 300, 400  # as in params.yaml
 PAINTS = {*COLOURS, *(colour for coats in COATS.values() for colour in coats)}
 CALLED = {  # every noun that names a particular thing, and what must be drawn for it
     **dict.fromkeys(("boy", "boys"), "boy"),

@@ -31,7 +31,7 @@ def written(tmp_path: Path, *changes: tuple[str, str]) -> Path:
 def test_the_shipped_file_loads() -> None:
     settings = load(ROOT / "params.yaml")
     assert settings.dataset == "scenes"
-    assert settings.decoder == "lstm"
+    assert settings.decoder == "transformer"
 
 
 def test_a_float_written_by_dvc_is_a_float(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_float_written_by_dvc_is_a_float(tmp_path: Path) -> None:
 def test_all_faults_are_reported_at_once_with_line_and_key(tmp_path: Path) -> None:
     path = written(
         tmp_path,
-        ("encoder: resnet18", "encoder: 152"),
+        ("encoder: mobilenet_v3_small", "encoder: 152"),
         ("layers: 1", "layer: 1"),
         ("dropout: 0.3", "dropout: 1.5"),
         ("trainable: auto", "trainable: maybe"),
@@ -101,7 +101,7 @@ def test_settings_are_frozen() -> None:
 
 
 def sizes(settings: Settings) -> tuple[int, int]:
-    options = resolve.decoder_options(settings)
+    options = resolve.decoder_options(settings.model_copy(update={"decoder": "lstm"}))
     return options["embedding_size"], options["hidden_size"]
 
 
@@ -109,12 +109,12 @@ def test_auto_depends_on_the_data_set_and_gives_way_to_a_value(tmp_path: Path) -
     scenes = load(ROOT / "params.yaml")
     photographs = load(written(tmp_path, ("dataset: scenes", "dataset: flickr8k")))
     chosen = load(written(tmp_path, ("weights: auto", "weights: imagenet"), ("image_size: auto", "image_size: 96")))
-    assert (resolve.weights(scenes), resolve.trainable(scenes), resolve.image_size(scenes)) == ("none", True, 64)
+    assert (resolve.weights(scenes), resolve.trainable(scenes), resolve.image_size(scenes)) == ("none", True, "quick")
     assert resolve.weights(photographs) == "imagenet"
     assert not resolve.trainable(photographs)
     assert resolve.image_size(photographs) == "enlarged"
     assert (resolve.weights(chosen), resolve.image_size(chosen)) == ("imagenet", 96)
-    assert (resolve.epochs(scenes), *sizes(scenes)) == (5, 256, 256)
+    assert (resolve.epochs(scenes), *sizes(scenes)) == (3, 256, 256)
     assert (resolve.epochs(photographs), *sizes(photographs)) == (4, 128, 512)
 
 
@@ -140,10 +140,10 @@ READ_MIRRORED = ("mirror: false # true: the", "mirror: true # true: the")
             [FROZEN, ("from_block: all", "from_block: layer4")],
             "fine_tune.from_block = layer4 is for",
         ),
-        ([("start_epoch: 1", "start_epoch: 9")], "train.fine_tune.start_epoch = 9, and train.epochs = 5"),
+        ([("start_epoch: 1", "start_epoch: 9")], "train.fine_tune.start_epoch = 9, and train.epochs = 3"),
         ([MIRRORED], "features.mirror = true is for a frozen encoder"),
         (
-            [FROZEN, ("regions: auto", "regions: false"), ("decoder: lstm", "decoder: updown")],
+            [FROZEN, ("regions: auto", "regions: false"), ("decoder: transformer", "decoder: updown")],
             "features.regions = false: the decoder updown attends to regions, and the encoder is frozen",
         ),
         (
@@ -152,7 +152,7 @@ READ_MIRRORED = ("mirror: false # true: the", "mirror: true # true: the")
                 ("first_epoch: 2", "first_epoch: 6"),
                 ("last_epoch: 4", "last_epoch: 8"),
             ],
-            "train.scheduled_sampling.first_epoch = 6, and train.epochs = 5: no word would be sampled",
+            "train.scheduled_sampling.first_epoch = 6, and train.epochs = 3: no word would be sampled",
         ),
         (
             [
