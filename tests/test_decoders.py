@@ -235,7 +235,8 @@ def test_the_table_has_the_names_of_the_settings() -> None:
 def test_heads_that_do_not_share_the_width_are_a_fault(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     path = tmp_path / "params.yaml"
-    path.write_text(text.replace("    heads: 4", "    heads: 5"), encoding="utf-8")
+    text = text.replace("    heads: 4", "    heads: 5").replace("    width: auto", "    width: 256")
+    path.write_text(text, encoding="utf-8")
     line = next(i for i, row in enumerate(path.read_text().splitlines(), start=1) if "heads: 5" in row)
     with pytest.raises(UserError, match=rf"line {line}: train\.transformer\.heads = 5: .*width 256 is not a multiple"):
         resolve.load(path)

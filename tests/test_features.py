@@ -389,7 +389,7 @@ def test_a_feature_too_large_for_half_precision_names_the_picture(root: Path, tm
     with torch.no_grad():
         for parameter in loud.parameters():
             parameter.mul_(20)
-    with pytest.raises(UserError, match=r"^images\.zip/3\.jpg: a feature of \S+ is too large for float16"):
+    with pytest.raises(UserError, match=r"^images\.zip/3\.jpg: a feature of \S+ overflows float16"):
         write(tmp_path / "store", table(3, 4), extraction.features(Pictures(root), loud, ["means"], 2))
 
 

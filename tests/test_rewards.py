@@ -93,5 +93,5 @@ def test_ids_of_another_vocabulary_are_refused() -> None:
     said = f"of another vocabulary (sha256 {VOCABULARY.sha256[:12]}) than the model's ({other.sha256[:12]})"
     with pytest.raises(UserError, match=re.escape(said)):
         reward.check(other)
-    with pytest.raises(UserError, match=r"say word 8 and the vocabulary ends at 6: .*run `dvc repro split`"):
+    with pytest.raises(UserError, match=r"word id 8, but the vocabulary ends at 6: .*run `dvc repro split`"):
         CiderReward(encoded(TWO), Vocabulary((*SPECIAL, *WORDS[:3])))

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from captioning import encoders
-from captioning.datasets import scenes
+from captioning.datasets.scenes import composition, drawing
 from captioning.encoders import Encoder
 from captioning.images import Transform
 from captioning.unlikeness import IMAGES, Detector, KeptFeatures, kept, spread
@@ -33,7 +33,7 @@ def means(encoder: Encoder, pictures: list[Image.Image]) -> Tensor:
 
 
 def drawn(count: int, seed: int) -> list[Image.Image]:
-    return [scenes.draw(scene, 96) for scene in scenes.compose(count, seed)]
+    return [drawing.draw(scene, 96) for scene in composition.compose(count, seed)]
 
 
 def photographs() -> list[Image.Image]:
