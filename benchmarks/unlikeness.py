@@ -22,7 +22,7 @@ from torch import Tensor  # noqa: E402
 
 from captioning import model  # noqa: E402
 from captioning.archives import SUFFIXES, Archive  # noqa: E402
-from captioning.datasets import scenes  # noqa: E402
+from captioning.datasets.scenes import composition, drawing  # noqa: E402
 from captioning.images import decode  # noqa: E402
 from captioning.model import Captioner  # noqa: E402
 from captioning.unlikeness import Detector  # noqa: E402
@@ -32,7 +32,7 @@ BATCH = 32
 
 
 def _scenes(count: int) -> Iterator[Image.Image]:
-    return (scenes.draw(scene, 192) for scene in scenes.compose(count, SEED))
+    return (drawing.draw(scene, 192) for scene in composition.compose(count, SEED))
 
 
 def _archived(path: Path, count: int) -> Iterator[Image.Image]:
