@@ -127,7 +127,7 @@ def _labels(settings: Settings, data: "Data") -> "ImageLabels | None":
     """What the data set says is in the training images; None where it says nothing, or training does not read it."""
     from captioning.labels import ImageLabels
 
-    if not (settings.train.facts or resolve.label_epochs(settings)) or not (DATA / FILE).is_file():
+    if not resolve.labelled(settings) or not (settings.train.facts or resolve.label_epochs(settings)):
         return None
     augment = resolve.augment(settings)
     return ImageLabels.read(DATA / FILE, data.store.ids, data.train, moved=augment.flip > 0 or augment.crop < 1)

@@ -85,6 +85,7 @@ _SPLITS = {  # the published splits of a data set, the usual one first; the othe
     "flickr30k": ("karpathy",),
     "coco2014": ("karpathy", "official"),
 }
+_LABELLED = frozenset({"scenes"})  # data sets that say what is in their images
 _ATTENDING = frozenset({"attention", "updown", "transformer"})  # decoders that read regions, not only their mean
 
 
@@ -200,10 +201,19 @@ def _refuse_for_frozen(chosen: Section, off: Section, section: str) -> None:
 
 
 def decoder_options(settings: Settings) -> dict[str, Any]:
-    """The section of `train` that bears the decoder's name, with `auto` decided."""
+    """The section of `train` that bears the decoder's name, with `auto` decided.
+
+    Raises UserError where the heads of a transformer cannot share its width.
+    """
     section: dict[str, Any] = getattr(settings.train, settings.decoder).model_dump()
     auto = _AUTO[settings.dataset]
-    return {name: getattr(auto, name) if value == "auto" else value for name, value in section.items()}
+    options = {name: getattr(auto, name) if value == "auto" else value for name, value in section.items()}
+    if settings.decoder == "transformer" and options["width"] % (2 * options["heads"]):
+        raise UserError(
+            f"train.transformer.heads = {options['heads']}: the width, {options['width']}, is not a multiple of "
+            "2 * heads; write another train.transformer.width, or fewer heads"
+        )
+    return options
 
 
 def start(settings: Settings) -> Path | None:
@@ -254,11 +264,22 @@ def ema(settings: Settings) -> float:
 
 
 def label_epochs(settings: Settings) -> int:
-    """`train.label_epochs` with `auto` decided: none for a frozen encoder, or one that was trained before."""
-    value = settings.train.label_epochs
-    if not trainable(settings) or start(settings) is not None:
-        return 0 if value == "auto" else value
-    return _AUTO[settings.dataset].label_epochs if value == "auto" else value
+    """`train.label_epochs` with `auto` decided: none for a frozen encoder, or one that was trained before.
+
+    Raises UserError where it asks for epochs, and the encoder is frozen or the data set has no labels.
+    """
+    value, learns = settings.train.label_epochs, trainable(settings) and settings.train.fine_tune.from_block != "none"
+    if value == "auto":
+        return _AUTO[settings.dataset].label_epochs if learns and start(settings) is None else 0
+    if value and not (learns and labelled(settings)):
+        reason = f"{settings.dataset} does not say what is in its images" if learns else "the encoder is frozen"
+        raise UserError(f"train.label_epochs = {value}: {reason}, so there is nothing to learn; write auto or 0")
+    return value
+
+
+def labelled(settings: Settings) -> bool:
+    """Does the data set say what is in its images (see `labels`)?"""
+    return settings.dataset in _LABELLED
 
 
 def beam_size(settings: Settings) -> int:
@@ -339,7 +360,20 @@ def check(settings: Settings) -> None:
     """
     check_all(
         settings,
-        (split, regions, mirror, epochs, fine_tune, augment, scheduled_sampling, word_dropout, _mirrored_evaluation),
+        (
+            split,
+            regions,
+            mirror,
+            epochs,
+            fine_tune,
+            augment,
+            scheduled_sampling,
+            word_dropout,
+            captions_per_image,
+            label_epochs,
+            decoder_options,
+            _mirrored_evaluation,
+        ),
     )
 
 

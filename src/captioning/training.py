@@ -79,7 +79,8 @@ class Trainer:
         fabric: Fabric,
         checkpoint: Checkpoint,
     ) -> None:
-        self.network, self.phases, self.data, self.options, self.fabric = network, phases, data, options, fabric
+        self.network, self.phases, self.data = network.to(fabric.device), phases, data
+        self.options, self.fabric = options, fabric
         self.parts, self.checkpoint, self.progress = network.parts(), checkpoint, Progress()
         self.norms = span_processes(network) if fabric.world_size > 1 else []
         self.validation = Validation(network, data, options.batch_size, fabric)
