@@ -82,9 +82,8 @@ def test_an_actor_is_drawn_where_it_is_located() -> None:
             box = ImageChops.difference(draw(scene, size), draw(changed, size)).getbbox()
             assert box is not None
             left, top, right, bottom = (edge / size for edge in box)
-            spot = spots(scene)[index]
-            places = {(x, y) for label, x, y in located(scene) if x == pytest.approx(spot.x / 100)}
-            ((x, y),) = {place for place in places if place[1] <= spot.y / 100} if len(places) > 1 else places
+            named, middle = f"{actor.kind}:{actor.colour}:{actor.action}", spots(scene)[index].x / 100
+            ((x, y),) = {(x, y) for label, x, y in located(scene) if label == named and x == pytest.approx(middle)}
             assert left - 0.05 <= x <= right + 0.05, (scene, actor)
             assert top - 0.1 <= y <= bottom + 0.1, (scene, actor)
             seen.add(actor.kind)

@@ -164,7 +164,7 @@ class EndToEnd(nn.Module):
         self.label_smoothing, self.teacher = label_smoothing, teacher or Teacher()
         learns = any(parameter.requires_grad for parameter in encoder.parameters())
         self.word_presence, self.fact_weight = (word_presence, facts) if learns else (0.0, 0.0)
-        self.labels = labels if learns and labels is not None and labels.count else None
+        self.labels = labels if learns else None
         self.heads = None if self.labels is None else LabelHeads(encoder, self.labels)
         self.start_epoch, self.tuned = start_epoch, start_epoch == 1
         self.augment, self.chances = augment or Augmentation(), chances
