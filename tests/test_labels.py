@@ -1,5 +1,6 @@
 """Labels of images and regions: what `labels` gives a step of training, and what it leaves out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import ImageChops
 from torch.nn import functional
 
 from captioning import batches
 from captioning.datasets.scenes import dataset
-from captioning.datasets.scenes.composition import PROPS, compose, spots
+from captioning.datasets.scenes.composition import COATS, COLOURS, PROPS, compose, spots
+from captioning.datasets.scenes.drawing import draw
 from captioning.datasets.scenes.facts import everywhere, labels, located, write_facts
 from captioning.errors import UserError
 from captioning.labels import ImageLabels
@@ -64,6 +67,27 @@ def test_figures_are_located_by_their_middle() -> None:
             assert spot.y - spot.height < 100 * place[1] < spot.y
             if actor.prop:
                 assert (f"{PROPS[actor.action]}:{actor.prop}", *place) in found
+
+
+def test_an_actor_is_drawn_where_it_is_located() -> None:
+    """Its colour is changed, and the pixels that differ lie around its place."""
+    size, seen = 96, set()
+    for scene in SCENES:
+        for index, actor in enumerate(scene.actors):
+            others = [colour for colour in COATS.get(actor.kind, COLOURS) if colour != actor.colour]
+            if not others:
+                continue
+            actors = [*scene.actors[:index], replace(actor, colour=others[0]), *scene.actors[index + 1 :]]
+            changed = replace(scene, actors=tuple(actors))
+            box = ImageChops.difference(draw(scene, size), draw(changed, size)).getbbox()
+            assert box is not None
+            left, top, right, bottom = (edge / size for edge in box)
+            named, middle = f"{actor.kind}:{actor.colour}:{actor.action}", spots(scene)[index].x / 100
+            ((x, y),) = {(x, y) for label, x, y in located(scene) if label == named and x == pytest.approx(middle)}
+            assert left - 0.05 <= x <= right + 0.05, (scene, actor)
+            assert top - 0.1 <= y <= bottom + 0.1, (scene, actor)
+            seen.add(actor.kind)
+    assert len(seen) > 4
 
 
 def test_without_a_grid_or_with_moved_images_no_region_has_a_label() -> None:
@@ -147,6 +171,6 @@ def test_a_process_that_cannot_draw_ends_the_stage(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(dataset, "draw", draw)
     monkeypatch.setattr(dataset, "_WORTH", 2)
     monkeypatch.setattr(dataset.os, "cpu_count", lambda: 3)
-    with pytest.raises(UserError, match="a process that draws scenes ended early; run the stage again"):
+    with pytest.raises(UserError, match="a process that draws scenes ended early, by the error above"):
         dataset.write(tmp_path, train=5, val=1, test=1, size=32, seed=1)
     assert not (tmp_path / "scenes.zip").exists()

@@ -54,6 +54,42 @@ def test_images_come_with_all_their_captions_and_never_alone(images: list[int], 
 
 
 @examples(60)
+@given(images=captions_of_images, size=st.integers(1, 40), per_image=st.integers(1, 8))
+def test_at_most_so_many_captions_of_each_image_are_read(images: list[int], size: int, per_image: int) -> None:
+    captions = encoded([3] * len(images), images)
+    plan = batches.by_image(captions, size, (0, 0), per_image)
+    assert all(len(set(captions.image[chosen].tolist())) > 1 for chosen in plan)
+    owners = [set(captions.image[chosen].tolist()) for chosen in plan]
+    assert sum(map(len, owners)) == len(set(images)) == len(set().union(*owners))
+    taken = np.concatenate(plan)
+    assert len(set(taken.tolist())) == len(taken)
+    counts = np.minimum(np.bincount(images), per_image)
+    assert np.array_equal(np.bincount(captions.image[taken]), counts)
+    assert len(plan[0]) <= max(2, size / counts.mean() + 1) * counts.max()
+
+
+def test_another_seed_reads_other_captions_of_an_image() -> None:
+    captions = encoded([3] * 200, [i // 5 for i in range(200)])
+    first, again, other = (
+        np.concatenate(batches.by_image(captions, 16, (1, epoch), 2)).tolist() for epoch in (0, 0, 1)
+    )
+    assert first == again
+    assert 60 < len(set(first) ^ set(other)) < 140
+    epochs = [batches.by_image(captions, 16, (1, epoch), 2) for epoch in range(20)]
+    assert set(np.concatenate([np.concatenate(plan) for plan in epochs]).tolist()) == set(range(200))
+
+
+def test_all_captions_of_each_image_are_read_in_an_order_of_the_images_alone() -> None:
+    """The draws are those of a plan that knows of no limit."""
+    captions = encoded([3] * 200, [(7 * i) % 40 for i in range(200)])
+    order = np.random.default_rng((1, 3)).permutation(40)
+    expected = np.concatenate([np.flatnonzero(captions.image == image) for image in order])
+    for plan in (batches.by_image(captions, 16, (1, 3)), batches.by_image(captions, 16, (1, 3), None)):
+        assert np.array_equal(np.concatenate(plan), expected)
+        assert [len(chosen) for chosen in plan] == [15] * 13 + [5]
+
+
+@examples(60)
 @given(images=captions_of_images, size=st.integers(1, 40))
 def test_captions_of_an_image_lie_side_by_side(images: list[int], size: int) -> None:
     captions = encoded([1 + (7 * i) % 13 for i in range(len(images))], images)

@@ -57,6 +57,11 @@ class ImageLabels:
         used = {row: scenes[image] for row, image in rows.items()}
         return cls(used, len(image_ids), moved=moved)
 
+    @property
+    def placed(self) -> bool:
+        """Do regions have labels?"""
+        return self._places is not None
+
     def log_odds(self) -> Tensor:
         """How likely each label is in a training image, (K,): where the logits of a head begin."""
         share = self._present.sum(0) / max(self._images, 1)

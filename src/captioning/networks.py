@@ -102,23 +102,33 @@ class OnFeatures(nn.Module):
 
 
 class LabelHeads(nn.Module):
-    """What the labels of an image, and of each of its regions, are read with: two linear maps."""
+    """What the labels of an image, and of each of its regions, are read with: a linear map each.
+
+    Without places in the labels, or without a grid of regions, there is no map for regions.
+    """
 
     def __init__(self, encoder: Encoder, labels: ImageLabels) -> None:
         super().__init__()
-        self.image, self.region = nn.Linear(encoder.dim, labels.count), nn.Linear(encoder.dim, labels.count)
-        with torch.no_grad():
-            self.image.bias.copy_(labels.log_odds())
-            self.region.bias.copy_(labels.log_odds() - math.log(encoder.regions))
+        located, odds = labels.placed and encoder.grid is not None, labels.log_odds()
+        self.image = _linear(encoder.dim, odds)
+        self.region = _linear(encoder.dim, odds - math.log(encoder.regions)) if located else None
         self.weight: Tensor
         self.register_buffer("weight", labels.region_weight(encoder.regions), persistent=False)
 
     def forward(self, encoded: Encoded, *labels: Tensor) -> dict[str, Mean]:
         """Labels (B, K) and, where they are located, (B, R, K) → the losses of both heads."""
         losses = {"image_labels": label_loss(self.image(encoded.mean), labels[0])}
-        if len(labels) > 1:
+        if self.region is not None:
             losses["region_labels"] = label_loss(self.region(encoded.regions), labels[1], self.weight)
         return losses
+
+
+def _linear(width: int, bias: Tensor) -> nn.Linear:
+    """A linear map from `width`, which begins with this bias (K,)."""
+    made = nn.Linear(width, len(bias))
+    with torch.no_grad():
+        made.bias.copy_(bias)
+    return made
 
 
 class EndToEnd(nn.Module):

@@ -360,7 +360,20 @@ def check(settings: Settings) -> None:
     """
     check_all(
         settings,
-        (split, regions, mirror, epochs, fine_tune, augment, scheduled_sampling, word_dropout, _mirrored_evaluation),
+        (
+            split,
+            regions,
+            mirror,
+            epochs,
+            fine_tune,
+            augment,
+            scheduled_sampling,
+            word_dropout,
+            captions_per_image,
+            label_epochs,
+            decoder_options,
+            _mirrored_evaluation,
+        ),
     )
 
 

@@ -5,6 +5,8 @@ network. No composition is in two splits; the words and the things are the same 
 """
 
 import os
+import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
@@ -104,6 +106,11 @@ def _draw_into(writing: int, scenes: Sequence[Scene], size: int) -> NoReturn:
                 png = _png(scene, size)
                 pipe.write(len(png).to_bytes(_LENGTH, "big") + png)
         status = 0
+    except BrokenPipeError:  # the parent reads no more
+        pass
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(status)
 
@@ -113,7 +120,9 @@ def _received(pipe: BinaryIO) -> bytes:
     length = int.from_bytes(pipe.read(_LENGTH), "big")
     png = pipe.read(length)
     if not png or len(png) < length:
-        raise UserError("a process that draws scenes ended early; run the stage again")
+        raise UserError(
+            "a process that draws scenes ended early, by the error above or for want of memory; run the stage again"
+        )
     return png
 
 
