@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from captioning import decoders  # noqa: E402
 from captioning import settings as resolve  # noqa: E402
-from captioning.decoders.base import Decoder, Encoded  # noqa: E402
+from captioning.decoders.base import Decoder  # noqa: E402
+from captioning.encoded import Encoded  # noqa: E402
 from captioning.networks import OnFeatures  # noqa: E402
 from captioning.settings import load  # noqa: E402
 from captioning.vocabulary import BOS  # noqa: E402

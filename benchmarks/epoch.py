@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from captioning import compute
+from captioning.encoded_captions import EncodedCaptions
 
 compute.pin(portable=True, threads=2)
 
@@ -35,7 +36,7 @@ class Epoch:
     def __init__(self, encoder: str) -> None:
         settings = resolve.load().model_copy(update={"decoder": "lstm"})
         self.images = splits.read_images(DATA / "split/images.csv")
-        self.captions = splits.EncodedCaptions.read(DATA / "split/train.npz")
+        self.captions = EncodedCaptions.read(DATA / "split/train.npz")
         transform = backbones.transform_for(encoder, "native", pretrained=True)
         self.encoder = encoders.folded(encoders.build(encoder, transform=transform, weights={}))
         options = resolve.decoder_options(settings)

@@ -17,9 +17,9 @@ import numpy as np  # noqa: E402
 from captioning import optimization  # noqa: E402
 from captioning.batches import collate  # noqa: E402
 from captioning.decoders.lstm import LstmDecoder, LstmOptions  # noqa: E402
+from captioning.encoded_captions import EncodedCaptions  # noqa: E402
 from captioning.features import Sharded  # noqa: E402
 from captioning.networks import OnFeatures  # noqa: E402
-from captioning.splits import EncodedCaptions  # noqa: E402
 from captioning.tracking import peak_memory  # noqa: E402
 
 IMAGES, SHARD, CAPTIONS, WORDS, DIM, STEPS = 6000, 1000, 5, 11, 1280, 40

@@ -12,8 +12,9 @@ compute.pin(portable=True, threads=2)
 import torch  # noqa: E402
 
 from captioning import decoders, settings  # noqa: E402
-from captioning.decoders.base import Decoder, Encoded  # noqa: E402
+from captioning.decoders.base import Decoder  # noqa: E402
 from captioning.decoders.lstm import LstmDecoder, LstmOptions  # noqa: E402
+from captioning.encoded import Encoded  # noqa: E402
 from captioning.search import SearchOptions, search  # noqa: E402
 
 IMAGES, BATCH, BEAM, WORDS, VOCABULARY, DIM, REGIONS = 512, 128, 3, 20, 2549, 1280, 49

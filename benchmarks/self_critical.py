@@ -25,12 +25,12 @@ import torch  # noqa: E402
 
 from captioning import decoders, optimization, self_critical  # noqa: E402
 from captioning import settings as resolve  # noqa: E402
+from captioning.encoded_captions import EncodedCaptions  # noqa: E402
 from captioning.networks import OnFeatures  # noqa: E402
 from captioning.phases import Data  # noqa: E402
 from captioning.rewards import CiderReward  # noqa: E402
 from captioning.self_critical import SelfCritical, SelfCriticalOptions  # noqa: E402
 from captioning.settings import load  # noqa: E402
-from captioning.splits import EncodedCaptions  # noqa: E402
 from captioning.vocabulary import BOS, EOS, SPECIAL, Vocabulary  # noqa: E402
 
 TRAINING, PEOPLE, REGIONS, FEATURES, WORDS = 6000, 5, 49, 1280, 2550

@@ -15,7 +15,7 @@ OUT = Path("data/check")
 
 def main(settings: Settings) -> None:
     compute.pin(portable=settings.compute.portable, threads=settings.compute.threads)
-    from captioning import checks
+    from stages import checks
 
     checks.check(settings)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from captioning.datasets.scenes.truth import Truth
-    from captioning.decoding import Encode
+    from captioning.encodings import Encode
     from captioning.ensembles import Captioners
     from captioning.features import FeatureStore
     from captioning.metrics import Scores

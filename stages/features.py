@@ -63,7 +63,7 @@ def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Ext
 
 
 def _pretrained() -> bool:
-    from captioning.weights import NONE
+    from captioning.pretrained import NONE
 
     return bool(read_json(WEIGHTS / "weights.json")["kind"] != NONE)
 

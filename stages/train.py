@@ -9,6 +9,7 @@ from captioning import coco, compute, splits
 from captioning import settings as resolve
 from captioning.archives import Pictures
 from captioning.datasets.scenes.facts import FILE
+from captioning.encoded_captions import EncodedCaptions
 from captioning.files import digest, read_json, run_key
 from captioning.schema import Settings
 from captioning.vocabulary import Vocabulary
@@ -84,8 +85,8 @@ def _data(fabric: "Fabric") -> "Data":
     images = splits.read_images(SPLIT / "images.csv")
     validation = images[images["split"] == "val"]
     return Data(
-        train=splits.EncodedCaptions.read(SPLIT / "train.npz"),
-        val=splits.EncodedCaptions.read(SPLIT / "val.npz"),
+        train=EncodedCaptions.read(SPLIT / "train.npz"),
+        val=EncodedCaptions.read(SPLIT / "val.npz"),
         store=settle(FeatureStore(FEATURES, images["image_id"].tolist()), fabric.device),
         val_rows=validation.index.to_numpy(),
         val_ids=validation["coco_id"].tolist(),

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from captioning import settings as resolve
 from captioning.files import main_root, scratch, write_json
+from captioning.pretrained import bring
 from captioning.schema import Settings
-from captioning.weights import bring
 from stages import run
 
 OUT = Path("data/weights")

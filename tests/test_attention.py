@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from captioning.decoders.attention import HardAttentionDecoder, SoftAttentionDecoder, doubly_stochastic_penalty
-from captioning.decoders.base import Encoded
+from captioning.encoded import Encoded
 from captioning.losses import caption_loss
 from captioning.vocabulary import BOS, EOS, PAD
 from tests.variants import REGIONS, WORDS, build, captions, lstm_by_torch, pictures

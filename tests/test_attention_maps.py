@@ -16,10 +16,12 @@ from PIL import Image
 from captioning import attention_maps, backbones, cli, decoders, encoders
 from captioning.archives import Pictures, write_zip
 from captioning.attention_maps import Attended
-from captioning.decoders.base import AttendingDecoder, Encoded
+from captioning.contact_sheets import TILE, sheet
+from captioning.decoders.base import AttendingDecoder
+from captioning.encoded import Encoded
 from captioning.ensembles import Captioners
 from captioning.errors import UserError
-from captioning.images import TILE, Transform, sheet
+from captioning.images import Transform
 from captioning.model import Captioner
 from captioning.vocabulary import BOS, PAD, SPECIAL, Vocabulary
 from tests import variants

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from captioning import augmentation
 from captioning.augmentation import Augmentation, augment
-from captioning.splits import EncodedCaptions
+from captioning.encoded_captions import EncodedCaptions
 from captioning.vocabulary import SPECIAL, Vocabulary
 
 CPU = torch.device("cpu")

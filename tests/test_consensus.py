@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning.decoders.base import Encoded
+from captioning.encoded import Encoded
 from captioning.search import Hypothesis, SearchOptions, n_best
 from captioning.search.beam import beam_search
 from captioning.search.consensus import DRAWN, SEARCHED, by_consensus, likeness

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from captioning import decoders, encoders, ensembles, model
 from captioning import settings as resolve
-from captioning.decoders.base import AttendingDecoder, Decoder, Encoded, for_captions, select
+from captioning.decoders.base import AttendingDecoder, Decoder, for_captions, select
+from captioning.encoded import Encoded
 from captioning.errors import UserError
 from captioning.images import Transform
 from captioning.networks import OnFeatures

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from captioning import decoders, encoders, ensembles, model, model_folders, released
-from captioning.decoders.base import Encoded, select
+from captioning.decoders.base import select
 from captioning.decoders.ensemble import Ensemble
+from captioning.encoded import Encoded
 from captioning.errors import UserError
 from captioning.features import ARRAYS, FeatureStore
 from captioning.images import Transform

@@ -22,8 +22,8 @@ from PIL import Image
 
 from captioning import compute, encoders, extraction, files
 from captioning.archives import Pictures, write_zip
-from captioning.decoding import drawn_features
 from captioning.encoders import Encoder
+from captioning.encodings import drawn_features
 from captioning.errors import UserError
 from captioning.extraction import Extractor, Stream
 from captioning.features import FeatureStore, Sharded

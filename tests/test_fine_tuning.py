@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from captioning import encoders, fine_tuning
 from captioning.augmentation import Augmentation
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
+from captioning.encoded_captions import EncodedCaptions
 from captioning.encoders import Encoder
 from captioning.errors import UserError
 from captioning.networks import EndToEnd
@@ -19,7 +20,6 @@ from captioning.optimization import adamw
 from captioning.phases import Data
 from captioning.rewards import CiderReward
 from captioning.self_critical import SelfCritical, SelfCriticalOptions
-from captioning.splits import EncodedCaptions
 from captioning.vocabulary import SPECIAL, Vocabulary
 from tests.test_encoders import FAMILIES, made, pictures
 

@@ -14,9 +14,10 @@ import torchvision.transforms.functional as torchvision_functional
 from PIL import Image, ImageFont
 from torchvision.transforms import InterpolationMode
 
-from captioning import images
+from captioning import contact_sheets
+from captioning.contact_sheets import grid
 from captioning.errors import UserError
-from captioning.images import Transform, decode, grid
+from captioning.images import Transform, decode
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -186,7 +187,7 @@ def test_a_sheet_has_a_place_for_each_picture_and_room_for_its_words() -> None:
 
 def test_lines_break_between_words() -> None:
     text = "a group of people standing around a table that is full of food " * 3
-    lines = images.wrap(text, ImageFont.load_default(16), 240)
+    lines = contact_sheets.wrap(text, ImageFont.load_default(16), 240)
     assert len(lines) > 3
     assert " ".join(lines) == text.strip()
 

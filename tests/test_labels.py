@@ -16,10 +16,10 @@ from captioning.datasets.scenes import dataset
 from captioning.datasets.scenes.composition import COATS, COLOURS, PROPS, compose, spots
 from captioning.datasets.scenes.drawing import draw
 from captioning.datasets.scenes.facts import everywhere, labels, located, write_facts
+from captioning.encoded_captions import EncodedCaptions
 from captioning.errors import UserError
 from captioning.labels import ImageLabels
 from captioning.losses import label_loss
-from captioning.splits import EncodedCaptions
 from captioning.vocabulary import SPECIAL, Vocabulary
 
 SCENES = compose(60, 1)

@@ -2,8 +2,8 @@
 
 import torch
 
-from captioning.decoders.base import Encoded
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
+from captioning.encoded import Encoded
 from captioning.vocabulary import BOS
 
 

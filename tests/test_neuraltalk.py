@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from captioning.decoders.base import Encoded
 from captioning.decoders.neuraltalk import LstmNeuralTalkDecoder, RnnNeuralTalkDecoder
-from captioning.splits import EncodedCaptions
+from captioning.encoded import Encoded
+from captioning.encoded_captions import EncodedCaptions
 from captioning.vocabulary import BOS, EOS, PAD, SPECIAL, UNK, Vocabulary
 from tests.variants import FEATURES, WORDS, build, captions
 

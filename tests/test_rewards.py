@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captioning.encoded_captions import EncodedCaptions
 from captioning.errors import UserError
 from captioning.metrics import score
 from captioning.rewards import CiderReward
-from captioning.splits import EncodedCaptions
 from captioning.vocabulary import EOS, PAD, SPECIAL, UNK, Vocabulary
 
 WORDS = ["ape", "bee", "cat", "dog", "elk"]

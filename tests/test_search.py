@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning.decoders.base import Decoder, Encoded, State
+from captioning.decoders.base import Decoder, State
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
+from captioning.encoded import Encoded
 from captioning.errors import UserError
 from captioning.search import SearchOptions, n_best, search
 from captioning.vocabulary import BOS, EOS, PAD, UNK

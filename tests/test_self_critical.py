@@ -14,7 +14,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from captioning import decoders, decoding, self_critical
-from captioning.decoders.base import Decoder, Encoded, select
+from captioning.decoders.base import Decoder, select
+from captioning.encoded import Encoded
+from captioning.encoded_captions import EncodedCaptions
 from captioning.networks import OnFeatures
 from captioning.phases import Data
 from captioning.rewards import CiderReward
@@ -27,7 +29,6 @@ from captioning.self_critical import (
     log_likelihood,
     sample,
 )
-from captioning.splits import EncodedCaptions
 from captioning.vocabulary import BOS, EOS, PAD, SPECIAL, UNK, Vocabulary
 from tests.test_training import EPOCHS, Memory, fitted, trainer
 from tests.variants import VARIANTS, build, pictures

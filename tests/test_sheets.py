@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from captioning import sheets
-from captioning.images import PAPER, TILE, grid
+from captioning.contact_sheets import PAPER, TILE, grid
 from captioning.sheets import Shown, hero, mark, with_scale
 from tests.project import Project
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioning import coco, splits
+from captioning.encoded_captions import EncodedCaptions
 from captioning.errors import UserError
 from captioning.vocabulary import EOS, PAD, SPECIAL, UNK, Vocabulary
 
@@ -118,7 +119,7 @@ def test_only_training_words_are_counted_and_others_are_unknown(tmp_path: Path) 
     vocabulary = Vocabulary.count(assigned[assigned["split"] == "train"]["words"], 1)
     splits.write(tmp_path, assigned, vocabulary, max_words=10)
     assert "cat" not in vocabulary.words
-    val = splits.EncodedCaptions.read(tmp_path / "val.npz")
+    val = EncodedCaptions.read(tmp_path / "val.npz")
     assert val.caption(0).tolist().count(UNK) == 3
     images = splits.read_images(tmp_path / "images.csv")
     assert images.iloc[val.image]["image_id"].tolist() == ["b"]
@@ -173,9 +174,9 @@ def test_broken_references_are_named(tmp_path: Path) -> None:
 
 def test_encoded_captions_round_trip(tmp_path: Path) -> None:
     vocabulary = Vocabulary.count([["a", "b"]], 1)
-    encoded = splits.EncodedCaptions.encode([["a"], ["b", "a"]], [3, 1], vocabulary, 5)
+    encoded = EncodedCaptions.encode([["a"], ["b", "a"]], [3, 1], vocabulary, 5)
     encoded.write(tmp_path / "x.npz")
-    again = splits.EncodedCaptions.read(tmp_path / "x.npz")
+    again = EncodedCaptions.read(tmp_path / "x.npz")
     assert np.array_equal(again.tokens, encoded.tokens)
     assert again.lengths.tolist() == [3, 4]
     assert again.image.tolist() == [3, 1]

@@ -16,6 +16,7 @@ from captioning.augmentation import Augmentation
 from captioning.checkpoints import Checkpoint
 from captioning.datasets.scenes.composition import compose
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
+from captioning.encoded_captions import EncodedCaptions
 from captioning.errors import UserError
 from captioning.interrupts import Terminated
 from captioning.labelling import Labelling, LabellingOptions
@@ -25,7 +26,6 @@ from captioning.networks import EndToEnd, OnFeatures
 from captioning.phases import CrossEntropy, CrossEntropyOptions, Data, Phase
 from captioning.rewards import CiderReward
 from captioning.self_critical import SelfCritical, SelfCriticalOptions
-from captioning.splits import EncodedCaptions
 from captioning.sums import Sums
 from captioning.teaching import ScheduledSampling, Teacher
 from captioning.training import LoopOptions, Progress, Trainer

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from captioning import batches, optimization, placement
+from captioning.encoded_captions import EncodedCaptions
 from captioning.features import Sharded
 from captioning.losses import caption_loss, word_presence_loss
-from captioning.splits import EncodedCaptions
 from captioning.vocabulary import PAD, SPECIAL, Vocabulary
 from tests.properties import examples
 

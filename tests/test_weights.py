@@ -14,7 +14,8 @@ from captioning import backbones, encoders, weights
 from captioning.downloads import Fetched
 from captioning.errors import UserError
 from captioning.files import digest
-from captioning.weights import bring, read_weights
+from captioning.pretrained import bring
+from captioning.weights import read_weights
 
 NAME = "squeezenet1_1"
 

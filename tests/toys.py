@@ -4,7 +4,8 @@ import itertools
 
 import torch
 
-from captioning.decoders.base import Decoder, Encoded, State
+from captioning.decoders.base import Decoder, State
+from captioning.encoded import Encoded
 from captioning.search import SearchOptions
 from captioning.vocabulary import BOS, EOS
 

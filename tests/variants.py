@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from captioning import decoders
-from captioning.decoders.base import Decoder, Encoded
+from captioning.decoders.base import Decoder
+from captioning.encoded import Encoded
 from captioning.vocabulary import BOS
 
 WORDS, FEATURES, REGIONS = 30, 12, 5

@@ -15,10 +15,12 @@ import torch
 from PIL import Image
 
 from captioning.archives import Pictures
-from captioning.decoders.base import AttendingDecoder, Encoded
-from captioning.decoding import encode_pixels
+from captioning.contact_sheets import MARGIN, PAPER, TILE, sheet
+from captioning.decoders.base import AttendingDecoder
+from captioning.encoded import Encoded
+from captioning.encodings import encode_pixels
 from captioning.files import atomic, write_json
-from captioning.images import MARGIN, PAPER, TILE, Box, Transform, decode, sheet
+from captioning.images import Box, Transform, decode
 from captioning.model import Captioner
 from captioning.sheets import with_scale
 from captioning.vocabulary import BOS, EOS, SPECIAL

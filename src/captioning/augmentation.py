@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from captioning.splits import EncodedCaptions
+from captioning.encoded_captions import EncodedCaptions
 from captioning.vocabulary import Vocabulary
 
 _SIDES = frozenset(

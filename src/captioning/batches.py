@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captioning.splits import EncodedCaptions
+from captioning.encoded_captions import EncodedCaptions
 from captioning.vocabulary import PAD
 
 _WINDOW = 32  # batches that are sorted by length together: long enough to pad little, short enough to mix

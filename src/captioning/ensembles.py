@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from captioning import model
-from captioning.decoders.base import Encoded
 from captioning.decoders.ensemble import Ensemble
-from captioning.decoding import Encode, mirrored_encoder, mirrored_pixels, stored_encoder
+from captioning.encoded import Encoded
 from captioning.encoders import Encoder
+from captioning.encodings import Encode, mirrored_encoder, mirrored_pixels, stored_encoder
 from captioning.errors import UserError
 from captioning.features import FeatureStore
 from captioning.files import read_json

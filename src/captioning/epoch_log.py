@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
-from captioning.images import grid
+from captioning.contact_sheets import grid
 from captioning.trackers import Trackers
 from captioning.tracking import Tracker
 

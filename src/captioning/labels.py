@@ -13,8 +13,8 @@ from torch import Tensor
 
 from captioning.datasets.scenes.composition import Scene
 from captioning.datasets.scenes.facts import everywhere, labels, located, read_facts
+from captioning.encoded_captions import EncodedCaptions
 from captioning.errors import UserError
-from captioning.splits import EncodedCaptions
 
 _LEAST = 5  # training images that have a label: rarer ones are left out
 _FEW = 100  # in so many images or fewer, labels may be as rare as one image

@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captioning import augmentation, batches, convolutions, decoding
+from captioning import augmentation, batches, convolutions, encodings
 from captioning.augmentation import Augmentation
-from captioning.decoders.base import AttendingDecoder, Decoder, Encoded
+from captioning.decoders.base import AttendingDecoder, Decoder
 from captioning.division import Divided, divide
+from captioning.encoded import Encoded
+from captioning.encoded_captions import EncodedCaptions
 from captioning.encoders import Encoder
 from captioning.features import FeatureStore
 from captioning.fine_tuning import NONE, train_from
 from captioning.labels import ImageLabels
 from captioning.losses import Mean, caption_loss, label_loss, word_presence_loss
 from captioning.placement import moved, to_device
-from captioning.splits import EncodedCaptions
 from captioning.teaching import Teacher
 
 
@@ -75,14 +76,14 @@ class OnFeatures(nn.Module):
 
     def read(self, store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
         """Stored features of `rows`: mean (B, D) and, where they are stored, regions (B, R, D)."""
-        return decoding.stored_features(store, rows)
+        return encodings.stored_features(store, rows)
 
     def draw(self, store: FeatureStore, rows: np.ndarray, device: torch.device) -> tuple[Tensor, ...]:
         """As `read`, on `device`, for a step of training: those of the mirrored picture by a draw for each row."""
         if self.chances is None:
             return to_device(self.read(store, rows), device)
         mirrored = torch.rand(len(rows)).numpy() < self.chances[rows]
-        return to_device(decoding.drawn_features(store, rows, mirrored), device)
+        return to_device(encodings.drawn_features(store, rows, mirrored), device)
 
     def frozen(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Stored features are what a frozen encoder made of the pictures."""
@@ -90,7 +91,7 @@ class OnFeatures(nn.Module):
 
     def encode(self, inputs: tuple[Tensor, ...]) -> Encoded:
         """Stored features are what a decoder reads."""
-        return decoding.encode_features(inputs)
+        return encodings.encode_features(inputs)
 
     def targets(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, ...]:  # noqa: ARG002
         """What `forward` takes beside the captions of a step: nothing."""
@@ -212,7 +213,7 @@ class EndToEnd(nn.Module):
 
     def read(self, store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
         """Stored pixels of `rows`, uint8 (B, 3, S, S)."""
-        return decoding.stored_pixels(store, rows)
+        return encodings.stored_pixels(store, rows)
 
     def draw(self, store: FeatureStore, rows: np.ndarray, device: torch.device) -> tuple[Tensor, ...]:
         """As `read`, on `device`, for a step of training: each picture changed by a draw of its own."""
@@ -228,7 +229,7 @@ class EndToEnd(nn.Module):
         """What `frozen` returned → regions (B, R, D) and their mean (B, D)."""
         with torch.set_grad_enabled(self.tuned and torch.is_grad_enabled()):
             if self.divided is None:
-                return decoding.encode_pixels(self.encoder, inputs)
+                return encodings.encode_pixels(self.encoder, inputs)
             regions = self.divided.regions(inputs)
             return Encoded(regions.mean(1), regions)
 

@@ -14,12 +14,12 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from captioning import batches, optimization
+from captioning.encoded_captions import EncodedCaptions
 from captioning.features import FeatureStore
 from captioning.losses import Mean
 from captioning.metrics import References
 from captioning.networks import EndToEnd, OnFeatures
 from captioning.placement import to_device
-from captioning.splits import EncodedCaptions
 from captioning.vocabulary import Vocabulary
 
 Network = OnFeatures | EndToEnd

@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from captioning.archives import Pictures
+from captioning.contact_sheets import grid
 from captioning.files import atomic, write_text
-from captioning.images import decode, grid
+from captioning.images import decode
 from captioning.metrics import NAMES
 from captioning.search import Caption
 from captioning.tokenizer import tokenize

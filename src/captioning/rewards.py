@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from captioning.encoded_captions import EncodedCaptions
 from captioning.errors import UserError
 from captioning.metrics import elementary
 from captioning.metrics.cider import SCALE, SIGMA
 from captioning.metrics.ngrams import SHIFT, Counts, Floats, Ints, Numbering, cell_keys, count, numbered, sums
-from captioning.splits import EncodedCaptions
 from captioning.vocabulary import PAD, Vocabulary
 
 

@@ -26,7 +26,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from captioning import batches, optimization
-from captioning.decoders.base import Decoder, Encoded, State, select, side_by_side
+from captioning.decoders.base import Decoder, State, select, side_by_side
+from captioning.encoded import Encoded
 from captioning.losses import Mean
 from captioning.networks import EndToEnd
 from captioning.phases import Data, Losses, Network

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from captioning.images import INK, MARGIN, PAPER, leading, rounded, wrap
+from captioning.contact_sheets import INK, MARGIN, PAPER, leading, rounded, wrap
 
 SOFT = (91, 96, 107)  # 6 to 1 against the paper
 _GOOD, _BAD = (10, 107, 76), (163, 59, 0)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from captioning.decoders.base import Decoder, Encoded
+from captioning.decoders.base import Decoder
+from captioning.encoded import Encoded
 from captioning.vocabulary import BOS, EOS, PAD, UNK
 
 _NEVER = [PAD, BOS, EOS, UNK]  # are drawn: a search reads none of them either

@@ -9,8 +9,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from captioning import batches, distributed
-from captioning.decoders.base import Encoded
 from captioning.decoding import decode_rows
+from captioning.encoded import Encoded
 from captioning.phases import Data, Network
 from captioning.placement import to_device
 from captioning.search import SearchOptions

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from captioning.decoders.base import AttendingDecoder, Encoded, State, WordLogits, for_captions, regions_of
+from captioning.decoders.base import AttendingDecoder, State, WordLogits, for_captions, regions_of
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
+from captioning.encoded import Encoded
 from captioning.vocabulary import PAD
 
 Choice = Callable[[Tensor], Tensor]

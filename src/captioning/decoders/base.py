@@ -3,24 +3,16 @@
 B images, C captions, N hypotheses (some of each image, side by side), R regions, D feature width, T tokens, V words.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from captioning.encoded import Encoded
 from captioning.errors import UserError
 
 State = tuple[Tensor, ...]
 """What a decoder carries from word to word: tensors whose first axis is the hypothesis, (N, …). The last `shared` of a
 decoder's are of the picture, (B, …), so that nobody copies them for each: N is B, or a multiple of it."""
-
-
-class Encoded(NamedTuple):
-    """What the encoder says of B images."""
-
-    mean: Tensor  # (B, D)
-    regions: Tensor | None  # (B, R, D), absent where no decoder asks for it
 
 
 class Decoder(nn.Module):

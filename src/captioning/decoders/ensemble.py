@@ -10,7 +10,8 @@ from itertools import chain, islice
 import torch
 from torch import Tensor
 
-from captioning.decoders.base import Decoder, Encoded, State
+from captioning.decoders.base import Decoder, State
+from captioning.encoded import Encoded
 
 
 class Ensemble:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from captioning.decoders.base import Decoder, Encoded, PictureNorm, State, WordLogits, select
+from captioning.decoders.base import Decoder, PictureNorm, State, WordLogits, select
+from captioning.encoded import Encoded
 from captioning.vocabulary import PAD
 
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from captioning.decoders.base import Decoder, Encoded, State, WordLogits, select
+from captioning.decoders.base import Decoder, State, WordLogits, select
+from captioning.encoded import Encoded
 from captioning.vocabulary import PAD
 
 

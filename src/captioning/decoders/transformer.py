@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from captioning.decoders.base import AttendingDecoder, Encoded, State, WordLogits, for_captions, regions_of, select
+from captioning.decoders.base import AttendingDecoder, State, WordLogits, for_captions, regions_of, select
 from captioning.decoders.dropout import Dropout
+from captioning.encoded import Encoded
 from captioning.vocabulary import PAD
 
 

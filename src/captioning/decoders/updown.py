@@ -14,8 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from captioning.decoders.base import AttendingDecoder, Encoded, State, WordLogits, for_captions, regions_of
+from captioning.decoders.base import AttendingDecoder, State, WordLogits, for_captions, regions_of
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
+from captioning.encoded import Encoded
 from captioning.vocabulary import PAD
 
 

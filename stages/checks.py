@@ -14,8 +14,8 @@ from captioning.errors import UserError, check_all
 from captioning.files import main_root
 from captioning.images import Transform
 from captioning.java import require
+from captioning.pretrained import IMAGENET, NONE
 from captioning.schema import Settings
-from captioning.weights import IMAGENET, NONE
 
 
 def check(settings: Settings) -> None:
