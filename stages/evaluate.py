@@ -56,20 +56,20 @@ def main(settings: Settings) -> None:
     scores = _score(settings, references, captions)
     training = _training_captions(settings)
     constant = _constant(training)
-    baselines = _baselines(constant, references)
+    compared = _baselines(constant, references)
     truths = _truth(images, captions, references, constant)
     if truths:
         scores = scores | truths["model"].scores
     variety = report.variety(captions, set(map(" ".join, training)))
     tracking.summarise(OUT, scores.corpus)
-    write_json(OUT / "baselines.json", baselines | _oracle(options, references, found) | {"variety": variety})
+    write_json(OUT / "baselines.json", compared | _oracle(options, references, found) | {"variety": variety})
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
     write_json(OUT / "n_best.json", report.n_best(found))
     write_json(OUT / "truth.json", {name: row.record() for name, row in truths.items()})
     chosen = _report(settings, images, captions, references, scores)
     _attention(captioners.members[0], readers[0], images, chosen)
-    rows = {"constant-caption baseline": baselines["floor"], "this model": scores.corpus}
-    print(report.score_table(rows | ({"human baseline": baselines["human"]} if "human" in baselines else {})))
+    rows = {"constant-caption baseline": compared["floor"], "this model": scores.corpus}
+    print(report.score_table(rows | ({"human baseline": compared["human"]} if "human" in compared else {})))
     _print_truth(truths)
 
 

@@ -202,8 +202,8 @@ def test_one_that_fails_is_dropped_in_one_line_and_the_others_go_on(
         begun.append(Failing(at, run))
         return begun[-1]
 
-    sinks = {"wandb": lambda run: begin(at, run), "mlflow": lambda run: begin("never", run)}
-    monkeypatch.setattr(trackers, "_SINKS", sinks)
+    begins = {"wandb": lambda run: begin(at, run), "mlflow": lambda run: begin("never", run)}
+    monkeypatch.setattr(trackers, "_SINKS", begins)
     log("wandb", "mlflow")
     assert begun[-1].told == ["begin", *["picture", "scalars"] * 2, "well"]
     assert all(other.told[-1] == at for other in begun[:-1])
