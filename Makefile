@@ -35,7 +35,7 @@ check: .venv/ready
 	command -v uv >/dev/null || $(BIN)/python -m pip install --quiet uv
 	uv pip sync --quiet --require-hashes requirements.lock
 	uv pip install --quiet --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m captioning.plots_page .dvc/plots.html # pages of dvc plots that need no network
+	$(BIN)/python -m captioning.experiments.plots_page .dvc/plots.html # pages of dvc plots that need no network
 	$(BIN)/dvc config --local plots.html_template plots.html
 	touch $@
 

@@ -12,8 +12,8 @@ import time
 import numpy as np
 
 from benchmarks.scoring import LOOKS, PLACES, SUBJECTS, VERBS
-from captioning import bootstrap
-from captioning.bootstrap import Model
+from captioning.experiments import bootstrap
+from captioning.experiments.bootstrap import Model
 from captioning.metrics import References
 
 SIZES = ((1000, 2), (5000, 5))  # images, experiments

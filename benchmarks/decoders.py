@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from captioning import compute
+from captioning.system import compute
 
 THREADS = 1
 compute.pin(portable=True, threads=THREADS)
@@ -22,12 +22,12 @@ import torch  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from captioning import decoders  # noqa: E402
-from captioning import settings as resolve  # noqa: E402
+from captioning.data.text.vocabulary import BOS  # noqa: E402
 from captioning.decoders.base import Decoder  # noqa: E402
-from captioning.encoded import Encoded  # noqa: E402
-from captioning.networks import OnFeatures  # noqa: E402
-from captioning.settings import load  # noqa: E402
-from captioning.vocabulary import BOS  # noqa: E402
+from captioning.settings import resolve  # noqa: E402
+from captioning.settings.resolve import load  # noqa: E402
+from captioning.training.networks import OnFeatures  # noqa: E402
+from captioning.vision.encoders.encoded import Encoded  # noqa: E402
 
 CAPTIONS, TOKENS, REGIONS, FEATURES, WORDS = 130, 13, 49, 1280, 2549  # a batch of Flickr8k
 EACH = {"side by side": 5, "apart": 1}  # captions a picture

@@ -10,15 +10,16 @@ import sys
 from collections.abc import Callable
 from timeit import repeat
 
-from captioning import compute
+from captioning.system import compute
 
 HALF = sys.argv[1:] == ["bfloat16"]
 compute.pin(portable=not HALF, threads=1)
 
 import torch  # noqa: E402
 
-from captioning import backbones, encoders, fine_tuning  # noqa: E402
-from captioning.division import divide  # noqa: E402
+from captioning.training.encoder import fine_tuning  # noqa: E402
+from captioning.training.encoder.division import divide  # noqa: E402
+from captioning.vision.encoders import backbones, encoders  # noqa: E402
 
 NAME, BLOCK, SIZE = "mobilenet_v2", "features.14", 288
 PICTURES = {"cross-entropy": (13, 1), "self-critical": (32, 2)}  # pictures a step, and how often they are encoded

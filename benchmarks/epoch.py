@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from captioning import compute
-from captioning.encoded_captions import EncodedCaptions
+from captioning.data.text.encoded_captions import EncodedCaptions
+from captioning.system import compute
 
 compute.pin(portable=True, threads=2)
 
@@ -20,12 +20,15 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from captioning import backbones, batches, decoders, encoders, splits  # noqa: E402
-from captioning import settings as resolve  # noqa: E402
-from captioning.archives import Pictures  # noqa: E402
-from captioning.images import decode  # noqa: E402
-from captioning.networks import OnFeatures  # noqa: E402
-from captioning.vocabulary import Vocabulary  # noqa: E402
+from captioning import decoders  # noqa: E402
+from captioning.data.splits import splits  # noqa: E402
+from captioning.data.text.vocabulary import Vocabulary  # noqa: E402
+from captioning.settings import resolve  # noqa: E402
+from captioning.system.archives import Pictures  # noqa: E402
+from captioning.training import batches  # noqa: E402
+from captioning.training.networks import OnFeatures  # noqa: E402
+from captioning.vision.encoders import backbones, encoders  # noqa: E402
+from captioning.vision.images import decode  # noqa: E402
 
 DATA, SAMPLE = Path("data"), 4
 

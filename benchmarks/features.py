@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from captioning import compute
+from captioning.system import compute
 
 compute.pin(portable=True, threads=2)
 
@@ -28,8 +28,9 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from captioning import backbones, encoders, extraction  # noqa: E402
-from captioning.archives import Archive, Pictures, write_zip  # noqa: E402
+from captioning.system.archives import Archive, Pictures, write_zip  # noqa: E402
+from captioning.vision.encoders import backbones, encoders  # noqa: E402
+from captioning.vision.extraction import extraction  # noqa: E402
 
 NAME, BATCH, SHARD, COUNT, MEMORY_COUNT = "mobilenet_v2", 4, 256, 1024, 512
 TURNS, THREADS = 4, 2

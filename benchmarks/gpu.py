@@ -19,9 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from captioning import backbones, decoders, encoders, optimization
-from captioning import settings as resolve
-from captioning.networks import EndToEnd, OnFeatures
+from captioning import decoders
+from captioning.settings import resolve
+from captioning.training import optimization
+from captioning.training.networks import EndToEnd, OnFeatures
+from captioning.vision.encoders import backbones, encoders
 
 IMAGES, CAPTIONS_EACH, WORDS_EACH, VOCABULARY = 64, 5, 12, 10_000  # a step: 320 captions of a COCO-sized vocabulary
 SECONDS = 3.0  # each row is timed for about so long

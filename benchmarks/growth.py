@@ -22,7 +22,7 @@ from typing import NamedTuple
 import yaml
 from matplotlib.figure import Figure
 
-from captioning import charts
+from captioning.experiments import charts
 
 STAGES = ("download", "weights", "vocab", "split", "features", "train", "evaluate")
 FACTORS = (1, 4, 16, 64)

@@ -6,7 +6,7 @@ python -m benchmarks.logits
 import time
 from collections.abc import Callable
 
-from captioning import compute
+from captioning.system import compute
 
 compute.pin(portable=True, threads=2)
 

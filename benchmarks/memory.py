@@ -8,19 +8,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from captioning import compute
+from captioning.system import compute
 
 compute.pin(portable=True, threads=2)
 
 import numpy as np  # noqa: E402
 
-from captioning import optimization  # noqa: E402
-from captioning.batches import collate  # noqa: E402
+from captioning.data.text.encoded_captions import EncodedCaptions  # noqa: E402
 from captioning.decoders.lstm import LstmDecoder, LstmOptions  # noqa: E402
-from captioning.encoded_captions import EncodedCaptions  # noqa: E402
-from captioning.features import Sharded  # noqa: E402
-from captioning.networks import OnFeatures  # noqa: E402
-from captioning.tracking import peak_memory  # noqa: E402
+from captioning.training import optimization  # noqa: E402
+from captioning.training.batches import collate  # noqa: E402
+from captioning.training.networks import OnFeatures  # noqa: E402
+from captioning.training.tracking.live import peak_memory  # noqa: E402
+from captioning.vision.features.store import Sharded  # noqa: E402
 
 IMAGES, SHARD, CAPTIONS, WORDS, DIM, STEPS = 6000, 1000, 5, 11, 1280, 40
 

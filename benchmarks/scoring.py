@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from captioning import tokenizer
+from captioning.data.text import tokenizer
 from captioning.metrics import References, Scores
 
 IMAGES, PEOPLE, RUNS = 1000, 5, 5

@@ -5,17 +5,18 @@ python -m benchmarks.search
 
 import time
 
-from captioning import compute
+from captioning.system import compute
 
 compute.pin(portable=True, threads=2)
 
 import torch  # noqa: E402
 
-from captioning import decoders, settings  # noqa: E402
+from captioning import decoders  # noqa: E402
 from captioning.decoders.base import Decoder  # noqa: E402
 from captioning.decoders.lstm import LstmDecoder, LstmOptions  # noqa: E402
-from captioning.encoded import Encoded  # noqa: E402
 from captioning.search import SearchOptions, search  # noqa: E402
+from captioning.settings import resolve  # noqa: E402
+from captioning.vision.encoders.encoded import Encoded  # noqa: E402
 
 IMAGES, BATCH, BEAM, WORDS, VOCABULARY, DIM, REGIONS = 512, 128, 3, 20, 2549, 1280, 49
 OPTIONS = SearchOptions(beam_size=BEAM, max_words=WORDS, min_words=WORDS)
@@ -47,7 +48,7 @@ def main() -> None:
     print("| | images/s |\n|---|---|")
     print(f"| one image at a time | {1 / alone:.1f} |\n| batches of {BATCH} | {1 / together:.1f} |")
     print(f"| ratio | {alone / together:.1f} |")
-    shipped = settings.load()
+    shipped = resolve.load()
     regions = torch.randn(BATCH, REGIONS, DIM)
     for name in ATTENDING:
         attending = decoders.build(name, VOCABULARY, DIM, getattr(shipped.train, name).model_dump()).eval()

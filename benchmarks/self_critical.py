@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from captioning import compute
+from captioning.system import compute
 
 THREADS = 2
 compute.pin(portable=True, threads=THREADS)
@@ -23,15 +23,16 @@ compute.pin(portable=True, threads=THREADS)
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from captioning import decoders, optimization, self_critical  # noqa: E402
-from captioning import settings as resolve  # noqa: E402
-from captioning.encoded_captions import EncodedCaptions  # noqa: E402
-from captioning.networks import OnFeatures  # noqa: E402
-from captioning.phases import Data  # noqa: E402
-from captioning.rewards import CiderReward  # noqa: E402
-from captioning.self_critical import SelfCritical, SelfCriticalOptions  # noqa: E402
-from captioning.settings import load  # noqa: E402
-from captioning.vocabulary import BOS, EOS, SPECIAL, Vocabulary  # noqa: E402
+from captioning import decoders  # noqa: E402
+from captioning.data.text.encoded_captions import EncodedCaptions  # noqa: E402
+from captioning.data.text.vocabulary import BOS, EOS, SPECIAL, Vocabulary  # noqa: E402
+from captioning.settings import resolve  # noqa: E402
+from captioning.settings.resolve import load  # noqa: E402
+from captioning.training import optimization, self_critical  # noqa: E402
+from captioning.training.networks import OnFeatures  # noqa: E402
+from captioning.training.phases import Data  # noqa: E402
+from captioning.training.rewards import CiderReward  # noqa: E402
+from captioning.training.self_critical import SelfCritical, SelfCriticalOptions  # noqa: E402
 
 TRAINING, PEOPLE, REGIONS, FEATURES, WORDS = 6000, 5, 49, 1280, 2550
 SAMPLES, ROUNDS = 5, 5

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 from ruamel.yaml import YAML
 
-from captioning.files import read_json
+from captioning.system.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("check", "download", "weights", "vocab", "split", "features", "train", "evaluate")

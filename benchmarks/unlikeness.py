@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from captioning import compute
+from captioning.system import compute
 
 compute.pin(portable=True, threads=compute.cores())
 
@@ -20,12 +20,12 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from captioning import model  # noqa: E402
-from captioning.archives import SUFFIXES, Archive  # noqa: E402
-from captioning.datasets.scenes import composition, drawing  # noqa: E402
-from captioning.images import decode  # noqa: E402
-from captioning.model import Captioner  # noqa: E402
-from captioning.unlikeness import Detector  # noqa: E402
+from captioning.captioner import model  # noqa: E402
+from captioning.captioner.model import Captioner  # noqa: E402
+from captioning.data.datasets.scenes import composition, drawing  # noqa: E402
+from captioning.system.archives import SUFFIXES, Archive  # noqa: E402
+from captioning.vision.features.unlikeness import Detector  # noqa: E402
+from captioning.vision.images import decode  # noqa: E402
 
 SEED = 987_654_321
 BATCH = 32

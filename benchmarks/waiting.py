@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from captioning import compute
+from captioning.system import compute
 
 BUSY = (0, 1, 3)  # other processes, each of which takes a core
 STEPS, WARM = 40, 8
@@ -27,11 +27,12 @@ def _steps(spins: str) -> None:
         os.environ["GOMP_SPINCOUNT"] = spins
     import torch
 
-    from captioning import batches, optimization, settings
-    from captioning.networks import EndToEnd
+    from captioning.settings import resolve
+    from captioning.training import batches, optimization
+    from captioning.training.networks import EndToEnd
     from stages import train
 
-    loaded = settings.load()
+    loaded = resolve.load()
     fabric = compute.start(seed=1, threads=2, device="cpu", precision="32-true")
     data = train._data(fabric)
     network = train._network(loaded, data)

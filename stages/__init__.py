@@ -15,11 +15,11 @@ _SOURCE = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(_SOURCE))
 
 import captioning  # noqa: E402
-from captioning import interrupts  # noqa: E402
-from captioning.errors import UserError  # noqa: E402
-from captioning.files import alone, disk_faults_told, scratch  # noqa: E402
-from captioning.schema import Settings  # noqa: E402
-from captioning.settings import load  # noqa: E402
+from captioning.settings.resolve import load  # noqa: E402
+from captioning.settings.schema import Settings  # noqa: E402
+from captioning.system import signals  # noqa: E402
+from captioning.system.errors import UserError  # noqa: E402
+from captioning.system.files import alone, disk_faults_told, scratch  # noqa: E402
 
 _BACK = "DVC removed this stage's outputs before it began; `git restore data && dvc checkout` brings them back"
 
@@ -33,7 +33,7 @@ def run(main: Callable[[Settings], None], before: Callable[[], None] = lambda: N
     A user's mistake, or a disk that is full or may not be written, is printed in one line and ends it with status 1;
     Ctrl-C with 130, SIGTERM with 143.
     """
-    interrupts.heed()
+    signals.heed()
     try:
         with disk_faults_told(Path.cwd()):
             before()
@@ -44,7 +44,7 @@ def run(main: Callable[[Settings], None], before: Callable[[], None] = lambda: N
         sys.exit(f"error: {fault}")
     except KeyboardInterrupt:
         _leave("interrupted", 130)
-    except interrupts.Terminated:
+    except signals.Terminated:
         _leave("terminated", 143)
 
 

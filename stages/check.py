@@ -5,9 +5,9 @@ Every stage depends on this one, which depends on every setting, so DVC runs it 
 
 from pathlib import Path
 
-from captioning import compute
-from captioning.files import write_text
-from captioning.schema import Settings
+from captioning.settings.schema import Settings
+from captioning.system import compute
+from captioning.system.files import write_text
 from stages import run
 
 OUT = Path("data/check")

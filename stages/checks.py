@@ -7,15 +7,18 @@ from pathlib import Path
 
 import torch
 
-from captioning import backbones, compute, encoders, fine_tuning, model_folders
-from captioning import settings as resolve
-from captioning.downloads import find
-from captioning.errors import UserError, check_all
-from captioning.files import main_root
-from captioning.images import Transform
-from captioning.java import require
-from captioning.pretrained import IMAGENET, NONE
-from captioning.schema import Settings
+from captioning.captioner import model_folders
+from captioning.data.network.downloads import find
+from captioning.data.network.pretrained import IMAGENET, NONE
+from captioning.metrics.java_runtime import require
+from captioning.settings import resolve
+from captioning.settings.schema import Settings
+from captioning.system import compute
+from captioning.system.errors import UserError, check_all
+from captioning.system.files import main_root
+from captioning.training.encoder import fine_tuning
+from captioning.vision.encoders import backbones, encoders
+from captioning.vision.images import Transform
 
 
 def check(settings: Settings) -> None:

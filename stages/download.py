@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from captioning import settings as resolve
-from captioning.datasets import registry
-from captioning.datasets.base import Options
-from captioning.files import scratch, write_json, write_text
-from captioning.schema import Settings
+from captioning.data.datasets import registry
+from captioning.data.datasets.base import Options
+from captioning.settings import resolve
+from captioning.settings.schema import Settings
+from captioning.system.files import scratch, write_json, write_text
 from stages import run
 
 OUT = Path("data/download")

@@ -3,25 +3,26 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captioning import coco, compute, splits
-from captioning import settings as resolve
-from captioning.archives import Pictures
-from captioning.captions import read_captions
-from captioning.files import write_json, write_text
-from captioning.schema import Settings
+from captioning.data.splits import coco, splits
+from captioning.data.splits.captions import read_captions
+from captioning.settings import resolve
+from captioning.settings.schema import Settings
+from captioning.system import compute
+from captioning.system.archives import Pictures
+from captioning.system.files import write_json, write_text
 from stages import run
 
 if TYPE_CHECKING:
     import pandas as pd
     from lightning_fabric import Fabric
 
-    from captioning.datasets.scenes.truth import Truth
-    from captioning.encodings import Encode
-    from captioning.ensembles import Captioners
-    from captioning.features import FeatureStore
+    from captioning.captioner.ensembles import Captioners
+    from captioning.captioner.model import Captioner
+    from captioning.evaluation.truth.measure import Truth
     from captioning.metrics import Scores
-    from captioning.model import Captioner
     from captioning.search import Caption, SearchOptions
+    from captioning.vision.features.encodings import Encode
+    from captioning.vision.features.store import FeatureStore
 
 DATA = Path("data/download")
 SPLIT = Path("data/split")
@@ -35,8 +36,9 @@ def main(settings: Settings) -> None:
     compute.pin(portable=machine.portable, threads=machine.threads)
     if compute.ran_in_processes("stages.evaluate", machine.processes):
         return
-    from captioning import report, tracking
-    from captioning.features import FeatureStore
+    from captioning.evaluation import samples
+    from captioning.training.tracking import live
+    from captioning.vision.features.store import FeatureStore
 
     options = _options(settings)
     fabric = compute.start(
@@ -60,16 +62,16 @@ def main(settings: Settings) -> None:
     truths = _truth(images, captions, references, constant)
     if truths:
         scores = scores | truths["model"].scores
-    variety = report.variety(captions, set(map(" ".join, training)))
-    tracking.summarise(OUT, scores.corpus)
+    variety = samples.variety(captions, set(map(" ".join, training)))
+    live.summarise(OUT, scores.corpus)
     write_json(OUT / "baselines.json", compared | _oracle(options, references, found) | {"variety": variety})
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
-    write_json(OUT / "n_best.json", report.n_best(found))
+    write_json(OUT / "n_best.json", samples.n_best(found))
     write_json(OUT / "truth.json", {name: row.record() for name, row in truths.items()})
     chosen = _report(settings, images, captions, references, scores)
     _attention(captioners.members[0], readers[0], images, chosen)
     rows = {"constant-caption baseline": compared["floor"], "this model": scores.corpus}
-    print(report.score_table(rows | ({"human baseline": compared["human"]} if "human" in compared else {})))
+    print(samples.score_table(rows | ({"human baseline": compared["human"]} if "human" in compared else {})))
     _print_truth(truths)
 
 
@@ -81,15 +83,15 @@ def _report(
     scores: "Scores[int]",
 ) -> dict[str, "pd.DataFrame"]:
     """What a person reads: a row an image, samples, gallery and plots. Returns the samples."""
-    from captioning import report
+    from captioning.evaluation import samples
 
-    table = report.table(images[images["split"] == "test"], captions, scores.per_image)
+    table = samples.table(images[images["split"] == "test"], captions, scores.per_image)
     write_text(OUT / "per_image.csv", table.to_csv(index=False, lineterminator="\n"))
-    chosen = report.choose(table, settings.evaluate.samples)
-    write_text(OUT / "samples.md", report.samples(chosen, references))
-    report.plots(OUT / "plots", scores.corpus, table, references)
+    chosen = samples.choose(table, settings.evaluate.samples)
+    write_text(OUT / "samples.md", samples.samples(chosen, references))
+    samples.plots(OUT / "plots", scores.corpus, table, references)
     with Pictures(DATA) as pictures:
-        report.gallery(OUT / "gallery", chosen["random"], pictures)
+        samples.gallery(OUT / "gallery", chosen["random"], pictures)
     return chosen
 
 
@@ -99,7 +101,7 @@ def _attention(
     """Where the decoder looked in the samples, word by word."""
     import numpy as np
 
-    from captioning import attention_maps
+    from captioning.evaluation import attention_maps
 
     rows = dict(zip(images["coco_id"], images.index, strict=True))
     with Pictures(DATA) as pictures:
@@ -119,7 +121,7 @@ def _options(settings: Settings) -> "SearchOptions":
 
 def _captioners(settings: Settings, fabric: "Fabric", store: "FeatureStore") -> "Captioners":
     """The trained model, and those of `evaluate.ensemble`, on the device."""
-    from captioning import ensembles, model_folders
+    from captioning.captioner import ensembles, model_folders
 
     folders = [MODEL, *model_folders.members(settings.evaluate.ensemble)]
     captioners = ensembles.load(folders, mirror=settings.evaluate.mirror)
@@ -141,7 +143,7 @@ def _decode(
     images: "pd.DataFrame",
 ) -> dict[int, list["Caption"]]:
     """COCO image id → captions of each test image, best first, over what `features` stored."""
-    from captioning.decoding import decode_rows
+    from captioning.captioner.decoding import decode_rows
 
     test = images[images["split"] == "test"]
     found = decode_rows(
@@ -160,12 +162,12 @@ def _oracle(
     options: "SearchOptions", references: dict[int, list[str]], found: dict[int, list["Caption"]]
 ) -> dict[str, dict[str, float]]:
     """`oracle`: CIDEr of the best of each image's captions, where there are several."""
-    from captioning import evaluation
+    from captioning.evaluation import baselines
 
     if options.n_best == 1:
         return {}
     texts = {image: [caption.text for caption in listed] for image, listed in found.items()}
-    return {"oracle": {"cider": evaluation.oracle_cider(references, texts)}}
+    return {"oracle": {"cider": baselines.oracle_cider(references, texts)}}
 
 
 def _score(settings: Settings, references: dict[int, list[str]], captions: dict[int, str]) -> "Scores[int]":
@@ -185,20 +187,22 @@ def _training_captions(settings: Settings) -> list[list[str]]:
 
 def _constant(training: list[list[str]]) -> str:
     """The constant caption that is best on validation."""
-    from captioning import evaluation, metrics
+    from captioning import metrics
+    from captioning.evaluation import baselines
 
     validation = coco.read_references(SPLIT / "references_val.json")
-    constant = evaluation.constant_caption(training, metrics.References(validation), list(validation))
+    constant = baselines.constant_caption(training, metrics.References(validation), list(validation))
     print(f"constant-caption baseline: {constant}")
     return constant
 
 
 def _baselines(constant: str, references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
     """`floor` (one caption for all images, scored on test), and `human` where there is one."""
-    from captioning import evaluation, metrics
+    from captioning import metrics
+    from captioning.evaluation import baselines
 
     floor = metrics.score(references, dict.fromkeys(references, constant)).corpus
-    human = evaluation.human_scores(references)
+    human = baselines.human_scores(references)
     return {"floor": floor} | ({"human": human} if human else {})
 
 
@@ -206,7 +210,8 @@ def _truth(
     images: "pd.DataFrame", captions: dict[int, str], references: dict[int, list[str]], constant: str
 ) -> "dict[str, Truth[Any]]":
     """`floor`, `model` and `human` (each reference by its own scene); empty where the data set has no facts."""
-    from captioning.datasets.scenes import facts, truth
+    from captioning.data.datasets.scenes import facts
+    from captioning.evaluation.truth import measure
 
     if not (DATA / facts.FILE).is_file():
         return {}
@@ -214,18 +219,18 @@ def _truth(
     scenes = {coco_id: known[name] for name, coco_id in zip(images["image_id"], images["coco_id"], strict=True)}
     people = {(image, k): caption for image, listed in references.items() for k, caption in enumerate(listed)}
     return {
-        "floor": truth.score(dict.fromkeys(captions, constant), scenes),
-        "model": truth.score(captions, scenes),
-        "human": truth.score(people, {name: scenes[name[0]] for name in people}),
+        "floor": measure.score(dict.fromkeys(captions, constant), scenes),
+        "model": measure.score(captions, scenes),
+        "human": measure.score(people, {name: scenes[name[0]] for name in people}),
     }
 
 
 def _print_truth(truths: "dict[str, Truth[Any]]") -> None:
-    from captioning.datasets.scenes import truth
+    from captioning.evaluation.truth import measure
 
     if truths:
         names = {"floor": "constant-caption baseline", "model": "this model", "human": "human baseline"}
-        print(truth.table({names[name]: row for name, row in truths.items()}))
+        print(measure.table({names[name]: row for name, row in truths.items()}))
 
 
 if __name__ == "__main__":

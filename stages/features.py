@@ -6,17 +6,18 @@ A frozen encoder: its features. A trained one: resized pixels.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captioning import compute, splits
-from captioning import settings as resolve
-from captioning.archives import Pictures
-from captioning.files import read_json, run_key, scratch
-from captioning.schema import Settings
+from captioning.data.splits import splits
+from captioning.settings import resolve
+from captioning.settings.schema import Settings
+from captioning.system import compute
+from captioning.system.archives import Pictures
+from captioning.system.files import read_json, run_key, scratch
 from stages import run
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from captioning.extraction import Extractor
+    from captioning.vision.extraction.extraction import Extractor
 
 DATA = Path("data/download")
 IMAGES = Path("data/split/images.csv")
@@ -29,7 +30,7 @@ def main(settings: Settings) -> None:
     compute.pin(portable=machine.portable, threads=machine.threads)
     if compute.ran_in_processes("stages.features", machine.processes):
         return
-    from captioning import extraction
+    from captioning.vision.extraction import extraction
 
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
@@ -43,8 +44,9 @@ def main(settings: Settings) -> None:
 
 def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Extractor":
     """What is stored of a picture, by the settings."""
-    from captioning import backbones, encoders, extraction
-    from captioning.weights import read_weights
+    from captioning.vision.encoders import backbones, encoders
+    from captioning.vision.encoders.weights import read_weights
+    from captioning.vision.extraction import extraction
 
     trainable, regions, mirror = resolve.trainable(settings), resolve.regions(settings), resolve.mirror(settings)
     transform = backbones.transform_for(
@@ -63,7 +65,7 @@ def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Ext
 
 
 def _pretrained() -> bool:
-    from captioning.pretrained import NONE
+    from captioning.data.network.pretrained import NONE
 
     return bool(read_json(WEIGHTS / "weights.json")["kind"] != NONE)
 

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from captioning import fingerprints, leakage, splits, summary
-from captioning.archives import Pictures
-from captioning.captions import read_captions
-from captioning.files import write_json, write_text
-from captioning.schema import Settings
-from captioning.vocabulary import Vocabulary
+from captioning.data.card import fingerprints, leakage, summary
+from captioning.data.splits import splits
+from captioning.data.splits.captions import read_captions
+from captioning.data.text.vocabulary import Vocabulary
+from captioning.settings.schema import Settings
+from captioning.system.archives import Pictures
+from captioning.system.files import write_json, write_text
 from stages import run
 
 DATA = Path("data/download")

@@ -5,14 +5,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from captioning import coco, compute, splits
-from captioning import settings as resolve
-from captioning.archives import Pictures
-from captioning.datasets.scenes.facts import FILE
-from captioning.encoded_captions import EncodedCaptions
-from captioning.files import digest, read_json, run_key
-from captioning.schema import Settings
-from captioning.vocabulary import Vocabulary
+from captioning.data.datasets.scenes.facts import FILE
+from captioning.data.splits import coco, splits
+from captioning.data.text.encoded_captions import EncodedCaptions
+from captioning.data.text.vocabulary import Vocabulary
+from captioning.settings import resolve
+from captioning.settings.schema import Settings
+from captioning.system import compute
+from captioning.system.archives import Pictures
+from captioning.system.files import digest, read_json, run_key
 from stages import run
 
 if TYPE_CHECKING:
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import nn
 
-    from captioning.encoders import Encoder
-    from captioning.features import FeatureStore
-    from captioning.labels import ImageLabels
-    from captioning.networks import EndToEnd, OnFeatures
-    from captioning.phases import Data, Phase
-    from captioning.teaching import Teacher
-    from captioning.training import Trainer
+    from captioning.training.labels import ImageLabels
+    from captioning.training.networks import EndToEnd, OnFeatures
+    from captioning.training.phases import Data, Phase
+    from captioning.training.scheduled_sampling import Teacher
+    from captioning.training.trainer import Trainer
+    from captioning.vision.encoders.encoders import Encoder
+    from captioning.vision.features.store import FeatureStore
 
 Options = TypeVar("Options")
 
@@ -45,7 +46,7 @@ def main(settings: Settings) -> None:
     compute.pin(portable=machine.portable, threads=machine.threads)
     if compute.ran_in_processes("stages.train", machine.processes):
         return
-    from captioning.checkpoints import Checkpoint
+    from captioning.training.checkpoints import Checkpoint
 
     fabric = compute.start(
         seed=settings.seed,
@@ -77,10 +78,10 @@ def _key(chosen: dict[str, Any], fabric: "Fabric") -> str:
 
 
 def _data(fabric: "Fabric") -> "Data":
-    from captioning.features import FeatureStore
     from captioning.metrics import References
-    from captioning.phases import Data
-    from captioning.placement import settle
+    from captioning.training.phases import Data
+    from captioning.vision.features.placement import settle
+    from captioning.vision.features.store import FeatureStore
 
     images = splits.read_images(SPLIT / "images.csv")
     validation = images[images["split"] == "val"]
@@ -99,8 +100,8 @@ def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
     import torch
 
     from captioning import decoders
-    from captioning.augmentation import Augmentation
-    from captioning.networks import EndToEnd, OnFeatures
+    from captioning.training.encoder.augmentation import Augmentation
+    from captioning.training.networks import EndToEnd, OnFeatures
 
     options, teacher, chances = resolve.decoder_options(settings), _teacher(settings), _chances(settings, data)
     words, smoothing = len(data.vocabulary), settings.train.label_smoothing
@@ -126,7 +127,7 @@ def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
 
 def _labels(settings: Settings, data: "Data") -> "ImageLabels | None":
     """What the data set says is in the training images; None where it says nothing, or training does not read it."""
-    from captioning.labels import ImageLabels
+    from captioning.training.labels import ImageLabels
 
     if not resolve.labelled(settings) or not (settings.train.facts or resolve.label_epochs(settings)):
         return None
@@ -135,7 +136,7 @@ def _labels(settings: Settings, data: "Data") -> "ImageLabels | None":
 
 
 def _teacher(settings: Settings) -> "Teacher":
-    from captioning.teaching import ScheduledSampling, Teacher
+    from captioning.training.scheduled_sampling import ScheduledSampling, Teacher
 
     sampling = ScheduledSampling(**resolve.scheduled_sampling(settings).model_dump())
     return Teacher(resolve.word_dropout(settings), sampling)
@@ -143,7 +144,7 @@ def _teacher(settings: Settings) -> "Teacher":
 
 def _chances(settings: Settings, data: "Data") -> "np.ndarray | None":
     """How likely each picture is mirrored in training; None: no picture ever is."""
-    from captioning.augmentation import mirror_chances
+    from captioning.training.encoder.augmentation import mirror_chances
 
     mirror, flip = resolve.mirror(settings), resolve.augment(settings).flip
     chance = 0.5 if mirror else flip
@@ -152,8 +153,8 @@ def _chances(settings: Settings, data: "Data") -> "np.ndarray | None":
 
 def _tuned_encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
     """An encoder that is trained, in all of its blocks or some."""
-    from captioning import backbones, encoders
-    from captioning.fine_tuning import train_from
+    from captioning.training.encoder.fine_tuning import train_from
+    from captioning.vision.encoders import backbones, encoders
 
     backbones.check_training_size(settings.encoder, resolve.augment(settings).image_size, store.transform.image_size)
     encoder = encoders.batchnorm(_encoder(settings, store), resolve.batchnorm(settings))
@@ -162,8 +163,8 @@ def _tuned_encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
 
 def _encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
     """The encoder as it is before training: ImageNet's, a file's, or drawn from the seed."""
-    from captioning import encoders
-    from captioning.weights import read_weights
+    from captioning.vision.encoders import encoders
+    from captioning.vision.encoders.weights import read_weights
 
     weights = read_weights(WEIGHTS / "weights.safetensors")
     return encoders.build(settings.encoder, transform=store.transform, weights=weights, seed=settings.seed)
@@ -171,7 +172,7 @@ def _encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
 
 def _start(settings: Settings, network: "OnFeatures | EndToEnd", data: "Data") -> dict[str, Any]:
     """Take up the weights that `train.start` names; what is said of them in the model's provenance."""
-    from captioning.start import take_up
+    from captioning.training.warm_start import take_up
 
     folder = resolve.start(settings)
     if folder is None:
@@ -191,8 +192,8 @@ def _start(settings: Settings, network: "OnFeatures | EndToEnd", data: "Data") -
 def _trainer(
     settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric", checkpoint: Any
 ) -> "Trainer":
-    from captioning.optimization import count_parameters
-    from captioning.training import LoopOptions, Trainer
+    from captioning.training.optimization import count_parameters
+    from captioning.training.trainer import LoopOptions, Trainer
 
     fabric.print(f"{count_parameters(network):,} trainable parameters, {len(data.train):,} training captions")
     decided = {"epochs": resolve.epochs(settings), "batch_size": resolve.batch_size(settings)}
@@ -226,8 +227,8 @@ def _options(kind: Callable[..., Options], settings: Settings, **decided: Any) -
 def _labelling(
     settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric"
 ) -> "Iterator[Phase]":
-    from captioning.labelling import Labelling, LabellingOptions
-    from captioning.networks import EndToEnd
+    from captioning.training.labelling import Labelling, LabellingOptions
+    from captioning.training.networks import EndToEnd
 
     epochs = resolve.label_epochs(settings)
     if not epochs or not isinstance(network, EndToEnd) or network.heads is None:
@@ -244,7 +245,7 @@ def _labelling(
 def _cross_entropy(
     settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric"
 ) -> "Iterator[Phase]":
-    from captioning.phases import CrossEntropy, CrossEntropyOptions
+    from captioning.training.phases import CrossEntropy, CrossEntropyOptions
 
     train, epochs = settings.train, resolve.epochs(settings)
     rates = {"encoder": train.encoder_lr}
@@ -258,8 +259,8 @@ def _cross_entropy(
 def _self_critical(
     settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric"
 ) -> "Iterator[Phase]":
-    from captioning.rewards import CiderReward
-    from captioning.self_critical import SelfCritical, SelfCriticalOptions
+    from captioning.training.rewards import CiderReward
+    from captioning.training.self_critical import SelfCritical, SelfCriticalOptions
 
     chosen = settings.train.self_critical.model_dump()
     rates = {name: chosen.pop(key) for name, key in (("encoder", "encoder_lr"), ("decoder", "lr"))}
@@ -280,10 +281,10 @@ def _said_of_encoder(settings: Settings) -> dict[str, Any]:
 
 def _fit(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], key: str) -> None:
     """Train, log each epoch, and draw the first validation pictures with their captions at each better epoch."""
-    from captioning.epoch_log import EpochLog
-    from captioning.images import decode
-    from captioning.trackers import Trackers
-    from captioning.tracking import Tracker
+    from captioning.training.epoch_log import EpochLog
+    from captioning.training.tracking.live import Tracker
+    from captioning.training.tracking.sinks import Trackers
+    from captioning.vision.images import decode
 
     name = f"{settings.dataset}-{settings.encoder}-{settings.decoder}-{key}"
     images = splits.read_images(SPLIT / "images.csv")
@@ -299,8 +300,8 @@ def _fit(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], key: 
 
 def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], started: dict[str, Any]) -> None:
     """Write the model folder with the state of the best epoch."""
-    from captioning import model
-    from captioning.networks import EndToEnd
+    from captioning.captioner import model
+    from captioning.training.networks import EndToEnd
 
     network, data, machine = trainer.network, trainer.data, settings.compute
     network.load_state_dict(trainer.best)

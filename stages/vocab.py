@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from captioning import splits
-from captioning.captions import read_captions
-from captioning.schema import Settings
-from captioning.vocabulary import Vocabulary
+from captioning.data.splits import splits
+from captioning.data.splits.captions import read_captions
+from captioning.data.text.vocabulary import Vocabulary
+from captioning.settings.schema import Settings
 from stages import run
 
 CAPTIONS = Path("data/download/captions.csv")

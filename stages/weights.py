@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from captioning import settings as resolve
-from captioning.files import main_root, scratch, write_json
-from captioning.pretrained import bring
-from captioning.schema import Settings
+from captioning.data.network.pretrained import bring
+from captioning.settings import resolve
+from captioning.settings.schema import Settings
+from captioning.system.files import main_root, scratch, write_json
 from stages import run
 
 OUT = Path("data/weights")

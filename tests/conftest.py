@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from captioning import compute
+from captioning.system import compute
 from tests.project import Project
 from tests.properties import pytest_addoption, pytest_configure, pytest_terminal_summary
 from tests.zygote import serving

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from captioning import compute
+from captioning.system import compute
 from tests.imports import STAGES
 
 TOO_LONG = 120.0  # seconds, of any run
@@ -34,13 +34,13 @@ def warm(threads: int) -> None:
         "torch",
         "torchvision",
         "lightning_fabric",
-        "captioning.training",
-        "captioning.tracking",
-        "captioning.self_critical",
-        "captioning.extraction",
-        "captioning.report",
-        "captioning.attention_maps",
-        "captioning.ensembles",
+        "captioning.training.trainer",
+        "captioning.training.tracking.live",
+        "captioning.training.self_critical",
+        "captioning.vision.extraction.extraction",
+        "captioning.evaluation.samples",
+        "captioning.evaluation.attention_maps",
+        "captioning.captioner.ensembles",
         *(f"stages.{stage}" for stage in STAGES),
     ):
         import_module(name)

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from captioning.archives import write_zip
-from captioning.datasets import registry
-from captioning.datasets.base import Options, Prepared
-from captioning.errors import UserError
+from captioning.data.datasets import registry
+from captioning.data.datasets.base import Options, Prepared
+from captioning.system.archives import write_zip
+from captioning.system.errors import UserError
 
 SCENES = SimpleNamespace(train=2, val=1, test=1, image_size=32, seed=1)
 REAL = Path(os.environ.get("CAPTIONING_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")

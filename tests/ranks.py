@@ -9,16 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from captioning import compute
+from captioning.system import compute
 
 compute.pin(portable=True, threads=1)
 
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-from captioning import distributed  # noqa: E402
-from captioning.batchnorm import span_processes  # noqa: E402
-from captioning.checkpoints import Checkpoint  # noqa: E402
+from captioning.system import distributed  # noqa: E402
+from captioning.training.checkpoints import Checkpoint  # noqa: E402
+from captioning.training.encoder.sync_batchnorm import span_processes  # noqa: E402
 from tests.test_training import KillError, Memory, trainer  # noqa: E402
 
 SMALL = {"dropout": 0.0, "batch_size": 4, "epochs": 3}  # four captions, and two in the last step: for three processes

@@ -38,7 +38,7 @@ def _leaves(section: BaseModel, prefix: str) -> set[str]:
 def record(stage: str, path: Path) -> dict[str, list[str]]:
     """Run `stages.STAGE.main` on the settings in `path`, in the working folder."""
     module = __import__(f"stages.{stage}", fromlist=["main"])
-    from captioning.settings import load
+    from captioning.settings.resolve import load
 
     seen: set[str] = set()
     module.main(Recorder(load(path), "", seen))

@@ -9,10 +9,10 @@ from typing import BinaryIO
 import yaml
 from PIL import Image
 
-from captioning import compare
-from captioning.compare import Comparison
-from captioning.page import content, pictures
-from captioning.revisions import Revision
+from captioning.experiments import compare
+from captioning.experiments.compare import Comparison
+from captioning.experiments.page import content, pictures
+from captioning.experiments.revisions import Revision
 
 PEOPLE = ["A dog runs on the red grass.", "The big dog is running over grass <b>fast</b>!"]
 SAID = ["a dog runs on the grass", "a cat sits", "the dog is running on grass", "a bird flies over water"]

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioning.archives import Pictures, write_zip
-from captioning.datasets import abstract_scenes
-from captioning.datasets.base import Options, Prepared, check_table
-from captioning.errors import UserError
-from captioning.images import decode
+from captioning.data.datasets import abstract_scenes
+from captioning.data.datasets.base import Options, Prepared, check_table
+from captioning.system.archives import Pictures, write_zip
+from captioning.system.errors import UserError
+from captioning.vision.images import decode
 from tests.servers import Server
 
 DRAWN = SimpleNamespace(train=2, val=1, test=1, image_size=32, seed=1)

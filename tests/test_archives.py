@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from captioning.archives import Archive, Pictures, pack, write_zip
-from captioning.errors import UserError
+from captioning.system.archives import Archive, Pictures, pack, write_zip
+from captioning.system.errors import UserError
 
 MEMBERS = [(f"folder/{index:03d}.bin", random.Random(index).randbytes(2000)) for index in range(40)]
 

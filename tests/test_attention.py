@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from captioning.data.text.vocabulary import BOS, EOS, PAD
 from captioning.decoders.attention import HardAttentionDecoder, SoftAttentionDecoder, doubly_stochastic_penalty
-from captioning.encoded import Encoded
-from captioning.losses import caption_loss
-from captioning.vocabulary import BOS, EOS, PAD
+from captioning.training.losses import caption_loss
+from captioning.vision.encoders.encoded import Encoded
 from tests.variants import REGIONS, WORDS, build, captions, lstm_by_torch, pictures
 
 

@@ -13,17 +13,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioning import attention_maps, backbones, cli, decoders, encoders
-from captioning.archives import Pictures, write_zip
-from captioning.attention_maps import Attended
-from captioning.contact_sheets import TILE, sheet
+from captioning import decoders
+from captioning.captioner.ensembles import Captioners
+from captioning.captioner.model import Captioner
+from captioning.cli import predict
+from captioning.data.text.vocabulary import BOS, PAD, SPECIAL, Vocabulary
 from captioning.decoders.base import AttendingDecoder
-from captioning.encoded import Encoded
-from captioning.ensembles import Captioners
-from captioning.errors import UserError
-from captioning.images import Transform
-from captioning.model import Captioner
-from captioning.vocabulary import BOS, PAD, SPECIAL, Vocabulary
+from captioning.evaluation import attention_maps
+from captioning.evaluation.attention_maps import Attended
+from captioning.system.archives import Pictures, write_zip
+from captioning.system.errors import UserError
+from captioning.vision.contact_sheets import TILE, sheet
+from captioning.vision.encoders import backbones, encoders
+from captioning.vision.encoders.encoded import Encoded
+from captioning.vision.images import Transform
 from tests import variants
 from tests.photographs import jpeg
 from tests.project import Project
@@ -270,15 +273,15 @@ def test_sheets_go_into_a_folder(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"--attention .*file: no folder can be made there \(File exists\); name another"
     ):
-        cli._sheets(Captioners((captioner(),)), tmp_path / "file", [])
-    assert cli._sheets(Captioners((captioner(),)), tmp_path / "new", [Path("x.png")]) == {
+        predict._sheets(Captioners((captioner(),)), tmp_path / "file", [])
+    assert predict._sheets(Captioners((captioner(),)), tmp_path / "new", [Path("x.png")]) == {
         Path("x.png"): tmp_path / "new/x-attention.png"
     }
 
 
 def test_an_ensemble_has_no_sheet(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--attention: it shows where one model looks, and several are averaged"):
-        cli._sheets(Captioners((captioner(), captioner())), tmp_path / "new", [])
+        predict._sheets(Captioners((captioner(), captioner())), tmp_path / "new", [])
     assert not (tmp_path / "new").exists()
 
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
-from captioning import augmentation
-from captioning.augmentation import Augmentation, augment
-from captioning.encoded_captions import EncodedCaptions
-from captioning.vocabulary import SPECIAL, Vocabulary
+from captioning.data.text.encoded_captions import EncodedCaptions
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
+from captioning.training.encoder import augmentation
+from captioning.training.encoder.augmentation import Augmentation, augment
 
 CPU = torch.device("cpu")
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from captioning.averaging import Average
+from captioning.training.averaging import Average
 
 
 def test_the_average_is_that_of_its_definition_and_is_used_within_the_block_only() -> None:

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from captioning import backbones, encoders
-from captioning.encoders import Encoder
+from captioning.vision.encoders import backbones, encoders
+from captioning.vision.encoders.encoders import Encoder
 from tests.test_encoders import made
 
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning import bootstrap, metrics
-from captioning.bootstrap import Model
+from captioning import metrics
+from captioning.experiments import bootstrap
+from captioning.experiments.bootstrap import Model
 from captioning.metrics import References, bleu
 from tests.properties import examples
 

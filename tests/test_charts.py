@@ -10,9 +10,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from captioning import alternative_text, charts, results, suites
-from captioning.results import Result, Results
-from captioning.suites import Run, Suite
+from captioning.experiments import alternative_text, charts, results, suites
+from captioning.experiments.results import Result, Results
+from captioning.experiments.suites import Run, Suite
 from tests import browser
 
 LONG = "encoder=resnet152, decoder=transformer, train.self_critical.baseline=greedy, seed=7"

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from captioning.archives import Archive, Pictures, write_zip
-from captioning.datasets import annotations
-from captioning.errors import UserError
+from captioning.data.datasets import annotations
+from captioning.system.archives import Archive, Pictures, write_zip
+from captioning.system.errors import UserError
 from tests.photographs import REAL, Try, edited, jpeg
 from tests.project import Project
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import pytest
 import yaml
 
-from captioning import compare, metrics, verdicts
-from captioning.compare import Comparison, Experiment
-from captioning.errors import UserError
-from captioning.revisions import Revision
+from captioning import metrics
+from captioning.experiments import compare, verdicts
+from captioning.experiments.compare import Comparison, Experiment
+from captioning.experiments.revisions import Revision
+from captioning.system.errors import UserError
 from tests.project import Project
 
 PEOPLE = ["a dog runs on the red grass", "the big dog is running over grass"]

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from captioning import compute
-from captioning.errors import UserError
-from captioning.interrupts import Terminated
+from captioning.system import compute
+from captioning.system.errors import UserError
+from captioning.system.signals import Terminated
 
 SHOW = """
 from captioning import compute

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning.encoded import Encoded
 from captioning.search import Hypothesis, SearchOptions, n_best
 from captioning.search.beam import beam_search
 from captioning.search.consensus import DRAWN, SEARCHED, by_consensus, likeness
 from captioning.search.diverse import diverse_search
 from captioning.search.sampling import sample
+from captioning.vision.encoders.encoded import Encoded
 from tests.toys import Table, pictures
 
 CAPTIONS = st.lists(st.lists(st.integers(4, 7), max_size=7).map(tuple), min_size=1, max_size=6)

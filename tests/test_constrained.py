@@ -7,10 +7,10 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from captioning.errors import UserError
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.search import SearchOptions, n_best, phrases, search
 from captioning.search.constrained import Machine, constrained_search
-from captioning.vocabulary import SPECIAL, Vocabulary
+from captioning.system.errors import UserError
 from tests.properties import examples
 from tests.toys import FIRST_WORD, WORDS, Ids, Table, exhaustive, pictures
 

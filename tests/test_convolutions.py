@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from captioning import backbones, convolutions, encoders
-from captioning.convolutions import Conv2d, quicken
+from captioning.training.encoder import convolutions
+from captioning.training.encoder.convolutions import Conv2d, quicken
+from captioning.vision.encoders import backbones, encoders
 
 SHAPES = st.tuples(*[st.integers(1, 5)] * 5)
 WAYS = st.tuples(*[st.integers(1, 3)] * 4, st.integers(0, 2), st.integers(0, 2), st.booleans())

@@ -8,16 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from captioning import decoders, encoders, ensembles, model
-from captioning import settings as resolve
+from captioning import decoders
+from captioning.captioner import ensembles, model
+from captioning.data.text.vocabulary import EOS, PAD, SPECIAL, Vocabulary
 from captioning.decoders.base import AttendingDecoder, Decoder, for_captions, select
-from captioning.encoded import Encoded
-from captioning.errors import UserError
-from captioning.images import Transform
-from captioning.networks import OnFeatures
-from captioning.schema import DecoderName
 from captioning.search import SearchOptions, search
-from captioning.vocabulary import EOS, PAD, SPECIAL, Vocabulary
+from captioning.settings import resolve
+from captioning.settings.schema import DecoderName
+from captioning.system.errors import UserError
+from captioning.training.networks import OnFeatures
+from captioning.vision.encoders import encoders
+from captioning.vision.encoders.encoded import Encoded
+from captioning.vision.images import Transform
 from tests.imports import ROOT
 from tests.variants import ATTENDING, FEATURES, REGIONS, VARIANTS, WORDS, build, captions, options, pictures
 

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captioning.data.text.vocabulary import EOS
 from captioning.decoders.base import State
 from captioning.search import SearchOptions, n_best, search
 from captioning.search.diverse import _Group, diverse_search
-from captioning.vocabulary import EOS
 from tests.properties import examples
 from tests.toys import WORDS, Table, pictures
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchvision import ops
 
-from captioning import encoders, fine_tuning
-from captioning.division import Divided, divide
-from captioning.encoders import Encoder
+from captioning.training.encoder import fine_tuning
+from captioning.training.encoder.division import Divided, divide
+from captioning.vision.encoders import encoders
+from captioning.vision.encoders.encoders import Encoder
 from tests.test_encoders import FAMILIES, made, pictures
 from tests.test_fine_tuning import NAME, OWNER, SIZE, TOKENS, network, self_critical_steps
 

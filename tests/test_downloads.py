@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from captioning.downloads import Fetched, fetch
-from captioning.errors import UserError
-from captioning.files import alone
+from captioning.data.network.downloads import Fetched, fetch
+from captioning.system.errors import UserError
+from captioning.system.files import alone
 from tests.servers import Reply, Server
 
 BODY = random.Random(0).randbytes(300_000)
@@ -215,7 +215,7 @@ def test_without_a_network_the_url_and_the_way_out_are_named(place: Place) -> No
 
 
 def test_a_server_that_falls_silent_is_not_waited_for_forever(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioning.downloads._TIMEOUT", (1.0, 0.02))
+    monkeypatch.setattr("captioning.data.network.downloads._TIMEOUT", (1.0, 0.02))
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UserError, match=r"\(no answer in time\)"):
         place.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/a.zip")
     assert len(place.waits) == 4
@@ -296,7 +296,7 @@ def test_a_target_with_the_published_digest_needs_no_network(place: Place) -> No
 
 def test_two_at_once_do_not_write_into_the_same_file(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     said: queue.Queue[str] = queue.Queue()
-    monkeypatch.setattr("captioning.files._say", said.put)
+    monkeypatch.setattr("captioning.system.files._say", said.put)
     with Server(Reply(BODY)) as server:
         other = threading.Thread(target=place.fetch, args=(server.url("a.zip"),))
         with alone(place.cache / ".a.zip.lock"):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from captioning.datasets.scenes import dataset
-from captioning.errors import UserError
+from captioning.data.datasets.scenes import dataset
+from captioning.system.errors import UserError
 
 COUNTS: dict[str, Any] = {"train": 15, "val": 4, "test": 3, "size": 40, "seed": 5}
 

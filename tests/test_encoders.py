@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from captioning import backbones, encoders
-from captioning.encoders import Encoder
-from captioning.errors import UserError
+from captioning.system.errors import UserError
+from captioning.vision.encoders import backbones, encoders
+from captioning.vision.encoders.encoders import Encoder
 
 FAMILIES = {  # name: (image size, regions, width)
     "alexnet": (64, 1, 256),

@@ -12,16 +12,19 @@ import pytest
 import torch
 from PIL import Image
 
-from captioning import decoders, encoders, ensembles, model, model_folders, released
+from captioning import decoders
+from captioning.captioner import ensembles, model, model_folders
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import select
 from captioning.decoders.ensemble import Ensemble
-from captioning.encoded import Encoded
-from captioning.errors import UserError
-from captioning.features import ARRAYS, FeatureStore
-from captioning.images import Transform
+from captioning.experiments import released
 from captioning.search import SearchOptions, n_best, search
-from captioning.unlikeness import KeptFeatures, kept
-from captioning.vocabulary import SPECIAL, Vocabulary
+from captioning.system.errors import UserError
+from captioning.vision.encoders import encoders
+from captioning.vision.encoders.encoded import Encoded
+from captioning.vision.features.store import ARRAYS, FeatureStore
+from captioning.vision.features.unlikeness import KeptFeatures, kept
+from captioning.vision.images import Transform
 from tests.toys import Table
 from tests.toys import pictures as numbers
 from tests.variants import VARIANTS, WORDS, build, captions, options, pictures

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from captioning.errors import reason
+from captioning.system.errors import reason
 from tests.imports import ROOT
 
 SOURCES = sorted(path.relative_to(ROOT) for folder in ("src", "stages") for path in (ROOT / folder).rglob("*.py"))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from captioning.errors import UserError
-from captioning.experiments import Row, collect, table
+from captioning.experiments.table import Row, collect, table
+from captioning.system.errors import UserError
 from tests.imports import ROOT
 from tests.project import Project
 from tests.terminal import typed

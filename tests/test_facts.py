@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from captioning.datasets.scenes import dataset, facts
-from captioning.datasets.scenes.composition import Actor, Scene, compose, spots, thing_x
-from captioning.errors import UserError
+from captioning.data.datasets.scenes import dataset, facts
+from captioning.data.datasets.scenes.composition import Actor, Scene, compose, spots, thing_x
+from captioning.system.errors import UserError
 
 SCENES = {f"{number:06d}": scene for number, scene in enumerate(compose(200, 3), start=1)}
 SCENE = Scene(

@@ -20,15 +20,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioning import compute, encoders, extraction, files
-from captioning.archives import Pictures, write_zip
-from captioning.encoders import Encoder
-from captioning.encodings import drawn_features
-from captioning.errors import UserError
-from captioning.extraction import Extractor, Stream
-from captioning.features import FeatureStore, Sharded
-from captioning.images import Transform
-from captioning.placement import Resident
+from captioning.system import compute, files
+from captioning.system.archives import Pictures, write_zip
+from captioning.system.errors import UserError
+from captioning.vision.encoders import encoders
+from captioning.vision.encoders.encoders import Encoder
+from captioning.vision.extraction import extraction
+from captioning.vision.extraction.extraction import Extractor, Stream
+from captioning.vision.features.encodings import drawn_features
+from captioning.vision.features.placement import Resident
+from captioning.vision.features.store import FeatureStore, Sharded
+from captioning.vision.images import Transform
 from tests.properties import examples
 
 COUNT, SIZE = 11, 64

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from captioning import files
-from captioning.errors import UserError
+from captioning.system import files
+from captioning.system.errors import UserError
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

@@ -9,18 +9,19 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from captioning import encoders, fine_tuning
-from captioning.augmentation import Augmentation
+from captioning.data.text.encoded_captions import EncodedCaptions
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
-from captioning.encoded_captions import EncodedCaptions
-from captioning.encoders import Encoder
-from captioning.errors import UserError
-from captioning.networks import EndToEnd
-from captioning.optimization import adamw
-from captioning.phases import Data
-from captioning.rewards import CiderReward
-from captioning.self_critical import SelfCritical, SelfCriticalOptions
-from captioning.vocabulary import SPECIAL, Vocabulary
+from captioning.system.errors import UserError
+from captioning.training.encoder import fine_tuning
+from captioning.training.encoder.augmentation import Augmentation
+from captioning.training.networks import EndToEnd
+from captioning.training.optimization import adamw
+from captioning.training.phases import Data
+from captioning.training.rewards import CiderReward
+from captioning.training.self_critical import SelfCritical, SelfCriticalOptions
+from captioning.vision.encoders import encoders
+from captioning.vision.encoders.encoders import Encoder
 from tests.test_encoders import FAMILIES, made, pictures
 
 NAME, SIZE = "shufflenet_v2_x0_5", 64  # conv1, stage2, stage3, stage4, conv5

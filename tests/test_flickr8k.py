@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning.archives import Archive, Pictures, write_zip
-from captioning.datasets import base, flickr8k, registry
-from captioning.datasets.base import Options, Prepared, check_table, drop_corrupt
-from captioning.datasets.tokens import parse_captions
-from captioning.errors import UserError
-from captioning.images import decode
+from captioning.data.datasets import base, flickr8k, registry
+from captioning.data.datasets.base import Options, Prepared, check_table, drop_corrupt
+from captioning.data.datasets.tokens import parse_captions
+from captioning.system.archives import Archive, Pictures, write_zip
+from captioning.system.errors import UserError
+from captioning.vision.images import decode
 from tests.photographs import REAL, SCENES, jpeg
 from tests.servers import Reply, Server
 

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioning.archives import Pictures, write_zip
-from captioning.datasets import folder
-from captioning.datasets.base import Options, Prepared, check_table
-from captioning.datasets.registry import get
-from captioning.errors import UserError
-from captioning.settings import load
+from captioning.data.datasets import folder
+from captioning.data.datasets.base import Options, Prepared, check_table
+from captioning.data.datasets.registry import get
+from captioning.settings.resolve import load
+from captioning.system.archives import Pictures, write_zip
+from captioning.system.errors import UserError
 from tests.imports import ROOT
 
 DRAWN = SimpleNamespace(train=2, val=1, test=1, image_size=32, seed=1)

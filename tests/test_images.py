@@ -14,10 +14,10 @@ import torchvision.transforms.functional as torchvision_functional
 from PIL import Image, ImageFont
 from torchvision.transforms import InterpolationMode
 
-from captioning import contact_sheets
-from captioning.contact_sheets import grid
-from captioning.errors import UserError
-from captioning.images import Transform, decode
+from captioning.system.errors import UserError
+from captioning.vision import contact_sheets
+from captioning.vision.contact_sheets import grid
+from captioning.vision.images import Transform, decode
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from captioning import interrupts
-from captioning.interrupts import Terminated
+from captioning.system import signals
+from captioning.system.signals import Terminated
 
 
 @pytest.fixture(autouse=True)
@@ -22,18 +22,18 @@ def ask() -> None:
 
 
 def test_it_is_raised_at_once_and_a_second_one_ends_the_process() -> None:
-    interrupts.heed()
+    signals.heed()
     with pytest.raises(Terminated):
         ask()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_it_waits_for_the_end_of_a_block() -> None:
-    interrupts.heed()
+    signals.heed()
     heeded, seen = signal.getsignal(signal.SIGTERM), []
 
     def work() -> None:
-        with interrupts.postponed() as asked:
+        with signals.postponed() as asked:
             seen.append(asked())
             ask()
             seen.append(asked())
@@ -45,5 +45,5 @@ def test_it_waits_for_the_end_of_a_block() -> None:
 
 
 def test_a_block_that_nobody_interrupts_ends_as_any() -> None:
-    with interrupts.postponed() as asked:
+    with signals.postponed() as asked:
         assert not asked()

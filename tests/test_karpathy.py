@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning.archives import Archive, write_zip
-from captioning.datasets import karpathy
-from captioning.datasets.published import Workspace
-from captioning.errors import UserError
+from captioning.data.datasets import karpathy
+from captioning.data.datasets.published import Workspace
+from captioning.system.archives import Archive, write_zip
+from captioning.system.errors import UserError
 from tests.photographs import Try, edited, jpeg
 from tests.servers import Server
 

@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from captioning.settings import load
+from captioning.settings.resolve import load
 from stages import features, train
 from tests.imports import ROOT
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from captioning.datasets.scenes.composition import compose
+from captioning.data.datasets.scenes.composition import compose
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
-from captioning.encoders import Encoder
-from captioning.fine_tuning import NONE, train_from
-from captioning.labelling import Labeller, Labelling
-from captioning.labels import ImageLabels
-from captioning.networks import EndToEnd
-from captioning.phases import CrossEntropy
-from captioning.training import Trainer
+from captioning.training.encoder.fine_tuning import NONE, train_from
+from captioning.training.labelling import Labeller, Labelling
+from captioning.training.labels import ImageLabels
+from captioning.training.networks import EndToEnd
+from captioning.training.phases import CrossEntropy
+from captioning.training.trainer import Trainer
+from captioning.vision.encoders.encoders import Encoder
 from tests.test_encoders import made as encoder
 from tests.test_encoders import pictures
 from tests.test_training import EPOCHS, KillError, Memory, fitted, trainer

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from PIL import ImageChops
 from torch.nn import functional
 
-from captioning import batches
-from captioning.datasets.scenes import dataset
-from captioning.datasets.scenes.composition import COATS, COLOURS, PROPS, compose, spots
-from captioning.datasets.scenes.drawing import draw
-from captioning.datasets.scenes.facts import everywhere, labels, located, write_facts
-from captioning.encoded_captions import EncodedCaptions
-from captioning.errors import UserError
-from captioning.labels import ImageLabels
-from captioning.losses import label_loss
-from captioning.vocabulary import SPECIAL, Vocabulary
+from captioning.data.datasets.scenes import dataset
+from captioning.data.datasets.scenes.composition import COATS, COLOURS, PROPS, compose, spots
+from captioning.data.datasets.scenes.drawing import draw
+from captioning.data.datasets.scenes.facts import everywhere, labels, located, write_facts
+from captioning.data.text.encoded_captions import EncodedCaptions
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
+from captioning.system.errors import UserError
+from captioning.training import batches
+from captioning.training.labels import ImageLabels
+from captioning.training.losses import label_loss
 
 SCENES = compose(60, 1)
 VOCABULARY = Vocabulary((*SPECIAL, "a", "b"))

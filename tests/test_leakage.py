@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from captioning import fingerprints, leakage, splits
-from captioning.archives import Archive, Pictures, write_zip
-from captioning.errors import UserError
-from captioning.fingerprints import RADIUS, Fingerprints, nearest
+from captioning.data.card import fingerprints, leakage
+from captioning.data.card.fingerprints import RADIUS, Fingerprints, nearest
+from captioning.data.splits import splits
+from captioning.system.archives import Archive, Pictures, write_zip
+from captioning.system.errors import UserError
 from tests.test_flickr8k import REAL
 
 

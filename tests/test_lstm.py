@@ -2,9 +2,9 @@
 
 import torch
 
+from captioning.data.text.vocabulary import BOS
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
-from captioning.encoded import Encoded
-from captioning.vocabulary import BOS
+from captioning.vision.encoders.encoded import Encoded
 
 
 def decoder(layers: int = 1, dropout: float = 0.0, picture: str = "yunjey") -> LstmDecoder:

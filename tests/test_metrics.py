@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from nltk.translate import bleu_score
 
 from captioning import metrics
-from captioning.errors import UserError
 from captioning.metrics import References, Scores, elementary, java, rouge, score
+from captioning.system.errors import UserError
 
 NAMES = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"]
 GOLDEN = Path(__file__).parent / "golden/scores.json"

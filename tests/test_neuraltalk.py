@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
+from captioning.data.text.encoded_captions import EncodedCaptions
+from captioning.data.text.vocabulary import BOS, EOS, PAD, SPECIAL, UNK, Vocabulary
 from captioning.decoders.neuraltalk import LstmNeuralTalkDecoder, RnnNeuralTalkDecoder
-from captioning.encoded import Encoded
-from captioning.encoded_captions import EncodedCaptions
-from captioning.vocabulary import BOS, EOS, PAD, SPECIAL, UNK, Vocabulary
+from captioning.vision.encoders.encoded import Encoded
 from tests.variants import FEATURES, WORDS, build, captions
 
 

@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 import pytest
 
-from captioning.errors import UserError
-from captioning.model import Card
-from captioning.notices import CONTENT, Notices, describe
-from captioning.schema import Settings
+from captioning.captioner.model import Card
+from captioning.cli.notices import CONTENT, Notices, describe
+from captioning.settings.schema import Settings
+from captioning.system.errors import UserError
 
 CARD = Card(
     encoder="resnet18",

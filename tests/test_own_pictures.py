@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from captioning.datasets.scenes import dataset as scenes
+from captioning.data.datasets.scenes import dataset as scenes
 from tests.imports import ROOT
 from tests.pages import Command, typed
 from tests.project import Project

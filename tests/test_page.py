@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from captioning import compare, page
-from captioning.errors import UserError
-from captioning.page import content, pictures, tables
+from captioning.experiments import compare, page
+from captioning.experiments.page import content, pictures, tables
+from captioning.system.errors import UserError
 from tests import reports
 from tests.project import Project
 

@@ -12,8 +12,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.ui import WebDriverWait
 
-from captioning import page
-from captioning.page import pictures
+from captioning.experiments import page
+from captioning.experiments.page import pictures
 from tests import browser, reports
 
 pytestmark = pytest.mark.skipif(browser.MISSING is not None, reason=str(browser.MISSING))

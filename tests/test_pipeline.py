@@ -14,10 +14,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from captioning.archives import Pictures
-from captioning.files import digest
-from captioning.tokenizer import tokenize
-from captioning.vocabulary import SPECIAL
+from captioning.data.text.tokenizer import tokenize
+from captioning.data.text.vocabulary import SPECIAL
+from captioning.system.archives import Pictures
+from captioning.system.files import digest
 from tests.imports import ROOT, STAGES, closure
 from tests.project import Project
 

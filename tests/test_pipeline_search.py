@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from captioning.cli import app
-from captioning.errors import UserError
+from captioning.cli.app import app
+from captioning.system.errors import UserError
 from tests.project import Project
 
 NAMES = ("captions", "n_best", "metrics", "baselines")

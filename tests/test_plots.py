@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from captioning import curves, plots_page
+from captioning.experiments import plots_page
+from captioning.training.tracking import curves
 from tests.browser import MISSING, chromium
 from tests.imports import ROOT
 from tests.project import Project

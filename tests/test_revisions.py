@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from captioning import compare
-from captioning.errors import UserError
-from captioning.revisions import resolve
+from captioning.experiments import compare
+from captioning.experiments.revisions import resolve
+from captioning.system.errors import UserError
 from tests.project import Project
 
 CAPTIONS = "data/evaluate/captions.json"

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning.encoded_captions import EncodedCaptions
-from captioning.errors import UserError
+from captioning.data.text.encoded_captions import EncodedCaptions
+from captioning.data.text.vocabulary import EOS, PAD, SPECIAL, UNK, Vocabulary
 from captioning.metrics import score
-from captioning.rewards import CiderReward
-from captioning.vocabulary import EOS, PAD, SPECIAL, UNK, Vocabulary
+from captioning.system.errors import UserError
+from captioning.training.rewards import CiderReward
 
 WORDS = ["ape", "bee", "cat", "dog", "elk"]
 VOCABULARY = Vocabulary((*SPECIAL, *WORDS))

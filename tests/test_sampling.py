@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captioning.data.text.vocabulary import EOS
 from captioning.search import SearchOptions, n_best, search
 from captioning.search.sampling import distribution, draw, sample
-from captioning.vocabulary import EOS
 from tests.properties import examples
 from tests.toys import WORDS, Table, exhaustive, pictures
 

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageChops
 
-from captioning.datasets.scenes import animals, figures, things, words
-from captioning.datasets.scenes import dataset as scenes
-from captioning.datasets.scenes.composition import (
+from captioning.data.datasets.scenes import animals, figures, things, words
+from captioning.data.datasets.scenes import dataset as scenes
+from captioning.data.datasets.scenes.composition import (
     ANIMALS,
     COATS,
     COLOURS,
@@ -28,7 +28,7 @@ from captioning.datasets.scenes.composition import (
     spots,
     thing_x,
 )
-from captioning.datasets.scenes.grammar import with_article
+from captioning.data.datasets.scenes.grammar import with_article
 
 TRAIN, VAL, TEST = 7200, 300, 400  # as in params.yaml
 PAINTS = {*COLOURS, *(colour for coats in COATS.values() for colour in coats)}

@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captioning.data.text.vocabulary import BOS, EOS, PAD, UNK
 from captioning.decoders.base import Decoder, State
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
-from captioning.encoded import Encoded
-from captioning.errors import UserError
 from captioning.search import SearchOptions, n_best, search
-from captioning.vocabulary import BOS, EOS, PAD, UNK
+from captioning.system.errors import UserError
+from captioning.vision.encoders.encoded import Encoded
 from tests.properties import examples
 from tests.toys import FIRST_WORD, WORDS, Table, exhaustive, pictures
 

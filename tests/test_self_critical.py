@@ -13,15 +13,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from captioning import decoders, decoding, self_critical
+from captioning import decoders
+from captioning.captioner import decoding
+from captioning.data.text.encoded_captions import EncodedCaptions
+from captioning.data.text.vocabulary import BOS, EOS, PAD, SPECIAL, UNK, Vocabulary
 from captioning.decoders.base import Decoder, select
-from captioning.encoded import Encoded
-from captioning.encoded_captions import EncodedCaptions
-from captioning.networks import OnFeatures
-from captioning.phases import Data
-from captioning.rewards import CiderReward
 from captioning.search import SearchOptions, search
-from captioning.self_critical import (
+from captioning.training import self_critical
+from captioning.training.networks import OnFeatures
+from captioning.training.phases import Data
+from captioning.training.rewards import CiderReward
+from captioning.training.self_critical import (
     SelfCritical,
     SelfCriticalOptions,
     draw,
@@ -29,7 +31,7 @@ from captioning.self_critical import (
     log_likelihood,
     sample,
 )
-from captioning.vocabulary import BOS, EOS, PAD, SPECIAL, UNK, Vocabulary
+from captioning.vision.encoders.encoded import Encoded
 from tests.test_training import EPOCHS, Memory, fitted, trainer
 from tests.variants import VARIANTS, build, pictures
 

@@ -9,10 +9,10 @@ from dvc.stage.cache import _get_cache_hash
 from dvc.utils.flatten import flatten, unflatten
 from pydantic import BaseModel, ValidationError
 
-from captioning import settings as resolve
-from captioning.errors import UserError
-from captioning.schema import Settings
-from captioning.settings import load
+from captioning.settings import resolve
+from captioning.settings.resolve import load
+from captioning.settings.schema import Settings
+from captioning.system.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = (ROOT / "params.yaml").read_text()

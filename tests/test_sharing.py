@@ -11,8 +11,9 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from captioning import model, released
-from captioning.errors import UserError
+from captioning.captioner import model
+from captioning.experiments import released
+from captioning.system.errors import UserError
 from tests.project import Project
 
 MODEL = Path("data/train/model")

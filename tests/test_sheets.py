@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from captioning import sheets
-from captioning.contact_sheets import PAPER, TILE, grid
-from captioning.sheets import Shown, hero, mark, with_scale
+from captioning.evaluation import captioned
+from captioning.evaluation.captioned import Shown, hero, mark, with_scale
+from captioning.vision.contact_sheets import PAPER, TILE, grid
 from tests.project import Project
 
 BLUE = (40, 80, 200)
@@ -76,13 +76,13 @@ def test_a_reference_is_quieter_than_a_caption_and_legible() -> None:
 
         return (luminance(PAPER) + 0.05) / (luminance(colour) + 0.05)
 
-    assert contrast(sheets.INK) > contrast(sheets.SOFT) > 4.5
-    assert min(contrast(sheets._GOOD), contrast(sheets._BAD)) > 4.5
+    assert contrast(captioned.INK) > contrast(captioned.SOFT) > 4.5
+    assert min(contrast(captioned._GOOD), contrast(captioned._BAD)) > 4.5
 
 
 def test_marks_say_what_is_true_and_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[bool] = []
-    monkeypatch.setattr(sheets, "mark", lambda true, size: (drawn.append(true), mark(true, size))[1])
+    monkeypatch.setattr(captioned, "mark", lambda true, size: (drawn.append(true), mark(true, size))[1])
     texts = written(monkeypatch)
     hero([shown("a", True), shown("b", False), shown("c", True), shown("d")], 2)
     assert sorted(drawn[:2]) == [False, True]  # the note
@@ -160,7 +160,7 @@ def test_the_gallery_is_drawn_from_what_evaluate_left(copy: Project) -> None:
     copy.run("captioning", "gallery", "--out", "marked.png", "--images", "3", "--columns", "2")
     with Image.open(copy.folder / "marked.png") as drawn:
         colours = {colour[:3] for _, colour in drawn.getcolors(1 << 24) or []}  # type: ignore[index]
-        assert {sheets._GOOD, sheets._BAD} & colours
+        assert {captioned._GOOD, captioned._BAD} & colours
         assert drawn.size[1] >= plain
     path.unlink()
     refused = copy.run("captioning", "gallery", "--out", "none.png", check=False)

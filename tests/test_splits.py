@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning import coco, splits
-from captioning.encoded_captions import EncodedCaptions
-from captioning.errors import UserError
-from captioning.vocabulary import EOS, PAD, SPECIAL, UNK, Vocabulary
+from captioning.data.splits import coco, splits
+from captioning.data.text.encoded_captions import EncodedCaptions
+from captioning.data.text.vocabulary import EOS, PAD, SPECIAL, UNK, Vocabulary
+from captioning.system.errors import UserError
 
 words = st.text(alphabet="abcdefgh'", min_size=1, max_size=6)
 captions = st.lists(st.lists(words, max_size=8), max_size=20)

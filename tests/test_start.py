@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from captioning import backbones, decoders, encoders, model
-from captioning.encoders import Encoder
-from captioning.errors import UserError
-from captioning.files import digest
-from captioning.images import Transform
-from captioning.networks import EndToEnd, OnFeatures
-from captioning.start import take_up
-from captioning.vocabulary import SPECIAL, Vocabulary
+from captioning import decoders
+from captioning.captioner import model
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
+from captioning.system.errors import UserError
+from captioning.system.files import digest
+from captioning.training.networks import EndToEnd, OnFeatures
+from captioning.training.warm_start import take_up
+from captioning.vision.encoders import backbones, encoders
+from captioning.vision.encoders.encoders import Encoder
+from captioning.vision.images import Transform
 
 NAME = "squeezenet1_1"
 TRANSFORM = backbones.transform_for(NAME, 64, pretrained=False)

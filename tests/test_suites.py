@@ -14,11 +14,13 @@ from dvc.utils.hydra import to_hydra_overrides
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning import alternative_text, charts, cli_experiments, compute, queueing, results, suites
-from captioning.errors import UserError
-from captioning.progress import Progress
-from captioning.queueing import Queue, State
-from captioning.results import Result, Results
+from captioning.cli import experiments
+from captioning.experiments import alternative_text, charts, queueing, results, suites
+from captioning.experiments.progress import Progress
+from captioning.experiments.queueing import Queue, State
+from captioning.experiments.results import Result, Results
+from captioning.system import compute
+from captioning.system.errors import UserError
 from tests.imports import ROOT
 from tests.pages import typed
 from tests.project import Project
@@ -310,18 +312,18 @@ def test_several_runs_at_a_time_have_fewer_threads_each_and_the_same_as_those_th
     monkeypatch.setattr(compute, "cores", lambda: cores)
     head, *others = (SimpleNamespace(params={"compute": {"threads": count}}) for count in (usual, *done))
     queue = SimpleNamespace(head=lambda: head)
-    assert cli_experiments._threads(suites.load("s"), queue, others, jobs) == threads  # type: ignore[arg-type]
+    assert experiments._threads(suites.load("s"), queue, others, jobs) == threads  # type: ignore[arg-type]
     assert capsys.readouterr().out.rstrip() == said
 
 
 def test_a_suite_that_sets_its_threads_has_them_and_one_that_was_mixed_is_refused(folder: Path) -> None:
     write(folder, "question: q?\noverrides: {compute.threads: 2}\nruns: {a: {}, b: {seed: 2}}\n")
-    assert cli_experiments._threads(suites.load("s"), None, [], 9) is None  # type: ignore[arg-type]
+    assert experiments._threads(suites.load("s"), None, [], 9) is None  # type: ignore[arg-type]
     write(folder, "question: q?\nruns: {a: {}, b: {seed: 2}}\n")
     head, *mixed = (SimpleNamespace(params={"compute": {"threads": count}}) for count in (2, 1, 2))
     queue = SimpleNamespace(head=lambda: head)
     with pytest.raises(UserError, match=r"^the runs of s that are done differ in compute.threads \(1, 2\).*exp remove"):
-        cli_experiments._threads(suites.load("s"), queue, mixed, 1)  # type: ignore[arg-type]
+        experiments._threads(suites.load("s"), queue, mixed, 1)  # type: ignore[arg-type]
 
 
 def test_a_run_is_queued_with_its_threads_as_a_setting(copy: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning import splits, summary
-from captioning.vocabulary import Vocabulary
+from captioning.data.card import summary
+from captioning.data.splits import splits
+from captioning.data.text.vocabulary import Vocabulary
 
 ROWS = [
     ("a", "A dog runs.", "train"),

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from captioning.datasets import tables
-from captioning.errors import UserError
+from captioning.data.datasets import tables
+from captioning.system.errors import UserError
 
 Rows = list[dict[str, str]]
 NEEDS_PYARROW = pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed")

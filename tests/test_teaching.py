@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from captioning.data.text.vocabulary import BOS, EOS, PAD, UNK
 from captioning.decoders.base import Decoder
-from captioning.networks import OnFeatures
-from captioning.teaching import ScheduledSampling, Teacher
-from captioning.vocabulary import BOS, EOS, PAD, UNK
+from captioning.training.networks import OnFeatures
+from captioning.training.scheduled_sampling import ScheduledSampling, Teacher
 from tests.variants import VARIANTS, WORDS, build, captions, pictures
 
 SPECIAL = torch.tensor([PAD, BOS, EOS])

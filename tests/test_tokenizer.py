@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning import tokenizer
-from captioning.tokenizer import tokenize
+from captioning.data.text import tokenizer
+from captioning.data.text.tokenizer import tokenize
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = json.loads((ROOT / "tests/golden/ptb.json").read_text(encoding="utf-8"))

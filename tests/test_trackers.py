@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioning import trackers
-from captioning.schema import Settings
-from captioning.settings import for_training, load
-from captioning.trackers import Trackers
-from captioning.trackers.base import Run
+from captioning.settings.resolve import for_training, load
+from captioning.settings.schema import Settings
+from captioning.training.tracking import sinks
+from captioning.training.tracking.base import Run
+from captioning.training.tracking.sinks import Trackers
 from tests.imports import ROOT
 from tests.pages import typed
 from tests.project import Project
@@ -203,7 +203,7 @@ def test_one_that_fails_is_dropped_in_one_line_and_the_others_go_on(
         return begun[-1]
 
     begins = {"wandb": lambda run: begin(at, run), "mlflow": lambda run: begin("never", run)}
-    monkeypatch.setattr(trackers, "_SINKS", begins)
+    monkeypatch.setattr(sinks, "_SINKS", begins)
     log("wandb", "mlflow")
     assert begun[-1].told == ["begin", *["picture", "scalars"] * 2, "well"]
     assert all(other.told[-1] == at for other in begun[:-1])
@@ -214,7 +214,7 @@ def test_one_that_fails_is_dropped_in_one_line_and_the_others_go_on(
 
 def test_a_run_that_fails_is_said_to_have_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     sink = Failing("never", Run("a-run", {}, Path()))
-    monkeypatch.setattr(trackers, "_SINKS", {"wandb": lambda _: sink})
+    monkeypatch.setattr(sinks, "_SINKS", {"wandb": lambda _: sink})
     with pytest.raises(KeyboardInterrupt), Trackers(["wandb"], "a-run", {}):
         raise KeyboardInterrupt
     assert sink.told[-1] == "badly"

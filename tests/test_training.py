@@ -11,25 +11,25 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from captioning import compute
-from captioning.augmentation import Augmentation
-from captioning.checkpoints import Checkpoint
-from captioning.datasets.scenes.composition import compose
+from captioning.data.datasets.scenes.composition import compose
+from captioning.data.text.encoded_captions import EncodedCaptions
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
-from captioning.encoded_captions import EncodedCaptions
-from captioning.errors import UserError
-from captioning.interrupts import Terminated
-from captioning.labelling import Labelling, LabellingOptions
-from captioning.labels import ImageLabels
 from captioning.metrics import References
-from captioning.networks import EndToEnd, OnFeatures
-from captioning.phases import CrossEntropy, CrossEntropyOptions, Data, Phase
-from captioning.rewards import CiderReward
-from captioning.self_critical import SelfCritical, SelfCriticalOptions
-from captioning.sums import Sums
-from captioning.teaching import ScheduledSampling, Teacher
-from captioning.training import LoopOptions, Progress, Trainer
-from captioning.vocabulary import SPECIAL, Vocabulary
+from captioning.system import compute
+from captioning.system.errors import UserError
+from captioning.system.signals import Terminated
+from captioning.training.checkpoints import Checkpoint
+from captioning.training.encoder.augmentation import Augmentation
+from captioning.training.epoch_sums import Sums
+from captioning.training.labelling import Labelling, LabellingOptions
+from captioning.training.labels import ImageLabels
+from captioning.training.networks import EndToEnd, OnFeatures
+from captioning.training.phases import CrossEntropy, CrossEntropyOptions, Data, Phase
+from captioning.training.rewards import CiderReward
+from captioning.training.scheduled_sampling import ScheduledSampling, Teacher
+from captioning.training.self_critical import SelfCritical, SelfCriticalOptions
+from captioning.training.trainer import LoopOptions, Progress, Trainer
 
 WORDS = ["red", "green", "blue", "cat", "dog", "bird", "runs", "sits"]
 VOCABULARY = Vocabulary((*SPECIAL, *WORDS))

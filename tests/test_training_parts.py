@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from captioning import batches, optimization, placement
-from captioning.encoded_captions import EncodedCaptions
-from captioning.features import Sharded
-from captioning.losses import caption_loss, word_presence_loss
-from captioning.vocabulary import PAD, SPECIAL, Vocabulary
+from captioning.data.text.encoded_captions import EncodedCaptions
+from captioning.data.text.vocabulary import PAD, SPECIAL, Vocabulary
+from captioning.training import batches, optimization
+from captioning.training.losses import caption_loss, word_presence_loss
+from captioning.vision.features import placement
+from captioning.vision.features.store import Sharded
 from tests.properties import examples
 
 WORDS = Vocabulary((*SPECIAL, *"abcdefgh"))

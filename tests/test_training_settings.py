@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from captioning import settings as resolve
-from captioning.errors import UserError
-from captioning.settings import load
+from captioning.settings import resolve
+from captioning.settings.resolve import load
+from captioning.system.errors import UserError
 from tests.test_settings import FROZEN, written
 
 PHOTOGRAPHS = ("dataset: scenes", "dataset: flickr8k")

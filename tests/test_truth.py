@@ -9,10 +9,11 @@ from random import Random
 
 import pytest
 
-from captioning.datasets.scenes import claims, phrases, reading, truth, words
-from captioning.datasets.scenes.composition import COATS, COLOURS, PROPS, Actor, Scene, compose
-from captioning.datasets.scenes.grammar import sentences
-from captioning.tokenizer import tokenize
+from captioning.data.datasets.scenes import words
+from captioning.data.datasets.scenes.composition import COATS, COLOURS, PROPS, Actor, Scene, compose
+from captioning.data.datasets.scenes.grammar import sentences
+from captioning.data.text.tokenizer import tokenize
+from captioning.evaluation.truth import claims, measure, phrases, reading
 
 SCENES = compose(1500, 11)
 CAPTIONS = [(scene, " ".join(tokenize(caption))) for scene in SCENES for caption in sentences(scene)]
@@ -189,7 +190,7 @@ def test_any_reading_that_is_true_makes_a_caption_true() -> None:
 
 
 def counts(caption: str, scene: Scene) -> dict[str, tuple[int, int, int, int]]:
-    return {kind: tuple(row) for kind, row in truth.score({1: caption}, {1: scene}).counts.items()}
+    return {kind: tuple(row) for kind, row in measure.score({1: caption}, {1: scene}).counts.items()}
 
 
 def test_counts_of_a_caption_with_two_faults() -> None:
@@ -233,7 +234,7 @@ def test_the_whole_phrases_of_an_unreadable_caption_count() -> None:
 
 def test_fragments_that_repeat_end_soon() -> None:
     captions = {0: " ".join(["a kid"] * 10), 1: " ".join(["a kid is playing with a red ball"] * 2)}
-    score = truth.score(captions, dict.fromkeys(captions, PARK))
+    score = measure.score(captions, dict.fromkeys(captions, PARK))
     assert score.share == 0
     assert score.counts["objects"].true == 2 + 4  # two children; two with their ball, which counts twice
     assert score.counts["objects"].claims == 10 + 4
@@ -241,7 +242,7 @@ def test_fragments_that_repeat_end_soon() -> None:
 
 def test_shares_are_over_captions_and_counts_are_summed() -> None:
     captions = {1: "A girl is running in the park.", 2: "a girl is running in the park", 3: "a a dog"}
-    score = truth.score(captions, {1: PARK, 2: BIRD, 3: PARK})
+    score = measure.score(captions, {1: PARK, 2: BIRD, 3: PARK})
     assert score.true == {1: True, 2: False, 3: False}
     assert score.scores.corpus == {"true_captions": pytest.approx(1 / 3)}
     assert score.scores.per_image == {"true": {1: 1, 2: 0, 3: 0}}
@@ -253,8 +254,8 @@ def test_shares_are_over_captions_and_counts_are_summed() -> None:
 
 
 def test_the_table_has_a_row_a_system() -> None:
-    score = truth.score({1: "a girl is running in the park"}, {1: PARK})
-    head, row = truth.table({"this model": score}).splitlines()
+    score = measure.score({1: "a girl is running in the park"}, {1: PARK})
+    head, row = measure.table({"this model": score}).splitlines()
     assert head.split() == ["true", "unreadable", "different", *claims.KINDS]
     shares = ["1.00/0.20", "–/0.00", "1.00/0.33", "–/0.00", "–/0.00", "1.00/1.00"]
     assert row.split() == ["this", "model", "1.000", "0.000", "1", *shares]

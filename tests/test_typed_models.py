@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from captioning.files import digest
+from captioning.system.files import digest
 from tests.pages import Command, reader, typed
 from tests.project import TINY, Project
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from captioning import encoders
-from captioning.datasets.scenes import composition, drawing
-from captioning.encoders import Encoder
-from captioning.images import Transform
-from captioning.unlikeness import IMAGES, Detector, KeptFeatures, kept, spread
+from captioning.data.datasets.scenes import composition, drawing
+from captioning.vision.encoders import encoders
+from captioning.vision.encoders.encoders import Encoder
+from captioning.vision.features.unlikeness import IMAGES, Detector, KeptFeatures, kept, spread
+from captioning.vision.images import Transform
 
 SIDE = 64
 TRANSFORM = Transform(SIDE, None, "bilinear", (0.5,) * 3, (0.25,) * 3)

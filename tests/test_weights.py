@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision import models
 
-from captioning import backbones, encoders, weights
-from captioning.downloads import Fetched
-from captioning.errors import UserError
-from captioning.files import digest
-from captioning.pretrained import bring
-from captioning.weights import read_weights
+from captioning.data.network.downloads import Fetched
+from captioning.data.network.pretrained import bring
+from captioning.system.errors import UserError
+from captioning.system.files import digest
+from captioning.vision.encoders import backbones, encoders, weights
+from captioning.vision.encoders.weights import read_weights
 
 NAME = "squeezenet1_1"
 

@@ -4,10 +4,10 @@ import itertools
 
 import torch
 
+from captioning.data.text.vocabulary import BOS, EOS
 from captioning.decoders.base import Decoder, State
-from captioning.encoded import Encoded
 from captioning.search import SearchOptions
-from captioning.vocabulary import BOS, EOS
+from captioning.vision.encoders.encoded import Encoded
 
 Ids = tuple[int, ...]
 WORDS = 7  # four special tokens and three words

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from captioning.files import digest
+from captioning.system.files import digest
 
 _LIVE = (
     "metrics.json",

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from captioning import decoders
+from captioning.data.text.vocabulary import BOS
 from captioning.decoders.base import Decoder
-from captioning.encoded import Encoded
-from captioning.vocabulary import BOS
+from captioning.vision.encoders.encoded import Encoded
 
 WORDS, FEATURES, REGIONS = 30, 12, 5
 _RECURRENT = {"embedding_size": 16, "hidden_size": 20}

@@ -126,7 +126,7 @@ def _become(streams: list[int], module: str, arguments: list[str], folder: str, 
     sys.argv = [module, *arguments]
     if module == "captioning":
         del sys.path[0]
-        sys.exit(import_module("captioning.cli").main())
+        sys.exit(import_module("captioning.cli.app").main())
     sys.path[0] = folder
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from captioning.data.text.vocabulary import PAD
 from captioning.decoders.base import AttendingDecoder, State, WordLogits, for_captions, regions_of
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
-from captioning.encoded import Encoded
-from captioning.vocabulary import PAD
+from captioning.vision.encoders.encoded import Encoded
 
 Choice = Callable[[Tensor], Tensor]
 """Attention weights α (N, R) → the weights s (N, R) that regions are summed with."""

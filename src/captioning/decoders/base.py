@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from captioning.encoded import Encoded
-from captioning.errors import UserError
+from captioning.system.errors import UserError
+from captioning.vision.encoders.encoded import Encoded
 
 State = tuple[Tensor, ...]
 """What a decoder carries from word to word: tensors whose first axis is the hypothesis, (N, …). The last `shared` of a

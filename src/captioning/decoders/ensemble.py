@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from captioning.decoders.base import Decoder, State
-from captioning.encoded import Encoded
+from captioning.vision.encoders.encoded import Encoded
 
 
 class Ensemble:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from captioning.data.text.vocabulary import PAD
 from captioning.decoders.base import Decoder, PictureNorm, State, WordLogits, select
-from captioning.encoded import Encoded
-from captioning.vocabulary import PAD
+from captioning.vision.encoders.encoded import Encoded
 
 
 class LstmOptions(NamedTuple):

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from captioning.data.text.vocabulary import PAD
 from captioning.decoders.base import Decoder, State, WordLogits, select
-from captioning.encoded import Encoded
-from captioning.vocabulary import PAD
+from captioning.vision.encoders.encoded import Encoded
 
 
 class NeuralTalkOptions(NamedTuple):

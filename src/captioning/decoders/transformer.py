@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from captioning.data.text.vocabulary import PAD
 from captioning.decoders.base import AttendingDecoder, State, WordLogits, for_captions, regions_of, select
 from captioning.decoders.dropout import Dropout
-from captioning.encoded import Encoded
-from captioning.vocabulary import PAD
+from captioning.vision.encoders.encoded import Encoded
 
 
 class TransformerOptions(NamedTuple):

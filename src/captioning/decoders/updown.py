@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from captioning.data.text.vocabulary import PAD
 from captioning.decoders.base import AttendingDecoder, State, WordLogits, for_captions, regions_of
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
-from captioning.encoded import Encoded
-from captioning.vocabulary import PAD
+from captioning.vision.encoders.encoded import Encoded
 
 
 class UpDownOptions(NamedTuple):

@@ -1,10 +1,10 @@
 """Raw strings in, scores out: BLEU, ROUGE-L and CIDEr-D as coco-caption computes them, METEOR and SPICE through Java.
 
-This package needs `captioning.tokenizer`, `captioning.java` and `captioning.errors` alone: it can be used on its own.
+This package needs `captioning.data.text.tokenizer` and `captioning.system.errors` alone: it can be used on its own.
 """
 
-from captioning.java import java_available
 from captioning.metrics.java import java_scores, meteor, spice, spice_available
+from captioning.metrics.java_runtime import java_available
 from captioning.metrics.score import References, Scores, score
 
 __all__ = [

@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from captioning.errors import UserError
-from captioning.java import java_available, pycocoevalcap, require
+from captioning.data.text.tokenizer import tokenize
+from captioning.metrics.java_runtime import java_available, pycocoevalcap, require
 from captioning.metrics.score import Id, Scores, check_ids, check_references
-from captioning.tokenizer import tokenize
+from captioning.system.errors import UserError
 
 _METEOR = ("java", "-Xmx2G", "-jar", "meteor-1.5.jar", "-", "-", "-stdio", "-l", "en", "-norm")
 _SPICE_JARS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")

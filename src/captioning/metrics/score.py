@@ -7,11 +7,11 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from captioning.errors import UserError
+from captioning.data.text.tokenizer import tokenize
 from captioning.metrics import bleu, ngrams
 from captioning.metrics.cider import Cider
 from captioning.metrics.rouge import rouge_l
-from captioning.tokenizer import tokenize
+from captioning.system.errors import UserError
 
 Id = TypeVar("Id", bound=Hashable)
 _EXAMPLES = 3

@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from captioning.data.text.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from captioning.decoders.base import State
-from captioning.errors import UserError
-from captioning.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from captioning.system.errors import UserError
 
 _NEVER = (PAD, BOS, UNK)
 T = TypeVar("T")

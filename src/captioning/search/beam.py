@@ -9,9 +9,9 @@ import math
 import torch
 from torch import Tensor
 
+from captioning.data.text.vocabulary import BOS, EOS
 from captioning.decoders.base import State
 from captioning.search.base import Hypothesis, SearchOptions, Speaker, T, finished, log_probabilities
-from captioning.vocabulary import BOS, EOS
 
 
 @torch.inference_mode()

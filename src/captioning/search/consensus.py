@@ -18,11 +18,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from captioning.data.text.vocabulary import UNK
 from captioning.metrics import elementary
 from captioning.metrics.cider import SIGMA
 from captioning.metrics.ngrams import ORDERS, Floats
 from captioning.search.base import Hypothesis
-from captioning.vocabulary import UNK
 
 Ids = tuple[int, ...]
 

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from captioning.data.text.tokenizer import tokenize
+from captioning.data.text.vocabulary import EOS, UNK, Vocabulary
 from captioning.decoders.base import State
-from captioning.errors import UserError
 from captioning.search.base import Hypothesis, SearchOptions, Speaker, T
 from captioning.search.beam import Beams, run
-from captioning.tokenizer import tokenize
-from captioning.vocabulary import EOS, UNK, Vocabulary
+from captioning.system.errors import UserError
 
 _LIMIT = 64  # states: six words, or fewer phrases
 

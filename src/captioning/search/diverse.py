@@ -13,10 +13,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from captioning.data.text.vocabulary import EOS
 from captioning.decoders.base import State
 from captioning.search.base import Hypothesis, SearchOptions, Speaker, T
 from captioning.search.beam import Beams
-from captioning.vocabulary import EOS
 
 
 @torch.inference_mode()

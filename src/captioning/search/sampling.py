@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captioning.data.text.vocabulary import BOS, EOS
 from captioning.decoders.base import select
 from captioning.search.base import Hypothesis, SearchOptions, Speaker, T, finished, log_probabilities
-from captioning.vocabulary import BOS, EOS
 
 
 @torch.inference_mode()

@@ -1,0 +1,124 @@
+"""Several trained models as one captioner, and what lets them be one.
+
+B images, S side in pixels.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from captioning.captioner import model
+from captioning.captioner.model import Captioner
+from captioning.data.text.vocabulary import Vocabulary
+from captioning.decoders.ensemble import Ensemble
+from captioning.search import Caption, SearchOptions, in_words, n_best
+from captioning.system.errors import UserError
+from captioning.system.files import read_json
+from captioning.vision.encoders.encoded import Encoded
+from captioning.vision.encoders.encoders import Encoder
+from captioning.vision.features.encodings import Encode, mirrored_encoder, mirrored_pixels, stored_encoder
+from captioning.vision.features.store import FeatureStore
+from captioning.vision.features.unlikeness import Detector
+
+
+@dataclass(frozen=True)
+class Captioners:
+    """Models that share a vocabulary; their probabilities are averaged. Each reads a picture by its own transform.
+
+    mirror: each reads the mirrored picture too, as if it were one more member (Krizhevsky et al. 2012, section 4.1).
+    """
+
+    members: tuple[Captioner, ...]
+    mirror: bool = False
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words that all members know."""
+        return self.members[0].vocabulary
+
+    @property
+    def decoder(self) -> Ensemble:
+        """The members' decoders as one; it reads what `readers` say, in their order."""
+        views = len(self._views())
+        return Ensemble([member.decoder for member in self.members for _ in range(views)])
+
+    def readers(self, store: FeatureStore, device: torch.device) -> list[Encode]:
+        """What each member's encoder says of the store's rows, and of the mirrored pictures if they are read too.
+
+        Raises UserError where they are, and the store is of features without them.
+        """
+        return [view(store, member.encoder, device) for member in self.members for view in self._views()]
+
+    def _views(self) -> tuple[Callable[[FeatureStore, Encoder, torch.device], Encode], ...]:
+        return (stored_encoder, mirrored_encoder) if self.mirror else (stored_encoder,)
+
+    def pixels(self, picture: Image.Image) -> tuple[np.ndarray, ...]:
+        """A picture → uint8 (3, S, S) for each member."""
+        return tuple(member.transform.pixels(picture) for member in self.members)
+
+    def captions(self, pixels: Sequence[Tensor], options: SearchOptions, keys: Sequence[int]) -> list[list[Caption]]:
+        """uint8 pixels (B, 3, S, S) for each member → B lists of captions, best first; see `search.n_best` for keys."""
+        return self.decode(self.encode(pixels), options, keys)
+
+    @torch.inference_mode()
+    def encode(self, pixels: Sequence[Tensor]) -> list[Encoded]:
+        """uint8 pixels (B, 3, S, S) for each member → the features of each member, and of each of its views."""
+        views = (pixels, mirrored_pixels(pixels)) if self.mirror else (pixels,)
+        seen = zip(self.members, *views, strict=True)
+        regions = [member.encoder(own) for member, *each in seen for own in each]  # (B, R, D) each
+        return [Encoded(part.mean(1), part) for part in regions]
+
+    @torch.inference_mode()
+    def decode(self, encoded: Sequence[Encoded], options: SearchOptions, keys: Sequence[int]) -> list[list[Caption]]:
+        """What `encode` returned → B lists of captions, best first."""
+        found = n_best(self.decoder, encoded, options, keys)
+        return [in_words(self.vocabulary, hypotheses) for hypotheses in found]
+
+    def unlike(self, encoded: Sequence[Encoded]) -> list[bool]:
+        """What `encode` returned → whether each of B images is unlike the training images of every member.
+
+        Members that keep no training features are not asked; False where none keeps them.
+        """
+        upright = encoded[:: len(self._views())]
+        asked = zip(self._detectors, upright, strict=True)
+        judged = [detector.unlike(own.mean) for detector, own in asked if detector is not None]
+        return torch.stack(judged).all(0).tolist() if judged else [False] * len(encoded[0].mean)
+
+    @cached_property
+    def _detectors(self) -> list[Detector | None]:
+        return [None if member.features is None else Detector(member.features) for member in self.members]
+
+
+def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:
+    """Load model folders. Raises UserError when their vocabularies differ, or a folder is not whole."""
+    first, *others = folders
+    for folder in others:
+        _same(first, folder, "vocab.txt", "has another vocabulary; train both on the same captions and vocab.min_count")
+    return Captioners(tuple(model.load(folder) for folder in folders), mirror)
+
+
+def check_store(folders: Sequence[Path], captioners: Captioners, store: FeatureStore) -> None:
+    """Raise UserError unless all can read the feature store, which the first model was trained on.
+
+    Stored pixels are of one transform, stored features of one encoder too.
+    """
+    for folder, member in zip(folders[1:], captioners.members[1:], strict=True):
+        if member.transform != store.transform:
+            raise UserError(
+                f"evaluate.ensemble: {folder}: has another image transform than data/features ({member.transform}, "
+                f"not {store.transform}); use `captioning predict` with several --model"
+            )
+        if store.pixels is None:
+            _same(folders[0], folder, "encoder.safetensors", "has another encoder than data/features")
+
+
+def _same(first: Path, folder: Path, name: str, complaint: str) -> None:
+    ours, theirs = (read_json(path / "model.json")["sha256"][name] for path in (first, folder))
+    if ours != theirs:
+        raise UserError(f"{folder / name}: not that of {first}: this model {complaint}")

@@ -1,0 +1,137 @@
+"""A trained model as one folder on disk, and the captioner that it becomes in memory.
+
+    model/model.json            what rebuilds it: encoder, transform, decoder, settings, digests
+    model/encoder.safetensors   the encoder's weights
+    model/decoder.safetensors   the decoder's weights
+    model/vocab.txt             the vocabulary
+    model/features.safetensors  features of training images, for `unlikeness`; older folders have none
+
+The encoder has a file of its own: experiments that share a frozen one share its bytes in the DVC cache.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from captioning import decoders
+from captioning.data.text.vocabulary import Vocabulary
+from captioning.decoders.base import Decoder
+from captioning.system.errors import UserError, reason
+from captioning.system.files import atomic, digest, read_json, write_bytes, write_json
+from captioning.vision.encoders import encoders
+from captioning.vision.encoders.encoders import Encoder
+from captioning.vision.features.unlikeness import KeptFeatures
+from captioning.vision.images import Transform
+
+FORMAT = 1
+FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
+FEATURES = "features.safetensors"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What model.json says beside the digests: enough to rebuild the networks and to trust them.
+
+    encoder: torchvision's name. decoder: name in `decoders`. decoder_options: its sizes.
+    transform: how a picture becomes pixels. settings: every resolved setting of the
+    training. compute: instruction set, threads. provenance: digests of weights and features. scores:
+    the validation scores of the chosen epoch.
+    """
+
+    encoder: str
+    decoder: str
+    decoder_options: dict[str, Any]
+    transform: dict[str, Any]
+    settings: dict[str, Any]
+    compute: dict[str, Any]
+    provenance: dict[str, Any]
+    scores: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Captioner:
+    """Pictures to captions: encoder, decoder, transform and vocabulary, in eval mode."""
+
+    encoder: Encoder
+    decoder: Decoder
+    transform: Transform
+    vocabulary: Vocabulary
+    card: Card
+    features: KeptFeatures | None = None
+
+
+def save(
+    folder: Path,
+    card: Card,
+    encoder: Mapping[str, Tensor],
+    decoder: Mapping[str, Tensor],
+    vocabulary: Vocabulary,
+    features: KeptFeatures | None = None,
+) -> None:
+    """Write a model folder; it appears when it is whole. The same model gives the same bytes."""
+    with atomic(folder) as temporary:
+        temporary.mkdir()
+        write_bytes(temporary / "encoder.safetensors", save_tensors(_plain(encoder)))
+        write_bytes(temporary / "decoder.safetensors", save_tensors(_plain(decoder)))
+        vocabulary.write(temporary / "vocab.txt")
+        if features is not None:
+            write_bytes(temporary / FEATURES, save_tensors(_plain(features.tensors())))
+        files = FILES if features is None else (*FILES, FEATURES)
+        record = {"format": FORMAT, **asdict(card), "sha256": {name: digest(temporary / name) for name in files}}
+        write_json(temporary / "model.json", record)
+
+
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
+
+
+class Saved(NamedTuple):
+    """What a model folder has: card, vocabulary, the weights of both networks, and features if it keeps them."""
+
+    card: Card
+    vocabulary: Vocabulary
+    encoder: dict[str, Tensor]
+    decoder: dict[str, Tensor]
+    features: KeptFeatures | None
+
+
+def read(folder: Path) -> Saved:
+    """Read a model's folder.
+
+    Raises UserError when a file is missing, or is not the one that model.json was written with.
+    """
+    record = read_json(folder / "model.json")
+    if record.get("format") != FORMAT:
+        raise UserError(f"{folder / 'model.json'}: format {record.get('format')!r}, this version reads {FORMAT}")
+    for name, expected in record["sha256"].items():
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name}: no such file; the model folder is not whole (try `dvc pull`)")
+        if digest(folder / name) != expected:
+            raise UserError(f"{folder / name}: not the file that model.json describes; restore the folder")
+    card = Card(**{name: record[name] for name in Card.__dataclass_fields__})
+    encoder, decoder = (_tensors(folder / f"{name}.safetensors") for name in ("encoder", "decoder"))
+    features = KeptFeatures.of(_tensors(folder / FEATURES)) if FEATURES in record["sha256"] else None
+    return Saved(card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder, features)
+
+
+def load(folder: Path) -> Captioner:
+    """Rebuild a model from its folder, in eval mode. Raises UserError as `read` does."""
+    card, vocabulary, weights, trained, features = read(folder)
+    transform = Transform(**card.transform)
+    encoder = encoders.build(card.encoder, transform=transform, weights=weights)
+    decoder = decoders.build(card.decoder, len(vocabulary), encoder.dim, card.decoder_options)
+    decoder.load_state_dict(trained)
+    return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, features)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as fault:
+        raise UserError(f"{path}: not a safetensors file ({reason(fault)})") from None

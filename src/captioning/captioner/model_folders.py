@@ -1,0 +1,40 @@
+"""Folders of trained models that an experiment reads: what must be there before any work begins."""
+
+from pathlib import Path
+
+from captioning.system.errors import UserError
+from captioning.system.files import main_root, read_json
+
+
+def check_start(folder: Path, *, encoder: str, decoder: str) -> None:
+    """Raise UserError unless `folder` has a model with this encoder and decoder, to start training from.
+
+    A folder that is missing and that DVC tracks is left to DVC, which may bring it. `start` compares the rest.
+    """
+    if not folder.is_dir() and folder.with_name(f"{folder.name}.dvc").is_file():
+        return
+    record = read_json(folder / "model.json")
+    compared = {"encoder": encoder, "decoder": decoder}
+    faults = [
+        f"{name} ({record.get(name)}, here {here})" for name, here in compared.items() if record.get(name) != here
+    ]
+    if faults:
+        raise UserError(f"train.start = {folder}: not a model that training here can start from: {'; '.join(faults)}")
+
+
+def members(folder: Path) -> list[Path]:
+    """The model folders in `folder`, sorted.
+
+    A relative path is looked up in the working folder, where DVC sees what is in it. Raises UserError when there is no
+    such folder, or a queued experiment's copy of it lacks models that the main repository's has.
+    """
+    if not folder.is_dir():
+        raise UserError(f"evaluate.ensemble: {folder}: no such folder")
+    roots = (folder, main_root() / folder)
+    found, there = ({path.parent.name for path in root.glob("*/model.json")} for root in roots)
+    if there - found:
+        raise UserError(
+            f"evaluate.ensemble: {folder}: this copy of the repository lacks {', '.join(sorted(there - found))}; "
+            "in a queued experiment give an absolute path, or add the models with `dvc add`"
+        )
+    return [folder / name for name in sorted(found)]

@@ -1,0 +1,240 @@
+"""The commands of `captioning` about experiments: `experiments`, `compare`, `report`, `suite run | list | table`."""
+
+import json
+import shutil
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from captioning.system.errors import UserError
+
+if TYPE_CHECKING:
+    from captioning.experiments.queueing import Queue
+    from captioning.experiments.revisions import Revision
+    from captioning.experiments.suites import Suite
+
+_PIPED = (160, 24)  # columns and lines where the output is no terminal
+suite_app = typer.Typer(no_args_is_help=True, help="Families of experiments, a file each in experiments/.")
+
+
+class Format(StrEnum):
+    """How a comparison is printed."""
+
+    text = "text"
+    md = "md"
+    json = "json"
+
+
+def experiments(
+    all_commits: Annotated[
+        bool, typer.Option("--all-commits", "-A", help="Of every commit, not of the last one alone.")
+    ] = False,
+    by: Annotated[str | None, typer.Option(help="Sort by this score, best first, such as `cider`.")] = None,
+) -> None:
+    """Show experiments, a row each: test scores, and what was changed.
+
+    `dvc exp show` has a column for every setting and source file as well.
+    """
+    from captioning.experiments.queueing import open_repository
+    from captioning.experiments.table import collect, table
+
+    with open_repository() as repo:
+        rows = collect(repo, all_commits=all_commits, by=by)
+    print(*table(rows, shutil.get_terminal_size(_PIPED).columns), sep="\n")
+
+
+def compare(
+    revisions: Annotated[
+        list[str],
+        typer.Argument(
+            help="Commits, branches, tags, experiments, or `workspace`; the others are compared with the first."
+        ),
+    ],
+    output: Annotated[Format, typer.Option("--format", help="text, md (Markdown) or json.")] = Format.text,
+    images: Annotated[int, typer.Option(min=0, help="Images shown on which two differ most.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seeds the bootstrap.")] = 0,
+) -> None:
+    """Compare experiments with the first: scores, intervals of the differences, and a verdict in words.
+
+    Revisions that differ in nothing but `seed` are taken together. Nothing is checked out, and nothing is downloaded.
+    """
+    from captioning.experiments import verdicts
+    from captioning.experiments.compare import compare as compared
+    from captioning.experiments.compare import read
+    from captioning.experiments.revisions import resolve
+
+    comparison = compared([read(revision) for revision in resolve(revisions)], seed=seed)
+    if output is Format.json:
+        print(json.dumps(verdicts.document(comparison, images), indent=1, ensure_ascii=False))
+    else:
+        print((verdicts.text if output is Format.text else verdicts.markdown)(comparison, images), end="")
+
+
+def report(
+    revisions: Annotated[list[str], typer.Argument(help="As in `compare`; the others are compared with the first.")],
+    out: Annotated[Path, typer.Option(help="The file that is written.")] = Path("report.html"),
+    images: Annotated[str, typer.Option(help="Number of images shown, or `all`.")] = "300",
+    seed: Annotated[int, typer.Option(min=0, help="Seeds the bootstrap, and which pictures are shown.")] = 0,
+) -> None:
+    """Write one HTML file with scores, curves, settings and images; it needs no network.
+
+    Half of the images are those on which the experiments differ most. Nothing is checked out or downloaded.
+    """
+    from captioning.experiments import page
+    from captioning.experiments.compare import compare as compared
+    from captioning.experiments.compare import read
+    from captioning.experiments.revisions import resolve
+
+    if images != "all" and not images.isdecimal():
+        raise UserError(f"--images {images}: give a number of images, 0 for none, or `all`")
+    limit = None if images == "all" else int(images)
+    comparison = compared([read(revision) for revision in resolve(revisions)], seed=seed)
+    command = f"captioning report {' '.join(revisions)}"
+    size = page.write(out, comparison, command, limit, seed)
+    print(f"{out}: {size / 1e6:.1f} MB; open it in a browser")
+
+
+@suite_app.command("list")
+def list_suites(
+    names: Annotated[list[str] | None, typer.Argument(help="Suites; all of them if none is named.")] = None,
+) -> None:
+    """List the suites, their questions, and the state of each run: done, running, queued, failed, missing."""
+    from captioning.experiments import results, suites
+    from captioning.experiments.queueing import open_queue
+
+    with open_queue() as queue:
+        for name in names or suites.names():
+            suite = suites.load(name)
+            print(f"{name}: {suite.question.strip()}")
+            print(*results.state_lines(suite, queue.states(suite.runs)), sep="\n")
+
+
+@suite_app.command("run")
+def run_suite(
+    name: Annotated[str, typer.Argument(help="A suite: experiments/NAME.yaml.")],
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time.")] = 1,
+) -> None:
+    """Run what is not done of a suite, from the last commit, through DVC's queue, and wait for it.
+
+    Ctrl-C (or SIGTERM) stops the runs; the same command continues. Failed runs are tried again.
+    The exit status is 1 when one failed. If several runs at a time would have more threads than this machine has
+    cores, each gets fewer: that is a setting, `compute.threads`, and all runs of the suite have the same one.
+    """
+    from captioning.experiments import suites
+    from captioning.experiments.progress import Progress
+    from captioning.experiments.queueing import State, open_queue
+
+    suite = suites.load(name)
+    _heed_interrupts()
+    with open_queue() as queue:
+        try:
+            if not _queue_missing(suite, queue, jobs):
+                return
+            queue.start(jobs)
+            progress = Progress(queue, suite.runs, jobs)
+            states = queue.wait(suite.runs, jobs, progress.changed, progress.looked)
+        except KeyboardInterrupt:
+            print("stopping; the same command continues", file=sys.stderr)
+            queue.stop(suite.runs)
+            raise typer.Exit(130) from None
+        failed = [run for run, state in states.items() if state is not State.done]
+        for run in failed:
+            print(f"{run} failed: {queue.complaint(run)}; its log: `dvc queue logs {run}`", file=sys.stderr)
+        raise typer.Exit(1 if failed else 0)
+
+
+def _heed_interrupts() -> None:
+    """Let SIGTERM stop a suite as Ctrl-C does, and Ctrl-C where a shell started this with it ignored.
+
+    The queue's workers inherit what is ignored, and could not be interrupted then.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+def _queue_missing(suite: "Suite", queue: "Queue", jobs: int) -> list[str]:
+    """Queue what is neither done nor on its way; return the names of all that is not done."""
+    from captioning.experiments import results
+    from captioning.experiments.queueing import State
+    from captioning.experiments.revisions import Revision
+
+    states, done = queue.states(suite.runs), queue.done()
+    revisions = {run.name: Revision(run.name, done[run.name]) for run in suite.runs if run.name in done}
+    missing = [
+        run for run in suite.runs if run.name not in done and states[run.name] not in (State.queued, State.running)
+    ]
+    for run in suite.runs:
+        if run.name in revisions:
+            results.check_overrides(run, revisions[run.name])
+    if missing:
+        threads = _threads(suite, queue, list(revisions.values()), jobs)
+        for run in missing:
+            queue.add(run, threads)
+    todo = [name for name, state in states.items() if state is not State.done]
+    print(f"{len(states) - len(todo)} of {len(states)} runs are done at {queue.baseline[:7]}", flush=True)
+    return todo
+
+
+def _threads(suite: "Suite", queue: "Queue", done: list["Revision"], jobs: int) -> int | None:
+    """The `compute.threads` of the runs to come, and say so; None: that of the commit, or what the suite itself sets.
+
+    It decides the last bits of every result, so that runs that are done decide it; else cores and jobs do.
+    """
+    from captioning.experiments.queueing import THREADS
+    from captioning.system.compute import cores
+
+    if any(THREADS in run.overrides for run in suite.runs):
+        return None
+    usual = _threads_of(queue.head())
+    theirs = {_threads_of(revision) for revision in done}
+    if len(theirs) > 1:
+        raise UserError(
+            f"the runs of {suite.name} that are done differ in {THREADS} ({', '.join(map(str, sorted(theirs)))}), so "
+            f"that they cannot be compared; remove those of one kind with `dvc exp remove`, and run the suite again"
+        )
+    fair = max(1, cores() // jobs) if jobs * usual > cores() else usual
+    threads = theirs.pop() if theirs else fair
+    if threads == usual:
+        return None
+    why = f"as in the {len(done)} runs that are done" if done else f"for {jobs} runs at a time on {cores()} cores"
+    print(f"{THREADS} = {threads} in each run, {why} (the commit has {usual})", flush=True)
+    return threads
+
+
+def _threads_of(revision: "Revision") -> int:
+    return int(revision.params["compute"]["threads"])
+
+
+@suite_app.command("table")
+def show_table(
+    name: Annotated[str, typer.Argument(help="A suite: experiments/NAME.yaml.")],
+    write: Annotated[
+        Path | None,
+        typer.Option(help="Store the results in experiments/, and put table and chart into this page."),
+    ] = None,
+) -> None:
+    """Print what a suite found, as a Markdown table, from the experiments of the last commit.
+
+    Where none of them was run there, the results that were kept in experiments/ are shown.
+    """
+    from captioning.experiments import charts, results, suites
+    from captioning.experiments.queueing import open_queue
+    from captioning.system.files import write_bytes
+
+    suite, kept = suites.load(name), results.read(name)
+    with open_queue() as queue:
+        found = results.gather(suite, queue, kept)
+    if not found.runs and kept:
+        print(f"no run of {name} at {found.commit[:7]}; this is {results.path_of(name)}", file=sys.stderr)
+        found = kept
+    results.check_complete(suite, found, must=write is not None)
+    if write is None:
+        print(results.table(suite, found), end="")
+        return
+    results.put(write, name, results.block(suite, found))
+    write_bytes(results.picture_of(write, name), charts.of_suite(suite, found))
+    results.write(name, found)

@@ -1,0 +1,256 @@
+"""The command `captioning predict`: captions for one's own images."""
+
+import errno
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Option
+
+from captioning.cli.notices import Notices, name_some, print_lines
+from captioning.experiments import released
+from captioning.settings.resolve import usual_beam
+from captioning.system import compute
+from captioning.system.archives import SUFFIXES
+from captioning.system.errors import UserError
+from captioning.system.files import read_json, write_bytes
+
+if TYPE_CHECKING:
+    from captioning.captioner.ensembles import Captioners
+    from captioning.search import Caption, SearchOptions
+
+MODEL = Path("data/train/model")
+
+
+class Format(StrEnum):
+    """How captions are printed."""
+
+    text = "text"
+    jsonl = "jsonl"
+
+
+class Method(StrEnum):
+    """How captions are searched; `SearchOptions` knows them by the same names."""
+
+    beam = "beam"
+    diverse = "diverse"
+    sample = "sample"
+
+
+class RankBy(StrEnum):
+    """Which of the captions found is the best, as `SearchOptions` has it."""
+
+    likelihood = "likelihood"
+    consensus = "consensus"
+
+
+_Paths = Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or patterns such as 'trip/*.jpg'.")]
+_Models = Annotated[
+    list[str] | None,
+    Option(
+        help="A model folder, or a commit, tag or experiment that has one; several: the mean of their probabilities.",
+        show_default=str(MODEL),
+    ),
+]
+_Repo = Annotated[str | None, Option(help="Address or path of the repository that --model names a revision of.")]
+_Format = Annotated[Format, Option("--format", help="text: path, tab, caption; jsonl: an object a line.")]
+_Method = Annotated[Method, Option(help="diverse: groups of beams avoid each other's words; sample: draws words.")]
+_BeamSize = Annotated[
+    int | None,
+    Option(min=1, help="Hypotheses kept at each step; 1 is greedy.", show_default="evaluate's, or for --n-best"),
+]
+_NBest = Annotated[
+    int, Option(min=1, help="Captions for each image, best first; with score and log probability if several.")
+]
+_MaxWords = Annotated[int, Option(min=1, help="Longest caption, words.")]
+_MinWords = Annotated[int, Option(min=0, help="Shortest caption, words.")]
+_LengthPenalty = Annotated[float, Option(min=0, help="Likelihood: log probability / length to this power.")]
+_RankBy = Annotated[RankBy, Option(help="The best caption: the likeliest, or the one most similar to the others.")]
+_RepeatNgram = Annotated[int, Option(min=0, help="No n-gram of this size occurs twice; 0: no restriction.")]
+_Mirror = Annotated[bool, Option("--mirror", help="Read the mirrored image too, and average the probabilities.")]
+_Groups = Annotated[int, Option(min=1, help="diverse: groups that share the beam.")]
+_Strength = Annotated[float, Option(min=0, help="diverse: cost of a word, in nats, if an earlier group has it.")]
+_Temperature = Annotated[float, Option(min=1e-9, help="sample: below 1, likely words become likelier.")]
+_TopK = Annotated[int, Option(min=0, help="sample: words are sampled from this many likeliest words; 0: from all.")]
+_TopP = Annotated[float, Option(min=1e-9, max=1, help="sample: and from the smallest set with this total probability.")]
+_Seed = Annotated[int, Option(min=0, help="sample: random seed; another one gives other captions.")]
+_Must = Annotated[list[str] | None, Option(help="beam: a word or phrase that captions must contain; may be repeated.")]
+_BatchSize = Annotated[int, Option(min=1, help="Pictures captioned together.")]
+_Attention = Annotated[
+    Path | None, Option(help="A folder for attention maps: where the model looked, word by word, a PNG an image.")
+]
+
+
+def predict(
+    paths: _Paths,
+    model: _Models = None,
+    repo: _Repo = None,
+    output: _Format = Format.text,
+    method: _Method = Method.beam,
+    beam_size: _BeamSize = None,
+    n_best: _NBest = 1,
+    max_words: _MaxWords = 30,
+    min_words: _MinWords = 0,
+    length_penalty: _LengthPenalty = 1.0,
+    rank_by: _RankBy = RankBy.likelihood,
+    repeat_ngram: _RepeatNgram = 0,
+    mirror: _Mirror = False,
+    groups: _Groups = 3,
+    strength: _Strength = 0.5,
+    temperature: _Temperature = 1.0,
+    top_k: _TopK = 0,
+    top_p: _TopP = 1.0,
+    seed: _Seed = 1,
+    must: _Must = None,
+    batch_size: _BatchSize = 16,
+    attention: _Attention = None,
+) -> None:
+    """Caption pictures with a trained model, or with several as one.
+
+    A file that cannot be read is reported and the rest go on; the exit status is then 1. Captions are printed on
+    standard output, and on standard error which model is used, and which pictures are unlike its training images.
+    """
+    asked = locals()  # what concerns the search is called as SearchOptions calls it
+    notices = Notices()
+    named, failed = _expand(paths)
+    files = [path for path in named if _is_there(path, notices)]
+    if files:
+        models = released.models(model, repo, MODEL)
+        captioners = _load(models, mirror=mirror)
+        options = _options(captioners, asked)
+        sheets = _sheets(captioners, attention, files) if attention else {}
+        notices.begin([found.title for found in models], captioners.members)
+        for start in range(0, len(files), batch_size):
+            _caption(captioners, files[start : start + batch_size], options, output, sheets, notices)
+    notices.end(len(named))
+    raise typer.Exit(1 if failed or notices.skipped else 0)
+
+
+def _load(models: Sequence[released.Model], *, mirror: bool) -> "Captioners":
+    """Load models, with the arithmetic that the first one asks for."""
+    card = read_json(models[0].folder / "model.json")
+    compute.pin(portable=card["compute"]["portable"], threads=card["compute"]["threads"])
+    from captioning.captioner import ensembles
+
+    return ensembles.load([model.folder for model in models], mirror=mirror)
+
+
+def _options(captioners: "Captioners", asked: dict[str, Any]) -> "SearchOptions":
+    """How to search, as it was asked for. A beam size that was left out is as for `evaluate`."""
+    from captioning.search import SearchOptions, phrases
+
+    chosen = {name: asked[name] for name in SearchOptions.__dataclass_fields__}
+    groups = chosen["groups"] if chosen["method"] is Method.diverse else 1
+    usual = usual_beam(captioners.members[0].card.settings["dataset"], chosen["n_best"], groups)
+    must = phrases(captioners.vocabulary, chosen["must"] or [])
+    return SearchOptions(**chosen | {"beam_size": chosen["beam_size"] or usual, "must": must})
+
+
+def _sheets(captioners: "Captioners", folder: Path, files: list[Path]) -> dict[Path, Path]:
+    """Make the folder, and say where in it each picture's attention is drawn. Raises UserError when it cannot be."""
+    from captioning.evaluation.attention_maps import file_names, refusal
+
+    reason = refusal(captioners.members[0])
+    if len(captioners.members) > 1:
+        reason = "it shows where one model looks, and several are averaged"
+    if reason:
+        raise UserError(f"--attention: {reason}; leave it out, or name another model with --model")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UserError(f"--attention {folder}: no folder can be made there ({fault.strerror}); name another") from None
+    return file_names(folder, files)
+
+
+def _expand(paths: list[str]) -> tuple[list[Path], bool]:
+    """Folders become their pictures and patterns their matches, sorted; and whether one of them had none."""
+    files: list[Path] = []
+    failed = False
+    for path in paths:
+        found = [Path(path)]
+        if Path(path).is_dir():
+            found = _pictures(Path(path))
+        elif glob.has_magic(path) and not Path(path).exists():
+            found = [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 - absolute too
+        if not found:
+            print_lines([f"error: {path}: no pictures there ({' '.join(sorted(SUFFIXES))})"])
+        files += found
+        failed |= not found
+    return files, failed
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The pictures in a folder, at any depth, sorted; other files are counted on standard error."""
+    files = sorted(path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
+    found = [path for path in files if path.suffix.lower() in SUFFIXES]
+    others = sorted({path.suffix.lower() or path.name for path in files} - SUFFIXES)
+    if others and found:
+        count = len(files) - len(found)
+        print_lines([f"{folder}: {count} of {len(files)} files are not read, as no pictures: {name_some(others)}"])
+    return found
+
+
+def _is_there(path: Path, notices: Notices) -> bool:
+    """Whether a file can be opened, without opening it: it may be a pipe."""
+    try:
+        path.stat()
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as fault:
+        notices.skip(path, fault)
+        return False
+    return True
+
+
+def _caption(
+    captioners: "Captioners",
+    paths: list[Path],
+    options: "SearchOptions",
+    output: Format,
+    sheets: dict[Path, Path],
+    notices: Notices,
+) -> None:
+    """Print captions for each picture, and draw the sheets that are wanted."""
+    import numpy as np
+    import torch
+
+    from captioning.vision.images import decode
+
+    pixels, files, read = [], [], []
+    for path in paths:
+        try:
+            data = path.read_bytes()
+            pixels.append(captioners.pixels(decode(data, str(path))))
+            files.append(data)
+            read.append(path)
+        except (UserError, OSError) as fault:
+            notices.skip(path, fault)
+    if read:
+        encoded = captioners.encode([torch.from_numpy(np.stack(member)) for member in zip(*pixels, strict=True)])
+        keys = [int(hashlib.sha256(data).hexdigest()[:16], 16) for data in files]
+        unlike = captioners.unlike(encoded)
+        for index, (path, captions) in enumerate(zip(read, captioners.decode(encoded, options, keys), strict=True)):
+            if unlike[index]:
+                notices.differs(path)
+            if path in sheets:
+                from captioning.evaluation.attention_maps import draw_pixels
+
+                drawn = draw_pixels(captioners.members[0], files[index], pixels[index][0], captions[0].text)
+                write_bytes(sheets[path], drawn)
+            print(_lines(path, captions, output, sheets.get(path), several=options.n_best > 1), flush=True)
+
+
+def _lines(path: Path, captions: "Sequence[Caption]", output: Format, sheet: Path | None, *, several: bool) -> str:
+    """What is printed for a picture: its caption, or a list of them with their scores."""
+    if output is Format.jsonl:
+        listed: dict[str, Any] = {"captions": [caption.record() for caption in captions]} if several else {}
+        drawn = {"attention": str(sheet)} if sheet else {}
+        return json.dumps({"file": str(path), "caption": captions[0].text, **listed, **drawn}, ensure_ascii=False)
+    numbers = [f"\t{caption.score:.4f}\t{caption.log_probability:.4f}" if several else "" for caption in captions]
+    return "\n".join(f"{path}\t{caption.text}{said}" for caption, said in zip(captions, numbers, strict=True))

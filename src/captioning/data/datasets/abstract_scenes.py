@@ -1,0 +1,130 @@
+"""Abstract Scenes v1.1: 10,020 scenes of clip art, ten to a set, about six simple sentences each.
+
+Zitnick and Parikh 2013, "Bringing semantics into focus using visual abstraction"; published by Microsoft Research.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from captioning.data.datasets.base import COLUMNS, Options, Prepared, decode_text, name_some, sort_table
+from captioning.data.datasets.published import REMEDY, Workspace, gather
+from captioning.system.archives import Archive
+from captioning.system.errors import UserError
+
+name = "abstract_scenes"
+URL = "https://download.microsoft.com/download/4/5/D/45D1BBFC-7944-4AC5-AED2-1A35D85662D7/AbstractScenes_v1.1.zip"
+_SCENES, _A_SET = 10_020, 10  # published; scenes in one set
+_FOLDER = "RenderedScenes"
+_TEXTS = ("SimpleSentences1_10020.txt", "SimpleSentences2_10020.txt")
+_PICTURE = re.compile(r"Scene([0-9]+)_([0-9]+)\.png")
+_LINE = re.compile(r"([0-9]+)\t[0-9]+\t([^\t]*\S[^\t]*)")
+
+
+def prepare(folder: Path, options: Options, cache: Path, url: str = URL) -> Prepared:
+    """Bring the archive into `folder` and return the table of captions, as `Dataset` says.
+
+    No digest is published, so what comes is taken, and its sha256 recorded.
+    """
+    return gather(Workspace(name, options.source, cache), folder, options, partial(_assemble, url=url))
+
+
+def _assemble(space: Workspace, url: str) -> Prepared:
+    archive = space.fetch(url, None)
+    table, notes = read(space.folder / archive.name)
+    return Prepared(table, [archive], notes)
+
+
+def split_of(scene: int) -> str:
+    """The split of a scene, by its set: of ten sets, the ninth is for validation and the tenth for the test.
+
+    The ten scenes of a set were drawn after one description and are much alike, so a set is never divided. Of 1,002
+    sets, 802 are in train, 100 in val and 100 in test; any ten sets in a row have all three.
+    """
+    return {8: "val", 9: "test"}.get(scene // _A_SET % 10, "train")
+
+
+def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The table of captions of the archive, and notes on what is left out or is not as published.
+
+    image_id is the scene's number, 10 * set + its place in the set. Raises UserError that names file and line of what
+    is malformed, or what is missing.
+    """
+    with Archive(path) as archive:
+        pictures, strangers = _find_pictures(archive)
+        sentences = [pair for text in _TEXTS for pair in _read_sentences(archive, text)]
+    rows = [
+        (str(scene), f"{path.name}/{pictures[scene]}", sentence, split_of(scene))
+        for scene, sentence in sentences
+        if scene in pictures
+    ]
+    notes = _differences(pictures, sentences)
+    if strangers:
+        notes.append(f"{len(strangers)} files in {_FOLDER}/ are no scenes and are left out: {name_some(strangers)}")
+    return sort_table(pd.DataFrame(rows, columns=list(COLUMNS))), notes
+
+
+def _find_pictures(archive: Archive) -> tuple[dict[int, str], list[str]]:
+    """Scene → member, and the members beside them that are no scene."""
+    folders = defaultdict(list)
+    for member in archive.names():
+        if PurePosixPath(member).parent.name == _FOLDER:
+            folders[PurePosixPath(member).parent].append(member)
+    if len(folders) != 1:
+        found = f"{len(folders)} folders" if folders else "no folder"
+        raise UserError(f"{archive.path}: it has {found} {_FOLDER}/; {REMEDY}")
+    pictures: dict[int, str] = {}
+    strangers = []
+    for member in next(iter(folders.values())):
+        match = _PICTURE.fullmatch(PurePosixPath(member).name)
+        if not match or int(match[2]) >= _A_SET:
+            strangers.append(member)
+            continue
+        scene = _A_SET * int(match[1]) + int(match[2])
+        if scene in pictures:
+            raise UserError(f"{archive.path}: {pictures[scene]} and {member} are the same scene; {REMEDY}")
+        pictures[scene] = member
+    return pictures, strangers
+
+
+def _read_sentences(archive: Archive, text: str) -> list[tuple[int, str]]:
+    members = [member for member in archive.names() if PurePosixPath(member).name == text]
+    if len(members) != 1:
+        raise UserError(f"{archive.path}: it has {len(members) or 'no'} files {text}; {REMEDY}")
+    place = f"{archive.path}/{members[0]}"
+    return parse_sentences(decode_text(archive.read(members[0]), place), place)
+
+
+def parse_sentences(text: str, place: str) -> list[tuple[int, str]]:
+    """Lines `scene<TAB>number<TAB>sentence` → (scene, sentence); every other line is blank, as published.
+
+    Raises UserError with `place` and the line number for any other line.
+    """
+    sentences = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line)
+        if not match:
+            raise UserError(f"{place}, line {number}: {line!r} is not scene<TAB>number<TAB>sentence; {REMEDY}")
+        sentences.append((int(match[1]), match[2].strip()))
+    return sentences
+
+
+def _differences(pictures: dict[int, str], sentences: Sequence[tuple[int, str]]) -> list[str]:
+    """What is not as published, or has no counterpart, in words."""
+    described = {scene for scene, _ in sentences}
+    silent = [member for scene, member in sorted(pictures.items()) if scene not in described]
+    absent = [str(scene) for scene in sorted(described - pictures.keys())]
+    notes = []
+    if len(pictures) != _SCENES:
+        notes.append(f"{len(pictures):,} scenes are in the archive; published are {_SCENES:,}")
+    if silent:
+        notes.append(f"{len(silent)} scenes have no sentence and are left out: {name_some(silent)}")
+    if absent:
+        notes.append(f"the sentences of {len(absent)} scenes without a picture are left out: {name_some(absent)}")
+    return notes

@@ -1,0 +1,155 @@
+"""The user's own pictures: a folder, or an archive in it, and a table of captions.
+
+The folder has `captions.csv` (or .tsv, .jsonl, .parquet), and pictures at any depth, or one archive of them:
+`images.zip`, `images.tar`, `images.tar.gz`, `images.tgz`.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from captioning.data.datasets import tables
+from captioning.data.datasets.base import COLUMNS, Options, Prepared, name_some, settle, sort_table
+from captioning.data.datasets.tables import Row
+from captioning.data.network.downloads import Fetched
+from captioning.data.splits.captions import SPLITS
+from captioning.system.archives import SUFFIXES, Archive, leads_outside, pack
+from captioning.system.errors import UserError
+from captioning.system.files import alone, digest
+
+name = "folder"
+_TABLES = tuple(f"captions{suffix}" for suffix in tables.FORMATS)
+_ARCHIVES = ("images.zip", "images.tar", "images.tar.gz", "images.tgz")
+_PACKED = "images.zip"
+_TRAIN, _VAL = 0.8, 0.1  # shares of the images where the table has no split; the rest is for the test
+
+
+def prepare(folder: Path, options: Options, cache: Path) -> Prepared:
+    """Pack the pictures of `options.folder` into `folder` and return the table of captions, as `Dataset` says."""
+    captions, pictures = _find(options.folder)
+    packed = cache / _PACKED
+    with alone(cache / f".{name}.lock"):
+        rows = tables.read(captions)
+        pack(pictures, packed)
+        files = [_record(captions), _record(packed)]
+        table, notes = read(rows, captions, packed, pictures)
+        whole = Prepared(table, files, notes)
+        return settle(whole, cache, folder, [_PACKED], skip_corrupt=options.skip_corrupt)
+
+
+def _find(folder: Path) -> tuple[Path, Path]:
+    """The table, and the archive or else the folder that the pictures are in."""
+    if not folder.is_dir():
+        raise UserError(f"download.folder = {folder}: no such folder; {_REMEDY}")
+    found = [folder / each for each in _TABLES if (folder / each).is_file()]
+    archives = [folder / each for each in _ARCHIVES if (folder / each).is_file()]
+    if not found:
+        raise UserError(f"{folder.resolve()}: no table of captions there; write {', or '.join(_TABLES)}; {_REMEDY}")
+    for several in (found, archives):
+        if len(several) > 1:
+            raise UserError(f"{folder}: {' and '.join(path.name for path in several)} are both there; keep one")
+    return found[0], archives[0] if archives else folder
+
+
+_REMEDY = "see docs/own-pictures.md (in a queued experiment, give the folder's absolute path)"
+
+
+def _record(path: Path) -> Fetched:
+    sha256 = digest(path)
+    return Fetched(path.name, "source", path.stat().st_size, f"sha256:{sha256}", sha256, published=False)
+
+
+def read(rows: Sequence[Row], captions: Path, packed: Path, pictures: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The table of captions whose files are members of `packed`, and notes on pictures and split.
+
+    captions, pictures: where the rows and the pictures are from, for messages.
+    Raises UserError that names the line of a row that does not fit the others or the pictures.
+    """
+    rows = [_complete(row, captions) for row in rows]
+    for key, other in (("image_id", "file"), ("file", "image_id"), ("file", "split")):
+        _require_one(rows, key, other, captions)
+    with Archive(packed) as archive:
+        members = {unicodedata.normalize("NFC", member): member for member in archive.names() if _is_picture(member)}
+    _require_pictures(rows, members, captions, pictures)
+    notes = _uncaptioned(rows, members)
+    splits = {row.cells["image_id"]: row.cells.get("split", "") for row in rows}
+    if "split" not in rows[0].cells:
+        splits = split_by_hash(splits, captions)
+        counts = ", ".join(f"{list(splits.values()).count(split)} {split}" for split in SPLITS)
+        notes.append(f"the table has no column split: its images are divided by a hash of image_id ({counts})")
+    table = [
+        (image, f"{packed.name}/{members[row.cells['file']]}", row.cells["caption"], splits[image])
+        for row in rows
+        for image in [row.cells["image_id"]]
+    ]
+    return sort_table(pd.DataFrame(table, columns=list(COLUMNS))), notes
+
+
+def _complete(row: Row, captions: Path) -> Row:
+    """The row with its file spelt in one way, and with an image_id: by default, the file without its suffix."""
+    place, file = f"{captions}, {row.place}", row.cells["file"]
+    if leads_outside(file):
+        raise UserError(f"{place}: file {file!r} leads outside the folder; write a path inside it, with /")
+    if not _is_picture(file):
+        raise UserError(f"{place}: file {file!r} is no picture; its name must end in {' '.join(sorted(SUFFIXES))}")
+    split = row.cells.get("split", "train")
+    if split not in SPLITS:
+        raise UserError(f"{place}: split {split!r} is none of {', '.join(SPLITS)}; write one of them")
+    path = PurePosixPath(unicodedata.normalize("NFC", file))
+    return Row(row.place, {"image_id": str(path.with_suffix("")), **row.cells, "file": str(path)})
+
+
+def _is_picture(file: str) -> bool:
+    return PurePosixPath(file).suffix.lower() in SUFFIXES
+
+
+def _require_one(rows: Iterable[Row], key: str, other: str, captions: Path) -> None:
+    """Every `key` must have the same `other` in all rows."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        earlier = first.setdefault(row.cells[key], row)
+        was, now = earlier.cells.get(other), row.cells.get(other)
+        if was != now:
+            raise UserError(
+                f"{captions}, {row.place}: {key} {row.cells[key]!r} has {other} {now!r}, in {earlier.place} {was!r}; "
+                "give each picture one image_id (without that column: its file without the suffix) and one split"
+            )
+
+
+def _require_pictures(rows: Iterable[Row], members: dict[str, str], captions: Path, pictures: Path) -> None:
+    missing: dict[str, str] = {}
+    for row in rows:
+        if row.cells["file"] not in members:
+            missing.setdefault(row.cells["file"], f"{row.cells['file']} ({row.place})")
+    if missing:
+        there = f"there is {min(members)}" if members else "there are no pictures"
+        raise UserError(
+            f"{captions}: {len(missing)} files are not in {pictures}: {name_some(list(missing.values()))}; "
+            f"{there}; correct the names or add the images"
+        )
+
+
+def _uncaptioned(rows: Iterable[Row], members: Iterable[str]) -> list[str]:
+    named = {row.cells["file"] for row in rows}
+    silent = [member for member in sorted(members) if member not in named]
+    return [f"{len(silent)} pictures have no caption and are left out: {name_some(silent)}"] if silent else []
+
+
+def split_by_hash(images: Iterable[str], captions: Path) -> dict[str, str]:
+    """image_id → split, by the first 64 bits of its SHA-256, read as a number in [0, 1): train is below 0.8, val below
+    0.9, test the rest.
+
+    So an image stays where it is when others are added. Where a split would be empty, it gets the image with the
+    nearest number. Raises UserError for fewer images than splits.
+    """
+    at = {image: int.from_bytes(hashlib.sha256(image.encode()).digest()[:8]) / 2**64 for image in images}
+    if len(at) < len(SPLITS):
+        raise UserError(f"{captions}: {len(at)} images; at least {len(SPLITS)} are needed, one for each split")
+    order = sorted(at, key=lambda image: (at[image], image))
+    test = sum(at[image] < _TRAIN + _VAL for image in order)
+    test = min(max(test, 2), len(order) - 1)
+    val = min(max(sum(at[image] < _TRAIN for image in order), 1), test - 1)
+    return {image: SPLITS[(index >= val) + (index >= test)] for index, image in enumerate(order)}

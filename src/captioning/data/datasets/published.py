@@ -1,0 +1,168 @@
+"""What the published data sets of photographs share: bring the files, read them, check, put them in place."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+
+from captioning.data.datasets.base import COLUMNS, Options, Prepared, decode_text, name_some, settle, sort_table
+from captioning.data.network import downloads
+from captioning.data.network.downloads import Fetched
+from captioning.system.archives import SUFFIXES, Archive, pack
+from captioning.system.errors import UserError
+from captioning.system.files import alone
+
+REMEDY = "fix the file, or download the published one again"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where the files of one data set come together before they are moved to the stage's folder.
+
+    name: of the data set, also the subfolder of `source` that is looked in. cache: for unfinished downloads.
+    """
+
+    name: str
+    source: Path | None
+    cache: Path
+
+    @property
+    def folder(self) -> Path:
+        """The files, once they are whole."""
+        return self.cache / self.name
+
+    def find(self, *names: str) -> Path | None:
+        """The first of the names that the user's folder has."""
+        return downloads.find(self.source, self.name, *names)
+
+    def fetch(self, url: str, digest: str | None) -> Fetched:
+        """From the user's folder, or from the network, as `downloads.fetch` says."""
+        target = self.folder / url.rpartition("/")[2]
+        return downloads.fetch(url, target, digest=digest, source=self.source, cache=self.cache, subfolder=self.name)
+
+    def pictures(self, url: str, digest: str | None) -> Fetched:
+        """As `fetch`, for a zip file of pictures; a folder that is named like it is packed where there is one."""
+        archive = url.rpartition("/")[2]
+        unpacked = None if self.find(archive) else self.find(archive.removesuffix(".zip"))
+        return downloads.take(unpacked, self.folder / archive, pack) if unpacked else self.fetch(url, digest)
+
+
+Assemble = Callable[[Workspace], Prepared]
+"""Brings the files into the workspace and makes the table of them; its `file` column names archives there."""
+
+
+def gather(space: Workspace, folder: Path, options: Options, assemble: Assemble) -> Prepared:
+    """Prepare a data set that is published as archives, as `Dataset.prepare` says."""
+    with alone(space.cache / f".{space.name}.lock"):
+        whole = assemble(space)
+        archives = [file.name for file in whole.files]
+        return settle(whole, space.folder, folder, archives, skip_corrupt=options.skip_corrupt)
+
+
+def gather_split(space: Workspace, folder: Path, options: Options, splits: Mapping[str, Assemble]) -> Prepared:
+    """`gather` with the published split that the user chose, which the notes then say."""
+    prepared = gather(space, folder, options, splits[options.split])
+    return replace(prepared, notes=[f"split: {options.split}", *prepared.notes])
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """One picture and its captions. archive: the zip file's name. name: the picture's own, without folders."""
+
+    image_id: str
+    archive: str
+    name: str
+    split: str
+    captions: Sequence[str]
+
+
+def tabulate(photographs: Sequence[Photograph], folder: Path, place: str) -> tuple[pd.DataFrame, list[str]]:
+    """The caption table of photographs whose archives are in `folder`, and notes on what is left out.
+
+    White space in captions becomes single spaces, and captions of nothing else are left out and counted. Pictures
+    are found in their archives by name, in whatever folder there. place: the file that the captions come from.
+    Raises UserError when an image is there twice, has no caption or no picture.
+    """
+    refuse_twice([photograph.image_id for photograph in photographs], f"{place}: image")
+    said = [[" ".join(caption.split()) for caption in photograph.captions] for photograph in photographs]
+    silent = [photograph.name for photograph, captions in zip(photographs, said, strict=True) if not any(captions)]
+    _require(silent, len(photographs), f"{place} has no caption of")
+    members, notes = _locate(photographs, folder)
+    empty = sum(not caption for captions in said for caption in captions)
+    if empty:
+        notes.append(f"{empty} captions without a word are left out")
+    rows = [
+        (photograph.image_id, file, caption, photograph.split)
+        for photograph, file, captions in zip(photographs, members, said, strict=True)
+        for caption in captions
+        if caption
+    ]
+    return sort_table(pd.DataFrame(rows, columns=list(COLUMNS))), notes
+
+
+def _locate(photographs: Sequence[Photograph], folder: Path) -> tuple[list[str], list[str]]:
+    """The `file` column's value of each photograph, and how many pictures of the archives are not asked for."""
+    names: dict[str, list[str]] = {}
+    for photograph in photographs:
+        names.setdefault(photograph.archive, []).append(photograph.name)
+    files: dict[tuple[str, str], str] = {}
+    notes = []
+    for archive, wanted in names.items():
+        refuse_twice(wanted, f"{folder / archive}: the picture")
+        present = pictures(folder / archive)
+        missing = [name for name in wanted if name not in present]
+        _require(missing, len(wanted), f"{folder / archive} has no picture of")
+        files |= {(archive, name): f"{archive}/{present[name]}" for name in wanted}
+        if len(present) > len(wanted):
+            notes.append(f"{len(present) - len(wanted)} pictures of {archive} are in no split and are left out")
+    return [files[photograph.archive, photograph.name] for photograph in photographs], notes
+
+
+def pictures(path: Path) -> dict[str, str]:
+    """File name → member, of the pictures of an archive. Raises UserError when two have the same name."""
+    with Archive(path) as archive:
+        members = [name for name in archive.names() if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    refuse_twice([PurePosixPath(member).name for member in members], f"{path}: the picture")
+    return {PurePosixPath(member).name: member for member in members}
+
+
+def refuse_twice(names: Sequence[str], what: str) -> None:
+    """Raise UserError when a name is there more than once. what: is named so."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"{what} {name_some(twice)} is there more than once; {REMEDY}")
+
+
+def _require(missing: Sequence[str], count: int, said: str) -> None:
+    if missing:
+        raise UserError(f"{said} {len(missing)} of the {count} images in the splits: {name_some(missing)}; {REMEDY}")
+
+
+def differences(found: Mapping[str, tuple[int, int]], published: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Notes on the parts of a data set whose counts are not the published ones: images, captions a part."""
+    notes = []
+    for part, expected in published.items():
+        kinds = zip(("images", "captions"), found.get(part, (0, 0)), expected, strict=True)
+        said = [f"{count:,} {kind}, published {right:,}" for kind, count, right in kinds if count != right]
+        if said:
+            notes.append(f"{part}: {'; '.join(said)}")
+    return notes
+
+
+def parse_json(data: bytes, place: str, shape: TypeAdapter[_T]) -> _T:
+    """JSON of a known shape; keys that the shape does not name are never built.
+
+    Raises UserError, with `place` and the line or the path of the first fault, when it is not that.
+    """
+    try:
+        return shape.validate_json(decode_text(data, place), strict=True)
+    except ValidationError as invalid:
+        fault = invalid.errors(include_url=False, include_input=False)[0]
+        path = ".".join(str(part) for part in fault["loc"])
+        message = " ".join(fault["msg"].split())
+        raise UserError(f"{place}{f', {path}' if path else ''}: {message}; {REMEDY}") from None

@@ -1,0 +1,159 @@
+"""Tables of captions that people make: CSV, TSV, JSON Lines or Parquet, and where in the file each row is."""
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from captioning.data.datasets.base import decode_text
+from captioning.system.errors import UserError, reason
+
+NEEDED, OPTIONAL = ("file", "caption"), ("split", "image_id")
+_Records = Iterator[tuple[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One caption. place: `line 3` (of a Parquet file, `row 3`). cells: column → text that is not blank."""
+
+    place: str
+    cells: dict[str, str]
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a table, each with the same columns: file, caption, and perhaps split and image_id.
+
+    The suffix of `path` says what it is: one of FORMATS. CSV and TSV have a header, and quotes as in RFC 4180; lines
+    with nothing in them are skipped. White space around a cell is removed, and inside a caption becomes one space.
+    Raises UserError with the line (of Parquet, the row) of the first thing that is wrong.
+    """
+    try:
+        rows = [
+            Row(place, {column: _clean(f"{path}, {place}", column, value) for column, value in record.items()})
+            for place, record in FORMATS[path.suffix](path)
+        ]
+    except OSError as fault:
+        raise UserError(f"{path}: cannot be read ({fault.strerror or reason(fault)})") from fault
+    if not rows:
+        raise UserError(f"{path}: no captions there; write one a line, under the header file,caption")
+    return rows
+
+
+def _clean(place: str, column: str, value: Any) -> str:
+    """A cell as text without blanks around it."""
+    if column == "image_id" and type(value) is int:
+        value = str(value)
+    if not isinstance(value, str | None):
+        raise UserError(f"{place}: {column} = {value!r} is not text; write it as text")
+    words = (value or "").split()
+    if not words:
+        raise UserError(f"{place}: {column} is empty; fill it in, or remove the row")
+    text: str = " ".join(words) if column == "caption" else (value or "").strip()
+    strange = next((letter for letter in text if unicodedata.category(letter) in ("Cc", "Cs")), None)
+    if strange:
+        raise UserError(f"{place}: {column} has the control character {strange!r} in it; remove it")
+    return text
+
+
+def _check_columns(place: str, columns: Sequence[str]) -> None:
+    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    missing = [column for column in NEEDED if column not in columns]
+    unknown = [column for column in columns if column not in NEEDED + OPTIONAL]
+    found = [f"no column {column!r}" for column in missing]
+    found += [f"an unknown column {column!r}" for column in unknown]
+    found += [f"the column {column!r} twice" for column in repeated]
+    if found:
+        raise UserError(
+            f"{place}: {', '.join(found)}; needed are {' and '.join(NEEDED)}, and there may be {' and '.join(OPTIONAL)}"
+        )
+
+
+def _delimited(path: Path, delimiter: str) -> _Records:
+    """CSV or TSV, as RFC 4180 says: a cell with a delimiter, a quote or a line end is in double quotes."""
+    text = io.StringIO(decode_text(path.read_bytes(), str(path)), newline="")
+    lines = csv.reader(text, delimiter=delimiter, strict=True)
+    header: list[str] = []
+    while True:
+        number = lines.line_num + 1
+        place = f"{path}, line {number}"
+        try:
+            cells = [cell.strip() for cell in next(lines)]
+        except StopIteration:
+            return
+        except csv.Error as fault:
+            raise UserError(f"{place}: {reason(fault)}; {_QUOTES}") from fault
+        if not any(cells):
+            continue
+        if not header:
+            header = cells
+            _check_columns(place, header)
+        elif len(cells) != len(header):
+            raise UserError(f"{place}: {len(cells)} cells under {len(header)} columns; {_QUOTES}")
+        else:
+            yield f"line {number}", dict(zip(header, cells, strict=True))
+
+
+_QUOTES = 'put a cell with a comma, tab or quote in double quotes, and double those inside ("a ""red"" hat")'
+
+
+def _json_lines(path: Path) -> _Records:
+    """An object a line, each with the same keys."""
+    columns: tuple[int, set[str]] | None = None
+    for number, line in enumerate(decode_text(path.read_bytes(), str(path)).split("\n"), start=1):
+        place = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            pairs = json.loads(line, object_pairs_hook=_Pairs)
+        except (ValueError, RecursionError) as fault:
+            raise UserError(
+                f"{place}: not JSON ({getattr(fault, 'msg', None) or reason(fault)}); write an object a line"
+            ) from fault
+        if not isinstance(pairs, _Pairs):
+            raise UserError(f'{place}: not an object; write {{"file": "a.jpg", "caption": "A dog."}}')
+        keys = [key for key, _ in pairs]
+        _check_columns(place, keys)
+        columns = columns or (number, set(keys))
+        if set(keys) != columns[1]:
+            raise UserError(
+                f"{place}: it has {', '.join(sorted(keys))}, and line {columns[0]} has "
+                f"{', '.join(sorted(columns[1]))}; give every line the same keys"
+            )
+        yield f"line {number}", dict(pairs)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object before repeated keys are lost."""
+
+
+def _parquet(path: Path) -> _Records:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as fault:
+        raise UserError(
+            f"{path}: Parquet needs pyarrow; run `pip install pyarrow`, or write the table as CSV"
+        ) from fault
+    try:
+        with ParquetFile(path) as file:
+            _check_columns(str(path), file.schema_arrow.names)
+            first = 1
+            for batch in file.iter_batches():
+                for number, record in enumerate(batch.to_pylist(), start=first):
+                    yield f"row {number}", record
+                first += batch.num_rows
+    except ArrowException as fault:
+        raise UserError(f"{path}: not Parquet, or damaged ({reason(fault)}); write it again") from fault
+
+
+FORMATS: dict[str, Callable[[Path], _Records]] = {
+    ".csv": partial(_delimited, delimiter=","),
+    ".tsv": partial(_delimited, delimiter="\t"),
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,43 @@
+"""Caption files of Flickr8k and Flickr30k: lines `NAME.jpg#0<TAB>caption`."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from captioning.data.datasets.published import REMEDY
+from captioning.system.errors import UserError
+
+
+def parse_captions(text: str, place: str) -> dict[str, list[str]]:
+    """Text of such lines → picture's file name → captions, both in the order of the file.
+
+    Raises UserError with `place` and the line number for any other line.
+    """
+    captions: dict[str, list[str]] = {}
+    for number, line in enumerate(lines(text), start=1):
+        key, tab, caption = line.partition("\t")
+        image, _, index = key.rpartition("#")
+        if not (tab and image and index.isdecimal() and caption.strip()):
+            raise UserError(f"{place}, line {number}: {line!r} is not NAME.jpg#0<TAB>caption; {REMEDY}")
+        captions.setdefault(image, []).append(caption.strip())
+    return captions
+
+
+def lines(text: str) -> list[str]:
+    """Lines that end in `\\n` or `\\r\\n`, and in nothing else that Unicode knows."""
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+
+
+def counts(captions: Mapping[str, Sequence[str]], splits: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    """Split → images, captions. splits: picture's file name → split."""
+    images = Counter(splits.values())
+    said: Counter[str] = Counter()
+    for image, split in splits.items():
+        said[split] += len(captions.get(image, ()))
+    return {split: (images[split], said[split]) for split in images}
+
+
+def without_picture(captions: Mapping[str, Sequence[str]], pictures: Collection[str]) -> list[str]:
+    """A note on the captions of pictures that the archive does not have."""
+    unknown = sorted(image for image in captions if image not in pictures)
+    count = sum(len(captions[image]) for image in unknown)
+    return [f"{count} captions of images that do not exist are left out: {', '.join(unknown)}"] if unknown else []

@@ -1,0 +1,260 @@
+"""Files from the network, or from a folder of the user's: resumed, checked, and in place only when whole."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+from tqdm import tqdm
+
+from captioning.system import files
+from captioning.system.errors import UserError
+from captioning.system.files import alone, disk_faults_told
+
+_TRIES = 5  # in a row, counted anew when one gains something
+_LONGEST_WAIT = 600.0  # seconds; a server that asks for more ends the run
+_TIMEOUT = (15.0, 60.0)  # seconds: to connect, and between two pieces
+_PIECE = 1 << 16  # bytes
+_PASSING = (408, 429)  # and 5xx: HTTP statuses worth another try
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file that was fetched.
+
+    origin: its URL when the bytes are those published there, else `source`. digest: `algorithm:hex`, in the
+    algorithm of the published digest (sha256 if none is). published: are they the same?
+    """
+
+    name: str
+    origin: str
+    bytes: int
+    digest: str
+    sha256: str
+    published: bool
+
+
+def fetch(
+    url: str,
+    target: Path,
+    *,
+    digest: str | None,
+    source: Path | None,
+    cache: Path,
+    subfolder: str = "",
+    sleep: Callable[[float], None] = time.sleep,
+) -> Fetched:
+    """Bring the file that is published at `url` to `target`.
+
+    A file of that name in `source`, or in its `subfolder`, is copied; one with another digest too, which is said and
+    recorded. A `target` that has the published digest stays as it is. Otherwise the file is downloaded: what has
+    arrived is kept in `cache`, and a broken download goes on from there (HTTP Range, RFC 9110 §14).
+
+    digest: `md5:hex`, `sha256:hex`, `sha256-prefix:hex` (as in the file names of torchvision), or None.
+    sleep: waits so many seconds between two tries.
+    Raises UserError, with what to do, when there is no network, the server refuses, what came is not what is
+    published, or the disk is full or may not be written.
+    """
+    name = urlsplit(url).path.rpartition("/")[2]
+    with disk_faults_told(target), alone(cache / f".{name}.lock"):
+        found = find(source, subfolder, name)
+        if found:
+            files.copy(found, target)
+        elif not (target.is_file() and _compare(target, digest)[1]):
+            _download(url, target, digest, _Partial(cache, name, url), sleep)
+    return _record(url, target, digest, found)
+
+
+def take(found: Path, target: Path, bring: Callable[[Path, Path], None] = files.copy) -> Fetched:
+    """Bring what is in the user's folder and has no published digest to `target`.
+
+    bring: makes the second path of the first, atomically: copies the file, or packs a folder (`archives.pack`).
+    Raises UserError when the disk is full or may not be written.
+    """
+    with disk_faults_told(target):
+        bring(found, target)
+        _say(f"{target.name}: made of {found}")
+        sha256 = files.digest(target)
+        return Fetched(target.name, "source", target.stat().st_size, f"sha256:{sha256}", sha256, published=False)
+
+
+def find(source: Path | None, subfolder: str, *names: str) -> Path | None:
+    """The first of the names that is in the folder `source`, or in its `subfolder`; None where there is none.
+
+    Raises UserError when there is no folder `source`.
+    """
+    if source is None:
+        return None
+    if not source.is_dir():
+        raise UserError(f"download.source = {source}: no such folder; correct params.yaml or CAPTIONING_SOURCE")
+    return next((path for name in names for path in (source / name, source / subfolder / name) if path.exists()), None)
+
+
+def _compare(path: Path, digest: str | None) -> tuple[str, bool]:
+    """The digest of a file, as `algorithm:hex`, and whether it is the published one."""
+    kind, _, expected = (digest or "sha256:").partition(":")
+    algorithm = kind.removesuffix("-prefix")
+    actual = files.digest(path, algorithm)
+    return f"{algorithm}:{actual}", bool(expected) and actual.startswith(expected)
+
+
+def _record(url: str, target: Path, digest: str | None, found: Path | None) -> Fetched:
+    actual, published = _compare(target, digest)
+    if found:
+        verdict = "" if published or digest is None else f", not the published file ({actual}, published {digest})"
+        _say(f"{target.name}: copied from {found}{verdict}")
+    origin = "source" if found and not published else url
+    sha256 = actual if actual.startswith("sha256:") else f"sha256:{files.digest(target)}"
+    return Fetched(target.name, origin, target.stat().st_size, actual, sha256.partition(":")[2], published)
+
+
+def _download(url: str, target: Path, digest: str | None, partial: "_Partial", sleep: Callable[[float], None]) -> None:
+    _say(f"{url}: downloading" + (f", {partial.size} bytes are here already" if partial.size else ""))
+    _insist(url, partial, sleep)
+    actual, published = _compare(partial.path, digest)
+    if digest is not None and not published:
+        partial.remove()
+        raise UserError(
+            f"{url}: what came is {actual}, published is {digest}; run again, {_OR_PUT.format(target.name)}"
+        )
+    files.move(partial.path, target)
+    partial.remove()
+
+
+def _insist(url: str, partial: "_Partial", sleep: Callable[[float], None]) -> None:
+    """Try until the partial file is whole; give up after `_TRIES` tries in a row that gained nothing."""
+    furthest, idle = partial.size, 0
+    while True:
+        try:
+            headers = {"Accept-Encoding": "identity"} | partial.headers()
+            with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+                return _receive(response, url, partial)
+        except _InterruptedError as fault:
+            said, asked = str(fault), fault.wait
+        except requests.RequestException as fault:
+            said, asked = _explain(fault), None
+        idle = 1 if partial.size > furthest else idle + 1
+        furthest = max(furthest, partial.size)
+        wait = 2.0 ** (idle - 1) if asked is None else asked
+        if idle == _TRIES or wait > _LONGEST_WAIT:
+            later = f", and the server asks to wait {asked:.0f} s" if asked else ""
+            raise UserError(f"{url}: cannot be downloaded ({said}{later}); {_GO_ON}, {_OR_PUT.format(partial.name)}")
+        _say(f"{url}: {said}; trying again in {wait:g} s")
+        sleep(wait)
+
+
+_GO_ON = "run again to go on from what has arrived"
+_OR_PUT = "or put {} into the folder named by download.source or CAPTIONING_SOURCE"
+
+
+class _InterruptedError(Exception):
+    """A try failed and the next may not. wait: seconds that the server asks for, or None."""
+
+    def __init__(self, said: str, wait: float | None = None) -> None:
+        super().__init__(said)
+        self.wait = wait
+
+
+def _receive(response: requests.Response, url: str, partial: "_Partial") -> None:
+    """Bring the partial file to its end from one response. Raises _InterruptedError, or UserError if it is final."""
+    status = response.status_code
+    if status == 416 and response.headers.get("Content-Range") == f"bytes */{partial.size}":
+        return
+    if status == 416 or (status == 206 and not partial.continues(response.headers)):
+        partial.remove()
+        raise _InterruptedError("the file has changed on the server", wait=0)
+    if status in _PASSING or status >= 500:
+        raise _InterruptedError(f"HTTP {status} {response.reason}", _retry_after(response.headers))
+    if status not in (200, 206):
+        raise UserError(f"{url}: HTTP {status} {response.reason}; {_OR_PUT.format(partial.name).removeprefix('or ')}")
+    if status == 200:
+        partial.begin(response.headers)
+    _append(response, partial)
+
+
+def _append(response: requests.Response, partial: "_Partial") -> None:
+    length = response.headers.get("Content-Length")
+    total = partial.size + int(length) if length else None
+    response.raw.enforce_content_length = False  # else what came just before a cut is thrown away
+    with (
+        partial.path.open("ab") as stream,
+        tqdm(total=total, initial=partial.size, unit="B", unit_scale=True, desc=partial.name, disable=None) as bar,
+    ):
+        for piece in response.iter_content(_PIECE):
+            stream.write(piece)
+            bar.update(len(piece))
+    if total is not None and partial.size < total:
+        raise _InterruptedError("the connection was cut")
+
+
+class _Partial:
+    """What has arrived of a download, and beside it, in JSON, of which version of which URL."""
+
+    def __init__(self, cache: Path, name: str, url: str) -> None:
+        self.name, self.url = name, url
+        self.path = cache / f"{name}.part"
+        self._about = cache / f"{name}.part.json"
+        if not self._about.is_file() or files.read_json(self._about)["url"] != url:
+            self.remove()
+
+    @property
+    def size(self) -> int:
+        """Bytes that are there."""
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def headers(self) -> dict[str, str]:
+        """Ask for the rest, if it is still the same version."""
+        if not self.size:
+            return {}
+        version = files.read_json(self._about)["version"]
+        return {"Range": f"bytes={self.size}-"} | ({"If-Range": version} if version else {})
+
+    def continues(self, headers: Mapping[str, str]) -> bool:
+        """Does a 206 response go on where this ends, in the same version?"""
+        same = headers.get("ETag") in (None, files.read_json(self._about)["etag"])
+        return same and headers.get("Content-Range", "").startswith(f"bytes {self.size}-")
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """Empty the file and note its version: a strong ETag or a date, as If-Range wants (RFC 9110 §13.1.5)."""
+        etag = headers.get("ETag")
+        version = headers.get("Last-Modified") if etag is None or etag.startswith("W/") else etag
+        self.path.write_bytes(b"")
+        files.write_json(self._about, {"url": self.url, "etag": etag, "version": version})
+
+    def remove(self) -> None:
+        """Forget what has arrived."""
+        self.path.unlink(missing_ok=True)
+        self._about.unlink(missing_ok=True)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait as the server asks, by number or by date (RFC 9110 §10.2.3); None if it does not say."""
+    value = headers.get("Retry-After", "")
+    if value.isdecimal():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _explain(fault: requests.RequestException) -> str:
+    """What the user needs of an error of `requests`, whose own text is a paragraph."""
+    kinds = {
+        requests.exceptions.SSLError: "the server's certificate is refused",
+        requests.exceptions.ProxyError: "no connection to the proxy",
+        requests.Timeout: "no answer in time",
+        requests.exceptions.ChunkedEncodingError: "the connection was cut",
+        requests.ConnectionError: "no connection",
+    }
+    return next((said for kind, said in kinds.items() if isinstance(fault, kind)), type(fault).__name__)
+
+
+def _say(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)

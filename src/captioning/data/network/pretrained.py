@@ -1,0 +1,78 @@
+"""The encoder's weights: fetched or read, checked against the encoder, and left as safetensors for later stages."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torchvision import models
+
+from captioning.data.network.downloads import fetch
+from captioning.system.errors import UserError, reason
+from captioning.system.files import digest, write_bytes
+from captioning.vision.encoders.backbones import check_name, transform_for
+from captioning.vision.encoders.encoders import build
+
+IMAGENET, NONE = "imagenet", "none"
+
+
+def bring(encoder: str, weights: str, target: Path, *, source: Path | None, cache: Path, root: Path) -> dict[str, Any]:
+    """Leave the weights of `encoder`, without its head, in `target`, and say where they are from.
+
+    weights: `imagenet` (the file that torchvision publishes, looked for in `source` first), `none` (no tensor:
+    the network is drawn from the seed), or a path to a state dict, relative to `root`.
+    Returns kind (imagenet, none or file), origin (URL, path as given, or None) and the sha256 of that file.
+    Raises UserError when there is neither network nor file, or the weights do not fit the encoder.
+    """
+    check_name(encoder)
+    if weights == NONE:
+        _write(target, {})
+        return {"kind": NONE, "origin": None, "sha256": None}
+    if weights == IMAGENET:
+        file, record = _published(encoder, source, cache)
+    else:
+        file, record = root / Path(weights).expanduser(), {"kind": "file", "origin": weights}
+    try:
+        fitted = build(encoder, transform=transform_for(encoder, "native", pretrained=True), weights=_read(file))
+    except UserError as fault:
+        raise UserError(f"features.weights = {weights}: {fault}") from None
+    _write(target, fitted.body.state_dict())
+    return record | {"sha256": digest(file)}
+
+
+def _published(encoder: str, source: Path | None, cache: Path) -> tuple[Path, dict[str, Any]]:
+    """The file of torchvision's default weights; its name ends in the first digits of its sha256."""
+    url = models.get_model_weights(encoder).DEFAULT.url
+    name = url.rpartition("/")[2]
+    published = f"sha256-prefix:{Path(name).stem.rpartition('-')[2]}"
+    try:
+        fetched = fetch(url, cache / name, digest=published, source=source, cache=cache, subfolder="weights")
+    except UserError as fault:
+        raise UserError(f"{fault}; or give another state dict: features.weights = PATH") from None
+    return cache / name, {"kind": IMAGENET, "origin": fetched.origin}
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """A state dict from .safetensors, or from .pth without running anything that is pickled in it."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the path of a state dict (.pth or .safetensors)")
+    try:
+        state = _load(path)
+    except Exception as fault:  # on malformed files, the readers raise whatever they stumble over
+        said = reason(fault, first_line=True).partition(". ")[0]
+        raise UserError(f"{path}: not a state dict ({said}); save `model.state_dict()`") from fault
+    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise UserError(f"{path}: not a state dict, whose values are all tensors; save `model.state_dict()`")
+    return dict(state)
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _write(target: Path, state: Mapping[str, Tensor]) -> None:
+    write_bytes(target, save({name: tensor.contiguous() for name, tensor in sorted(state.items())}))

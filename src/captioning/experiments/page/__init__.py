@@ -1,0 +1,96 @@
+"""The report: one HTML file with scores, curves, settings and pictures of several experiments.
+
+It needs nothing but itself: no server, no network. What comes from outside (captions, names, settings) is text and
+stays text: Python escapes it, the scripts set it as text, and a Content-Security-Policy lets only those scripts run
+whose digests it names.
+"""
+
+import base64
+import hashlib
+import json
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from captioning.experiments import verdicts
+from captioning.experiments.compare import Comparison
+from captioning.experiments.page import header, tables
+from captioning.experiments.page.content import document
+from captioning.experiments.page.pictures import choose
+from captioning.system.files import write_text
+
+_SCRIPTS = ("page.js", "charts.js", "gallery.js")
+
+
+def write(path: Path, comparison: Comparison, command: str, limit: int | None, seed: int = 0) -> int:
+    """Write the report of a comparison, and return its size in bytes. Same revisions, same bytes.
+
+    command: what made it, to be shown. limit: at most so many pictures are shown, None: all of them; `seed` draws those
+    that are not chosen for their disagreement.
+    Raises UserError when a revision lacks a file that is needed, or a picture cannot be decoded.
+    """
+    experiments = [experiment for group in comparison.groups for experiment in group.experiments]
+    chosen = choose(experiments, limit, seed)
+    text = html(comparison, document(experiments, chosen, seed), command, seed)
+    write_text(path, text)
+    return len(text.encode())
+
+
+def html(comparison: Comparison, content: dict[str, Any], command: str, seed: int = 0) -> str:
+    """The page. content: what `content.document` gives; the scripts draw charts and pictures from it."""
+    scripts = [_asset(name) for name in _SCRIPTS]
+    names = [one["name"] for one in content["experiments"]]
+    return Template(_asset("page.html")).substitute(
+        hashes=" ".join(f"'sha256-{_digest(text)}'" for text in scripts),
+        title=escape(f"{', '.join(names)} – captioning report"),
+        heading="<span>, </span>".join(map(escape, names)),
+        facts=header.facts(comparison, command),
+        style=_asset("style.css"),
+        findings=_findings(comparison),
+        scores=tables.scores(comparison),
+        differences=tables.differences(comparison),
+        notes="".join(
+            ["<ul class=notes>", *(f"<li>{escape(text)}</li>" for text in verdicts.caveats(comparison)), "</ul>"]
+        ),
+        settings_title="Settings that differ" if len(comparison.groups) > 1 else "Settings",
+        settings=tables.settings(comparison),
+        chosen=_chosen(content, len(comparison.images), seed),
+        data=_json(content),
+        scripts="\n".join(f"<script>{text}</script>" for text in scripts),
+    )
+
+
+def _findings(comparison: Comparison) -> str:
+    items = []
+    for k, group in enumerate(comparison.groups[1:], start=1):
+        rest = verdicts.verdict(comparison, k).removeprefix(group.name)
+        items.append(f"<li><strong>{escape(group.name)}</strong>{escape(rest)}</li>")
+    return f"<ul class=findings>{''.join(items)}</ul>" if items else ""
+
+
+def _chosen(content: dict[str, Any], total: int, seed: int) -> str:
+    count = len(content["images"])
+    if count == 0:
+        return "None were asked for."
+    if len(content["experiments"]) > 1:
+        how = "those on which the experiments differ most, and a random sample"
+        return "All test images." if count == total else f"{count:,} of {total:,}: {how}."
+    order = f"the first of them are a random sample (seed {seed}), not chosen by score."
+    shown = f"All {total:,} test images in random order" if count == total else f"{count:,} of {total:,} test images"
+    return f"{shown}: {order}"
+
+
+def _asset(name: str) -> str:
+    return files(__name__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _json(content: Any) -> str:
+    """JSON that may stand in a script element: no `<` that could end it."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c")

@@ -1,0 +1,89 @@
+"""What the report's scripts draw from: curves, and for each picture what was said, by whom and how well."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from captioning.data.text.tokenizer import tokenize
+from captioning.experiments.compare import Experiment
+from captioning.experiments.page.pictures import Gallery, sheets, shuffled
+from captioning.experiments.revisions import Revision
+from captioning.experiments.verdicts import NAMES
+
+CURVES = "data/train/plots/metrics"
+_CHARTS: dict[str, dict[str, str]] = {  # title: which file is which part of it
+    "Caption loss": {"training": "train/loss/caption", "validation": "val/loss/caption"},
+    "Validation CIDEr": {"": "val/cider"},
+    "Validation BLEU-4": {"": "val/bleu_4"},
+    "Validation ROUGE-L": {"": "val/rouge_l"},
+    "Reward of sampled captions": {"": "train/reward/sample"},
+    "Gradient norm": {"": "train/gradient_norm/all"},
+    "Learning rate": {"": "train/lr"},
+}
+
+
+def document(experiments: Sequence[Experiment], chosen: Sequence[int], seed: int) -> dict[str, Any]:
+    """All of it, for JSON. chosen: the COCO ids of the pictures that are shown, of which `seed` drew some."""
+    shared = [name for name in experiments[0].model.means if all(name in e.model.means for e in experiments)]
+    return {
+        "experiments": [{"name": experiment.revision.name} for experiment in experiments],
+        "charts": charts([experiment.revision for experiment in experiments]),
+        "scores": [NAMES[name] for name in reversed(shared)],  # CIDEr first
+        "images": _images(experiments, shared[::-1], chosen, seed),
+    }
+
+
+def charts(revisions: Sequence[Revision]) -> list[dict[str, Any]]:
+    """The curves that the revisions have, a chart a kind: title and series, each with points (epoch from 1, value)."""
+    there = [set(revision.names(CURVES)) for revision in revisions]
+    found = []
+    for title, parts in _CHARTS.items():
+        series = [
+            {"experiment": k, "part": part, "points": _points(revision.read(path))}
+            for k, revision in enumerate(revisions)
+            for part, name in parts.items()
+            if (path := f"{CURVES}/{name}.tsv") in there[k]
+        ]
+        if series := [one for one in series if one["points"]]:
+            found.append({"title": title, "series": series})
+    return found
+
+
+def _points(data: bytes) -> list[tuple[int, float]]:
+    """The rows of one of DVCLive's tables; what diverged (nan, inf) has no place on a chart."""
+    header, *rows = csv.reader(io.StringIO(data.decode()), delimiter="\t")
+    step = header.index("step")
+    points = [(int(row[step]) + 1, float(row[1 - step])) for row in rows]
+    return [(epoch, value) for epoch, value in points if abs(value) < float("inf")]
+
+
+def _images(
+    experiments: Sequence[Experiment], names: Sequence[str], chosen: Sequence[int], seed: int
+) -> list[dict[str, Any]]:
+    if not chosen:
+        return []
+    first = experiments[0]
+    place = {image: k for k, image in enumerate(first.references)}
+    order = {image: k for k, image in enumerate(shuffled(list(first.references), seed))}
+    looked = [sheets(experiment, chosen) for experiment in experiments]
+    with Gallery(first.revision) as gallery:
+        return [
+            {
+                "file": first.files[image],
+                "order": order[image],
+                "picture": gallery.thumbnail(first.files[image]),
+                "said": [experiment.captions[image] for experiment in experiments],
+                "strange": strange(first.references[image], [e.captions[image] for e in experiments]),
+                "scores": [[round(float(e.model.means[name][place[image]]), 4) for e in experiments] for name in names],
+                "references": first.references[image],
+                "sheets": [sheet.get(image) for sheet in looked],
+            }
+            for image in chosen
+        ]
+
+
+def strange(references: Sequence[str], captions: Sequence[str]) -> list[list[int]]:
+    """For each caption, the places of the words that no reference says."""
+    known = {word for reference in references for word in tokenize(reference)}
+    return [[k for k, word in enumerate(caption.split(" ")) if word and word not in known] for caption in captions]

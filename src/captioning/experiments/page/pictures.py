@@ -1,0 +1,105 @@
+"""Pictures of the report: which, and as data URIs small enough to carry along.
+
+I images.
+"""
+
+import base64
+import csv
+import io
+import json
+import random
+import zipfile
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from PIL import Image
+
+from captioning.experiments.compare import BY, PER_IMAGE, Experiment
+from captioning.experiments.revisions import Revision
+from captioning.system.errors import UserError, reason
+from captioning.vision.images import decode
+
+DATA = "data/download"
+ATTENTION = "data/evaluate/attention"
+_SIDE = 256  # the longest side of a thumbnail, pixels
+_SHEET_WIDTH = 960  # of an attention sheet, pixels at most
+_QUALITY, _SHEET_QUALITY = 80, 72  # of JPEG
+
+
+def choose(experiments: Sequence[Experiment], limit: int | None, seed: int) -> list[int]:
+    """The COCO ids of at most `limit` test images (None: all), in the order of the data.
+
+    Of several experiments half are those on which they differ most by CIDEr; then come those whose attention was drawn,
+    at most half of what is left, and the rest is a random sample: the first of `shuffled` that are not chosen yet.
+    """
+    ids = list(experiments[0].references)
+    if limit is None or limit >= len(ids):
+        return ids
+    scores = np.stack([experiment.model.means[BY] for experiment in experiments])  # (experiments, I)
+    apart = scores.max(0) - scores.min(0)
+    first = [ids[k] for k in np.argsort(-apart, kind="stable")[: limit // 2] if apart[k] > 0]
+    looked = {image for experiment in experiments for image in attended(experiment)}
+    first += sorted(looked.difference(first))[: (limit - len(first)) // 2]
+    rest = [image for image in shuffled(ids, seed) if image not in set(first)]
+    return sorted([*first, *rest[: limit - len(first)]])
+
+
+def shuffled(ids: Sequence[int], seed: int) -> list[int]:
+    """The images in an order that knows nothing of scores: the beginning of it is a fair sample, the same each time."""
+    return random.Random(seed).sample(ids, len(ids))
+
+
+def attended(experiment: Experiment) -> dict[int, str]:
+    """The files of the attention that evaluate drew, by COCO id; none of a model that does not attend."""
+    revision = experiment.revision
+    if f"{ATTENTION}/index.json" not in revision.names(ATTENTION):
+        return {}
+    rows = csv.DictReader(io.StringIO(revision.read(PER_IMAGE).decode()))
+    ids = {row["image_id"]: int(row["coco_id"]) for row in rows}
+    pictures = json.loads(revision.read(f"{ATTENTION}/index.json"))["pictures"]
+    return {ids[row["image_id"]]: f"{ATTENTION}/{row['file']}" for row in pictures}
+
+
+def sheets(experiment: Experiment, chosen: Sequence[int]) -> dict[int, str]:
+    """Where the model looked in the chosen pictures, as data URIs by COCO id."""
+    read, most = experiment.revision.read, (_SHEET_WIDTH, 10 * _SHEET_WIDTH)
+    files = {image: file for image, file in attended(experiment).items() if image in set(chosen)}
+    return {image: _uri(decode(read(file), file), most, _SHEET_QUALITY) for image, file in files.items()}
+
+
+class Gallery:
+    """Thumbnails of a revision's pictures, read in place from its archives, which are not unpacked."""
+
+    def __init__(self, revision: Revision) -> None:
+        self._revision = revision
+        self._open: dict[str, zipfile.ZipFile] = {}
+
+    def thumbnail(self, file: str) -> str:
+        """A picture (`ARCHIVE.zip/member/path.jpg`) as the data URI of a small JPEG. Same picture, same bytes."""
+        name, _, member = file.partition("/")
+        try:
+            if name not in self._open:
+                self._open[name] = zipfile.ZipFile(self._revision.open(f"{DATA}/{name}"))
+            data = self._open[name].read(member)
+        except (zipfile.BadZipFile, KeyError) as fault:
+            raise UserError(
+                f"{self._revision.name}: {DATA}/{name} is damaged or lacks {member} ({reason(fault)}); fetch it again "
+                f"with `dvc fetch`, or leave pictures out with --images 0"
+            ) from None
+        return _uri(decode(data, file, _SIDE), (_SIDE, _SIDE), _QUALITY)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_fault: object) -> None:
+        for archive in self._open.values():
+            archive.close()
+
+
+def _uri(picture: Image.Image, most: tuple[int, int], quality: int) -> str:
+    """A picture no larger than `most` as a data URI."""
+    picture.thumbnail(most, Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=quality, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,0 +1,95 @@
+"""Models by revision: what an experiment, a tag or another repository released, straight from git and DVC.
+
+They are kept in the user's cache, under the digest of their model.json, which has the digests of the other files.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from captioning.system.errors import UserError
+from captioning.system.files import atomic, digest, write_bytes
+
+if TYPE_CHECKING:
+    from captioning.experiments.revisions import Revision
+
+_FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
+_FEATURES = "features.safetensors"  # models of older versions have none
+
+
+class Model(NamedTuple):
+    """A model folder, and what a person calls it: its path, or its revision with the commit."""
+
+    folder: Path
+    title: str
+
+
+def folders(names: Sequence[str] | None, repo: str | None, default: Path) -> list[Path]:
+    """The folders of `models`."""
+    return [model.folder for model in models(names, repo, default)]
+
+
+def models(names: Sequence[str] | None, repo: str | None, default: Path) -> list[Model]:
+    """The models that these names mean; without names that of HEAD in `repo`, or else `default`.
+
+    A name is a folder or, where there is no such folder or `repo` (a path or an address) is given, a revision: a
+    commit, a branch, a tag such as `model@v1.0.0`, or an experiment. Its model is looked for in the local cache
+    and in the repository's DVC remote; nothing in the workspace is touched.
+    default: where the pipeline puts a model, relative to a repository's root.
+    Raises UserError when a name is neither, or a model is not there as it was recorded.
+    """
+    if repo is None:
+        return [_folder(name, default) for name in names or [str(default)]]
+    return [_release(name, repo, default) for name in names or ["HEAD"]]
+
+
+def _folder(name: str, default: Path) -> Model:
+    if Path(name).exists() or Path(name) == default:
+        return Model(Path(name), name)
+    return _release(name, None, default)
+
+
+def _release(name: str, repo: str | None, path: Path) -> Model:
+    """A revision's model, in its folder in the cache; it is brought there first, if it has to be."""
+    from captioning.experiments.revisions import resolve
+
+    try:
+        [revision] = resolve([name], repo, remotes=True)
+    except UserError as fault:
+        raise UserError(f"--model {name}: {'' if repo else 'no such folder, and no revision: '}{fault}") from None
+    card = revision.read(f"{path.as_posix()}/model.json")
+    folder = _cache() / hashlib.sha256(card).hexdigest()
+    if not _whole(folder, card):
+        with atomic(folder) as temporary:
+            temporary.mkdir()
+            for file in _files(card):
+                write_bytes(temporary / file, revision.read(f"{path.as_posix()}/{file}"))
+            write_bytes(temporary / "model.json", card)
+    return Model(folder, f"{name}{_commit(revision)}{f' in {repo}' if repo else ''}")
+
+
+def _commit(revision: "Revision") -> str:
+    return ", commit {} of {}".format(*revision.commit) if revision.commit else ""
+
+
+def _files(card: bytes) -> list[str]:
+    """The files that a model folder has beside its card; of the optional ones, those that the card names."""
+    digests = json.loads(card).get("sha256", {})
+    return [*_FILES, *(name for name in (_FEATURES,) if name in digests)]
+
+
+def _cache() -> Path:
+    """Where released models are kept: XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "captioning" / "models"
+
+
+def _whole(folder: Path, card: bytes) -> bool:
+    """Whether a folder of the cache still has what its card says."""
+    digests = json.loads(card).get("sha256", {})
+    paths = [folder / file for file in _files(card)]
+    return (folder / "model.json").is_file() and all(
+        path.is_file() and digest(path) == digests.get(path.name) for path in paths
+    )

@@ -1,0 +1,143 @@
+"""Experiments side by side, a row each: scores, and what was changed, in a table that fits the terminal.
+
+DVC collects them, as it does for `dvc exp show`, whose table has a column for every setting and every source file.
+"""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dvc.utils.flatten import flatten
+
+from captioning.experiments.revisions import WORKSPACE
+from captioning.metrics import NAMES
+from captioning.system.errors import UserError
+
+_HEAD, _GAP, _INDENT = "experiment", "  ", "    "
+_LEAST = 30  # characters of a column with what was changed
+_DONE = ("", "success")  # of DVC's states
+
+
+@dataclass(frozen=True)
+class Row:
+    """A commit, or one of its experiments.
+
+    scores: by name, as in data/evaluate/metrics.json. changed: `setting=value` of those that differ from the commit,
+    and `code: N files`. state: DVC's word where it is not done: running, queued, failed.
+    """
+
+    name: str
+    scores: Mapping[str, float]
+    changed: list[str] = field(default_factory=list)
+    state: str = ""
+
+
+def collect(repo: Any, *, all_commits: bool = False, by: str | None = None) -> list[Row]:
+    """The experiments of HEAD below its own row, or those of every commit.
+
+    The workspace is a row if no other has its settings and scores. by: a score; experiments are sorted by it, the best
+    first, those without it last. Raises UserError when no row has that score.
+    """
+    workspace, *commits = repo.experiments.show(all_commits=all_commits)
+    blocks = [list(_block(state, by)) for state in commits]
+    rows = [row for block in blocks for row in block]
+    known = sorted({name for row in rows for name in row.scores})
+    if by is not None and by not in known:
+        raise UserError(f"--by {by}: no experiment here has this score; there are: {', '.join(known) or 'none'}")
+    here = _row(WORKSPACE, workspace, commits[0])
+    alike = any((row.scores, row.changed) == (here.scores, here.changed) for row in blocks[0])
+    return rows if alike else [here, *rows]
+
+
+def _block(baseline: Any, by: str | None) -> Iterator[Row]:
+    """A commit's row, and those of its experiments."""
+    yield Row(baseline.name or baseline.rev[:7], _scores(baseline))
+    experiments = [
+        _row(tip.name or each.name or tip.rev[:7], tip, baseline, each.executor.state if each.executor else "")
+        for each in baseline.experiments or []
+        for tip in each.revs[:1]
+    ]
+    if by is not None:
+        experiments.sort(key=lambda row: -row.scores.get(by, float("-inf")))
+    yield from experiments
+
+
+def _row(name: str, state: Any, baseline: Any, word: str = "") -> Row:
+    done = word in _DONE
+    return Row(name, _scores(state) if done else {}, _changed(baseline, state), "" if done else word)
+
+
+def _scores(state: Any) -> dict[str, float]:
+    """All metrics. What DVC could not read has none."""
+    return _values(state.data.metrics) if state.data else {}
+
+
+def _values(files: Mapping[str, Any]) -> dict[str, Any]:
+    parts = [flatten(file["data"]) for file in files.values() if "data" in file]
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def _changed(baseline: Any, state: Any) -> list[str]:
+    """What an experiment has otherwise than its commit."""
+    if not (baseline.data and state.data):
+        return []
+    before, after = _values(baseline.data.params), _values(state.data.params)
+    settings = [f"{key}={_plain(after[key])}" for key in after if key not in before or before[key] != after[key]]
+    code = _code(baseline) ^ _code(state)
+    files = len({path for path, _ in code})
+    return settings + ([f"code: {files} file{'s' * (files > 1)}"] if files else [])
+
+
+def _code(state: Any) -> set[tuple[str, str]]:
+    """Source files and the digests with which they ran."""
+    return {(path, dep.hash) for path, dep in state.data.deps.items() if path.endswith(".py") and dep.hash}
+
+
+def _plain(value: Any) -> str:
+    """A value as it is written after `-S setting=`."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def table(rows: Sequence[Row], width: int) -> list[str]:
+    """The rows as lines of at most `width` characters.
+
+    Scores beyond the usual ones are columns if the first row has them; older commits had other metrics. What was
+    changed is in a column of its own where there is room for it, else below its row.
+    """
+    there = {name for row in rows for name in row.scores}
+    names = [name for name in NAMES if name in there] + sorted(rows[0].scores.keys() - NAMES.keys())
+    titles = [NAMES.get(name, name).split("_") for name in names]
+    widths = [max(len(part) for part in [*title, "0.000"]) for title in titles]
+    room = width - sum(each + len(_GAP) for each in widths)  # for names, and for what was changed
+    first = max(min(max(len(row.name) for row in rows), room), len(_HEAD))
+    beside = room - first - len(_GAP) if room - first - len(_GAP) >= _LEAST else 0
+    header, lines = _header(titles, widths, first, "changed" if beside else ""), list[str]()
+    for row in rows:
+        scores = [f"{row.scores[name]:.3f}" if name in row.scores else "–" for name in names]
+        head = [row.name] if len(row.name) > first else []
+        text = _line("" if head else row.name, scores, widths, first)
+        changed = textwrap.wrap(", ".join([row.state] * bool(row.state) + row.changed), beside or width - len(_INDENT))
+        lines += head + (_beside(text, changed) if beside else [text, *(_INDENT + part for part in changed)])
+    return [*header, "─" * max(map(len, header + lines)), *lines]
+
+
+def _header(titles: list[list[str]], widths: list[int], first: int, last: str) -> list[str]:
+    """Titles in as many lines as the longest has parts, the last parts in the last line."""
+    height = max((len(title) for title in titles), default=1)
+    above = [[""] * (height - len(title)) + title for title in titles]
+    lines = [_line("", [title[k] for title in above], widths, first) for k in range(height - 1)]
+    bottom = _line(_HEAD, [title[-1] for title in above], widths, first)
+    return [line.rstrip() for line in lines] + _beside(bottom, [last] if last else [])
+
+
+def _line(name: str, cells: Sequence[str], widths: Sequence[int], first: int) -> str:
+    return _GAP.join([f"{name:<{first}}", *(f"{cell:>{wide}}" for cell, wide in zip(cells, widths, strict=True))])
+
+
+def _beside(text: str, parts: Sequence[str]) -> list[str]:
+    """A line with what was changed at its end, and as many more as that takes."""
+    lines = [text, *[" " * len(text)] * (len(parts) - 1)]
+    return [f"{line}{_GAP}{part}" for line, part in zip(lines, parts, strict=True)] if parts else [text]

@@ -1,0 +1,72 @@
+"""YAML files that a person writes: their values, and the line of each key, so that a fault can be shown where it is."""
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from captioning.settings.schema import Settings
+from captioning.system.errors import UserError, reason
+
+
+def parse(path: Path) -> tuple[dict[str, Any], yaml.Node]:
+    """The values of a YAML file, and its tree, which knows their lines.
+
+    Raises UserError when it is missing, not YAML, or no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run in the project's folder") from None
+    except yaml.YAMLError as fault:
+        raise UserError(f"{path}: not YAML: {reason(fault)}") from None
+    if not isinstance(values, dict) or tree is None:
+        raise UserError(f"{path}: expected `key: value` lines")
+    return values, tree
+
+
+def key_lines(node: yaml.Node, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yield (key path, line number) for every key of a YAML mapping."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*prefix, str(key.value))
+            yield here, key.start_mark.line + 1
+            yield from key_lines(value, here)
+
+
+def repeated_keys(node: yaml.Node) -> Iterator[tuple[str, int]]:
+    """Yield (dotted key, line number) for every key that a YAML mapping gives once more."""
+    seen: set[tuple[str, ...]] = set()
+    for key, line in key_lines(node):
+        if key in seen:
+            yield ".".join(key), line
+        seen.add(key)
+
+
+def describe(error: dict[str, Any], lines: dict[tuple[str, ...], int]) -> tuple[str, str]:
+    """A fault that pydantic found, in two halves: where it is (line and key), and what is wrong or to be written."""
+    where = tuple(str(part) for part in error["loc"])
+    while where and where not in lines and error["type"] != "missing":
+        where = where[:-1]  # pydantic adds the branch of a union to the path
+    key = ".".join(where)
+    line = lines.get(where, lines.get(where[:-1], 1))
+    if error["type"] == "extra_forbidden":
+        return f"line {line}: {key} is not a setting", _closest(where)
+    if error["type"] == "missing":
+        return f"line {line}: {key} is missing", "; add it (see params.yaml in git)"
+    return f"line {line}: {key} = {error['input']!r}: ", f"{error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _closest(where: tuple[str, ...]) -> str:
+    known: type[BaseModel] = Settings
+    for part in where[:-1]:
+        annotation = known.model_fields[part].annotation
+        assert isinstance(annotation, type)
+        known = annotation
+    names = difflib.get_close_matches(where[-1], list(known.model_fields), n=1, cutoff=0.5)
+    return f"; did you mean {'.'.join((*where[:-1], names[0]))}?" if names else "; remove it"

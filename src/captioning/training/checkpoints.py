@@ -1,0 +1,41 @@
+"""Training that was killed goes on: checkpoints in the scratch folder, under a key of all that decides the result.
+
+Another setting, another line of code or other data make another key, so a checkpoint is never taken up by a
+run that it does not belong to. It is removed when the run has ended well.
+"""
+
+import io
+import shutil
+from typing import Any
+
+import torch
+
+from captioning.system.files import scratch, write_bytes
+
+_NAME = "checkpoint.pt"
+
+
+class Checkpoint:
+    """The last state of one run, in a folder of its own."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self._folder = scratch("train") / key
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint: a kill at any moment leaves the old one or the new one."""
+        stream = io.BytesIO()  # on a full disk, torch's own writer does not say so
+        torch.save(state, stream)
+        write_bytes(self._folder / _NAME, stream.getbuffer())
+
+    def load(self) -> dict[str, Any] | None:
+        """The last state, or None when there is none."""
+        path = self._folder / _NAME
+        if not path.exists():
+            return None
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        return state
+
+    def clear(self) -> None:
+        """Remove the checkpoint: the run has ended."""
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,96 @@
+"""An encoder in two parts: what lies ahead of the first block that is trained, and the rest.
+
+The front never changes, so it runs without gradients, once for all passes of a step, and its convolutions contain the
+BatchNorm behind them. The back has the encoder's own modules.
+
+B images, D feature width, R regions, S side in pixels.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, fx, nn
+from torchvision import ops
+
+from captioning.vision.encoders.encoders import Encoder, as_regions, fold_batchnorm
+
+_AT_ONCE = 4  # pictures whose first maps still fit into a core's cache: 32 of 288 pixels at once take 1.8 times as long
+_RANDOM = (nn.modules.dropout._DropoutNd, ops.StochasticDepth)
+
+
+@dataclass(frozen=True)
+class Divided:
+    """`regions(ahead(pixels))` is what the encoder says; for what lies between, see `divide`."""
+
+    encoder: Encoder
+    front: nn.Module
+    back: nn.Module
+    separable: bool  # is each picture a row of its own in all that the front returns?
+
+    @torch.no_grad()
+    def ahead(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """uint8 (B, 3, S, S) → what the back reads of it: maps (B, …), and sizes where it asks for them."""
+        if not self.separable or pixels.device.type != "cpu":
+            return self._run(pixels)
+        parts = [self._run(pixels[begin : begin + _AT_ONCE]) for begin in range(0, len(pixels), _AT_ONCE)]
+        return tuple(torch.cat(one) for one in zip(*parts, strict=True))
+
+    def _run(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = self.front(self.encoder.normalised(pixels))
+        return found
+
+    def regions(self, found: tuple[Tensor, ...]) -> Tensor:
+        """What `ahead` returned → regions (B, R, D)."""
+        return as_regions(self.back(*found))
+
+
+def divide(encoder: Encoder) -> Divided | None:
+    """Cut where training begins, given the weights that the front will keep; None where nothing lies ahead of it.
+
+    Call it on the device where the encoder stays: the front's convolutions are copies.
+    """
+    body = encoder.body
+    assert isinstance(body, fx.GraphModule)
+    fixed = _fixed(encoder, body)
+    if not any(node.op == "call_module" for node in fixed):
+        return None
+    border = [node for node in fixed if any(user not in fixed for user in node.users)]
+    front, back = fx.Graph(), fx.Graph()
+    copies = {node: back.placeholder(f"found_{index}") for index, node in enumerate(border)}
+    originals: dict[fx.Node, fx.Node] = {}
+    for node in body.graph.nodes:
+        graph, known = (front, originals) if node in fixed else (back, copies)
+        known[node] = graph.node_copy(node, known.__getitem__)
+    front.output(tuple(originals[node] for node in border))
+    made = Divided(encoder, fold_batchnorm(fx.GraphModule(body, front)), fx.GraphModule(body, back), separable=False)
+    return replace(made, separable=_has_rows(made))
+
+
+@torch.no_grad()
+def _has_rows(divided: Divided) -> bool:
+    """Try with two pictures. Sizes and parameters have no rows, nor have windows that lie side by side."""
+    encoder = divided.encoder
+    side = encoder.transform.image_size
+    blank = torch.zeros(2, 3, side, side, dtype=torch.uint8, device=encoder.scale.device)
+    return all(isinstance(one, Tensor) and len(one) == 2 for one in divided.ahead(blank))
+
+
+def _fixed(encoder: Encoder, body: fx.GraphModule) -> dict[fx.Node, None]:
+    """The nodes, in order, that depend on nothing that is trained or random."""
+    fixed: dict[fx.Node, None] = {}
+    for node in body.graph.nodes:
+        if node.op != "output" and _stays(encoder, body, node) and all(one in fixed for one in node.all_input_nodes):
+            fixed[node] = None
+    return fixed
+
+
+def _stays(encoder: Encoder, body: fx.GraphModule, node: fx.Node) -> bool:
+    """Does the node compute the same of the same input, throughout training?"""
+    if node.op == "call_module":
+        module = body.get_submodule(str(node.target))
+        plain = not isinstance(module, _RANDOM) and not any(True for _ in module.parameters())
+        return plain or encoder.is_fixed(module)
+    if node.op == "get_attr":
+        parent, _, name = str(node.target).rpartition(".")
+        return not getattr(body.get_submodule(parent), name).requires_grad
+    return True

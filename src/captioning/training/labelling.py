@@ -1,0 +1,102 @@
+"""A phase of training ahead of the captions: the encoder learns what the data set says is in each image, and where.
+
+A caption mentions a part of its image, and its loss reaches the encoder through a decoder that knows nothing yet.
+Labels are exact and are placed, so an encoder that starts from scratch learns them in a fraction of the steps
+(as in the pretraining of attribute predictors: Fang et al. 2015, section 3; Wu et al. 2016).
+
+B images, R regions, K labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from captioning.training import batches, optimization
+from captioning.training.losses import Mean
+from captioning.training.networks import EndToEnd
+from captioning.training.phases import Data, Losses
+
+
+class Labeller(nn.Module):
+    """The encoder and the heads for labels of a network: what this phase trains."""
+
+    def __init__(self, network: EndToEnd) -> None:
+        super().__init__()
+        assert network.heads is not None
+        self.encoder, self.heads = network.encoder, network.heads
+        self._encode, self._frozen = network.encode, network.frozen
+
+    def forward(self, inputs: tuple[Tensor, ...], *labels: Tensor) -> dict[str, Mean]:
+        """Pixels, labels (B, K) and, where they are located, (B, R, K) → the losses of the step."""
+        losses: dict[str, Mean] = self.heads(self._encode(self._frozen(inputs)), *labels)
+        return losses
+
+
+@dataclass(frozen=True)
+class LabellingOptions:
+    """How long and how fast; the section `train` of params.yaml says what each means."""
+
+    seed: int
+    label_epochs: int
+    batch_size: int
+    captions_per_image: int | None
+    weight_decay: float
+    warmup_steps: int
+
+
+class Labelling:
+    """The phase. Each image comes once an epoch; a step has as many images as one of the captions' phase.
+
+    No caption is decoded in it: the last epoch is kept.
+    """
+
+    scored = False
+    remedy = "lower train.label_lr, or raise train.warmup_steps"
+
+    def __init__(
+        self,
+        network: EndToEnd,
+        modules: Sequence[tuple[nn.Module, float]],
+        data: Data,
+        options: LabellingOptions,
+        fabric: Fabric,
+    ) -> None:
+        self.module, self.epochs = Labeller(network), options.label_epochs
+        self._network, self._modules, self._data, self._options, self._fabric = network, modules, data, options, fabric
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW."""
+        return optimization.adamw(self._modules, self._options.weight_decay)
+
+    def factor(self, step: int, steps_per_epoch: int) -> float:
+        """Warm-up, then half a cosine over this phase."""
+        return optimization.cosine(step, self.epochs * steps_per_epoch, self._options.warmup_steps)
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """One caption of each image, which stands for it."""
+        options, captions = self._options, self._data.train
+        mean = len(captions) / len(np.unique(captions.image))
+        size = round(options.batch_size / min(options.captions_per_image or mean, mean))
+        return batches.by_image(captions, size, (options.seed, epoch), 1)
+
+    def prepare(self, epoch: int) -> None:  # noqa: ARG002 (all epochs are alike)
+        """All blocks that are trained learn from the first epoch on."""
+        self._network.begin_labels()
+
+    def rates(self) -> dict[str, float]:
+        """None."""
+        return {}
+
+    def share(self, chosen: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
+        """A run of the step's images."""
+        return batches.share(self._data.train, chosen, rank, world)
+
+    def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:  # noqa: ARG002
+        """Those of the heads."""
+        rows, device = np.unique(self._data.train.image[part]), self._fabric.device
+        inputs = self._network.draw(self._data.store, rows, device)
+        return Losses(wrapped(inputs, *self._network.targets(rows, device)), {}, len(rows))

@@ -1,0 +1,72 @@
+"""Validation in training: the loss under teacher forcing, and free-running captions with their scores.
+
+Captions are decoded greedily, by the code that `evaluate` runs.
+"""
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from captioning.captioner.decoding import decode_rows
+from captioning.search import SearchOptions
+from captioning.system import distributed
+from captioning.training import batches
+from captioning.training.phases import Data, Network
+from captioning.vision.encoders.encoded import Encoded
+from captioning.vision.features.placement import to_device
+from captioning.vision.features.unlikeness import KeptFeatures, kept, spread
+
+
+class Validation:
+    """Looks at `network` as it is when asked; processes take batches in turns."""
+
+    def __init__(self, network: Network, data: Data, batch_size: int, fabric: Fabric) -> None:
+        self._network, self._data, self._batch_size, self._fabric = network, data, batch_size, fabric
+
+    @torch.inference_mode()
+    def run(self) -> tuple[dict[str, float], list[str]]:
+        """Scalars under `val/`, and a caption for each validation image."""
+        self._network.eval()
+        scalars, data = {"val/loss/caption": self._loss()}, self._data
+        greedy = SearchOptions(beam_size=1, max_words=data.longest)
+        decoder, vocabulary = self._network.decoder, data.vocabulary
+        found = decode_rows(self._encode, decoder, vocabulary, data.val_rows, greedy, self._batch_size, self._fabric)
+        captions = [best.text for (best,) in found]
+
+        def scores() -> dict[str, float]:
+            corpus = data.references.score(dict(zip(data.val_ids, captions, strict=True))).corpus
+            return scalars | {f"val/{name}": value for name, value in corpus.items()}
+
+        return distributed.once(self._fabric, scores), captions
+
+    @torch.inference_mode()
+    def means(self, rows: np.ndarray) -> Tensor:
+        """Rows of the store (B,) → their mean features (B, D), float32; on one process."""
+        self._network.eval()
+        size = self._batch_size
+        return torch.cat([self._encode(rows[start : start + size]).mean.float() for start in range(0, len(rows), size)])
+
+    def kept_features(self) -> KeptFeatures:
+        """Features of some training and validation images, by which images of another kind are recognised later."""
+        rows = np.unique(self._data.train.image), self._data.val_rows
+        return KeptFeatures(*(kept(self.means(spread(part))) for part in rows))
+
+    def _loss(self) -> float:
+        """Nats a word of the validation captions."""
+        total, words = 0.0, 0
+        plan = self._network.plan(self._data.val, self._batch_size, (0,))
+        for chosen in plan[self._fabric.global_rank :: self._fabric.world_size]:
+            batch = batches.collate(self._data.val, chosen)
+            inputs = to_device(self._network.read(self._data.store, batch.rows), self._fabric.device)
+            tokens, owner = to_device((batch.tokens, batch.owner), self._fabric.device)
+            count = int((self._data.val.lengths[chosen] - 1).sum())
+            total += self._network(inputs, tokens, owner)["caption"].value.item() * count
+            words += count
+        parts = distributed.gather(self._fabric, (total, words))
+        return float(sum(part for part, _ in parts) / sum(count for _, count in parts))
+
+    def _encode(self, rows: np.ndarray) -> Encoded:
+        with self._fabric.autocast():
+            inputs = to_device(self._network.read(self._data.store, rows), self._fabric.device)
+            return self._network.encode(self._network.frozen(inputs))

@@ -1,0 +1,298 @@
+"""The feature store, written: every picture is decoded once, and its features or pixels go to shards.
+
+A shard appears when it is whole. Until all are, they are in a scratch folder, so that a run that was killed goes on
+from its last whole shard and ends with the same bytes. Several processes write shards in turns.
+
+N images, B images a batch, R regions, D feature width, S side in pixels.
+"""
+
+import hashlib
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from threading import Semaphore
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from captioning.system.archives import Pictures
+from captioning.system.errors import UserError
+from captioning.system.files import alone, atomic, digest, if_free, link, move, read_json, write_json
+from captioning.vision.encoders.encoders import Encoder, folded
+from captioning.vision.extraction.npy import GrowingArray
+from captioning.vision.features.store import FORMAT
+from captioning.vision.images import Transform, decode
+
+THREADS = os.cpu_count() or 1  # that decode and encode; Pillow and torch let go of the interpreter while they do
+_AHEAD = 2  # batches that are done, or waited for, beyond those at work
+_KEPT: dict[str, Callable[[Tensor], Tensor]] = {  # of regions (B, R, D)
+    "means": lambda regions: regions.mean(1),
+    "regions": lambda regions: regions,
+}
+
+Rows = dict[str, np.ndarray]
+"""Arrays (B, …) by name: what is stored of B pictures."""
+
+Stream = Generator[Rows, None, None]
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """What is stored of a picture: `extract` takes files and yields their rows, `batch_size` pictures at a time."""
+
+    kind: str
+    transform: Transform
+    encoder: Mapping[str, str] | None
+    batch_size: int
+    extract: Callable[[list[str]], Stream]
+
+
+def pixels(pictures: Pictures, transform: Transform, batch_size: int, *, threads: int = THREADS) -> Extractor:
+    """Resized pictures, uint8 (B, 3, S, S), for an encoder that is trained.
+
+    Extracting raises UserError, with the file's name, when a picture cannot be decoded.
+    """
+
+    def rows(files: list[str]) -> Rows:
+        return {"pixels": _pixels(pictures, files, transform)}
+
+    return Extractor("pixels", transform, None, batch_size, partial(_in_batches, rows, batch_size, threads))
+
+
+def features(
+    pictures: Pictures,
+    encoder: Encoder,
+    keep: Sequence[str],
+    batch_size: int,
+    *,
+    mirror: bool = False,
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+    threads: int = THREADS,
+) -> Extractor:
+    """What a frozen encoder says, float16: `keep` names means (B, D), regions (B, R, D), or both.
+
+    mirror: the same of the mirrored pictures, as mirrored_means and mirrored_regions; they are decoded once.
+    autocast: the precision that the encoder runs in.
+    Extracting raises UserError, with the file's name, when a picture cannot be decoded or a feature is no float16.
+    """
+
+    def extract(files: list[str]) -> Stream:
+        encode = _Encode(folded(encoder), keep, batch_size, mirror, autocast)
+
+        def rows(files: list[str]) -> Rows:
+            return encode(_pixels(pictures, files, encoder.transform), files)
+
+        yield from _in_batches(rows, batch_size, threads, files)
+
+    described = {"name": encoder.name, "sha256": _state_digest(encoder)}
+    return Extractor("features", encoder.transform, described, batch_size, extract)
+
+
+def write(
+    folder: Path, images: pd.DataFrame, extractor: Extractor, shard_size: int, unfinished: Path, fabric: Fabric
+) -> None:
+    """Write the store of `images` (image_id, file), in shards of `shard_size` pictures, rounded up to whole batches.
+
+    `unfinished` is a scratch folder that belongs to these images, this extractor and this code: what is whole there
+    is taken up, and a whole store stays there under second names, until one with another key is whole: experiments that
+    differ in what the encoder does not see write it once. Rank r of W writes shards r, r + W, …; the first the index.
+    Raises UserError as `extractor` does, and when another machine's shards are not to be seen here.
+    """
+    rows = -(-shard_size // extractor.batch_size) * extractor.batch_size  # no batch is in two shards
+    shards = [images["file"].iloc[start : start + rows].tolist() for start in range(0, len(images), rows)]
+    work = _Work(unfinished)
+    lock = _lock(unfinished)
+    with alone(lock) if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            work.sweep()
+        fabric.barrier()
+        _fill(work, shards, extractor, fabric)
+        fabric.barrier()
+        if fabric.is_global_zero:
+            work.finish(folder, len(shards), _index(images, extractor, rows))
+        fabric.barrier()
+
+
+def _fill(work: "_Work", shards: list[list[str]], extractor: Extractor, fabric: Fabric) -> None:
+    """Write the shards of this process, each the files of its pictures, that are not whole yet."""
+    mine = [index for index in range(fabric.global_rank, len(shards), fabric.world_size) if not work.whole(index)]
+    files = [file for index in mine for file in shards[index]]
+    if mine and len(files) < sum(map(len, shards[fabric.global_rank :: fabric.world_size])):
+        tqdm.write(f"going on: {len(files):,} pictures are left")
+    with (
+        closing(extractor.extract(files)) as batches,
+        tqdm(total=len(files), unit="image", desc="features", disable=not fabric.is_global_zero) as bar,
+    ):
+        for index in mine:
+            count = len(shards[index])
+            work.write(index, count, _told(islice(batches, -(-count // extractor.batch_size)), bar))
+
+
+def _told(batches: Iterator[Rows], bar: "tqdm[Any]") -> Iterator[Rows]:
+    for batch in batches:
+        yield batch
+        bar.update(len(next(iter(batch.values()))))
+
+
+def _index(images: pd.DataFrame, extractor: Extractor, rows: int) -> dict[str, Any]:
+    """All that index.json says but for the arrays."""
+    return {
+        "format": FORMAT,
+        "kind": extractor.kind,
+        "ids": images["image_id"].tolist(),
+        "transform": asdict(extractor.transform),
+        "encoder": extractor.encoder,
+        "rows_per_shard": rows,
+    }
+
+
+class _Work:
+    """Shards that are whole, in a scratch folder: the files, and beside them a record of each shard's digests."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._store, self._records = folder, folder / "store", folder / "records"
+
+    def sweep(self) -> None:
+        """Make the folder, and remove what a killed run left half-written in it."""
+        self._store.mkdir(parents=True, exist_ok=True)
+        for path in self._store.glob(".*"):
+            path.unlink()
+
+    def _record(self, index: int) -> Path:
+        return self._records / f"{index:05}.json"
+
+    def whole(self, index: int) -> bool:
+        """Is the shard there, every byte of it?"""
+        if not self._record(index).exists():
+            return False
+        arrays = [(self._store / file, array) for file, array in read_json(self._record(index)).items()]
+        return all(path.exists() and digest(path) == array["sha256"] for path, array in arrays)
+
+    def write(self, index: int, count: int, batches: Iterator[Rows]) -> None:
+        """Write the arrays of one shard of `count` pictures, and then its record."""
+        arrays: dict[str, GrowingArray] = {}
+        with ExitStack() as files:
+            for batch in batches:
+                for name, values in batch.items():
+                    file = f"{name}-{index:05}.npy"
+                    if file not in arrays:
+                        temporary = files.enter_context(atomic(self._store / file))
+                        stream = files.enter_context(temporary.open("wb"))
+                        arrays[file] = GrowingArray(stream, (count, *values.shape[1:]), values.dtype)
+                    arrays[file].append(values)
+        write_json(self._record(index), {file: array.describe() for file, array in arrays.items()})
+
+    def finish(self, folder: Path, count: int, index: dict[str, Any]) -> None:
+        """Write the index of `count` shards, give the store to `folder`, and remove whole stores of other keys."""
+        arrays: dict[str, dict[str, Any]] = {}
+        for number in range(count):
+            if not self._record(number).exists():
+                raise UserError(f"{self._record(number)}: not there; all machines must share this folder")
+            for file, array in read_json(self._record(number)).items():
+                arrays.setdefault(file.rpartition("-")[0], {})[file] = array
+        write_json(self._store / "index.json", {**index, "arrays": arrays})
+        given = self._folder / "given"
+        shutil.rmtree(given, ignore_errors=True)
+        given.mkdir()
+        for path in sorted(self._store.iterdir()):
+            link(path, given / path.name)
+        move(given, folder)
+        others = {path.parents[1] for path in self._folder.parent.glob("*/store/index.json")} - {self._folder}
+        for other in sorted(others):
+            with if_free(_lock(other)) as free:
+                if free:
+                    shutil.rmtree(other, ignore_errors=True)  # nothing that a later run misses
+
+
+def _lock(unfinished: Path) -> Path:
+    return unfinished.with_name(f".{unfinished.name}.lock")
+
+
+def _half(features: Tensor, files: Sequence[str]) -> np.ndarray:
+    """(B, …) as float16, the features of `files`."""
+    half = features.half()
+    finite = half.isfinite().flatten(1).all(1)
+    if not finite.all():
+        file, found = next((file, row) for file, row, good in zip(files, features, finite, strict=True) if not good)
+        raise UserError(f"{file}: a feature of {found.abs().max():.3g} overflows float16; choose another encoder")
+    return half.cpu().numpy()
+
+
+class _Encode:
+    """Pixels → rows of the store, called by several threads.
+
+    On a CPU as many of them encode at once as torch may have threads, each a batch of its own: all threads on one batch
+    wait for each other at every layer (`python -m benchmarks.features`). A GPU has one batch at a time.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        keep: Sequence[str],
+        batch_size: int,
+        mirror: bool,
+        autocast: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._encoder, self._keep, self._batch_size = encoder, keep, batch_size
+        self._mirror, self._autocast = mirror, autocast
+        self._turns = Semaphore(torch.get_num_threads() if encoder.scale.device.type == "cpu" else 1)
+
+    def __call__(self, pixels: np.ndarray, files: list[str]) -> Rows:
+        """uint8 (B, 3, S, S) → what is kept of their regions (B, R, D), and under mirrored_ of the mirrored pictures.
+
+        A batch that is not full is filled up: kernels are chosen by shape, and no row may depend on how many others
+        there are.
+        """
+        filled = np.zeros((self._batch_size, *pixels.shape[1:]), dtype=np.uint8)
+        filled[: len(pixels)] = pixels
+        rows: Rows = {}
+        with self._turns, torch.inference_mode(), self._autocast():
+            batch = torch.from_numpy(filled).to(self._encoder.scale.device)
+            shown = {"": batch, "mirrored_": batch.flip(3)} if self._mirror else {"": batch}
+            for of, given in shown.items():
+                regions = self._encoder(given)[: len(files)]
+                rows |= {f"{of}{name}": _half(_KEPT[name](regions), files) for name in self._keep}
+        return rows
+
+
+def _pixels(pictures: Pictures, files: list[str], transform: Transform) -> np.ndarray:
+    """Pixels uint8 (B, 3, S, S), in the order of `files`."""
+    return np.stack([transform.pixels(decode(pictures.read(file), file)) for file in files])
+
+
+def _in_batches(rows: Callable[[list[str]], Rows], batch_size: int, threads: int, files: list[str]) -> Stream:
+    """`rows` of each batch of files, in order; threads work on them, each on one core, and only so far ahead."""
+    waiting: deque[Future[Rows]] = deque()
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for start in range(0, len(files), batch_size):
+            waiting.append(pool.submit(rows, files[start : start + batch_size]))
+            if len(waiting) >= threads + _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)  # a part of it belongs to the process
+
+
+def _state_digest(encoder: Encoder) -> str:
+    """One digest of the names and values of all that the encoder computes with."""
+    state = hashlib.sha256()
+    for name, tensor in sorted(encoder.body.state_dict().items()):
+        state.update(name.encode())
+        state.update(tensor.cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()

@@ -1,0 +1,81 @@
+"""What an encoder says of rows of the feature store: read from it, or computed from its pixels.
+
+B images, D feature width, R regions, S side in pixels.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captioning.system.errors import UserError
+from captioning.vision.encoders.encoded import Encoded
+from captioning.vision.encoders.encoders import Encoder
+from captioning.vision.features.placement import to_device
+from captioning.vision.features.store import FeatureStore
+
+Encode = Callable[[np.ndarray], Encoded]
+"""Rows of the feature store (B,) → what the encoder says of them."""
+
+
+def stored_features(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
+    """What a frozen encoder said of `rows`, float16: mean (B, D) and, where they are stored, regions (B, R, D)."""
+    arrays = (store.means, store.regions)
+    return tuple(torch.as_tensor(array[rows]) for array in arrays if array is not None)
+
+
+def drawn_features(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray) -> tuple[Tensor, ...]:
+    """As `stored_features`, but what the encoder said of the mirrored picture where mirrored (B,) is true."""
+    order = torch.from_numpy(np.argsort(np.argsort(mirrored, kind="stable")))  # (B,) where rows are, the upright first
+    pairs = ((store.means, store.mirrored_means), (store.regions, store.mirrored_regions))
+    return tuple(
+        torch.cat([torch.as_tensor(upright[rows[~mirrored]]), torch.as_tensor(twin[rows[mirrored]])])[order]
+        for upright, twin in pairs
+        if upright is not None and twin is not None
+    )
+
+
+def stored_pixels(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor]:
+    """The pixels of `rows`, uint8 (B, 3, S, S)."""
+    assert store.pixels is not None
+    return (torch.as_tensor(store.pixels[rows]),)
+
+
+def encode_features(inputs: tuple[Tensor, ...]) -> Encoded:
+    """Stored features are what a decoder reads."""
+    mean, *regions = (tensor.float() for tensor in inputs)
+    return Encoded(mean, regions[0] if regions else None)
+
+
+def encode_pixels(encoder: Encoder, inputs: tuple[Tensor, ...]) -> Encoded:
+    """Pixels → regions (B, R, D) and their mean (B, D)."""
+    regions = encoder(inputs[0])
+    return Encoded(regions.mean(1), regions)
+
+
+def stored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) -> Encode:
+    """What `encoder` says of the store's rows: read from the store if it was frozen, else computed from pixels.
+
+    The encoder and what comes out of it are on `device`.
+    """
+    if store.pixels is None:
+        return lambda rows: encode_features(to_device(stored_features(store, rows), device))
+    return lambda rows: encode_pixels(encoder, to_device(stored_pixels(store, rows), device))
+
+
+def mirrored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) -> Encode:
+    """As `stored_encoder`, of the mirrored pictures. Raises UserError where a store of features has none of them."""
+    if store.pixels is not None:
+        return lambda rows: encode_pixels(encoder, mirrored_pixels(to_device(stored_pixels(store, rows), device)))
+    if store.mirrored_means is None:
+        raise UserError(
+            "evaluate.mirror = true reads mirrored pictures too, and data/features has none; "
+            "write features.mirror: true, or evaluate.mirror: false"
+        )
+    return lambda rows: encode_features(to_device(drawn_features(store, rows, np.ones(len(rows), bool)), device))
+
+
+def mirrored_pixels(pixels: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Pixels (B, 3, S, S) for each of several encoders → the same, with left and right exchanged."""
+    return tuple(own.flip(3) for own in pixels)

@@ -1,0 +1,93 @@
+"""The feature store: what the model reads of every picture, prepared once and read through memory maps.
+
+    index.json              what is in the store: image ids in row order, transform, encoder, digests of the shards
+    means-00000.npy …       a frozen encoder's mean features, float16 (N, D)
+    regions-00000.npy …     its regions, float16 (N, R, D), for a decoder that attends
+    mirrored_means-…, mirrored_regions-…    the same of the mirrored pictures, where `features.mirror` asks for them
+    pixels-00000.npy …      resized pictures, uint8 (N, 3, S, S), for an encoder that is trained
+
+Each array is cut into shards, files of so many rows; `extraction` writes them.
+
+N images, B images a batch, R regions, D feature width, S side in pixels.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioning.system.errors import UserError, reason
+from captioning.system.files import read_json
+from captioning.vision.images import Transform
+
+FORMAT = 2
+ARRAYS = ("means", "regions", "mirrored_means", "mirrored_regions", "pixels")
+
+
+class Sharded:
+    """An array (N, …) in shards of `rows_per_shard` rows, the last one maybe shorter; it stays on disk."""
+
+    def __init__(self, shards: Sequence[np.ndarray], rows_per_shard: int) -> None:
+        self.shards, self.rows_per_shard = shards, rows_per_shard
+        self.shape: tuple[int, ...] = (sum(map(len, shards)), *shards[0].shape[1:])
+        self.dtype = shards[0].dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (B,), in any order → a copy of them (B, …)."""
+        shard, place = np.divmod(rows, self.rows_per_shard)
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for index in np.unique(shard):
+            here = shard == index
+            found[here] = self.shards[index][place[here]]
+        return found
+
+
+class FeatureStore:
+    """A store, opened for reading. `ids` are its image ids, in row order.
+
+    means float16 (N, D), regions float16 (N, R, D), pixels uint8 (N, 3, S, S): read by memory map, None where absent;
+    mirrored_means and mirrored_regions: those of the mirrored pictures.
+    """
+
+    def __init__(self, folder: Path, image_ids: Sequence[str]) -> None:
+        """Open the store in `folder`, which must have been made for `image_ids`, in this order.
+
+        Raises UserError when it was made for others, or when a file is missing or is not what the index says.
+        """
+        index = read_json(folder / "index.json")
+        if index.get("format") != FORMAT:
+            raise UserError(f"{folder / 'index.json'}: not of this version's format; run `dvc repro features`")
+        self.ids: list[str] = index["ids"]
+        if self.ids != list(image_ids):
+            raise UserError(f"{folder}: made for other images than data/split/images.csv; run `dvc repro features`")
+        self.transform = Transform(**index["transform"])
+        rows = index["rows_per_shard"]
+        arrays = {
+            name: Sharded([_open(folder / file, expected) for file, expected in sorted(shards.items())], rows)
+            for name, shards in index["arrays"].items()
+        }
+        self.means, self.regions, self.mirrored_means, self.mirrored_regions, self.pixels = map(arrays.get, ARRAYS)
+
+    @property
+    def dim(self) -> int:
+        """D, of a store of features."""
+        assert self.means is not None
+        return int(self.means.shape[1])
+
+
+def _open(path: Path, expected: dict[str, Any]) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file, though index.json names it; run `dvc repro features`") from None
+    except (ValueError, OSError) as fault:
+        raise UserError(f"{path}: cannot be read ({reason(fault)}); run `dvc repro features`") from None
+    found = f"{array.dtype} {list(array.shape)}"
+    wanted = f"{expected['dtype']} {expected['shape']}"
+    if found != wanted:
+        raise UserError(f"{path}: {found}, but index.json says {wanted}; run `dvc repro features`")
+    return array

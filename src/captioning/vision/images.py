@@ -1,0 +1,132 @@
+"""Images: decode, orient, resize.
+
+S side in pixels.
+"""
+
+import io
+import threading
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from captioning.system.errors import UserError, reason
+
+Box = tuple[float, float, float, float]
+"""A rectangle in a picture: left, top, right, bottom, in pixels, not rounded."""
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+class _Quiet:
+    """While any thread is inside, Pillow's remarks are silent and a decompression bomb is an error.
+
+    The filters of `warnings` belong to the process: the first thread sets them, the last one puts them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+            self._inside += 1
+
+    def __exit__(self, *_fault: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._filters.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
+def decode(data: bytes, name: str, side: int | None = None) -> Image.Image:
+    """Decode a picture to RGB, upright as its EXIF says; of an animation, the first frame.
+
+    What is transparent becomes white; 16-bit grey is scaled to 8. Thread-safe.
+    side: a JPEG may come smaller than it is, no shorter than so many pixels: several times as fast.
+    Raises UserError, with `name`, when it cannot be decoded whole or has too many pixels to be safe.
+    """
+    try:
+        with _QUIET:
+            picture = Image.open(io.BytesIO(data))
+            if side:
+                picture.draft(None, (side, side))
+            return _rgb(ImageOps.exif_transpose(picture))
+    except UnidentifiedImageError as fault:
+        raise _undecodable(name, "its format is not known" if data else "the file is empty") from fault
+    except Exception as fault:  # on malformed files, Pillow's plugins raise whatever they stumble over
+        raise _undecodable(name, reason(fault)) from fault
+
+
+def _undecodable(name: str, why: str) -> UserError:
+    return UserError(f"{name}: not a picture that can be decoded ({why}); replace or remove it")
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "F":
+        raise ValueError("floating-point brightness, whose range is unknown")
+    if picture.mode.startswith("I"):
+        grey = np.asarray(picture).astype(np.int64).clip(0, 2**16 - 1) >> 8
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How a picture becomes pixels.
+
+    image_size: S. resize: None, and the whole picture is squeezed to S × S; or the shorter side, in pixels, before the
+    centre S × S is cut out, as in torchvision's `ImageClassification` preset.
+    interpolation: bilinear or bicubic, antialiased. mean, std: a channel, of values scaled to 0-1; the
+    encoder subtracts and divides on its own device, so that pixels are stored and moved as bytes.
+    """
+
+    image_size: int
+    resize: int | None
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):  # JSON gives lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    def pixels(self, picture: Image.Image) -> np.ndarray:
+        """An RGB picture of any size → uint8 (3, S, S)."""
+        size, (left, top) = self._plan(picture.size)
+        if picture.size != size:
+            picture = picture.resize(size, _FILTERS[self.interpolation])
+        cut = picture.crop((left, top, left + self.image_size, top + self.image_size))
+        return np.ascontiguousarray(np.asarray(cut).transpose(2, 0, 1))
+
+    def seen(self, size: tuple[int, int]) -> Box:
+        """What `pixels` takes of a picture of `size` (width, height), in pixels of that picture.
+
+        The box extends beyond the image if `resize` < S.
+        """
+        resized, corner = self._plan(size)
+        scale = [before / after for before, after in zip(size, resized, strict=True)]
+        left, top = (place * factor for place, factor in zip(corner, scale, strict=True))
+        right, bottom = ((place + self.image_size) * factor for place, factor in zip(corner, scale, strict=True))
+        return left, top, right, bottom
+
+    def _plan(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Width and height → those after resizing, and left and top of the cut."""
+        if self.resize is None:
+            return (self.image_size, self.image_size), (0, 0)
+        width, height = (int(self.resize * side / min(size)) for side in size)
+        left, top = (round((side - self.image_size) / 2) for side in (width, height))
+        return (width, height), (left, top)
