@@ -9,7 +9,6 @@ import torch
 
 from captioning.captioner import model_folders
 from captioning.data.network.downloads import find
-from captioning.data.network.pretrained import IMAGENET, NONE
 from captioning.metrics.java_runtime import require
 from captioning.settings import resolve
 from captioning.settings.schema import Settings
@@ -18,6 +17,7 @@ from captioning.system.errors import UserError, check_all
 from captioning.system.files import main_root
 from captioning.training.encoder import fine_tuning
 from captioning.vision.encoders import backbones, encoders
+from captioning.vision.encoders.weights import IMAGENET, NONE
 from captioning.vision.images import Transform
 
 

@@ -12,7 +12,7 @@ from captioning.settings.schema import Settings
 from captioning.system import compute
 from captioning.system.archives import Pictures
 from captioning.system.files import read_json, run_key, scratch
-from stages import run
+from stages import code, run
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -65,7 +65,7 @@ def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Ext
 
 
 def _pretrained() -> bool:
-    from captioning.data.network.pretrained import NONE
+    from captioning.vision.encoders.weights import NONE
 
     return bool(read_json(WEIGHTS / "weights.json")["kind"] != NONE)
 
@@ -89,7 +89,7 @@ def _key(settings: Settings, device: str, archives: list[Path]) -> str:
         "batch_size": settings.features.batch_size,
         "shard_size": settings.features.shard_size,
     }
-    return run_key(chosen, [Path(__file__), IMAGES, *archives, *sorted(WEIGHTS.iterdir())])
+    return run_key(chosen, [IMAGES, *archives, *sorted(WEIGHTS.iterdir())], code("features"))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from captioning.settings.schema import Settings
 from captioning.system import compute
 from captioning.system.archives import Pictures
 from captioning.system.files import digest, read_json, run_key
-from stages import run
+from stages import code, run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,8 +73,8 @@ def _key(chosen: dict[str, Any], fabric: "Fabric") -> str:
     """A key of all that the trained weights depend on. The index of the features has the digests of its arrays."""
     machine = {"processes": fabric.world_size, **compute.software(fabric.device.type)}
     weights = (WEIGHTS / name for name in ("weights.json", "weights.safetensors"))
-    inputs = [Path(__file__), VOCABULARY, *weights, FEATURES / "index.json", *(SPLIT / name for name in READ)]
-    return run_key({**chosen, **machine}, inputs)
+    inputs = [VOCABULARY, *weights, FEATURES / "index.json", *(SPLIT / name for name in READ)]
+    return run_key({**chosen, **machine}, inputs, code("train"))
 
 
 def _data(fabric: "Fabric") -> "Data":

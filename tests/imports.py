@@ -1,4 +1,4 @@
-"""Which files a stage imports, read off the source. `python -m tests.imports` prints the lists for dvc.yaml."""
+"""What a stage imports, read off the source. `python -m tests.imports` prints the lists of folders for dvc.yaml."""
 
 import ast
 from collections.abc import Iterator
@@ -54,6 +54,50 @@ def closure(stage: str) -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in found)
 
 
+def listed(stage: str) -> list[str]:
+    """What dvc.yaml lists for a stage: the folders of the files that it imports, and single files.
+
+    A folder stands for all below it. One that has folders inside is listed only where the stage uses each of them, and
+    each file beside them; else those files are listed singly. A package's face that holds no statement is left out.
+    """
+    files = [path for path in closure(stage) if not _is_empty_face(ROOT / path)]
+    return sorted({_place(Path(path), files) for path in files})
+
+
+def _place(path: Path, files: list[str]) -> str:
+    library = Path("src/captioning")
+    if not path.is_relative_to(library):
+        return path.as_posix()
+    covering = [folder for folder in path.parents if folder != library and folder.is_relative_to(library)]
+    whole = [folder for folder in covering if _is_whole(folder, files)]
+    return (whole[-1] if whole else path).as_posix()
+
+
+def _is_whole(folder: Path, files: list[str]) -> bool:
+    parts = _folders(folder)
+    beside = {path.relative_to(ROOT).as_posix() for path in _modules(ROOT / folder)} if len(parts) > 1 else set()
+    return all(_used(part, files) for part in parts) and beside <= set(files)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folder and all packages below it that have modules of their own."""
+    faces = (ROOT / folder).rglob("__init__.py")
+    return [face.parent.relative_to(ROOT) for face in faces if _modules(face.parent)]
+
+
+def _modules(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.py") if not _is_empty_face(path)]
+
+
+def _used(folder: Path, files: list[str]) -> bool:
+    return any(Path(path).parent == folder for path in files)
+
+
+def _is_empty_face(path: Path) -> bool:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return path.name == "__init__.py" and all(isinstance(item, ast.Expr) for item in body)
+
+
 if __name__ == "__main__":
     for stage in STAGES:
-        print(f"{stage}:", *(f"      - {path}" for path in closure(stage)), sep="\n")
+        print(f"{stage}:", *(f"      - {path}" for path in listed(stage)), sep="\n")

@@ -1,11 +1,13 @@
 """Unfinished work is taken up by a run of the same settings, code and data: each input is in the key."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
+import stages
 from captioning.settings.resolve import load
 from stages import features, train
 from tests.imports import ROOT
@@ -57,13 +59,55 @@ def test_every_input_is_in_the_key_of_the_training(folder: Path, name: str) -> N
     assert key_of_train() != before
 
 
-@pytest.mark.parametrize(("stage", "key"), [(features, key_of_features), (train, key_of_train)])
-def test_the_stage_and_the_device_are_in_the_key(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, stage: ModuleType, key: Callable[..., str]
+@pytest.mark.parametrize("key", [key_of_features, key_of_train])
+@pytest.mark.usefixtures("folder")
+def test_the_device_is_in_the_key(key: Callable[..., str]) -> None:
+    assert key("cuda") != key("cpu")
+
+
+@pytest.fixture
+def sources(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the code, which the stages take for theirs."""
+    for name in ("src/captioning", "stages"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    monkeypatch.setattr(stages, "ROOT", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("key", "listed", "others"),
+    [
+        (
+            key_of_features,
+            ["stages/features.py", "stages/__init__.py", "src/captioning/vision/extraction/npy.py"],
+            ["stages/train.py", "src/captioning/decoders/lstm.py", "src/captioning/vision/contact_sheets.py"],
+        ),
+        (
+            key_of_train,
+            ["stages/train.py", "src/captioning/decoders/lstm.py", "src/captioning/training/encoder/division.py"],
+            ["stages/features.py", "src/captioning/experiments/page/tables.py", "src/captioning/cli/predict.py"],
+        ),
+    ],
+)
+def test_the_code_that_the_stage_lists_is_in_the_key_and_no_other(
+    sources: Path, key: Callable[..., str], listed: list[str], others: list[str]
 ) -> None:
     before = key()
-    assert key("cuda") != before
-    edited = folder / "edited.py"
-    edited.write_text(Path(stage.__file__).read_text() + "# edited\n")
-    monkeypatch.setattr(stage, "__file__", str(edited))
-    assert key() != before
+    for name in others:
+        edit(sources / name)
+    assert key() == before
+    for name in listed:
+        edit(sources / name)
+        assert key() != before, name
+        before = key()
+
+
+def edit(path: Path) -> None:
+    path.write_text(path.read_text() + "# edited\n")
+
+
+def test_a_new_file_in_a_listed_folder_is_in_the_key(sources: Path) -> None:
+    before = key_of_train()
+    (sources / "src/captioning/training/added.py").write_text("")
+    assert key_of_train() != before

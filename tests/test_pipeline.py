@@ -18,7 +18,7 @@ from captioning.data.text.tokenizer import tokenize
 from captioning.data.text.vocabulary import SPECIAL
 from captioning.system.archives import Pictures
 from captioning.system.files import digest
-from tests.imports import ROOT, STAGES, closure
+from tests.imports import ROOT, STAGES, closure, listed
 from tests.project import Project
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -26,9 +26,9 @@ AFTER_FEATURES = ["train", "evaluate"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_dvc_yaml_lists_exactly_the_files_a_stage_imports(stage: str) -> None:
-    listed = [path for path in PIPELINE["stages"][stage]["deps"] if path.endswith(".py")]
-    assert listed == closure(stage)
+def test_dvc_yaml_lists_exactly_the_folders_a_stage_imports_from(stage: str) -> None:
+    code = [path for path in PIPELINE["stages"][stage]["deps"] if path.startswith(("src/", "stages/"))]
+    assert code == listed(stage)
 
 
 def test_early_stages_never_import_torch() -> None:
@@ -136,6 +136,12 @@ def test_an_edit_to_the_decoder_re_runs_neither_download_nor_features(copy: Proj
     path = copy.folder / "src/captioning/decoders/lstm.py"
     path.write_text(path.read_text() + "# edited\n")
     assert copy.stages_to_run() == AFTER_FEATURES
+
+
+def test_what_editors_and_desktops_leave_is_no_change(copy: Project) -> None:
+    for name in ("lstm.py~", ".lstm.py.swp", "#lstm.py#", ".#lstm.py", ".DS_Store", "Thumbs.db", "desktop.ini"):
+        (copy.folder / "src/captioning/decoders" / name).write_text("litter")
+    assert copy.stages_to_run() == []
 
 
 def test_changing_the_encoder_back_is_a_run_cache_hit(copy: Project) -> None:

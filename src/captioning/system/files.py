@@ -188,11 +188,11 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
     return state.hexdigest()
 
 
-def run_key(settings: Mapping[str, Any], inputs: Iterable[Path]) -> str:
-    """A digest of the settings, of the input files and of every line of the library."""
-    code = sorted(Path(__file__).parent.rglob("*.py"))
+def run_key(settings: Mapping[str, Any], inputs: Iterable[Path], code: Mapping[str, Path]) -> str:
+    """A digest of the settings, of the input files and of the source files, `code`, by name."""
     parts = [json.dumps(settings, sort_keys=True, default=str)]
-    parts += [f"{path.name} {digest(path)}" for path in [*code, *inputs]]
+    parts += [f"{path.name} {digest(path)}" for path in inputs]
+    parts += [f"{name} {digest(path)}" for name, path in code.items()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -14,8 +14,7 @@ from captioning.system.errors import UserError, reason
 from captioning.system.files import digest, write_bytes
 from captioning.vision.encoders.backbones import check_name, transform_for
 from captioning.vision.encoders.encoders import build
-
-IMAGENET, NONE = "imagenet", "none"
+from captioning.vision.encoders.weights import IMAGENET, NONE
 
 
 def bring(encoder: str, weights: str, target: Path, *, source: Path | None, cache: Path, root: Path) -> dict[str, Any]:

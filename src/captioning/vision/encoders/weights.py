@@ -8,6 +8,8 @@ from torch import Tensor
 
 from captioning.system.errors import UserError, reason
 
+IMAGENET, NONE = "imagenet", "none"
+
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """What `bring` left, under torchvision's names; empty for an encoder that is drawn from the seed.
