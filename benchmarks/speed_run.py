@@ -21,7 +21,7 @@ from captioning.system.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("check", "download", "weights", "vocab", "split", "features", "train", "evaluate")
-LINKED = ("src", "stages", "pictures", "ensemble")
+LINKED = ("src", "stages")
 
 
 def _prepare(folder: Path, overrides: list[str]) -> None:

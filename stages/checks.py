@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from captioning.captioner import model_folders
+from captioning.data.datasets import folder as own
 from captioning.data.network.downloads import find
 from captioning.metrics.java_runtime import require
 from captioning.settings import resolve
@@ -37,6 +38,8 @@ def _machine(settings: Settings) -> None:
 def _folders(settings: Settings) -> None:
     find(resolve.source(settings), "")
     folder = settings.download.folder
+    if settings.dataset == own.name:
+        own.find(folder)
     if not folder.is_dir():
         raise UserError(f"download.folder = {folder}: no such folder; in a queued experiment give its absolute path")
 

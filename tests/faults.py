@@ -53,8 +53,7 @@ class Bench:
         self.before: dict[str, Path] = {}
         settings = yaml.safe_load((ROOT / "params.yaml").read_text())
         project = folder / "undisturbed"
-        for name in ("ensemble", "pictures"):
-            (project / name).mkdir(parents=True)
+        project.mkdir()
         (project / "params.yaml").write_text(yaml.safe_dump(merge(merge(settings, TINY), SETTINGS)))
         for stage in STAGES:
             self.before[stage] = shutil.copytree(project, folder / f"before-{stage}")

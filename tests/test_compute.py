@@ -14,7 +14,7 @@ from captioning.system.signals import Terminated
 
 SHOW = """
 from captioning import compute
-from captioning.errors import UserError
+from captioning.system.errors import UserError
 compute.pin(portable={portable}, threads={threads})
 import torch
 fabric = compute.start(seed=1, threads={threads}, device="cpu", precision="32-true")

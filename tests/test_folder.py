@@ -2,7 +2,6 @@
 
 import io
 import random
-import re
 import tarfile
 import unicodedata
 from collections import Counter
@@ -245,4 +244,3 @@ def test_images_on_one_side_of_every_bound_are_shared_out(images: list[str]) -> 
 def test_it_is_a_data_set_and_the_default_is_that_of_the_settings() -> None:
     assert get("folder") is folder  # type: ignore[comparison-overlap]
     assert load(ROOT / "params.yaml").download.folder == Options(None, False, DRAWN).folder
-    assert re.search(r"^/pictures/\*$", (ROOT / ".gitignore").read_text(), re.MULTILINE)

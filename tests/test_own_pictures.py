@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from captioning.data.datasets.scenes import dataset as scenes
 from tests.imports import ROOT
@@ -77,7 +76,6 @@ def test_evaluate_without_facts_has_no_truth(printed: tuple[Project, dict[str, s
 
 def test_git_sees_none_of_the_pictures(printed: tuple[Project, dict[str, str]]) -> None:
     assert "pictures" not in printed[0].run("git", "status", "--porcelain").stdout
-    assert printed[0].run("git", "ls-files", "pictures").stdout == "pictures/README.md\n"
 
 
 def test_a_new_picture_and_another_table_run_download_again(
@@ -118,7 +116,3 @@ def test_a_fault_in_the_table_is_one_line(printed: tuple[Project, dict[str, str]
         in done.stderr
     )
     assert "Traceback" not in done.stderr
-
-
-def test_the_settings_that_the_page_names_are_the_default() -> None:
-    assert yaml.safe_load((ROOT / "params.yaml").read_text())["download"]["folder"] == "pictures"

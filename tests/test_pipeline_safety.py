@@ -29,12 +29,13 @@ REFUSED = {  # changes → what is said of them
     ("train.start=absent",): "absent/model.json: no such file",
     ("evaluate.ensemble=absent",): "evaluate.ensemble: absent: no such folder",
     ("download.folder=absent",): "download.folder = absent: no such folder",
+    ("dataset=folder", "features.weights=none"): "no table of captions there",
     ("download.source=absent",): "no such folder; correct params.yaml or CAPTIONING_SOURCE",
     ("compute.precision=bf16-mixed",): "compute.precision = bf16-mixed needs a GPU",
 }
 QUEUE_START = """
 from types import SimpleNamespace
-from captioning.queueing import open_queue
+from captioning.experiments.queueing import open_queue
 with open_queue() as queue:
     queue.start(1)  # `dvc queue start`, whose workers go on when it has ended
     queue.wait([SimpleNamespace(name="typo")], 1, lambda *_: None)

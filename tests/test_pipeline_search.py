@@ -71,7 +71,8 @@ def test_a_model_put_beside_the_trained_one_counts_and_its_content_does(copy: Pr
     before, lock = copy.read(LISTS), copy.read("dvc.lock")
     model = copy.folder / "data/train/model"
     shutil.copytree(model, copy.folder / "ensemble/twin")
-    assert copy.stages_to_run() == ["evaluate"]
+    copy.set("evaluate.ensemble=ensemble")
+    assert copy.stages_to_run() == ["check", "evaluate"]
     printed = copy.run("dvc", "repro").stdout
     assert "averaged with ensemble/twin" in printed
     again = json.loads(copy.read(LISTS))
@@ -84,7 +85,7 @@ def test_a_model_put_beside_the_trained_one_counts_and_its_content_does(copy: Pr
     assert copy.run("git", "status", "--porcelain", "ensemble").stdout == ""  # models are not for git
     copy.run("dvc", "repro")
     assert copy.read(LISTS) != before  # an LSTM and a transformer, each with an encoder of its own
-    copy.set("decoder=lstm")
+    copy.set("decoder=lstm", "evaluate.ensemble=data/check")
     shutil.rmtree(copy.folder / "ensemble/twin")
     copy.run("dvc", "repro")
     assert (copy.read(LISTS), copy.read("dvc.lock")) == (before, lock)
@@ -97,6 +98,7 @@ def test_a_stranger_in_the_ensemble_stops_the_stage_in_words(copy: Project) -> N
     card = json.loads((stranger / "model.json").read_text())
     card["transform"]["image_size"] = 64
     (stranger / "model.json").write_text(json.dumps(card))
+    copy.set("evaluate.ensemble=ensemble")
     done = copy.run("python", "-m", "stages.evaluate", check=False)
     assert done.returncode == 1
     assert "error: evaluate.ensemble: ensemble/stranger: has another image transform than data/features" in done.stderr

@@ -265,10 +265,10 @@ def test_the_table_has_a_row_a_system() -> None:
 def test_a_changed_word_list_changes_the_reader() -> None:
     """In a process of its own, since the tables are made when the modules are loaded."""
     code = f"""
-from captioning.datasets.scenes import words
+from captioning.data.datasets.scenes import words
 words.NAMES["dog"] = ("hound",)
 words.DEEDS["running"] = ("sprinting",)
-from captioning.datasets.scenes import reading
+from captioning.evaluation.truth import reading
 print([bool(reading.sentences(c)) for c in {["a hound is sleeping", "a dog is sleeping", "a boy is sprinting"]}])
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -46,7 +46,7 @@ class Options:
     skip_corrupt: bool
     scenes: Drawing
     split: str = "official"
-    folder: Path = Path("pictures")
+    folder: Path = Path("data/check")
 
 
 @dataclass(frozen=True)

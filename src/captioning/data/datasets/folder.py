@@ -29,7 +29,7 @@ _TRAIN, _VAL = 0.8, 0.1  # shares of the images where the table has no split; th
 
 def prepare(folder: Path, options: Options, cache: Path) -> Prepared:
     """Pack the pictures of `options.folder` into `folder` and return the table of captions, as `Dataset` says."""
-    captions, pictures = _find(options.folder)
+    captions, pictures = find(options.folder)
     packed = cache / _PACKED
     with alone(cache / f".{name}.lock"):
         rows = tables.read(captions)
@@ -40,14 +40,17 @@ def prepare(folder: Path, options: Options, cache: Path) -> Prepared:
         return settle(whole, cache, folder, [_PACKED], skip_corrupt=options.skip_corrupt)
 
 
-def _find(folder: Path) -> tuple[Path, Path]:
-    """The table, and the archive or else the folder that the pictures are in."""
+def find(folder: Path) -> tuple[Path, Path]:
+    """The table, and the archive or else the folder that the images are in. Raises UserError without one table."""
     if not folder.is_dir():
         raise UserError(f"download.folder = {folder}: no such folder; {_REMEDY}")
     found = [folder / each for each in _TABLES if (folder / each).is_file()]
     archives = [folder / each for each in _ARCHIVES if (folder / each).is_file()]
     if not found:
-        raise UserError(f"{folder.resolve()}: no table of captions there; write {', or '.join(_TABLES)}; {_REMEDY}")
+        raise UserError(
+            f"download.folder = {folder.resolve()}: no table of captions there; "
+            f"write {', or '.join(_TABLES)}, or name the folder that has it; {_REMEDY}"
+        )
     for several in (found, archives):
         if len(several) > 1:
             raise UserError(f"{folder}: {' and '.join(path.name for path in several)} are both there; keep one")
