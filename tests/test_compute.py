@@ -13,7 +13,7 @@ from captioning.system.errors import UserError
 from captioning.system.signals import Terminated
 
 SHOW = """
-from captioning import compute
+from captioning.system import compute
 from captioning.system.errors import UserError
 compute.pin(portable={portable}, threads={threads})
 import torch
@@ -55,7 +55,7 @@ def test_bf16_on_a_cpu_without_it_is_refused_in_words(monkeypatch: pytest.Monkey
 
 
 TWICE = """
-from captioning import compute
+from captioning.system import compute
 compute.pin(portable=False, threads=1)
 import torch
 if not compute.multiplies_bf16():
@@ -82,7 +82,7 @@ def test_bf16_on_a_cpu_that_has_it_gives_the_same_bits_twice() -> None:
 
 REUSE = """
 import resource
-from captioning import compute
+from captioning.system import compute
 compute.pin(portable=True, threads=1)
 import torch
 network = torch.nn.Sequential(*(torch.nn.Conv2d(16, 16, 1) for _ in range(4)))

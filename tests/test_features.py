@@ -195,7 +195,7 @@ def test_the_bytes_do_not_depend_on_threads(root: Path, encoder: Encoder, tmp_pa
 def test_a_fresh_process_writes_the_same_bytes(root: Path, encoder: Encoder, tmp_path: Path) -> None:
     write(tmp_path / "here", table(), extraction.features(Pictures(root), encoder, ["means"], 4))
     program = f"""
-from captioning import compute
+from captioning.system import compute
 compute.pin(portable=True, threads=2)
 import sys; from pathlib import Path; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_features import *

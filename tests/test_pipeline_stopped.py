@@ -44,9 +44,9 @@ def test_killed_training_goes_on_and_ends_with_the_same_bytes(copy: Project) -> 
 KILLED = """
 import os, signal
 from stages import features, run
-from captioning import compute
+from captioning.system import compute
 compute.pin(portable=True, threads=1)
-from captioning import extraction
+from captioning.vision.extraction import extraction
 write = extraction._Work.write
 def once(self, index, count, batches):
     if index == 1:
