@@ -55,7 +55,7 @@ def main(settings: Settings) -> None:
         precision=machine.precision,
         idle=resolve.fine_tune(settings).start_epoch > 1,
     )
-    resolved = resolve.for_training(settings)
+    resolved = resolve.for_training(settings, light=_is_light(settings))
     data = _data(fabric)
     network = _network(settings, data)
     started = _start(settings, network, data)
@@ -75,6 +75,12 @@ def _key(chosen: dict[str, Any], fabric: "Fabric") -> str:
     weights = (WEIGHTS / name for name in ("weights.json", "weights.safetensors"))
     inputs = [VOCABULARY, *weights, FEATURES / "index.json", *(SPLIT / name for name in READ)]
     return run_key({**chosen, **machine}, inputs, code("train"))
+
+
+def _is_light(settings: Settings) -> bool:
+    from captioning import backbones
+
+    return backbones.is_light(settings.encoder)
 
 
 def _data(fabric: "Fabric") -> "Data":
@@ -197,7 +203,8 @@ def _trainer(
 
     fabric.print(f"{count_parameters(network):,} trainable parameters, {len(data.train):,} training captions")
     decided = {"epochs": resolve.epochs(settings), "batch_size": resolve.batch_size(settings)}
-    said = decided | _said_of_encoder(settings)
+    labels = resolve.label_epochs(settings, light=_is_light(settings))
+    said = ({"label_epochs": labels} if labels else {}) | decided | _said_of_encoder(settings)
     said |= {f"{settings.decoder}.{name}": value for name, value in resolve.decoder_options(settings).items()}
     fabric.print(", ".join(f"train.{name} = {value}" for name, value in said.items()))
     if network.chances is not None:
@@ -230,7 +237,7 @@ def _labelling(
     from captioning.training.labelling import Labelling, LabellingOptions
     from captioning.training.networks import EndToEnd
 
-    epochs = resolve.label_epochs(settings)
+    epochs = resolve.label_epochs(settings, light=_is_light(settings))
     if not epochs or not isinstance(network, EndToEnd) or network.heads is None:
         return
     decided = {"batch_size": resolve.batch_size(settings), "captions_per_image": resolve.captions_per_image(settings)}

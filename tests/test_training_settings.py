@@ -51,6 +51,15 @@ def test_captions_an_image_and_epochs_of_labels(
     assert (recorded["captions_per_image"], recorded["label_epochs"]) == (captions, labels)
 
 
+@pytest.mark.parametrize(("changes", "labels"), [([], 3), ([STARTED], 0), ([(LABELS, "label_epochs: 5")], 5)])
+def test_a_heavy_backbone_has_half_as_many_epochs_of_labels(
+    tmp_path: Path, changes: list[tuple[str, str]], labels: int
+) -> None:
+    settings = loaded(tmp_path, *changes)
+    assert resolve.label_epochs(settings, light=False) == labels
+    assert resolve.for_training(settings, light=False)["train"]["label_epochs"] == labels
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

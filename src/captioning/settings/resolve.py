@@ -263,14 +263,16 @@ def ema(settings: Settings) -> float:
     return _AUTO[settings.dataset].ema if value == "auto" else value
 
 
-def label_epochs(settings: Settings) -> int:
+def label_epochs(settings: Settings, *, light: bool = True) -> int:
     """`train.label_epochs` with `auto` decided: none for a frozen encoder, or one that was trained before.
 
+    light: is the backbone light (`backbones.is_light`)? Another one takes half as many epochs, each of which is long.
     Raises UserError where it asks for epochs, and the encoder is frozen or the data set has no labels.
     """
     value, learns = settings.train.label_epochs, trainable(settings) and settings.train.fine_tune.from_block != "none"
     if value == "auto":
-        return _AUTO[settings.dataset].label_epochs if learns and start(settings) is None else 0
+        usual = _AUTO[settings.dataset].label_epochs if learns and start(settings) is None else 0
+        return usual if light else usual // 2
     if value and not (learns and labelled(settings)):
         reason = f"{settings.dataset} does not say what is in its images" if learns else "the encoder is frozen"
         raise UserError(f"train.label_epochs = {value}: {reason}, so there is nothing to learn; write auto or 0")
@@ -299,9 +301,10 @@ def usual_beam(dataset: str, n_best: int, groups: int) -> int:
     return -(-least // groups) * groups
 
 
-def for_training(settings: Settings) -> dict[str, Any]:
+def for_training(settings: Settings, *, light: bool = True) -> dict[str, Any]:
     """Every setting that decides what is trained, with `auto` decided: what `model.json` records.
 
+    light: as in `label_epochs`.
     `train.trackers` is left out, because trackers do not affect the result.
     """
     features = settings.features.model_dump() | {
@@ -314,7 +317,7 @@ def for_training(settings: Settings) -> dict[str, Any]:
     train = settings.train.model_dump(exclude={*get_args(DecoderName), "trackers"}) | {
         "epochs": epochs(settings),
         "batch_size": batch_size(settings),
-        "label_epochs": label_epochs(settings),
+        "label_epochs": label_epochs(settings, light=light),
         "ema": ema(settings),
         "captions_per_image": captions_per_image(settings),
         "batchnorm": batchnorm(settings),

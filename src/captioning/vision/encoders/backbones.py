@@ -23,6 +23,12 @@ def names() -> list[str]:
     return sorted(models.list_models(module=models))
 
 
+def is_light(name: str) -> bool:
+    """Does an image of the native size take at most 1 GFLOP?"""
+    flops: float = models.get_model_weights(name).DEFAULT.meta["_ops"]
+    return flops <= _LIGHT
+
+
 def check_name(name: str) -> None:
     """Raise UserError, with the closest names, when `name` is no backbone."""
     if name not in names():
@@ -65,8 +71,7 @@ def _side(name: str, image_size: Size, native: int, *, pretrained: bool) -> int:
         larger = round(native * _ENLARGED / 32) * 32  # whole regions
         return larger if _takes(name, larger, native, pretrained=pretrained)[1] else native
     if image_size == "quick":
-        light = models.get_model_weights(name).DEFAULT.meta["_ops"] <= _LIGHT
-        fitting = (side for side in _QUICK[light] if _takes(name, side, native, pretrained=pretrained)[1])
+        fitting = (side for side in _QUICK[is_light(name)] if _takes(name, side, native, pretrained=pretrained)[1])
         return next(fitting, native)
     return image_size
 
