@@ -78,7 +78,7 @@ def _key(chosen: dict[str, Any], fabric: "Fabric") -> str:
 
 
 def _is_light(settings: Settings) -> bool:
-    from captioning import backbones
+    from captioning.vision.encoders import backbones
 
     return backbones.is_light(settings.encoder)
 
