@@ -1,4 +1,4 @@
-"""The stages of the pipeline, one thin script each: read settings, call the library, write outputs.
+"""The stages of the pipeline, one thin module each: take settings, call the library, write outputs.
 
 A queued or `--temp` experiment runs in a copy of the repository, but an editable install points to the
 workspace. So the library beside this folder is put first on the path, here and only here, and checked.
@@ -6,9 +6,10 @@ workspace. So the library beside this folder is put first on the path, here and 
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,35 +21,52 @@ import yaml  # noqa: E402
 import captioning  # noqa: E402
 from captioning.settings.resolve import load  # noqa: E402
 from captioning.settings.schema import Settings  # noqa: E402
-from captioning.system import signals  # noqa: E402
+from captioning.system import compute, signals  # noqa: E402
 from captioning.system.errors import UserError  # noqa: E402
-from captioning.system.files import alone, disk_faults_told, scratch  # noqa: E402
+from captioning.system.files import alone, disk_faults_told, scratch, write_text  # noqa: E402
 
+STAGES = ("check", "download", "weights", "vocab", "split", "features", "train", "evaluate")
+IN_PROCESSES = ("features", "train", "evaluate")  # stages that `compute.processes` starts several times
 _BACK = "DVC removed this stage's outputs before it began; `git restore data && dvc checkout` brings them back"
 
 if not Path(captioning.__file__).resolve().is_relative_to(_SOURCE):
     sys.exit(f"error: captioning was imported from {captioning.__file__}, not from {_SOURCE}; unset PYTHONPATH")
 
 
-def run(main: Callable[[Settings], None], before: Callable[[], None] = lambda: None) -> None:
-    """Run a stage, once at a time in a working folder. before: is done even where the settings are refused.
+def run(stage: str) -> None:
+    """Run a stage, once at a time in a working folder: `python -m stages STAGE`.
 
-    A user's mistake, or a disk that is full or may not be written, is printed in one line and ends it with status 1;
-    Ctrl-C with 130, SIGTERM with 143.
+    The settings are read first, then the arithmetic of this process is fixed, and only then the stage is imported:
+    torch reads the environment when it is loaded. A user's mistake, or a disk that is full or may not be written, is
+    printed in one line and ends it with status 1; Ctrl-C with 130, SIGTERM with 143.
     """
     signals.heed()
     try:
         with disk_faults_told(Path.cwd()):
-            before()
-            settings = _settings()
-            with _by_itself(main):
-                main(settings)
+            if stage == "check":
+                _leave_check()
+            settings = _settings(stage)
+            with _by_itself(stage):
+                _pinned(stage, settings)
     except UserError as fault:
         sys.exit(f"error: {fault}")
     except KeyboardInterrupt:
         _leave("interrupted", 130)
     except signals.Terminated:
         _leave("terminated", 143)
+
+
+def _pinned(stage: str, settings: Settings) -> None:
+    machine = settings.compute
+    compute.pin(portable=machine.portable, threads=machine.threads)
+    if stage in IN_PROCESSES and compute.ran_in_processes("stages", stage, machine.processes):
+        return
+    import_module(f"stages.{stage}").main(settings)
+
+
+def _leave_check() -> None:
+    """Leave the output of `check`, whatever comes of it: without a dependency, DVC removes a stage's outputs."""
+    write_text(Path("data/check/README.txt"), "The settings were checked before the other stages ran.\n")
 
 
 def code(stage: str) -> dict[str, Path]:
@@ -59,12 +77,12 @@ def code(stage: str) -> dict[str, Path]:
     return {file.relative_to(ROOT).as_posix(): file for file in sorted(files)}
 
 
-def _settings() -> Settings:
+def _settings(stage: str) -> Settings:
     """Where DVC was asked for a stage without those before it, `check` did not run, and the outputs are gone."""
     try:
         return load()
     except UserError as fault:
-        if os.environ.get("DVC_STAGE", "check") == "check":
+        if stage == "check" or "DVC_STAGE" not in os.environ:
             raise
         raise UserError(f"{fault}\n{_BACK}") from None
 
@@ -75,7 +93,7 @@ def _leave(why: str, status: int) -> None:
 
 
 @contextmanager
-def _by_itself(main: Callable[[Settings], None]) -> Iterator[None]:
+def _by_itself(stage: str) -> Iterator[None]:
     """A second run of the stage in this folder waits: the first may outlive the `dvc repro` that started it.
 
     Processes that torchrun started work together, and wait for nobody.
@@ -83,7 +101,6 @@ def _by_itself(main: Callable[[Settings], None]) -> Iterator[None]:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         yield
         return
-    stage = Path(main.__code__.co_filename).stem
     folder = sha256(str(Path.cwd().resolve()).encode()).hexdigest()[:8]
     with alone(scratch("running") / f"{stage}-{folder}.lock"):
         yield

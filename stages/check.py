@@ -1,29 +1,82 @@
-"""check: refuse the settings of all stages before any of them has begun → data/check/.
+"""check: refuse what libraries or this machine cannot do, before any stage has done its work → data/check/.
 
 Every stage depends on this one, which depends on every setting, so DVC runs it first. What it leaves never changes.
+Settings that are wrong in themselves are refused when they are read.
 """
 
 from pathlib import Path
 
-from captioning.settings.schema import Settings
-from captioning.system import compute
-from captioning.system.files import write_text
-from stages import run
+import torch
 
-OUT = Path("data/check")
+from captioning.captioner import model_folders
+from captioning.data.datasets import folder as own
+from captioning.data.network.downloads import find
+from captioning.metrics.java_runtime import require
+from captioning.settings.resolve import source
+from captioning.settings.rules import warm_start
+from captioning.settings.schema import Compute, Download, Evaluate, Settings
+from captioning.system import compute
+from captioning.system.errors import UserError, check_all
+from captioning.system.files import main_root
+from captioning.training.encoder import fine_tuning
+from captioning.vision.encoders import backbones, encoders
+from captioning.vision.encoders.weights import IMAGENET, NONE
+from captioning.vision.images import Transform
 
 
 def main(settings: Settings) -> None:
-    compute.pin(portable=settings.compute.portable, threads=settings.compute.threads)
-    from stages import checks
-
-    checks.check(settings)
+    """Raise UserError that lists, a line each, all that a later stage would refuse on this machine."""
+    check_all(settings, (_machine, _folders, _weights, _encoder, _start, _search))
 
 
-def leave() -> None:
-    """Leave the output, whatever comes of the check: a stage whose dependency is missing loses its outputs to DVC."""
-    write_text(OUT / "README.txt", "The settings were checked before the other stages ran.\n")
+def _machine(settings: Settings) -> None:
+    machine: Compute = settings.compute
+    compute.choose_device(machine.device, machine.precision, machine.processes)
 
 
-if __name__ == "__main__":
-    run(main, before=leave)
+def _folders(settings: Settings) -> None:
+    download: Download = settings.download
+    find(source(download.source), "")
+    if settings.dataset == own.name:
+        own.find(download.folder)
+    if not download.folder.is_dir():
+        raise UserError(
+            f"download.folder = {download.folder}: no such folder; in a queued experiment give its absolute path"
+        )
+
+
+def _weights(settings: Settings) -> None:
+    weights = settings.features.weights
+    if weights not in (IMAGENET, NONE) and not (main_root() / Path(weights).expanduser()).is_file():
+        raise UserError(
+            f"features.weights = {weights}: no such file; write auto, imagenet, none or a path that is there"
+        )
+
+
+def _encoder(settings: Settings) -> None:
+    """The backbone, the sizes of image that it takes, and the block from which it is trained."""
+    features, train = settings.features, settings.train
+    pretrained = features.weights != NONE
+    transform = backbones.transform_for(settings.encoder, features.image_size, pretrained=pretrained)
+    if features.trainable:
+        backbones.check_training_size(settings.encoder, train.augment.image_size, transform.image_size)
+        _block(settings.encoder, transform, train.encoder.from_block)
+
+
+def _block(encoder: str, transform: Transform, block: str) -> None:
+    if block not in (fine_tuning.ALL, fine_tuning.NONE):
+        with torch.device("meta"):  # shapes without values
+            fine_tuning.train_from(encoders.build(encoder, transform=transform, weights={}), block)
+
+
+def _start(settings: Settings) -> None:
+    folder = warm_start(settings.train.start)
+    if folder is not None:
+        model_folders.check_start(folder, encoder=settings.encoder, decoder=settings.decoder)
+
+
+def _search(settings: Settings) -> None:
+    evaluate: Evaluate = settings.evaluate
+    model_folders.members(evaluate.ensemble)
+    if evaluate.java:
+        require("METEOR")

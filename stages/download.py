@@ -4,23 +4,21 @@ from pathlib import Path
 
 from captioning.data.datasets import registry
 from captioning.data.datasets.base import Options
-from captioning.settings import resolve
+from captioning.settings.resolve import source
 from captioning.settings.schema import Settings
 from captioning.system.files import scratch, write_json, write_text
-from stages import run
 
 OUT = Path("data/download")
 
 
 def main(settings: Settings) -> None:
-    dataset = registry.get(settings.dataset)
-    split = resolve.split(settings)
+    dataset, download = registry.get(settings.dataset), settings.download
     options = Options(
-        source=resolve.source(settings),
-        skip_corrupt=settings.download.skip_corrupt,
-        scenes=settings.download.scenes,
-        split=split,
-        folder=settings.download.folder,
+        source=source(download.source),
+        skip_corrupt=download.skip_corrupt,
+        scenes=download.scenes,
+        split=download.split,
+        folder=download.folder,
     )
     prepared = dataset.prepare(OUT, options, scratch("downloads"))
     write_text(OUT / "captions.csv", prepared.table.to_csv(index=False, lineterminator="\n"))
@@ -28,8 +26,5 @@ def main(settings: Settings) -> None:
     images = prepared.table.drop_duplicates("image_id")["split"].value_counts()
     for note in prepared.notes:
         print(note)
-    print(f"{settings.dataset}, download.split = {split}: {len(prepared.table)} captions of {images.to_dict()} images")
-
-
-if __name__ == "__main__":
-    run(main)
+    told = f"{len(prepared.table)} captions of {images.to_dict()} images"
+    print(f"{settings.dataset}, download.split = {download.split}: {told}")

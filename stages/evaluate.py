@@ -1,46 +1,46 @@
 """evaluate: captions of the test split and their scores → data/evaluate/."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pandas as pd
+from lightning_fabric import Fabric
+
+from captioning import metrics
+from captioning.captioner import ensembles, model_folders
+from captioning.captioner.decoding import decode_rows
+from captioning.captioner.ensembles import Captioners
+from captioning.captioner.model import Captioner
+from captioning.data.datasets.scenes import facts
 from captioning.data.splits import coco, splits
 from captioning.data.splits.captions import read_captions
-from captioning.settings import resolve
-from captioning.settings.schema import Settings
+from captioning.evaluation import attention_maps, baselines, samples
+from captioning.evaluation.truth import measure
+from captioning.evaluation.truth.measure import Truth
+from captioning.metrics import Scores
+from captioning.search import Caption
+from captioning.settings.rules import search_options
+from captioning.settings.schema import Evaluate, Settings
+from captioning.settings.search import SearchOptions
 from captioning.system import compute
 from captioning.system.archives import Pictures
 from captioning.system.files import write_json, write_text
-from stages import run
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from lightning_fabric import Fabric
-
-    from captioning.captioner.ensembles import Captioners
-    from captioning.captioner.model import Captioner
-    from captioning.evaluation.truth.measure import Truth
-    from captioning.metrics import Scores
-    from captioning.search import Caption, SearchOptions
-    from captioning.vision.features.encodings import Encode
-    from captioning.vision.features.store import FeatureStore
+from captioning.training.tracking import live
+from captioning.vision.features.encodings import Encode
+from captioning.vision.features.store import FeatureStore
 
 DATA = Path("data/download")
 SPLIT = Path("data/split")
 FEATURES = Path("data/features")
 MODEL = Path("data/train/model")
 OUT = Path("data/evaluate")
+BATCH = 64  # images captioned together
+SAMPLES = 12  # images of each kind (best, worst, random) in samples.md, and random ones in the gallery
 
 
 def main(settings: Settings) -> None:
-    machine = settings.compute
-    compute.pin(portable=machine.portable, threads=machine.threads)
-    if compute.ran_in_processes("stages.evaluate", machine.processes):
-        return
-    from captioning.evaluation import samples
-    from captioning.training.tracking import live
-    from captioning.vision.features.store import FeatureStore
-
-    options = _options(settings)
+    machine, options = settings.compute, search_options(settings)
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
@@ -48,15 +48,15 @@ def main(settings: Settings) -> None:
         fabric.print(f"evaluate.beam_size = {options.beam_size}")
     images = splits.read_images(SPLIT / "images.csv")
     store = FeatureStore(FEATURES, images["image_id"].tolist())
-    captioners = _captioners(settings, fabric, store)
+    captioners = _captioners(settings.evaluate, fabric, store)
     readers = captioners.readers(store, fabric.device)
-    found = _decode(settings, fabric, options, captioners, readers, images)
+    found = _decode(fabric, options, captioners, readers, images)
     if not fabric.is_global_zero:
         return
     captions = {image: listed[0].text for image, listed in found.items()}
     references = coco.read_references(SPLIT / "references_test.json")
-    scores = _score(settings, references, captions)
-    training = _training_captions(settings)
+    scores = _score(references, captions, java=settings.evaluate.java)
+    training = _training_captions(settings.split.limit)
     constant = _constant(training)
     compared = _baselines(constant, references)
     truths = _truth(images, captions, references, constant)
@@ -68,7 +68,7 @@ def main(settings: Settings) -> None:
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
     write_json(OUT / "n_best.json", samples.n_best(found))
     write_json(OUT / "truth.json", {name: row.record() for name, row in truths.items()})
-    chosen = _report(settings, images, captions, references, scores)
+    chosen = _report(images, captions, references, scores)
     _attention(captioners.members[0], readers[0], images, chosen)
     rows = {"constant-caption baseline": compared["floor"], "this model": scores.corpus}
     print(samples.score_table(rows | ({"human baseline": compared["human"]} if "human" in compared else {})))
@@ -76,18 +76,15 @@ def main(settings: Settings) -> None:
 
 
 def _report(
-    settings: Settings,
-    images: "pd.DataFrame",
+    images: pd.DataFrame,
     captions: dict[int, str],
     references: dict[int, list[str]],
-    scores: "Scores[int]",
-) -> dict[str, "pd.DataFrame"]:
+    scores: Scores[int],
+) -> dict[str, pd.DataFrame]:
     """What a person reads: a row an image, samples, gallery and plots. Returns the samples."""
-    from captioning.evaluation import samples
-
     table = samples.table(images[images["split"] == "test"], captions, scores.per_image)
     write_text(OUT / "per_image.csv", table.to_csv(index=False, lineterminator="\n"))
-    chosen = samples.choose(table, settings.evaluate.samples)
+    chosen = samples.choose(table, SAMPLES)
     write_text(OUT / "samples.md", samples.samples(chosen, references))
     samples.plots(OUT / "plots", scores.corpus, table, references)
     with Pictures(DATA) as pictures:
@@ -95,13 +92,8 @@ def _report(
     return chosen
 
 
-def _attention(
-    captioner: "Captioner", encode: "Encode", images: "pd.DataFrame", chosen: dict[str, "pd.DataFrame"]
-) -> None:
+def _attention(captioner: Captioner, encode: Encode, images: pd.DataFrame, chosen: dict[str, pd.DataFrame]) -> None:
     """Where the decoder looked in the samples, word by word."""
-    import numpy as np
-
-    from captioning.evaluation import attention_maps
 
     rows = dict(zip(images["coco_id"], images.index, strict=True))
     with Pictures(DATA) as pictures:
@@ -110,21 +102,10 @@ def _attention(
         )
 
 
-def _options(settings: Settings) -> "SearchOptions":
-    from captioning.search import SearchOptions
-
-    evaluate = settings.evaluate
-    named = evaluate.model_dump(include=set(SearchOptions.__dataclass_fields__))
-    named |= {"seed": settings.seed, "beam_size": resolve.beam_size(settings)}
-    return SearchOptions(**named, **evaluate.diverse.model_dump(), **evaluate.sampling.model_dump())
-
-
-def _captioners(settings: Settings, fabric: "Fabric", store: "FeatureStore") -> "Captioners":
+def _captioners(evaluate: Evaluate, fabric: Fabric, store: FeatureStore) -> Captioners:
     """The trained model, and those of `evaluate.ensemble`, on the device."""
-    from captioning.captioner import ensembles, model_folders
-
-    folders = [MODEL, *model_folders.members(settings.evaluate.ensemble)]
-    captioners = ensembles.load(folders, mirror=settings.evaluate.mirror)
+    folders = [MODEL, *model_folders.members(evaluate.ensemble)]
+    captioners = ensembles.load(folders, mirror=evaluate.mirror)
     ensembles.check_store(folders, captioners, store)
     for folder in folders[1:]:
         fabric.print(f"averaged with {folder}")
@@ -135,16 +116,13 @@ def _captioners(settings: Settings, fabric: "Fabric", store: "FeatureStore") -> 
 
 
 def _decode(
-    settings: Settings,
-    fabric: "Fabric",
-    options: "SearchOptions",
-    captioners: "Captioners",
-    readers: list["Encode"],
-    images: "pd.DataFrame",
-) -> dict[int, list["Caption"]]:
+    fabric: Fabric,
+    options: SearchOptions,
+    captioners: Captioners,
+    readers: list[Encode],
+    images: pd.DataFrame,
+) -> dict[int, list[Caption]]:
     """COCO image id → captions of each test image, best first, over what `features` stored."""
-    from captioning.captioner.decoding import decode_rows
-
     test = images[images["split"] == "test"]
     found = decode_rows(
         lambda rows: [read(rows) for read in readers],
@@ -152,44 +130,37 @@ def _decode(
         captioners.vocabulary,
         test.index.to_numpy(),
         options,
-        settings.evaluate.batch_size,
+        BATCH,
         fabric,
     )
     return dict(zip(test["coco_id"].tolist(), found, strict=True))
 
 
 def _oracle(
-    options: "SearchOptions", references: dict[int, list[str]], found: dict[int, list["Caption"]]
+    options: SearchOptions, references: dict[int, list[str]], found: dict[int, list[Caption]]
 ) -> dict[str, dict[str, float]]:
     """`oracle`: CIDEr of the best of each image's captions, where there are several."""
-    from captioning.evaluation import baselines
-
     if options.n_best == 1:
         return {}
     texts = {image: [caption.text for caption in listed] for image, listed in found.items()}
     return {"oracle": {"cider": baselines.oracle_cider(references, texts)}}
 
 
-def _score(settings: Settings, references: dict[int, list[str]], captions: dict[int, str]) -> "Scores[int]":
+def _score(references: dict[int, list[str]], captions: dict[int, str], *, java: bool) -> Scores[int]:
     """All scores of the captions; Java's too, if the setting asks for them."""
-    from captioning import metrics
-
     scores = metrics.score(references, captions)
-    return scores | metrics.java_scores(references, captions) if settings.evaluate.java else scores
+    return scores | metrics.java_scores(references, captions) if java else scores
 
 
-def _training_captions(settings: Settings) -> list[list[str]]:
+def _training_captions(limit: int | None) -> list[list[str]]:
     """The words of each training caption."""
-    table = splits.assign(read_captions(DATA / "captions.csv"), settings.split.limit)
+    table = splits.assign(read_captions(DATA / "captions.csv"), limit)
     words: list[list[str]] = table[table["split"] == "train"]["words"].tolist()
     return words
 
 
 def _constant(training: list[list[str]]) -> str:
     """The constant caption that is best on validation."""
-    from captioning import metrics
-    from captioning.evaluation import baselines
-
     validation = coco.read_references(SPLIT / "references_val.json")
     constant = baselines.constant_caption(training, metrics.References(validation), list(validation))
     print(f"constant-caption baseline: {constant}")
@@ -198,21 +169,15 @@ def _constant(training: list[list[str]]) -> str:
 
 def _baselines(constant: str, references: dict[int, list[str]]) -> dict[str, dict[str, float]]:
     """`floor` (one caption for all images, scored on test), and `human` where there is one."""
-    from captioning import metrics
-    from captioning.evaluation import baselines
-
     floor = metrics.score(references, dict.fromkeys(references, constant)).corpus
     human = baselines.human_scores(references)
     return {"floor": floor} | ({"human": human} if human else {})
 
 
 def _truth(
-    images: "pd.DataFrame", captions: dict[int, str], references: dict[int, list[str]], constant: str
-) -> "dict[str, Truth[Any]]":
+    images: pd.DataFrame, captions: dict[int, str], references: dict[int, list[str]], constant: str
+) -> dict[str, Truth[Any]]:
     """`floor`, `model` and `human` (each reference by its own scene); empty where the data set has no facts."""
-    from captioning.data.datasets.scenes import facts
-    from captioning.evaluation.truth import measure
-
     if not (DATA / facts.FILE).is_file():
         return {}
     known = facts.read_facts(DATA / facts.FILE)
@@ -225,13 +190,7 @@ def _truth(
     }
 
 
-def _print_truth(truths: "dict[str, Truth[Any]]") -> None:
-    from captioning.evaluation.truth import measure
-
+def _print_truth(truths: dict[str, Truth[Any]]) -> None:
     if truths:
         names = {"floor": "constant-caption baseline", "model": "this model", "human": "human baseline"}
         print(measure.table({names[name]: row for name, row in truths.items()}))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,23 +1,24 @@
-"""features: what the model reads of every picture, decoded once → data/features/.
+"""features: what the model reads of every image, decoded once → data/features/.
 
 A frozen encoder: its features. A trained one: resized pixels.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from lightning_fabric import Fabric
 
 from captioning.data.splits import splits
-from captioning.settings import resolve
-from captioning.settings.schema import Settings
+from captioning.settings.schema import Compute, Features, Settings
 from captioning.system import compute
 from captioning.system.archives import Pictures
 from captioning.system.files import read_json, run_key, scratch
-from stages import code, run
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-    from captioning.vision.extraction.extraction import Extractor
+from captioning.vision.encoders import backbones, encoders
+from captioning.vision.encoders.encoders import Encoder
+from captioning.vision.encoders.weights import NONE, read_weights
+from captioning.vision.extraction import extraction
+from captioning.vision.extraction.extraction import Extractor
+from captioning.vision.images import Transform
+from stages import code
 
 DATA = Path("data/download")
 IMAGES = Path("data/split/images.csv")
@@ -26,71 +27,57 @@ OUT = Path("data/features")
 
 
 def main(settings: Settings) -> None:
-    machine = settings.compute
-    compute.pin(portable=machine.portable, threads=machine.threads)
-    if compute.ran_in_processes("stages.features", machine.processes):
-        return
-    from captioning.vision.extraction import extraction
-
+    machine, features = settings.compute, settings.features
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
     images = splits.read_images(IMAGES)
-    with Pictures(DATA) as pictures:
-        unfinished = scratch("features") / _key(settings, fabric.device.type, pictures.archives(images["file"]))
-        extractor = _extractor(settings, pictures, fabric)
-        extraction.write(OUT, images, extractor, settings.features.shard_size, unfinished, fabric)
-
-
-def _extractor(settings: Settings, pictures: Pictures, fabric: "Fabric") -> "Extractor":
-    """What is stored of a picture, by the settings."""
-    from captioning.vision.encoders import backbones, encoders
-    from captioning.vision.encoders.weights import read_weights
-    from captioning.vision.extraction import extraction
-
-    trainable, regions, mirror = resolve.trainable(settings), resolve.regions(settings), resolve.mirror(settings)
+    seed = None if _pretrained() else settings.seed  # of an encoder whose weights are drawn
     transform = backbones.transform_for(
-        settings.encoder, resolve.image_size(settings), pretrained=_pretrained(), crop=settings.features.crop
+        settings.encoder, features.image_size, pretrained=seed is None, crop=features.crop
     )
-    fabric.print(f"features.trainable = {trainable}, image_size = {transform.image_size}, regions = {regions}")
-    if trainable:
-        return extraction.pixels(pictures, transform, settings.features.batch_size)
+    fabric.print(
+        f"features.trainable = {features.trainable}, image_size = {transform.image_size}, regions = {features.regions}"
+    )
+    with Pictures(DATA) as pictures:
+        chosen = {"encoder": settings.encoder, "seed": seed, **compute.software(fabric.device.type)}
+        key = _key(chosen, features, machine, pictures.archives(images["file"]))
+        encoder = None if features.trainable else _frozen(settings.encoder, transform, settings.seed, fabric)
+        extractor = _extractor(features, pictures, transform, encoder, fabric)
+        extraction.write(OUT, images, extractor, features.shard_size, scratch("features") / key, fabric)
+
+
+def _frozen(name: str, transform: Transform, seed: int, fabric: Fabric) -> Encoder:
     weights = read_weights(WEIGHTS / "weights.safetensors")
-    encoder = encoders.build(settings.encoder, transform=transform, weights=weights, seed=settings.seed)
-    keep = ["means", "regions"] if regions else ["means"]
-    fixed = encoders.freeze(encoder).to(fabric.device)
+    encoder = encoders.build(name, transform=transform, weights=weights, seed=seed)
+    return encoders.freeze(encoder).to(fabric.device)
+
+
+def _extractor(
+    features: Features, pictures: Pictures, transform: Transform, encoder: Encoder | None, fabric: Fabric
+) -> Extractor:
+    """What is stored of an image: what a frozen encoder says of it, or its pixels."""
+    if encoder is None:
+        return extraction.pixels(pictures, transform, features.batch_size)
+    keep = ["means", "regions"] if features.regions else ["means"]
     return extraction.features(
-        pictures, fixed, keep, settings.features.batch_size, mirror=mirror, autocast=fabric.autocast
+        pictures, encoder, keep, features.batch_size, mirror=features.mirror, autocast=fabric.autocast
     )
 
 
 def _pretrained() -> bool:
-    from captioning.vision.encoders.weights import NONE
-
     return bool(read_json(WEIGHTS / "weights.json")["kind"] != NONE)
 
 
-def _key(settings: Settings, device: str, archives: list[Path]) -> str:
-    """A key of all that the store's bytes depend on; of the seed, where the encoder's weights are drawn from it.
+def _key(chosen: dict[str, object], features: Features, machine: Compute, archives: list[Path]) -> str:
+    """A key of all that the store's bytes depend on.
 
-    archives: those of the pictures. They are read whole for their digests: their names and the captions stay the same
-    when pictures are replaced.
+    archives: those of the images. They are read whole for their digests: their names and the captions stay the same
+    when images are replaced.
     """
-    chosen = {
-        **compute.software(device),
-        "encoder": settings.encoder,
-        "seed": None if _pretrained() else settings.seed,
-        "compute": settings.compute.model_dump(exclude={"processes"}),
-        "trainable": resolve.trainable(settings),
-        "image_size": resolve.image_size(settings),
-        "crop": settings.features.crop,
-        "regions": resolve.regions(settings),
-        "mirror": resolve.mirror(settings),
-        "batch_size": settings.features.batch_size,
-        "shard_size": settings.features.shard_size,
+    settings = {
+        **chosen,
+        "features": features.model_dump(exclude={"weights"}),  # whose bytes are read below
+        "compute": machine.model_dump(exclude={"processes"}),
     }
-    return run_key(chosen, [IMAGES, *archives, *sorted(WEIGHTS.iterdir())], code("features"))
-
-
-if __name__ == "__main__":
-    run(main)
+    return run_key(settings, [IMAGES, *archives, *sorted(WEIGHTS.iterdir())], code("features"))

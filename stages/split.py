@@ -9,7 +9,6 @@ from captioning.data.text.vocabulary import Vocabulary
 from captioning.settings.schema import Settings
 from captioning.system.archives import Pictures
 from captioning.system.files import write_json, write_text
-from stages import run
 
 DATA = Path("data/download")
 VOCABULARY = Path("data/vocab/vocab.txt")
@@ -34,7 +33,3 @@ def main(settings: Settings) -> None:
     write_text(OUT / "leaks.csv", leaks.to_csv(index=False, lineterminator="\n"))
     card = {"limit": split.limit, "vocabulary": len(vocabulary), "splits": numbers}
     write_json(OUT / "summary.json", card | {"leaks": leakage.describe(leaks, known)})
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,75 +1,98 @@
 """train: a model, chosen by its validation score → data/train/."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from captioning import decoders
+from captioning.captioner import model
 from captioning.data.datasets.scenes.facts import FILE
 from captioning.data.splits import coco, splits
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
-from captioning.settings import resolve
-from captioning.settings.schema import Settings
+from captioning.metrics import References
+from captioning.settings.resolve import decoder_options, for_training
+from captioning.settings.rules import LABELLED, batchnorm, warm_start
+from captioning.settings.schema import Compute, Settings
+from captioning.settings.training import INITIAL, EncoderTraining, Train
 from captioning.system import compute
 from captioning.system.archives import Pictures
 from captioning.system.files import digest, read_json, run_key
-from stages import code, run
+from captioning.training import labelling
+from captioning.training.checkpoints import Checkpoint
+from captioning.training.encoder.augmentation import mirror_chances
+from captioning.training.encoder.fine_tuning import train_from
+from captioning.training.epoch_log import EpochLog
+from captioning.training.labelling import Labelling, LabellingOptions
+from captioning.training.labels import ImageLabels
+from captioning.training.networks import EndToEnd, OnFeatures
+from captioning.training.optimization import count_parameters
+from captioning.training.phases import CrossEntropy, CrossEntropyOptions, Data, Phase
+from captioning.training.rewards import CiderReward
+from captioning.training.self_critical import SelfCritical, SelfCriticalOptions
+from captioning.training.tracking.live import Tracker
+from captioning.training.tracking.sinks import Trackers
+from captioning.training.trainer import LoopOptions, Trainer
+from captioning.training.warm_start import take_up
+from captioning.vision.encoders import backbones, encoders
+from captioning.vision.encoders.encoders import Encoder
+from captioning.vision.encoders.weights import read_weights
+from captioning.vision.features.placement import settle
+from captioning.vision.features.store import FeatureStore
+from captioning.vision.images import decode
+from stages import code
 
-if TYPE_CHECKING:
-    import numpy as np
-    from lightning_fabric import Fabric
-    from torch import nn
-
-    from captioning.training.labels import ImageLabels
-    from captioning.training.networks import EndToEnd, OnFeatures
-    from captioning.training.phases import Data, Phase
-    from captioning.training.scheduled_sampling import Teacher
-    from captioning.training.trainer import Trainer
-    from captioning.vision.encoders.encoders import Encoder
-    from captioning.vision.features.store import FeatureStore
-
-Options = TypeVar("Options")
+Network = OnFeatures | EndToEnd
 
 DATA = Path("data/download")
-WEIGHTS = resolve.INITIAL
+WEIGHTS = INITIAL
 VOCABULARY = Path("data/vocab/vocab.txt")
 SPLIT = Path("data/split")
 FEATURES = Path("data/features")
 OUT = Path("data/train")
 SPEEDS = Path("logs/train")
 READ = ("images.csv", "references_val.json", "train.npz", "val.npz")  # of SPLIT
+WORD_PRESENCE = 1.0  # weight of the loss that predicts which words occur in the captions, for a trained encoder
+LABELS = 2.0  # weight of the labels' loss beside the captions'
+SAMPLES = 12  # validation images in the logged grid
 
 
 def main(settings: Settings) -> None:
-    machine = settings.compute
-    compute.pin(portable=machine.portable, threads=machine.threads)
-    if compute.ran_in_processes("stages.train", machine.processes):
-        return
-    from captioning.training.checkpoints import Checkpoint
-
+    machine, train = settings.compute, settings.train
     fabric = compute.start(
         seed=settings.seed,
         threads=machine.threads,
         device=machine.device,
         precision=machine.precision,
-        idle=resolve.fine_tune(settings).start_epoch > 1,
+        idle=train.encoder.start_epoch > 1,
     )
-    resolved = resolve.for_training(settings, light=_is_light(settings))
+    label_epochs = labelling.epochs(train.labels.epochs, light=backbones.is_light(settings.encoder))
+    resolved = for_training(settings)
+    resolved["train"]["labels"]["epochs"] = label_epochs
     data = _data(fabric)
-    network = _network(settings, data)
-    started = _start(settings, network, data)
+    initial = _initial_encoder(settings.encoder, settings.seed, data.store)
+    network = _network(settings, data, initial)
+    started = _start(settings, network, data, initial)
     checkpoint = Checkpoint(_key({**resolved, **started}, fabric))
-    trainer = _trainer(settings, network, data, fabric, checkpoint)
+    _say(settings, network, data, label_epochs, fabric)
+    phases = _phases(settings.seed, train, label_epochs, network, data, fabric)
+    trainer = Trainer(network, phases, data, _loop(settings.seed, train, machine), fabric, checkpoint)
     if not fabric.is_global_zero:
         trainer.fit(lambda *_: None)
         return
-    _fit(settings, trainer, resolved, checkpoint.key)
-    _save(settings, trainer, resolved, started)
+    name = f"{settings.dataset}-{settings.encoder}-{settings.decoder}-{checkpoint.key}"
+    _fit(trainer, train.trackers, name, resolved)
+    _save(trainer, initial, resolved, machine, started)
     checkpoint.clear()
 
 
-def _key(chosen: dict[str, Any], fabric: "Fabric") -> str:
+def _key(chosen: dict[str, Any], fabric: Fabric) -> str:
     """A key of all that the trained weights depend on. The index of the features has the digests of its arrays."""
     machine = {"processes": fabric.world_size, **compute.software(fabric.device.type)}
     weights = (WEIGHTS / name for name in ("weights.json", "weights.safetensors"))
@@ -77,18 +100,7 @@ def _key(chosen: dict[str, Any], fabric: "Fabric") -> str:
     return run_key({**chosen, **machine}, inputs, code("train"))
 
 
-def _is_light(settings: Settings) -> bool:
-    from captioning.vision.encoders import backbones
-
-    return backbones.is_light(settings.encoder)
-
-
-def _data(fabric: "Fabric") -> "Data":
-    from captioning.metrics import References
-    from captioning.training.phases import Data
-    from captioning.vision.features.placement import settle
-    from captioning.vision.features.store import FeatureStore
-
+def _data(fabric: Fabric) -> Data:
     images = splits.read_images(SPLIT / "images.csv")
     validation = images[images["split"] == "val"]
     return Data(
@@ -102,222 +114,193 @@ def _data(fabric: "Fabric") -> "Data":
     )
 
 
-def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
-    import torch
+def _initial_encoder(name: str, seed: int, store: FeatureStore) -> Encoder:
+    """The encoder as it is before training: ImageNet's, a file's, or drawn from the seed."""
+    weights = read_weights(WEIGHTS / "weights.safetensors")
+    return encoders.build(name, transform=store.transform, weights=weights, seed=seed)
 
-    from captioning import decoders
-    from captioning.training.encoder.augmentation import Augmentation
-    from captioning.training.networks import EndToEnd, OnFeatures
 
-    options, teacher, chances = resolve.decoder_options(settings), _teacher(settings), _chances(settings, data)
-    words, smoothing = len(data.vocabulary), settings.train.label_smoothing
-    encoder = _tuned_encoder(settings, data.store) if resolve.trainable(settings) else None
-    decoder = decoders.build(settings.decoder, words, data.store.dim if encoder is None else encoder.dim, options)
+def _network(settings: Settings, data: Data, initial: Encoder) -> Network:
+    features, train, words = settings.features, settings.train, len(data.vocabulary)
+    encoder = _tuned(settings.encoder, initial, features.weights, train) if features.trainable else None
+    width = data.store.dim if encoder is None else encoder.dim
+    decoder = decoders.build(settings.decoder, words, width, vars(decoder_options(settings)))
     decoder.expect(torch.from_numpy(data.train.target_counts(words)))
+    chances = _chances(0.5 if features.mirror else train.augment.flip, data)
     if encoder is None:
-        return OnFeatures(decoder, smoothing, teacher, chances)
+        return OnFeatures(decoder, train.label_smoothing, chances=chances)
     return EndToEnd(
         encoder,
         decoder,
         words,
-        smoothing,
-        settings.train.word_presence,
-        teacher,
-        start_epoch=resolve.fine_tune(settings).start_epoch,
-        augment=Augmentation(**resolve.augment(settings).model_dump()),
+        train.label_smoothing,
+        WORD_PRESENCE,
+        start_epoch=train.encoder.start_epoch,
+        augment=train.augment,
         chances=chances,
-        labels=_labels(settings, data),
-        facts=settings.train.facts,
+        labels=_labels(train, data) if settings.dataset in LABELLED else None,
+        facts=LABELS,
     )
 
 
-def _labels(settings: Settings, data: "Data") -> "ImageLabels | None":
-    """What the data set says is in the training images; None where it says nothing, or training does not read it."""
-    from captioning.training.labels import ImageLabels
-
-    if not resolve.labelled(settings) or not (settings.train.facts or resolve.label_epochs(settings)):
-        return None
-    augment = resolve.augment(settings)
-    return ImageLabels.read(DATA / FILE, data.store.ids, data.train, moved=augment.flip > 0 or augment.crop < 1)
+def _tuned(name: str, encoder: Encoder, weights: str, train: Train) -> Encoder:
+    """The encoder, ready to be trained in all of its blocks or some."""
+    backbones.check_training_size(name, train.augment.image_size, encoder.transform.image_size)
+    return train_from(encoders.batchnorm(encoder, batchnorm(weights)), train.encoder.from_block)
 
 
-def _teacher(settings: Settings) -> "Teacher":
-    from captioning.training.scheduled_sampling import ScheduledSampling, Teacher
+def _labels(train: Train, data: Data) -> ImageLabels:
+    """What the data set says is in the training images."""
+    moved = train.augment.flip > 0 or train.augment.crop < 1
+    return ImageLabels.read(DATA / FILE, data.store.ids, data.train, moved=moved)
 
-    sampling = ScheduledSampling(**resolve.scheduled_sampling(settings).model_dump())
-    return Teacher(resolve.word_dropout(settings), sampling)
 
-
-def _chances(settings: Settings, data: "Data") -> "np.ndarray | None":
-    """How likely each picture is mirrored in training; None: no picture ever is."""
-    from captioning.training.encoder.augmentation import mirror_chances
-
-    mirror, flip = resolve.mirror(settings), resolve.augment(settings).flip
-    chance = 0.5 if mirror else flip
+def _chances(chance: float, data: Data) -> np.ndarray | None:
+    """How likely each image is mirrored in training; None: no image ever is."""
     return mirror_chances(data.train, len(data.store.ids), data.vocabulary, chance) if chance else None
 
 
-def _tuned_encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
-    """An encoder that is trained, in all of its blocks or some."""
-    from captioning.training.encoder.fine_tuning import train_from
-    from captioning.vision.encoders import backbones, encoders
-
-    backbones.check_training_size(settings.encoder, resolve.augment(settings).image_size, store.transform.image_size)
-    encoder = encoders.batchnorm(_encoder(settings, store), resolve.batchnorm(settings))
-    return train_from(encoder, resolve.fine_tune(settings).from_block)
-
-
-def _encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
-    """The encoder as it is before training: ImageNet's, a file's, or drawn from the seed."""
-    from captioning.vision.encoders import encoders
-    from captioning.vision.encoders.weights import read_weights
-
-    weights = read_weights(WEIGHTS / "weights.safetensors")
-    return encoders.build(settings.encoder, transform=store.transform, weights=weights, seed=settings.seed)
-
-
-def _start(settings: Settings, network: "OnFeatures | EndToEnd", data: "Data") -> dict[str, Any]:
-    """Take up the weights that `train.start` names; what is said of them in the model's provenance."""
-    from captioning.training.warm_start import take_up
-
-    folder = resolve.start(settings)
+def _start(settings: Settings, network: Network, data: Data, initial: Encoder) -> dict[str, Any]:
+    """Load the weights that `train.start` names; what is said of them in the model's provenance."""
+    folder = warm_start(settings.train.start)
     if folder is None:
         return {}
     record = take_up(
         folder,
         network,
-        None if resolve.trainable(settings) else _encoder(settings, data.store),
+        None if settings.features.trainable else initial,
         decoder=settings.decoder,
-        options=resolve.decoder_options(settings),
+        options=vars(decoder_options(settings)),
         transform=data.store.transform,
         vocabulary=data.vocabulary,
     )
     return {"start": record}
 
 
-def _trainer(
-    settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric", checkpoint: Any
-) -> "Trainer":
-    from captioning.training.optimization import count_parameters
-    from captioning.training.trainer import LoopOptions, Trainer
-
+def _say(settings: Settings, network: Network, data: Data, label_epochs: int, fabric: Fabric) -> None:
+    """Print what is trained, and how `auto` was decided."""
+    train, options = settings.train, vars(decoder_options(settings))
     fabric.print(f"{count_parameters(network):,} trainable parameters, {len(data.train):,} training captions")
-    decided = {"epochs": resolve.epochs(settings), "batch_size": resolve.batch_size(settings)}
-    labels = resolve.label_epochs(settings, light=_is_light(settings))
-    said = ({"label_epochs": labels} if labels else {}) | decided | _said_of_encoder(settings)
-    said |= {f"{settings.decoder}.{name}": value for name, value in resolve.decoder_options(settings).items()}
-    fabric.print(", ".join(f"train.{name} = {value}" for name, value in said.items()))
+    decided = {"epochs": train.epochs, "batch_size": train.batch_size}
+    if label_epochs:
+        decided["labels.epochs"] = label_epochs
+    if settings.features.trainable:
+        decided |= _said_of(train.encoder)
+    shown = {f"train.{name}": value for name, value in decided.items()}
+    shown |= {f"decoders.{settings.decoder}.{name}": value for name, value in options.items()}
+    fabric.print(", ".join(f"{name} = {value}" for name, value in shown.items()))
     if network.chances is not None:
         upright = len(set(data.train.image[network.chances[data.train.image] == 0].tolist()))
         fabric.print(f"{upright:,} images are never mirrored, because a caption says left or right")
-    phases = [
-        *_labelling(settings, network, data, fabric),
-        *_cross_entropy(settings, network, data, fabric),
-        *_self_critical(settings, network, data, fabric),
-    ]
-    options = _options(
-        LoopOptions,
-        settings,
-        compile=settings.compute.compile,
-        batch_size=decided["batch_size"],
-        ema=resolve.ema(settings),
+
+
+def _said_of(encoder: EncoderTraining) -> dict[str, Any]:
+    return {"encoder.from_block": encoder.from_block, "encoder.start_epoch": encoder.start_epoch}
+
+
+def _loop(seed: int, train: Train, machine: Compute) -> LoopOptions:
+    return LoopOptions(
+        seed=seed,
+        batch_size=train.batch_size,
+        clip_norm=train.optimizer.clip_norm,
+        select=train.select,
+        patience=train.patience,
+        checkpoint_steps=train.checkpoint_steps,
+        ema=train.optimizer.ema,
+        compile=machine.compile,
     )
-    return Trainer(network, phases, data, options, fabric, checkpoint)
 
 
-def _options(kind: Callable[..., Options], settings: Settings, **decided: Any) -> Options:
-    """A dataclass of options: what is not decided is the setting in `train` of that name."""
-    names = {field.name for field in fields(kind)} - decided.keys() - {"seed"}  # type: ignore[arg-type]
-    return kind(seed=settings.seed, **{name: getattr(settings.train, name) for name in names}, **decided)
+def _phases(seed: int, train: Train, label_epochs: int, network: Network, data: Data, fabric: Fabric) -> list[Phase]:
+    """Labels, cross-entropy and self-critical training, as far as each has epochs."""
+    return [
+        *_labelling(seed, train, label_epochs, network, data, fabric),
+        *_cross_entropy(seed, train, network, data, fabric),
+        *_self_critical(seed, train, network, data, fabric),
+    ]
 
 
-def _labelling(
-    settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric"
-) -> "Iterator[Phase]":
-    from captioning.training.labelling import Labelling, LabellingOptions
-    from captioning.training.networks import EndToEnd
-
-    epochs = resolve.label_epochs(settings, light=_is_light(settings))
+def _labelling(seed: int, train: Train, epochs: int, network: Network, data: Data, fabric: Fabric) -> Iterator[Phase]:
     if not epochs or not isinstance(network, EndToEnd) or network.heads is None:
         return
-    decided = {"batch_size": resolve.batch_size(settings), "captions_per_image": resolve.captions_per_image(settings)}
     modules: list[tuple[nn.Module, float]] = [
-        (network.encoder, settings.train.label_lr),
-        (network.heads, settings.train.label_lr),
+        (network.encoder, train.labels.lr),
+        (network.heads, train.labels.lr),
     ]
-    options = _options(LabellingOptions, settings, label_epochs=epochs, **decided)
+    options = LabellingOptions(
+        seed=seed,
+        label_epochs=epochs,
+        batch_size=train.batch_size,
+        captions_per_image=_captions_per_image(train),
+        weight_decay=train.optimizer.weight_decay,
+        warmup_steps=train.optimizer.warmup_steps,
+    )
     yield Labelling(network, modules, data, options, fabric)
 
 
-def _cross_entropy(
-    settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric"
-) -> "Iterator[Phase]":
-    from captioning.training.phases import CrossEntropy, CrossEntropyOptions
-
-    train, epochs = settings.train, resolve.epochs(settings)
-    rates = {"encoder": train.encoder_lr}
-    modules = [(module, rates.get(name, train.lr)) for name, module in network.named_children()]
-    decided = {"batch_size": resolve.batch_size(settings), "captions_per_image": resolve.captions_per_image(settings)}
-    options = _options(CrossEntropyOptions, settings, epochs=epochs, **decided)
-    if epochs:
-        yield CrossEntropy(network, modules, data, options, fabric)
+def _captions_per_image(train: Train) -> int | None:
+    return None if train.captions_per_image == "all" else train.captions_per_image
 
 
-def _self_critical(
-    settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric"
-) -> "Iterator[Phase]":
-    from captioning.training.rewards import CiderReward
-    from captioning.training.self_critical import SelfCritical, SelfCriticalOptions
+def _cross_entropy(seed: int, train: Train, network: Network, data: Data, fabric: Fabric) -> Iterator[Phase]:
+    if not train.epochs:
+        return
+    rates = {"encoder": train.encoder.lr}
+    modules = [(module, rates.get(name, train.optimizer.lr)) for name, module in network.named_children()]
+    options = CrossEntropyOptions(
+        seed=seed,
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        captions_per_image=_captions_per_image(train),
+        weight_decay=train.optimizer.weight_decay,
+        warmup_steps=train.optimizer.warmup_steps,
+    )
+    yield CrossEntropy(network, modules, data, options, fabric)
 
-    chosen = settings.train.self_critical.model_dump()
-    rates = {name: chosen.pop(key) for name, key in (("encoder", "encoder_lr"), ("decoder", "lr"))}
+
+def _self_critical(seed: int, train: Train, network: Network, data: Data, fabric: Fabric) -> Iterator[Phase]:
+    chosen = train.self_critical
+    if not chosen.epochs:
+        return
+    rates = {"encoder": chosen.encoder_lr, "decoder": chosen.lr}
     modules = [(module, rates[name]) for name, module in network.named_children() if rates.get(name)]
-    options = _options(SelfCriticalOptions, settings, **chosen)
-    if options.epochs:
-        reward = CiderReward(data.train, data.vocabulary)
-        yield SelfCritical(network, modules, data, reward, options, fabric)
+    options = SelfCriticalOptions(
+        seed=seed,
+        epochs=chosen.epochs,
+        batch_size=chosen.batch_size,
+        samples=chosen.samples,
+        baseline="leave_one_out",
+        weight_decay=train.optimizer.weight_decay,
+        warmup_steps=train.optimizer.warmup_steps,
+    )
+    yield SelfCritical(network, modules, data, CiderReward(data.train, data.vocabulary), options, fabric)
 
 
-def _said_of_encoder(settings: Settings) -> dict[str, Any]:
-    """How a trained encoder is trained, to be printed."""
-    if not resolve.trainable(settings):
-        return {}
-    tuned = resolve.fine_tune(settings).model_dump()
-    return {"batchnorm": resolve.batchnorm(settings)} | {f"fine_tune.{name}": value for name, value in tuned.items()}
-
-
-def _fit(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], key: str) -> None:
-    """Train, log each epoch, and draw the first validation pictures with their captions at each better epoch."""
-    from captioning.training.epoch_log import EpochLog
-    from captioning.training.tracking.live import Tracker
-    from captioning.training.tracking.sinks import Trackers
-    from captioning.vision.images import decode
-
-    name = f"{settings.dataset}-{settings.encoder}-{settings.decoder}-{key}"
+def _fit(trainer: Trainer, trackers: tuple[str, ...], name: str, resolved: dict[str, Any]) -> None:
+    """Train, log each epoch, and draw the first validation images with their captions at each better epoch."""
     images = splits.read_images(SPLIT / "images.csv")
-    files = images[images["split"] == "val"]["file"].tolist()[: settings.train.samples]
+    files = images[images["split"] == "val"]["file"].tolist()[:SAMPLES]
     with (
         Pictures(DATA) as pictures,
         Tracker(OUT, SPEEDS) as tracker,
-        Trackers(settings.train.trackers, name, resolved) as others,
+        Trackers(trackers, name, resolved) as others,
     ):
         shown = [decode(pictures.read(file), file) for file in files]
         trainer.fit(EpochLog(tracker, others, shown).end_of_epoch)
 
 
-def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], started: dict[str, Any]) -> None:
+def _save(
+    trainer: Trainer, initial: Encoder, resolved: dict[str, Any], machine: Compute, started: dict[str, Any]
+) -> None:
     """Write the model folder with the state of the best epoch."""
-    from captioning.captioner import model
-    from captioning.training.networks import EndToEnd
-
-    network, data, machine = trainer.network, trainer.data, settings.compute
+    network, data = trainer.network, trainer.data
     network.load_state_dict(trainer.best)
-    encoder = network.encoder if isinstance(network, EndToEnd) else _encoder(settings, data.store)
-    best = trainer.progress.best_epoch
+    encoder = network.encoder if isinstance(network, EndToEnd) else initial
+    best, decoder = trainer.progress.best_epoch, resolved["decoder"]
     card = model.Card(
-        encoder=settings.encoder,
-        decoder=settings.decoder,
-        decoder_options=resolve.decoder_options(settings),
+        encoder=resolved["encoder"],
+        decoder=decoder,
+        decoder_options=resolved["decoders"][decoder],
         transform=asdict(data.store.transform),
         settings=resolved,
         compute=compute.describe(
@@ -332,7 +315,3 @@ def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], star
     )
     states = encoder.body.state_dict(), network.decoder.state_dict()
     model.save(OUT / "model", card, *states, data.vocabulary, trainer.validation.kept_features())
-
-
-if __name__ == "__main__":
-    run(main)

@@ -6,7 +6,6 @@ from captioning.data.splits import splits
 from captioning.data.splits.captions import read_captions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.settings.schema import Settings
-from stages import run
 
 CAPTIONS = Path("data/download/captions.csv")
 OUT = Path("data/vocab/vocab.txt")
@@ -18,7 +17,3 @@ def main(settings: Settings) -> None:
     vocabulary = Vocabulary.count(training, settings.vocab.min_count)
     vocabulary.write(OUT)
     print(f"{len(vocabulary)} words, those seen {settings.vocab.min_count} times in {len(training)} training captions")
-
-
-if __name__ == "__main__":
-    run(main)

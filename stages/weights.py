@@ -3,27 +3,22 @@
 from pathlib import Path
 
 from captioning.data.network.pretrained import bring
-from captioning.settings import resolve
+from captioning.settings.resolve import source
 from captioning.settings.schema import Settings
 from captioning.system.files import main_root, scratch, write_json
-from stages import run
 
 OUT = Path("data/weights")
 
 
 def main(settings: Settings) -> None:
-    wanted = resolve.weights(settings)
+    wanted = settings.features.weights
     print(f"features.weights = {wanted}")
     record = bring(
         settings.encoder,
         wanted,
         OUT / "weights.safetensors",
-        source=resolve.source(settings),
+        source=source(settings.download.source),
         cache=scratch("weights"),
         root=main_root(),
     )
     write_json(OUT / "weights.json", record)
-
-
-if __name__ == "__main__":
-    run(main)

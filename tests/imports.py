@@ -38,9 +38,9 @@ def _names(path: Path) -> Iterator[str]:
 
 
 def closure(stage: str) -> list[str]:
-    """The project's files that `python -m stages.STAGE` imports, sorted, relative to the repository."""
+    """The project's files that `python -m stages STAGE` imports, sorted, relative to the repository."""
     found: set[Path] = set()
-    todo = [f"stages.{stage}"]
+    todo = [f"stages.{stage}", "stages.__main__"]
     while todo:
         name = todo.pop()
         if name.split(".")[0] not in ("captioning", "stages"):

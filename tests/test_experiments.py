@@ -88,7 +88,7 @@ def test_dvc_shows_few_columns_that_are_no_setting_and_no_file(experimented: Pro
 
 def test_a_table_is_as_wide_as_the_terminal_and_holds_long_names_and_many_scores() -> None:
     scores = dict.fromkeys(("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "meteor", "cider", "true_captions"), 0.5)
-    name, changed = "photographs-self-critical-s3", ["train.fine_tune.from_block=layer3", "seed=3"]
+    name, changed = "photographs-self-critical-s3", ["train.encoder.from_block=layer3", "seed=3"]
     rows = [Row("main", scores), Row(name, scores, changed), Row("short", scores, ["evaluate.max_words=3"])]
     numbers = ["0.500"] * 8
     narrow, wide = table(rows, 80), table(rows, 160)
@@ -99,17 +99,17 @@ def test_a_table_is_as_wide_as_the_terminal_and_holds_long_names_and_many_scores
         ["main", *numbers],
         [name],
         numbers,
-        ["train.fine_tune.from_block=layer3,", "seed=3"],
+        ["train.encoder.from_block=layer3,", "seed=3"],
         ["short", *numbers],
         ["evaluate.max_words=3"],
     ]
     assert wide[1].split()[-1] == "changed"
-    assert wide[4].split() == [name, *numbers, "train.fine_tune.from_block=layer3,", "seed=3"]
+    assert wide[4].split() == [name, *numbers, "train.encoder.from_block=layer3,", "seed=3"]
     assert len(wide) == 3 + len(rows)
 
 
 def test_what_was_changed_goes_on_in_its_own_column() -> None:
-    changed = [f"train.lstm.setting_{k}=0.5" for k in range(6)]
+    changed = [f"decoders.lstm.setting_{k}=0.5" for k in range(6)]
     lines = table([Row("main", {"cider": 1.0}), Row("one", {"cider": 0.5}, changed)], 80)
     assert max(map(len, lines)) <= 80
     start = lines[0].index("changed")
@@ -139,7 +139,7 @@ def test_what_was_changed_is_settings_and_source_files() -> None:
     rows = collect(repository(state("w", {"cider": 0.4}, base), head))
     assert rows == [
         Row("main", {"cider": 0.4}),
-        Row("lr", {"cider": 0.5}, ["train.lr=0.2", "train.start=null", "flag=false"]),
+        Row("lr", {"cider": 0.5}, ["train.optimizer.lr=0.2", "train.start=null", "flag=false"]),
         Row("edited", {"cider": 0.9}, ["code: 1 file"]),
         Row("waits", {}, ["seed=2"], "queued"),
     ]

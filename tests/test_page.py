@@ -111,7 +111,7 @@ def test_one_experiment_alone_and_no_picture(tmp_path: Path) -> None:
 
 
 def test_the_settings_of_one_experiment_are_all_there_by_section() -> None:
-    params = {"train.lr": 0.003, "train.lstm.layers": 1, "split.limit": None, "decoder": "<lstm>"}
+    params = {"train.optimizer.lr": 0.003, "decoders.lstm.layers": 1, "split.limit": None, "decoder": "<lstm>"}
     one = compare.read(reports.revision("one", [reports.SAID[0]] * 3, b"", **params))
     text = tables.settings(compare.compare([one], draws=10))
     assert re.findall(r"<summary>(\w+) <small>(\d) settings", text) == [

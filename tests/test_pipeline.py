@@ -118,7 +118,7 @@ def test_artifacts_name_the_data_set_and_the_model() -> None:
         ("encoder=resnet34", ["weights", "features", "train"]),
         ("evaluate.beam_size=2", ["evaluate"]),
         ("evaluate.sampling.top_k=5", ["evaluate"]),
-        ("train.lr=0.002", ["train"]),
+        ("train.optimizer.lr=0.002", ["train"]),
         ("train.self_critical.epochs=1", ["train"]),
         ("seed=2", ["features", *AFTER_FEATURES]),
         ("vocab.min_count=2", ["vocab"]),

@@ -15,7 +15,7 @@ from tests.trees import tree
 
 REFUSED = {  # changes → what is said of them
     ("train.epochs=0",): "train.epochs = 0: data/weights has no decoder",
-    ("train.ema=1.5",): "train.ema = 1.5: input should be 'auto' or input should be less than 1",
+    ("train.optimizer.ema=1.5",): "train.optimizer.ema = 1.5: input should be 'auto' or input should be less than 1",
     ("train.augment.flip=0.5", "features.trainable=false"): "train.augment.flip = 0.5 is for a trained encoder",
     (
         "features.regions=false",
@@ -23,7 +23,7 @@ REFUSED = {  # changes → what is said of them
         "decoder=attention",
     ): "features.regions = false: the decoder",
     ("train.augment.image_size=33",): "train.augment.image_size = 33: 32 pixels are stored",
-    ("train.fine_tune.from_block=layer5",): "train.fine_tune.from_block = 'layer5': resnet18 has no such block",
+    ("train.encoder.from_block=layer5",): "train.encoder.from_block = 'layer5': resnet18 has no such block",
     ("encoder=resnet19",): "encoder: 'resnet19' is no classification backbone",
     ("features.weights=absent.pth",): "features.weights = absent.pth: no such file",
     ("train.start=absent",): "absent/model.json: no such file",
@@ -89,7 +89,7 @@ def test_the_check_refuses_what_any_stage_would(project: Project, changes: tuple
 
 
 def test_all_that_is_refused_is_listed_at_once(copy: Project) -> None:
-    copy.set("train.fine_tune.from_block=layer5", "train.start=absent")
+    copy.set("train.encoder.from_block=layer5", "train.start=absent")
     done = copy.run("python", "-m", "stages.check", check=False)
     assert "has no such block" in done.stderr
     assert "absent/model.json" in done.stderr

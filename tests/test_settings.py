@@ -35,7 +35,7 @@ def test_the_shipped_file_loads() -> None:
 
 
 def test_a_float_written_by_dvc_is_a_float(tmp_path: Path) -> None:
-    """`dvc exp run -S train.lr=1e-5` writes 1e-05, which YAML 1.1 reads as text."""
+    """`dvc exp run -S train.optimizer.lr=1e-5` writes 1e-05, which YAML 1.1 reads as text."""
     assert load(written(tmp_path, ("  lr: 0.003", "  lr: 1e-05"))).train.lr == 1e-5
 
 
@@ -57,8 +57,8 @@ def test_all_faults_are_reported_at_once_with_line_and_key(tmp_path: Path) -> No
     for key in ("encoder: 152", "layer: 1", "dropout: 1.5", "trainable: maybe"):
         number = next(i for i, line in enumerate(lines, start=1) if key in line)
         assert sum(f"line {number}:" in fault for fault in faults) == 1, key
-    assert "train.lstm.layer is not a setting; did you mean train.lstm.layers?" in str(caught.value)
-    assert "train.lstm.layers is missing" in str(caught.value)
+    assert "decoders.lstm.layer is not a setting; did you mean decoders.lstm.layers?" in str(caught.value)
+    assert "decoders.lstm.layers is missing" in str(caught.value)
 
 
 def test_each_setting_is_in_the_key_of_dvcs_run_cache() -> None:
@@ -140,7 +140,7 @@ READ_MIRRORED = ("mirror: false # true: the", "mirror: true # true: the")
             [FROZEN, ("from_block: all", "from_block: layer4")],
             "fine_tune.from_block = layer4 is for",
         ),
-        ([("start_epoch: 1", "start_epoch: 9")], "train.fine_tune.start_epoch = 9, and train.epochs = 3"),
+        ([("start_epoch: 1", "start_epoch: 9")], "train.encoder.start_epoch = 9, and train.epochs = 3"),
         ([MIRRORED], "features.mirror = true is for a frozen encoder"),
         (
             [FROZEN, ("regions: auto", "regions: false"), ("decoder: transformer", "decoder: updown")],
@@ -175,7 +175,7 @@ def test_settings_that_contradict_each_other_are_listed_at_once(tmp_path: Path) 
     path = written(tmp_path, MIRRORED, ("start_epoch: 1", "start_epoch: 9"), ("split: auto", "split: karpathy"))
     with pytest.raises(UserError) as caught:
         load(path)
-    starts = ("download.split = 'karpathy'", "features.mirror = true", "train.fine_tune.start_epoch = 9")
+    starts = ("download.split = 'karpathy'", "features.mirror = true", "train.encoder.start_epoch = 9")
     lines = str(caught.value).splitlines()
     assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True))
 

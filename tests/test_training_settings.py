@@ -64,9 +64,9 @@ def test_a_heavy_backbone_has_half_as_many_epochs_of_labels(
     ("changes", "said"),
     [
         ([FROZEN, (CAPTIONS, "captions_per_image: 2")], "train.captions_per_image = 2 is for a trained encoder"),
-        ([FROZEN, (LABELS, "label_epochs: 1")], "train.label_epochs = 1: the encoder is frozen, so there is nothing"),
-        ([NO_BLOCK, (LABELS, "label_epochs: 3")], "train.label_epochs = 3: the encoder is frozen"),
-        ([PHOTOGRAPHS, (LABELS, "label_epochs: 3")], "train.label_epochs = 3: the encoder is frozen"),
+        ([FROZEN, (LABELS, "label_epochs: 1")], "train.labels.epochs = 1: the encoder is frozen, so there is nothing"),
+        ([NO_BLOCK, (LABELS, "label_epochs: 3")], "train.labels.epochs = 3: the encoder is frozen"),
+        ([PHOTOGRAPHS, (LABELS, "label_epochs: 3")], "train.labels.epochs = 3: the encoder is frozen"),
         ([PHOTOGRAPHS, TRAINED, (LABELS, "label_epochs: 3")], "flickr8k does not say what is in its images"),
         ([("    heads: 4", "    heads: 5")], "heads = 5: the width, 128, is not a multiple of 2 * heads"),
         ([PHOTOGRAPHS, ("    heads: 4", "    heads: 3")], "heads = 3: the width, 256, is not a multiple of 2 * heads"),
@@ -81,7 +81,7 @@ def test_a_setting_that_would_do_nothing_or_does_not_fit_is_refused_in_one_line(
 
 
 def test_a_width_that_is_written_is_refused_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"line \d+: train.transformer.heads = 4: .*width 60 is not a multiple of 2"):
+    with pytest.raises(UserError, match=r"line \d+: decoders.transformer.heads = 4: .*width 60 is not a multiple of 2"):
         loaded(tmp_path, ("    width: auto", "    width: 60"))
 
 

@@ -11,7 +11,7 @@ from tests.project import Project
     ("changes", "stage", "said"),
     [
         (
-            ["train.fine_tune.from_block=layer5"],
+            ["train.encoder.from_block=layer5"],
             "train",
             "resnet18 has no such block; write all, none or one of conv1, bn1",
         ),

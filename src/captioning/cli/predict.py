@@ -15,7 +15,7 @@ from typer import Option
 
 from captioning.cli.notices import Notices, name_some, print_lines
 from captioning.experiments import released
-from captioning.settings.resolve import usual_beam
+from captioning.settings.rules import usual_beam
 from captioning.system import compute
 from captioning.system.archives import SUFFIXES
 from captioning.system.errors import UserError

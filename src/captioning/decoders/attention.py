@@ -24,25 +24,13 @@ from torch.nn import functional
 from captioning.data.text.vocabulary import PAD
 from captioning.decoders.base import AttendingDecoder, State, WordLogits, for_captions, regions_of
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
+from captioning.settings.decoders import AttentionOptions
 from captioning.vision.encoders.encoded import Encoded
 
 Choice = Callable[[Tensor], Tensor]
 """Attention weights α (N, R) → the weights s (N, R) that regions are summed with."""
 
 _DECAY = 0.9  # of the moving average that REINFORCE takes as its baseline (section 4.1)
-
-
-class AttentionOptions(NamedTuple):
-    """Sizes and losses of the decoder; the section `train.attention` of params.yaml."""
-
-    embedding_size: int
-    hidden_size: int
-    attention_size: int
-    dropout: float
-    doubly_stochastic: float
-    reinforce: float
-    entropy: float
-    sampling: float
 
 
 class Unrolled(NamedTuple):

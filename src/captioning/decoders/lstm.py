@@ -7,24 +7,14 @@ B images, C captions, D feature width, E embedding, H hidden, L layers, T tokens
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
 from captioning.data.text.vocabulary import PAD
 from captioning.decoders.base import Decoder, PictureNorm, State, WordLogits, select
+from captioning.settings.decoders import LstmOptions
 from captioning.vision.encoders.encoded import Encoded
-
-
-class LstmOptions(NamedTuple):
-    """Sizes of the decoder; the section `train.lstm` of params.yaml."""
-
-    embedding_size: int
-    hidden_size: int
-    layers: int
-    dropout: float
-    picture: str = "yunjey"
-
 
 _PICTURES: dict[str, Callable[[int], nn.Module]] = {"yunjey": PictureNorm, "nic": lambda _: nn.ReLU()}
 
@@ -34,8 +24,9 @@ class LstmDecoder(Decoder):
 
     def __init__(self, vocabulary_size: int, feature_size: int, options: LstmOptions) -> None:
         super().__init__()
-        embedding, hidden, layers, dropout, picture = options
-        self.picture = nn.Sequential(nn.Linear(feature_size, embedding), _PICTURES[picture](embedding))
+        embedding, hidden = options.embedding_size, options.hidden_size
+        layers, dropout = options.layers, options.dropout
+        self.picture = nn.Sequential(nn.Linear(feature_size, embedding), _PICTURES[options.picture](embedding))
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=PAD)
         self.lstm = nn.LSTM(embedding, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.dropout = nn.Dropout1d(dropout)

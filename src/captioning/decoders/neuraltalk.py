@@ -10,22 +10,15 @@ cell that NeuralTalk has as its option `tanhC_version`.
 B images, C captions, N captions or hypotheses, D feature width, E embedding, H hidden, T tokens, V words.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from captioning.data.text.vocabulary import PAD
 from captioning.decoders.base import Decoder, State, WordLogits, select
+from captioning.settings.decoders import NeuralTalkOptions
 from captioning.vision.encoders.encoded import Encoded
-
-
-class NeuralTalkOptions(NamedTuple):
-    """Sizes of the decoder; the section `train.neuraltalk` of params.yaml."""
-
-    embedding_size: int
-    hidden_size: int
-    dropout: float
 
 
 class _NeuralTalk(Decoder):

@@ -11,7 +11,6 @@ V words, W width.
 
 import math
 from contextlib import nullcontext
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +20,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from captioning.data.text.vocabulary import PAD
 from captioning.decoders.base import AttendingDecoder, State, WordLogits, for_captions, regions_of, select
 from captioning.decoders.dropout import Dropout
+from captioning.settings.decoders import TransformerOptions
 from captioning.vision.encoders.encoded import Encoded
-
-
-class TransformerOptions(NamedTuple):
-    """Sizes of the decoder; the section `train.transformer` of params.yaml."""
-
-    width: int
-    layers: int
-    heads: int
-    feed_forward: int
-    dropout: float
 
 
 class TransformerDecoder(AttendingDecoder):
@@ -41,11 +31,11 @@ class TransformerDecoder(AttendingDecoder):
 
     def __init__(self, vocabulary_size: int, feature_size: int, options: TransformerOptions) -> None:
         super().__init__()
-        width, layers, heads, feed_forward, dropout = options
+        width, layers, heads, dropout = options.width, options.layers, options.heads, options.dropout
         self.memory = nn.Sequential(nn.Linear(feature_size, width), nn.LayerNorm(width))
         self.memory_pairs = nn.Linear(width, layers * 2 * width)  # keys and values of every layer
         self.embedding = nn.Embedding(vocabulary_size, width, padding_idx=PAD)
-        self.layers = nn.ModuleList(_Layer(width, heads, feed_forward, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(_Layer(width, heads, options.feed_forward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
         self.output = WordLogits(width, vocabulary_size)

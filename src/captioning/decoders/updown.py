@@ -9,24 +9,14 @@ C captions, N captions or hypotheses, A attention width, B images, D feature wid
 R regions, T tokens, V words.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from captioning.data.text.vocabulary import PAD
 from captioning.decoders.base import AttendingDecoder, State, WordLogits, for_captions, regions_of
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
+from captioning.settings.decoders import UpDownOptions
 from captioning.vision.encoders.encoded import Encoded
-
-
-class UpDownOptions(NamedTuple):
-    """Sizes of the decoder; the section `train.updown` of params.yaml."""
-
-    embedding_size: int
-    hidden_size: int
-    attention_size: int
-    dropout: float
 
 
 class UpDownDecoder(AttendingDecoder):
@@ -36,7 +26,8 @@ class UpDownDecoder(AttendingDecoder):
 
     def __init__(self, vocabulary_size: int, feature_size: int, options: UpDownOptions) -> None:
         super().__init__()
-        embedding, hidden, attention, dropout = options
+        embedding, hidden, attention = options.embedding_size, options.hidden_size, options.attention_size
+        dropout = options.dropout
         self.hidden_size = hidden
         self.attend = AdditiveAttention(feature_size, attention)
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=PAD)

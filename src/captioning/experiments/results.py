@@ -20,7 +20,7 @@ from captioning.experiments.compare import Experiment
 from captioning.experiments.queueing import THREADS, Queue, State
 from captioning.experiments.revisions import Revision
 from captioning.experiments.suites import FOLDER, Run, Suite, Value
-from captioning.settings.schema import Section
+from captioning.settings.sections import Section
 from captioning.system.errors import UserError
 from captioning.system.files import read_json, write_json, write_text
 

@@ -13,7 +13,8 @@ import yaml
 from dvc.utils.flatten import flatten
 from pydantic import Field, ValidationError
 
-from captioning.settings.schema import Natural, Section, Settings
+from captioning.settings.schema import Written
+from captioning.settings.sections import Natural, Section
 from captioning.settings.yaml_lines import key_lines, parse, repeated_keys
 from captioning.system.errors import UserError
 
@@ -176,7 +177,7 @@ def _unfit(runs: Iterable[Run], lines: Lines, params: Mapping[str, Any]) -> list
 
 def _invalid(values: Mapping[str, Any]) -> list[Any]:
     try:
-        Settings.model_validate(values)
+        Written.model_validate(values)
     except ValidationError as invalid:
         return invalid.errors()
     return []

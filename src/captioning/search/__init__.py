@@ -8,12 +8,13 @@ captions found is the best.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from captioning.search.base import Caption, Hypothesis, SearchOptions, Speaker, T, in_words, ranked
+from captioning.search.base import Caption, Hypothesis, Speaker, T, in_words, ranked
 from captioning.search.beam import beam_search
 from captioning.search.consensus import DRAWN, SEARCHED, by_consensus
 from captioning.search.constrained import constrained_search, phrases
 from captioning.search.diverse import diverse_search
 from captioning.search.sampling import sample
+from captioning.settings.search import SearchOptions
 
 __all__ = ["Caption", "Hypothesis", "SearchOptions", "Speaker", "in_words", "n_best", "phrases", "search"]
 

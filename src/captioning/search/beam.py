@@ -11,7 +11,8 @@ from torch import Tensor
 
 from captioning.data.text.vocabulary import BOS, EOS
 from captioning.decoders.base import State
-from captioning.search.base import Hypothesis, SearchOptions, Speaker, T, finished, log_probabilities
+from captioning.search.base import Hypothesis, Speaker, T, finished, log_probabilities
+from captioning.settings.search import SearchOptions
 
 
 @torch.inference_mode()

@@ -18,8 +18,9 @@ from torch import Tensor
 from captioning.data.text.tokenizer import tokenize
 from captioning.data.text.vocabulary import EOS, UNK, Vocabulary
 from captioning.decoders.base import State
-from captioning.search.base import Hypothesis, SearchOptions, Speaker, T
+from captioning.search.base import Hypothesis, Speaker, T
 from captioning.search.beam import Beams, run
+from captioning.settings.search import SearchOptions
 from captioning.system.errors import UserError
 
 _LIMIT = 64  # states: six words, or fewer phrases

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from captioning.data.text.vocabulary import EOS
 from captioning.decoders.base import State
-from captioning.search.base import Hypothesis, SearchOptions, Speaker, T
+from captioning.search.base import Hypothesis, Speaker, T
 from captioning.search.beam import Beams
+from captioning.settings.search import SearchOptions
 
 
 @torch.inference_mode()

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from captioning.data.text.vocabulary import BOS, EOS
 from captioning.decoders.base import select
-from captioning.search.base import Hypothesis, SearchOptions, Speaker, T, finished, log_probabilities
+from captioning.search.base import Hypothesis, Speaker, T, finished, log_probabilities
+from captioning.settings.search import SearchOptions
 
 
 @torch.inference_mode()

@@ -1,269 +1,201 @@
-"""The types of params.yaml: each section, each key, each range. Each key is commented there."""
+"""The types of params.yaml: each section, each key, each range, each with one line of meaning."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+from captioning.settings import search
+from captioning.settings.decoders import Decoders
+from captioning.settings.sections import Auto, Count, Meaning, Natural, Section, as_written
+from captioning.settings.training import Train
+
 DecoderName = Literal["lstm", "neuraltalk", "attention", "updown", "transformer"]
-
-
-class Section(BaseModel):
-    """A mapping of params.yaml: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+ImageSize = Literal["native", "enlarged", "quick"] | Annotated[int, Field(ge=32)]
 
 
 class Compute(Section):
-    portable: bool
-    threads: Count
-    device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["32-true", "bf16-mixed"]
-    processes: Count
-    compile: bool
+    """The machine."""
+
+    portable: Annotated[
+        bool, Meaning("true: AVX2 only, the same bytes on other x86-64 machines; false: fastest on this machine")
+    ]
+    threads: Annotated[Count, Meaning("CPU threads of PyTorch; another number changes the last bits of results")]
+    device: Annotated[Literal["auto", "cpu", "cuda"], Meaning("auto (a GPU if there is one) | cpu | cuda")]
+    precision: Annotated[
+        Literal["32-true", "bf16-mixed"],
+        Meaning(
+            "32-true | bf16-mixed (Lightning Fabric's names; needs a GPU, or a CPU with AVX-512 BF16 and "
+            "portable: false)"
+        ),
+    ]
+    processes: Annotated[Count, Meaning("processes that share the work on this machine; on GPUs, one process for each")]
+    compile: Annotated[
+        bool, Meaning("true: torch.compile on the trained network; takes minutes at the start, useful on a GPU")
+    ]
 
 
 class Scenes(Section):
-    train: Annotated[int, Field(ge=2)]
-    val: Count
-    test: Count
-    image_size: Annotated[int, Field(ge=32, le=1024)]
-    seed: Natural
+    """What is drawn if `dataset` is scenes."""
+
+    train: Annotated[Annotated[int, Field(ge=2)], Meaning("training images")]
+    val: Annotated[Count, Meaning("validation images")]
+    test: Annotated[Count, Meaning("test images")]
+    image_size: Annotated[Annotated[int, Field(ge=32, le=1024)], Meaning("side of an image, pixels")]
+    seed: Annotated[Natural, Meaning("random seed of the drawing: another one draws another data set")]
 
 
 class Download(Section):
-    source: Path | None
-    split: Literal["auto", "official", "karpathy"]
-    skip_corrupt: bool
-    folder: Path
+    """The section `download`."""
+
+    source: Annotated[
+        Path | None,
+        Meaning("folder that is searched before the network; empty: the variable CAPTIONING_SOURCE, if set"),
+    ]
+    split: Annotated[
+        Literal["official", "karpathy"],
+        Meaning("auto (karpathy for flickr30k and coco2014, else official) | official | karpathy (not coco2017)"),
+        Auto(),
+    ]
+    skip_corrupt: Annotated[
+        bool,
+        Meaning("false: an image that cannot be decoded stops the run; true: it is left out and counted"),
+    ]
+    folder: Annotated[
+        Path,
+        Meaning(
+            "folder of your images and captions.csv, if `dataset` is folder; data/check has none; in queued "
+            "experiments an absolute path"
+        ),
+    ]
     scenes: Scenes
 
 
 class Vocab(Section):
-    min_count: Count
+    """The section `vocab`."""
+
+    min_count: Annotated[Count, Meaning("how often a word must occur in the training captions to be kept")]
 
 
 class Split(Section):
-    limit: Annotated[int, Field(ge=2)] | None  # BatchNorm cannot be trained on one
-    max_words: Count
+    """The section `split`."""
+
+    limit: Annotated[
+        Annotated[int, Field(ge=2)] | None,  # BatchNorm cannot be trained on one
+        Meaning("images of each split, for a first look, the same ones each time; empty: all"),
+    ]
+    max_words: Annotated[
+        Count, Meaning("longest caption, words: longer training captions are cut, and none longer is searched")
+    ]
 
 
 class Features(Section):
-    weights: str
-    trainable: Literal["auto"] | bool
-    image_size: Literal["auto", "native", "enlarged", "quick"] | Annotated[int, Field(ge=32)]
-    crop: Literal["none", "centre"]
-    regions: Literal["auto"] | bool
-    mirror: bool
-    batch_size: Count
-    shard_size: Count
+    """The section `features`."""
 
-
-class Lstm(Section):
-    embedding_size: Literal["auto"] | Count
-    hidden_size: Literal["auto"] | Count
-    layers: Count
-    dropout: Fraction
-    picture: Literal["yunjey", "nic"]
-
-
-class NeuralTalk(Section):
-    cell: Literal["rnn", "lstm"]
-    embedding_size: Count
-    hidden_size: Count
-    dropout: Fraction
-
-
-class Attention(Section):
-    kind: Literal["soft", "hard"]
-    embedding_size: Count
-    hidden_size: Count
-    attention_size: Count
-    dropout: Fraction
-    doubly_stochastic: NonNegative
-    reinforce: NonNegative
-    entropy: NonNegative
-    sampling: Annotated[float, Field(ge=0, le=1)]
-
-
-class UpDown(Section):
-    embedding_size: Count
-    hidden_size: Count
-    attention_size: Count
-    dropout: Fraction
-
-
-class Transformer(Section):
-    width: Literal["auto"] | Count
-    layers: Literal["auto"] | Count
-    heads: Count
-    feed_forward: Literal["auto"] | Count
-    dropout: Literal["auto"] | Fraction
-
-    @field_validator("heads")
-    @classmethod
-    def _share_the_width(cls, heads: int, others: ValidationInfo) -> int:
-        width = others.data.get("width", "auto")
-        if width != "auto" and width % (2 * heads):
-            raise ValueError(f"width {width} is not a multiple of 2 * heads")
-        return heads
-
-
-class FineTune(Section):
-    from_block: str
-    start_epoch: Count
-
-
-class Augment(Section):
-    crop: Annotated[float, Field(gt=0, le=1)]
-    image_size: Count | None
-    flip: Annotated[float, Field(ge=0, le=1)]
-    colour: Fraction
-
-
-class ScheduledSampling(Section):
-    probability: Annotated[float, Field(ge=0, le=1)]
-    first_epoch: Count
-    last_epoch: Count
-
-    @field_validator("last_epoch")
-    @classmethod
-    def _not_before_the_first(cls, last: int, others: ValidationInfo) -> int:
-        if last < others.data.get("first_epoch", last):
-            raise ValueError(f"it is before first_epoch = {others.data['first_epoch']}")
-        return last
-
-
-class SelfCritical(Section):
-    epochs: Natural
-    batch_size: Count
-    samples: Count
-    baseline: Literal["greedy", "leave_one_out"]
-    lr: Positive
-    encoder_lr: NonNegative
-
-    @field_validator("baseline")
-    @classmethod
-    def _has_others(cls, baseline: str, others: ValidationInfo) -> str:
-        if baseline == "leave_one_out" and others.data.get("samples") == 1:
-            raise ValueError("a caption is compared with the others of its image, so samples must be 2 or more")
-        return baseline
-
-
-class Train(Section):
-    start: str
-    epochs: Literal["auto"] | Natural
-    batch_size: Literal["auto"] | Count
-    captions_per_image: Literal["auto", "all"] | Count
-    lr: Positive
-    encoder_lr: Positive
-    weight_decay: NonNegative
-    schedule: Literal["cosine", "step"]
-    step_epochs: Count
-    step_gamma: Annotated[float, Field(gt=0, le=1)]
-    warmup_steps: Natural
-    clip_norm: Positive
-    ema: Literal["auto"] | Fraction
-    label_smoothing: Fraction
-    word_presence: NonNegative
-    facts: NonNegative
-    label_epochs: Literal["auto"] | Natural
-    label_lr: Positive
-    batchnorm: Literal["auto", "batch", "eval"]
-    word_dropout: Fraction
-    select: Literal["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"]
-    patience: Count
-    checkpoint_steps: Count
-    samples: Count
-    trackers: tuple[Literal["mlflow", "tensorboard", "wandb"], ...]
-    fine_tune: FineTune
-    augment: Augment
-    scheduled_sampling: ScheduledSampling
-    self_critical: SelfCritical
-    lstm: Lstm
-    neuraltalk: NeuralTalk
-    attention: Attention
-    updown: UpDown
-    transformer: Transformer
-
-
-class Diverse(Section):
-    groups: Count
-    strength: NonNegative
-
-
-class Sampling(Section):
-    temperature: Positive
-    top_k: Natural
-    top_p: Annotated[float, Field(gt=0, le=1)]
+    weights: Annotated[
+        str,
+        Meaning("imagenet | none (from scratch) | path to a state dict (.pth, .safetensors)"),
+        Auto("none", "imagenet"),
+    ]
+    trainable: Annotated[
+        bool,
+        Meaning("true (the encoder is trained, pixels are stored) | false (it is frozen, features are stored)"),
+        Auto(drawn=True, photographs=False),
+    ]
+    image_size: Annotated[
+        ImageSize,
+        Meaning(
+            "quick (96, or 48 for a backbone of more than 1 GFLOP: small enough to train from scratch on a CPU) | "
+            "native (of the weights) | enlarged (9/7 of native, if the encoder accepts it) | side in pixels"
+        ),
+        Auto("quick", "enlarged"),
+    ]
+    crop: Annotated[
+        Literal["none", "centre"],
+        Meaning(
+            "none (the whole image, resized to a square) | centre (the square in its middle, as in ImageNet evaluation)"
+        ),
+    ]
+    regions: Annotated[
+        bool,
+        Meaning("auto (only if the decoder attends) | true | false; true stores the regions, not only their mean"),
+        Auto(),
+    ]
+    mirror: Annotated[
+        bool,
+        Meaning(
+            "true: features of mirrored images are stored too, and training draws one of the two (frozen encoder only)"
+        ),
+    ]
+    batch_size: Annotated[
+        Count,
+        Meaning("images per forward pass of a frozen encoder (one batch per CPU thread); use 64 on a GPU"),
+    ]
+    shard_size: Annotated[Count, Meaning("images in each file of the store, rounded up to whole batches")]
 
 
 class Evaluate(Section):
-    method: Literal["beam", "diverse", "sample"]
-    beam_size: Literal["auto"] | Count
-    n_best: Count
-    max_words: Count
-    min_words: Natural
-    length_penalty: NonNegative
-    rank_by: Literal["likelihood", "consensus"]
-    repeat_ngram: Natural
-    mirror: bool
-    diverse: Diverse
-    sampling: Sampling
-    ensemble: Path
-    batch_size: Count
-    java: bool
-    samples: Count
+    """The section `evaluate`."""
 
-    @field_validator("n_best")
-    @classmethod
-    def _in_the_beam(cls, n_best: int, others: ValidationInfo) -> int:
-        beam = others.data.get("beam_size", "auto")
-        if beam != "auto" and n_best > beam and others.data.get("method") != "sample":
-            raise ValueError(f"more than evaluate.beam_size, {beam}")
-        return n_best
-
-    @field_validator("rank_by")
-    @classmethod
-    def _among_several(cls, rank_by: str, others: ValidationInfo) -> str:
-        count = "n_best" if others.data.get("method") == "sample" else "beam_size"
-        if rank_by == "consensus" and others.data.get(count) == 1:
-            raise ValueError(f"compares captions, and evaluate.{count}, 1, finds one")
-        return rank_by
-
-    @field_validator("min_words")
-    @classmethod
-    def _no_longer_than_the_longest(cls, min_words: int, others: ValidationInfo) -> int:
-        longest = others.data.get("max_words", min_words)
-        if min_words > longest:
-            raise ValueError(f"more than evaluate.max_words, {longest}")
-        return min_words
-
-    @field_validator("diverse")
-    @classmethod
-    def _share_the_beam(cls, diverse: Diverse, others: ValidationInfo) -> Diverse:
-        beam = others.data.get("beam_size", "auto")
-        if beam != "auto" and others.data.get("method") == "diverse" and beam % diverse.groups:
-            raise ValueError(f"evaluate.beam_size, {beam}, is not a multiple of evaluate.diverse.groups")
-        return diverse
+    method: search.Method
+    beam_size: Annotated[
+        Count,
+        Meaning("auto (3 on scenes, 8 on photographs; more where n_best or groups need it) | " + search.BEAM_SIZE),
+        Auto(),
+    ]
+    n_best: search.NBest
+    length_penalty: search.LengthPenalty
+    rank_by: search.RankBy
+    groups: search.Groups
+    temperature: search.Temperature
+    top_p: search.TopP
+    mirror: Annotated[
+        bool,
+        Meaning(
+            "true: the mirrored image is read too, and the probabilities of both are averaged (a frozen encoder needs "
+            "features.mirror)"
+        ),
+    ]
+    ensemble: Annotated[
+        Path,
+        Meaning(
+            "folder of further model folders, whose probabilities are averaged with those of the trained model; "
+            "data/check has none; in queued experiments an absolute path"
+        ),
+    ]
+    java: Annotated[
+        bool,
+        Meaning("true: METEOR too (and SPICE where its models are), with Java and pycocoevalcap"),
+    ]
 
 
 class Settings(Section):
-    """All of params.yaml. Each field is commented there, with unit and range."""
+    """All of params.yaml, with `auto` decided."""
 
-    seed: Natural
-    dataset: Literal["scenes", "abstract_scenes", "flickr8k", "flickr30k", "coco2014", "coco2017", "folder"]
-    encoder: str
-    decoder: DecoderName
+    seed: Annotated[
+        Natural, Meaning("random seed of training (initial weights, batches, dropout) and of sampled captions")
+    ]
+    dataset: Annotated[
+        Literal["scenes", "abstract_scenes", "flickr8k", "flickr30k", "coco2014", "coco2017", "folder"],
+        Meaning(
+            "scenes (drawn here) | abstract_scenes | flickr8k | flickr30k | coco2014 | coco2017 | "
+            "folder (your own images)"
+        ),
+    ]
+    encoder: Annotated[str, Meaning("CNN or vision transformer: any torchvision classification backbone, by name")]
+    decoder: Annotated[
+        DecoderName,
+        Meaning("lstm | neuraltalk | attention | updown | transformer (docs/models.md has a diagram of each)"),
+    ]
     compute: Compute
     download: Download
     vocab: Vocab
     split: Split
     features: Features
+    decoders: Decoders
     train: Train
     evaluate: Evaluate
+
+
+Written = as_written(Settings)
+"""The same as a person writes it: `auto` is allowed where it is marked."""

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from captioning.settings.schema import Settings
+from captioning.settings.schema import Written
 from captioning.system.errors import UserError, reason
 
 
@@ -63,7 +63,7 @@ def describe(error: dict[str, Any], lines: dict[tuple[str, ...], int]) -> tuple[
 
 
 def _closest(where: tuple[str, ...]) -> str:
-    known: type[BaseModel] = Settings
+    known: type[BaseModel] = Written
     for part in where[:-1]:
         annotation = known.model_fields[part].annotation
         assert isinstance(annotation, type)

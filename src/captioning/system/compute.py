@@ -66,8 +66,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def ran_in_processes(module: str, processes: int) -> bool:
-    """Run `python -m MODULE` in so many processes of this machine and wait for them; True: they all ended well.
+def ran_in_processes(module: str, argument: str, processes: int) -> bool:
+    """Run `python -m MODULE ARGUMENT` in so many processes here and wait for them; True: they all ended well.
 
     False, and nothing is run, when one process is asked for, or when this one was started by torchrun itself.
     Raises UserError when a process failed; the others are ended then. Terminated or KeyboardInterrupt when
@@ -84,18 +84,18 @@ def ran_in_processes(module: str, processes: int) -> bool:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
-        run_id=f"{module}-{os.getpid()}",
+        run_id=f"{module}-{argument}-{os.getpid()}",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(),
     )
     try:
-        elastic_launch(config, sys.executable)("-m", module)
+        elastic_launch(config, sys.executable)("-m", module, argument)
     except ChildFailedError as failed:
         rank, failure = failed.get_first_failure()
         raise UserError(
-            f"{module}: process {rank} of {processes} ended with status {failure.exitcode}; its messages are above"
+            f"{argument}: process {rank} of {processes} ended with status {failure.exitcode}; its messages are above"
         ) from None
     except SignalException as came:
         raise (Terminated if came.sigval == signal.SIGTERM else KeyboardInterrupt) from None

@@ -9,6 +9,7 @@ B images, R regions, K labels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,13 @@ from captioning.training import batches, optimization
 from captioning.training.losses import Mean
 from captioning.training.networks import EndToEnd
 from captioning.training.phases import Data, Losses
+
+_QUICK = {True: 6, False: 3}  # epochs for light backbones and others, of which each is long
+
+
+def epochs(written: int | Literal["quick"], *, light: bool) -> int:
+    """`train.labels.epochs`, of which `quick` depends on the backbone's weight (`backbones.is_light`)."""
+    return _QUICK[light] if written == "quick" else written
 
 
 class Labeller(nn.Module):
@@ -55,7 +63,7 @@ class Labelling:
     """
 
     scored = False
-    remedy = "lower train.label_lr, or raise train.warmup_steps"
+    remedy = "lower train.labels.lr, or raise train.optimizer.warmup_steps"
 
     def __init__(
         self,

@@ -93,9 +93,6 @@ class CrossEntropyOptions:
     batch_size: int
     captions_per_image: int | None
     weight_decay: float
-    schedule: str
-    step_epochs: int
-    step_gamma: float
     warmup_steps: int
 
 
@@ -103,7 +100,7 @@ class CrossEntropy:
     """Teacher forcing on the training captions. `modules` are what is trained, with peak learning rates."""
 
     scored = True
-    remedy = "lower train.lr or train.encoder_lr, or raise train.warmup_steps"
+    remedy = "lower train.optimizer.lr or train.encoder.lr, or raise train.optimizer.warmup_steps"
 
     def __init__(
         self,
@@ -121,12 +118,8 @@ class CrossEntropy:
         return optimization.adamw(self._modules, self._options.weight_decay)
 
     def factor(self, step: int, steps_per_epoch: int) -> float:
-        """By the schedule that was chosen."""
-        options = self._options
-        if options.schedule == "cosine":
-            return optimization.cosine(step, options.epochs * steps_per_epoch, options.warmup_steps)
-        epoch = step // steps_per_epoch
-        return optimization.stepwise(step, epoch, options.step_epochs, options.step_gamma, options.warmup_steps)
+        """Warm-up, then half a cosine over this phase."""
+        return optimization.cosine(step, self.epochs * steps_per_epoch, self._options.warmup_steps)
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Captions, as the network wants them."""

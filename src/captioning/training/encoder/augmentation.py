@@ -5,8 +5,6 @@ Random numbers are torch's own on the pictures' device: a checkpoint holds their
 B images, N images of the store, P side in training, S side as stored, both in pixels.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +12,7 @@ from torch.nn import functional
 
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
+from captioning.settings.training import Augmentation
 
 _SIDES = frozenset(
     {"left", "right", "leftmost", "rightmost", "leftward", "rightward", "leftwards", "rightwards"}
@@ -21,15 +20,6 @@ _SIDES = frozenset(
 )
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow and torchvision
 _NARROWEST, _WIDEST = 3 / 4, 4 / 3  # width / height of a crop (Szegedy et al. 2015, section 6)
-
-
-class Augmentation(NamedTuple):
-    """How pictures are changed; the section `train.augment` of params.yaml."""
-
-    crop: float = 1.0
-    image_size: int | None = None
-    flip: float = 0.0
-    colour: float = 0.0
 
 
 def mirror_chances(captions: EncodedCaptions, images: int, vocabulary: Vocabulary, chance: float) -> np.ndarray:

@@ -38,7 +38,7 @@ def train_from(encoder: Encoder, block: str) -> Encoder:
         return encoder
     found = blocks(encoder)
     if block not in (*found, NONE):
-        said = f"train.fine_tune.from_block = {block!r}: {encoder.name} has no such block"
+        said = f"train.encoder.from_block = {block!r}: {encoder.name} has no such block"
         raise UserError(f"{said}; write {ALL}, {NONE} or one of {', '.join(found)}")
     fixed = found[: [*found, NONE].index(block)]
     for name, parameter in encoder.body.named_parameters():
