@@ -37,8 +37,8 @@ HYPOTHESES, LONG = 192, 20  # 64 pictures, beam 3
 
 def built(name: str) -> Decoder:
     """The decoder with the sizes of params.yaml."""
-    settings = load().model_copy(update={"decoder": name, "dataset": "flickr8k"})
-    return decoders.build(name, WORDS, FEATURES, resolve.decoder_options(settings))
+    settings = load(overrides={"decoder": name, "dataset": "flickr8k"})
+    return decoders.build(name, WORDS, FEATURES, vars(resolve.decoder_options(settings)))
 
 
 def training_step(decoder: Decoder, each: int) -> Callable[[], None]:

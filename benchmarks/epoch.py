@@ -37,17 +37,17 @@ class Epoch:
     """The captions, the pictures and the settings of params.yaml, with one encoder of weights drawn at random."""
 
     def __init__(self, encoder: str) -> None:
-        settings = resolve.load().model_copy(update={"decoder": "lstm"})
+        settings = resolve.load(overrides={"decoder": "lstm"})
         self.images = splits.read_images(DATA / "split/images.csv")
         self.captions = EncodedCaptions.read(DATA / "split/train.npz")
         transform = backbones.transform_for(encoder, "native", pretrained=True)
         self.encoder = encoders.folded(encoders.build(encoder, transform=transform, weights={}))
-        options = resolve.decoder_options(settings)
+        options = vars(resolve.decoder_options(settings))
         words = len(Vocabulary.read(DATA / "vocab/vocab.txt"))
         decoder = decoders.build("lstm", words, self.encoder.dim, options)
         self.network = OnFeatures(decoder, settings.train.label_smoothing)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
-        self.plan = self.network.plan(self.captions, resolve.batch_size(settings), (0, 0))
+        self.plan = self.network.plan(self.captions, settings.train.batch_size, (0, 0))
         self.means = torch.randn(len(self.images), self.encoder.dim)
 
     def step(self, chosen: np.ndarray, inputs: tuple[Tensor, ...] | None = None) -> None:

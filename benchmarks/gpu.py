@@ -12,7 +12,6 @@ backward, clipping, AdamW. "fine-tuned" runs the encoder on pixels in each step;
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -110,8 +109,8 @@ def encoding(bench: Bench, name: str, side: int | None) -> str:
 def training(bench: Bench, name: str, side: int | None, decoder: str) -> Iterator[str]:
     """Two rows for a decoder: on stored regions, and with the encoder in the step."""
     encoder = _encoder(name, side, bench.device)
-    settings = resolve.load(Path("params.yaml")).model_copy(update={"decoder": decoder, "dataset": "coco2014"})
-    options = resolve.decoder_options(settings)
+    settings = resolve.load(overrides={"decoder": decoder, "dataset": "coco2014"})
+    options = vars(resolve.decoder_options(settings))
 
     def built() -> decoders.Decoder:
         return decoders.build(decoder, VOCABULARY, encoder.dim, options)

@@ -79,12 +79,12 @@ def _run(project: Path, factor: int) -> list[Row]:
 
 
 def _measured(project: Path, stage: str) -> tuple[float, float]:
-    """Seconds and peak MiB of `python -m stages.STAGE`."""
+    """Seconds and peak MiB of `python -m stages STAGE`."""
     environment = {name: value for name, value in os.environ.items() if name != "DVC_ROOT"}
     with (project / f"{stage}.log").open("w+", encoding="utf-8") as log:
         begin = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", f"stages.{stage}"], cwd=project, env=environment, stdout=log, stderr=log
+            [sys.executable, "-m", "stages", stage], cwd=project, env=environment, stdout=log, stderr=log
         )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begin

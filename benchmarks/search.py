@@ -51,7 +51,7 @@ def main() -> None:
     shipped = resolve.load()
     regions = torch.randn(BATCH, REGIONS, DIM)
     for name in ATTENDING:
-        attending = decoders.build(name, VOCABULARY, DIM, getattr(shipped.train, name).model_dump()).eval()
+        attending = decoders.build(name, VOCABULARY, DIM, vars(getattr(shipped.decoders, name))).eval()
         measure(attending, Encoded(means[:BATCH], regions), BATCH, BATCH)
         seconds = min(measure(attending, Encoded(means[:BATCH], regions), BATCH, BATCH)[0] for _ in range(3))
         print(f"| {name}, {REGIONS} regions of {DIM}, batches of {BATCH} | {1 / seconds:.1f} |")

@@ -80,8 +80,8 @@ def main(images: int = 128) -> None:
     train, vocabulary = captions(generator), Vocabulary((*SPECIAL, *(f"w{index}" for index in range(WORDS - 4))))
     with clock.part("table"):
         reward = CiderReward(train, vocabulary)
-    settings = load().model_copy(update={"decoder": "transformer", "dataset": "flickr8k"})
-    decoder = decoders.build("transformer", WORDS, FEATURES, resolve.decoder_options(settings))
+    settings = load(overrides={"decoder": "transformer", "dataset": "flickr8k"})
+    decoder = decoders.build("transformer", WORDS, FEATURES, vars(resolve.decoder_options(settings)))
     counts = torch.from_numpy(train.target_counts(WORDS)).clamp_min(1).float()
     with torch.no_grad():
         decoder.output.bias[:WORDS] = counts.log()  # type: ignore[union-attr, index, operator]

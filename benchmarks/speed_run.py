@@ -48,7 +48,7 @@ def _run(folder: Path, stage: str) -> float:
     begin = time.perf_counter()
     with (folder / f"{stage}.log").open("w", encoding="utf-8") as log:
         done = subprocess.run(
-            [sys.executable, "-m", f"stages.{stage}"], cwd=folder, stdout=log, stderr=log, env=os.environ
+            [sys.executable, "-m", "stages", stage], cwd=folder, stdout=log, stderr=log, env=os.environ
         )
     if done.returncode:
         sys.exit((folder / f"{stage}.log").read_text(encoding="utf-8")[-2000:])

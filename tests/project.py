@@ -16,20 +16,20 @@ TINY = {
     "download": {"scenes": {"train": 24, "val": 6, "test": 6, "image_size": 64}},
     "vocab": {"min_count": 1},
     "features": {"image_size": 32, "batch_size": 8, "shard_size": 16},
-    "train": {
-        "epochs": 2,
-        "label_epochs": 0,
-        "batch_size": 20,
-        "checkpoint_steps": 4,
-        "warmup_steps": 2,
-        "samples": 4,
+    "decoders": {
         "lstm": {"embedding_size": 16, "hidden_size": 24},
         "neuraltalk": {"embedding_size": 16, "hidden_size": 24},
-        "attention": {"embedding_size": 16, "hidden_size": 24, "attention_size": 8},
-        "updown": {"embedding_size": 16, "hidden_size": 24, "attention_size": 8},
+        "attention": {"embedding_size": 16, "hidden_size": 24},
+        "updown": {"embedding_size": 16, "hidden_size": 24},
         "transformer": {"width": 16, "layers": 2, "heads": 2, "feed_forward": 32},
     },
-    "evaluate": {"samples": 3},
+    "train": {
+        "epochs": 2,
+        "batch_size": 20,
+        "checkpoint_steps": 4,
+        "optimizer": {"warmup_steps": 2},
+        "labels": {"epochs": 0},
+    },
 }
 
 

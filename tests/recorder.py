@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ sys.path.insert(0, str(Path.cwd()))
 class Recorder:
     """Stands for a section of the settings and notes the full name of every value that is read."""
 
-    def __init__(self, section: BaseModel, prefix: str, seen: set[str]) -> None:
+    def __init__(self, section: Any, prefix: str, seen: set[str]) -> None:
         self._section, self._prefix, self._seen = section, prefix, seen
 
     def __getattr__(self, name: str) -> Any:
@@ -22,6 +23,8 @@ class Recorder:
             return Recorder(value, f"{self._prefix}{name}.", self._seen)
         if name == "model_dump":
             self._seen.update(_leaves(self._section, self._prefix))
+        elif is_dataclass(value):
+            self._seen.update(f"{self._prefix}{name}.{field.name}" for field in fields(value))
         else:
             self._seen.add(f"{self._prefix}{name}")
         return value
@@ -35,13 +38,27 @@ def _leaves(section: BaseModel, prefix: str) -> set[str]:
     return found
 
 
+def _behind(key: str, written: BaseModel) -> set[str]:
+    """The settings that decide the value of a setting: itself, and what its `auto` depends on."""
+    from captioning.settings import resolve, rules
+
+    seen = {key}
+    if resolve.by_data_set(key, written):
+        seen.add("dataset")
+    elif resolve.is_auto(key, written):
+        rules.AUTO[key](Recorder(resolve.half_resolved(written), "", seen))
+    return seen
+
+
 def record(stage: str, path: Path) -> dict[str, list[str]]:
     """Run `stages.STAGE.main` on the settings in `path`, in the working folder."""
     module = __import__(f"stages.{stage}", fromlist=["main"])
-    from captioning.settings.resolve import load
+    from captioning.settings import resolve
 
+    written, _ = resolve.read(path)
     seen: set[str] = set()
-    module.main(Recorder(load(path), "", seen))
+    module.main(Recorder(resolve.resolve(written), "", seen))
+    seen = {other for key in seen for other in _behind(key, written)}
     root = Path.cwd().resolve()
     loaded = [Path(m.__file__).resolve() for m in list(sys.modules.values()) if getattr(m, "__file__", None)]
     files = [path.relative_to(root).as_posix() for path in loaded if path.is_relative_to(root)]

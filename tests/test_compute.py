@@ -114,4 +114,4 @@ def test_several_processes_that_are_asked_to_leave_say_so_as_one_does(
 
     monkeypatch.setattr(api, "elastic_launch", lambda *_: told)
     with pytest.raises(raised):
-        compute.ran_in_processes("stages.train", 2)
+        compute.ran_in_processes("stages", "train", 2)

@@ -130,7 +130,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
     settings["train"]["lstm"]["dropout"] = 0.0
     path.write_text(yaml.safe_dump(settings))
     for stage in ("download", "weights", "vocab", "split"):
-        project.run(sys.executable, "-m", f"stages.{stage}")
+        project.run(sys.executable, "-m", "stages", stage)
     return project
 
 
@@ -165,15 +165,15 @@ def outputs(project: Project, stage: str) -> dict[str, Any]:
 def test_the_stages_in_two_processes_write_what_one_writes(prepared: Project, tmp_path: Path) -> None:
     """`features` is started by torchrun itself, as on several machines; the others by the setting."""
     one, two = copied(prepared, tmp_path / "one", 1), copied(prepared, tmp_path / "two", 1)
-    one.run(sys.executable, "-m", "stages.features")
-    printed = two.run(*TORCHRUN, "2", "-m", "stages.features").stdout
+    one.run(sys.executable, "-m", "stages", "features")
+    printed = two.run(*TORCHRUN, "2", "-m", "stages", "features").stdout
     assert printed.count("features.trainable") == 1
     for path in (one.folder / "data/features").iterdir():
         assert path.read_bytes() == (two.folder / "data/features" / path.name).read_bytes()
     in_processes(two, 2)
     for stage in ("train", "evaluate"):
         for project in (one, two):
-            project.run(sys.executable, "-m", f"stages.{stage}")
+            project.run(sys.executable, "-m", "stages", stage)
         assert_close(outputs(two, stage), outputs(one, stage))
     assert not list((two.folder / ".scratch/train").iterdir())
     card = json.loads(two.read("data/train/model/model.json"))
@@ -191,7 +191,7 @@ def test_a_failure_of_one_process_ends_all(prepared: Project, tmp_path: Path) ->
     data = bytearray(path.read_bytes())
     data[start : start + 40] = bytes(40)
     path.write_bytes(data)
-    done = project.run(sys.executable, "-m", "stages.features", check=False)
+    done = project.run(sys.executable, "-m", "stages", "features", check=False)
     assert done.returncode == 1
     assert f"member {member!r}" in done.stderr
     assert re.search(

@@ -42,7 +42,8 @@ def key_of_train(device: str = "cpu") -> str:
 
 
 def key_of_features(device: str = "cpu") -> str:
-    return features._key(SETTINGS, device, [Path(ARCHIVE)])
+    chosen = {"device": device, "encoder": SETTINGS.encoder}
+    return features._key(chosen, SETTINGS.features, SETTINGS.compute, [Path(ARCHIVE)])
 
 
 @pytest.mark.parametrize("name", READ_BY_FEATURES)

@@ -193,7 +193,7 @@ def test_what_a_training_starts_from_counts_by_its_content_and_must_fit(copy: Pr
     ):
         before = copy.read("params.yaml")
         copy.set(*changes)
-        done = copy.run(sys.executable, "-m", "stages.train", check=False)
+        done = copy.run(sys.executable, "-m", "stages", "train", check=False)
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
         assert len([line for line in done.stderr.splitlines() if "error: " in line]) == 1
         (copy.folder / "params.yaml").write_text(before)

@@ -81,7 +81,7 @@ def test_the_check_refuses_what_any_stage_would(project: Project, changes: tuple
     before = project.read("params.yaml")
     project.set(*changes)
     try:
-        done = project.run("python", "-m", "stages.check", check=False)
+        done = project.run("python", "-m", "stages", "check", check=False)
     finally:
         (project.folder / "params.yaml").write_text(before)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
@@ -90,7 +90,7 @@ def test_the_check_refuses_what_any_stage_would(project: Project, changes: tuple
 
 def test_all_that_is_refused_is_listed_at_once(copy: Project) -> None:
     copy.set("train.encoder.from_block=layer5", "train.start=absent")
-    done = copy.run("python", "-m", "stages.check", check=False)
+    done = copy.run("python", "-m", "stages", "check", check=False)
     assert "has no such block" in done.stderr
     assert "absent/model.json" in done.stderr
 

@@ -63,7 +63,7 @@ def test_what_is_drawn_depends_on_the_seed_and_not_on_the_batch(copy: Project) -
     evaluate(copy, "evaluate.batch_size=2")
     assert said() == first
     copy.set("seed=2")
-    copy.run("python", "-m", "stages.evaluate")
+    copy.run("python", "-m", "stages", "evaluate")
     assert said() != first
 
 
@@ -99,7 +99,7 @@ def test_a_stranger_in_the_ensemble_stops_the_stage_in_words(copy: Project) -> N
     card["transform"]["image_size"] = 64
     (stranger / "model.json").write_text(json.dumps(card))
     copy.set("evaluate.ensemble=ensemble")
-    done = copy.run("python", "-m", "stages.evaluate", check=False)
+    done = copy.run("python", "-m", "stages", "evaluate", check=False)
     assert done.returncode == 1
     assert "error: evaluate.ensemble: ensemble/stranger: has another image transform than data/features" in done.stderr
     assert "Traceback" not in done.stderr

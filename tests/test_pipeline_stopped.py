@@ -12,7 +12,7 @@ from tests.project import Project
 def kill_after(project: Project, stage: str, text: str) -> None:
     """Start a stage and kill it, with no chance to clean up, once it prints `text`."""
     with subprocess.Popen(
-        [sys.executable, "-u", "-m", f"stages.{stage}"],
+        [sys.executable, "-u", "-m", "stages", stage],
         cwd=project.folder,
         env=project.environment,
         stdout=subprocess.PIPE,
@@ -43,7 +43,7 @@ def test_killed_training_goes_on_and_ends_with_the_same_bytes(copy: Project) -> 
 
 KILLED = """
 import os, signal
-from stages import features, run
+from stages import run
 from captioning.system import compute
 compute.pin(portable=True, threads=1)
 from captioning.vision.extraction import extraction
@@ -54,7 +54,7 @@ def once(self, index, count, batches):
         os.kill(os.getpid(), signal.SIGKILL)
     write(self, index, count, batches)
 extraction._Work.write = once
-run(features.main)
+run("features")
 """
 
 
@@ -88,7 +88,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_rate(copy: Project) -> No
     path.write_text(path.read_text().replace("encoder_lr: 0.001", "encoder_lr: 1.0e+30"))
     model = copy.folder / "data/train/model/decoder.safetensors"
     before = model.read_bytes()
-    done = copy.run(sys.executable, "-m", "stages.train", check=False)
+    done = copy.run(sys.executable, "-m", "stages", "train", check=False)
     assert done.returncode == 1
     assert "the loss is not finite at step" in done.stderr
     assert "lr " in done.stderr

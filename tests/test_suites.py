@@ -95,7 +95,10 @@ def test_a_grid_makes_every_combination_for_every_seed(folder: Path) -> None:
         "s-lr0.1-decoderupdown-s1",
     ]
     assert suite.runs[1].arguments == ["split.limit=9", "train.optimizer.lr=0.1", "decoder=lstm", "seed=2"]
-    assert suite.command(suite.labels[0]) == "dvc exp run -S split.limit=9 -S train.optimizer.lr=0.1 -S decoder=lstm -S seed=1"
+    assert (
+        suite.command(suite.labels[0])
+        == "dvc exp run -S split.limit=9 -S train.optimizer.lr=0.1 -S decoder=lstm -S seed=1"
+    )
 
 
 def test_named_runs_keep_their_names(folder: Path) -> None:
@@ -134,7 +137,10 @@ def test_values_come_back_from_the_command_line_as_they_were(value: suites.Value
             "question: q?\nruns:\n  a: {}\n  b:\n    layers: 2\n",
             "line 5: layers is not a setting; did you mean decoders.lstm.layers?",
         ),
-        ("question: q?\ngrid:\n  train.optimizer.lr: [0.1, -1]\n", "line 3: train.optimizer.lr = -1: input should be greater than 0"),
+        (
+            "question: q?\ngrid:\n  train.optimizer.lr: [0.1, -1]\n",
+            "line 3: train.optimizer.lr = -1: input should be greater than 0",
+        ),
         ("question: q?\noverrides: {decoder: gru}\nruns: {a: {}}\n", "line 2: decoder = 'gru': input should be 'lstm'"),
         ("question: q?\nseeds: [-1]\nruns: {a: {}}\n", "line 2: seeds: input should be greater than or equal to 0"),
         ("question: q?\nruns: {a b: {}, a-b: {}}\n", "line 1: two runs would be called s-a-b"),

@@ -34,7 +34,7 @@ def test_a_setting_that_would_do_nothing_stops_the_stage_in_words(
     copy: Project, changes: list[str], stage: str, said: str
 ) -> None:
     copy.set(*changes)
-    done = copy.run(sys.executable, "-m", f"stages.{stage}", check=False)
+    done = copy.run(sys.executable, "-m", "stages", stage, check=False)
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Stages without their start: a process that has loaded the libraries, and forks for each `python -m stages.…`.
+"""Stages without their start: a process that has loaded the libraries, and forks for each `python -m stages …`.
 
 Loading torch and what goes with it takes longer than a stage of a tiny pipeline. So tests have another `python` and
 another `captioning` first in PATH. For a stage, or a command of `captioning`, they ask this process for a fork, which
@@ -34,8 +34,8 @@ import json, os, signal, socket, sys
 arguments = sys.argv[1:]
 if os.path.basename(sys.argv[0]) == "captioning":
     module = "captioning"
-elif len(arguments) == 2 and arguments[0] == "-m" and arguments[1].startswith("stages."):
-    module = arguments.pop()
+elif len(arguments) == 3 and arguments[:2] == ["-m", "stages"]:
+    module, arguments = "stages", arguments[2:]
 else:
     os.execv({python!r}, [{python!r}, *arguments])
 server = socket.socket(socket.AF_UNIX)

@@ -182,6 +182,7 @@ def doubly_stochastic_penalty(alpha: Tensor, counted: Tensor) -> Tensor:
 KINDS = {"soft": SoftAttentionDecoder, "hard": HardAttentionDecoder}
 
 
-def build(vocabulary_size: int, feature_size: int, *, kind: str, **options: Any) -> SoftAttentionDecoder:
+def build(vocabulary_size: int, feature_size: int, **options: Any) -> SoftAttentionDecoder:
     """The entry of the table of decoders: `options` are the fields of AttentionOptions."""
-    return KINDS[kind](vocabulary_size, feature_size, AttentionOptions(**options))
+    made = AttentionOptions(**options)
+    return KINDS[made.kind](vocabulary_size, feature_size, made)

@@ -110,6 +110,7 @@ CELLS: dict[str, type[RnnNeuralTalkDecoder] | type[LstmNeuralTalkDecoder]] = {
 }
 
 
-def build(vocabulary_size: int, feature_size: int, *, cell: str, **options: Any) -> Decoder:
+def build(vocabulary_size: int, feature_size: int, **options: Any) -> Decoder:
     """The entry of the table of decoders: `options` are the fields of NeuralTalkOptions."""
-    return CELLS[cell](vocabulary_size, feature_size, NeuralTalkOptions(**options))
+    made = NeuralTalkOptions(**options)
+    return CELLS[made.cell](vocabulary_size, feature_size, made)

@@ -6,6 +6,7 @@ What only a library or this machine can refuse is in `stages/checks.py`.
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -21,12 +22,13 @@ Lines = Mapping[tuple[str, ...], int]
 _AUTOS = {key: mark for key, field in leaves(Settings) if (mark := marked(field, Auto))}
 
 
-def load(path: Path = Path("params.yaml")) -> Settings:
+def load(path: Path = Path("params.yaml"), overrides: Mapping[str, Any] = MappingProxyType({})) -> Settings:
     """Read the settings, refuse what is wrong in them, and decide `auto`.
 
+    overrides: values by dotted key, in place of those in the file.
     Raises UserError that lists every fault at once, each with its line, its key and the fix.
     """
-    written, lines = read(path)
+    written, lines = read(path, overrides)
     settings = resolve(written)
     try:
         check_all(settings, REFUSALS)
@@ -35,10 +37,12 @@ def load(path: Path = Path("params.yaml")) -> Settings:
     return settings
 
 
-def read(path: Path) -> tuple[BaseModel, Lines]:
+def read(path: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> tuple[BaseModel, Lines]:
     """The settings as they are written, and the line of each key. Raises UserError, as `load` does."""
     values, tree = parse(path)
     lines = dict(key_lines(tree))
+    for key, value in overrides.items():
+        _set(values, key, value)
     faults: dict[str, list[str]] = {f"line {line}: {key} is given twice": [] for key, line in repeated_keys(tree)}
     try:
         written = Written.model_validate(values)
@@ -70,9 +74,14 @@ def half_resolved(written: BaseModel) -> BaseModel:
     return Written.model_validate(values)
 
 
+def is_auto(key: str, written: BaseModel) -> bool:
+    """Is this key `auto` as it is written?"""
+    return key in _AUTOS and _get(written.model_dump(), key) == "auto"
+
+
 def by_data_set(key: str, written: BaseModel) -> bool:
-    """Is the value of this key decided by the data set?"""
-    return key in _AUTOS and _AUTOS[key].simple and _get(written.model_dump(), key) == "auto"
+    """Is the value of this key decided by the data set alone?"""
+    return is_auto(key, written) and _AUTOS[key].simple
 
 
 def _placed(path: Path, lines: Lines, complaint: str) -> str:

@@ -64,7 +64,7 @@ def _faults(
     if card.decoder == decoder:
         theirs = card.decoder_options
         compared |= {
-            f"train.{decoder}.{name}": (theirs.get(name), options.get(name))
+            f"decoders.{decoder}.{name}": (theirs.get(name), options.get(name))
             for name in sorted((theirs.keys() | options.keys()) - _FREE)
         }
     if card.encoder == encoder.name:
