@@ -225,18 +225,6 @@ def test_the_table_has_the_names_of_the_settings() -> None:
     assert list(decoders.DECODERS) == list(named)
 
 
-def test_heads_that_do_not_share_the_width_are_a_fault(tmp_path: Path) -> None:
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    path = tmp_path / "params.yaml"
-    text = text.replace("    heads: 4", "    heads: 5").replace("    width: auto", "    width: 256")
-    path.write_text(text, encoding="utf-8")
-    line = next(i for i, row in enumerate(path.read_text().splitlines(), start=1) if "heads: 5" in row)
-    with pytest.raises(
-        UserError, match=rf"line {line}: decoders\.transformer\.heads = 5: .*width, 256, is not a multiple"
-    ):
-        resolve.load(path)
-
-
 @every
 def test_hypotheses_of_a_picture_share_what_the_decoder_says_is_of_the_picture(variant: str) -> None:
     """Two hypotheses a picture beside one copy of the shared tensors, against a copy for each hypothesis."""

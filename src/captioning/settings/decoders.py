@@ -1,0 +1,89 @@
+"""The options of the decoders: the sections `decoders.NAME` of params.yaml.
+
+A field with a value is a constant of the decoder's paper, and no setting. Model folders record it.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from captioning.settings.sections import Auto, Count, Fraction, Meaning, NonNegative, Section, Share
+
+
+@dataclass(frozen=True)
+class LstmOptions:
+    """The image as the first word of an LSTM."""
+
+    embedding_size: Annotated[Count, Meaning("width of word and image embeddings"), Auto(256, 128)]
+    hidden_size: Annotated[Count, Meaning("width of the LSTM"), Auto(256, 512)]
+    layers: Annotated[Count, Meaning("LSTM layers")]
+    dropout: Annotated[Fraction, Meaning("on word embeddings and on the LSTM's output")]
+    picture: Annotated[
+        Literal["yunjey", "nic"],
+        Meaning("how the image becomes the first word: yunjey (linear, BatchNorm) | nic (linear, ReLU)"),
+    ] = "yunjey"
+
+
+@dataclass(frozen=True)
+class NeuralTalkOptions:
+    """NeuralTalk's RNN, or its LSTM (Karpathy and Fei-Fei 2015)."""
+
+    cell: Annotated[
+        Literal["rnn", "lstm"], Meaning("rnn (the image is added at every step) | lstm (the image is the first word)")
+    ]
+    embedding_size: Annotated[Count, Meaning("width of word embeddings")]
+    hidden_size: Annotated[Count, Meaning("width of the RNN or LSTM")]
+    dropout: Annotated[Fraction, Meaning("on embeddings and on the network's output")]
+
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """Show, Attend and Tell (Xu et al. 2015).
+
+    attention_size: width in which regions and state are compared.
+    doubly_stochastic: soft attention, weight of the penalty on neglected regions (equation 14).
+    reinforce, entropy: hard attention, weights of the REINFORCE gradient and of the bonus on entropy (section 4.1).
+    sampling: hard attention, share of captions whose regions are sampled, not weighted.
+    """
+
+    kind: Annotated[
+        Literal["soft", "hard"], Meaning("soft (all regions, weighted) | hard (one sampled region, by REINFORCE)")
+    ]
+    embedding_size: Annotated[Count, Meaning("width of word embeddings")]
+    hidden_size: Annotated[Count, Meaning("width of the LSTM")]
+    dropout: Annotated[Fraction, Meaning("on the LSTM's output and on the deep output")]
+    attention_size: Count = 256
+    doubly_stochastic: NonNegative = 1.0
+    reinforce: NonNegative = 1.0
+    entropy: NonNegative = 0.002
+    sampling: Share = 0.5
+
+
+@dataclass(frozen=True)
+class UpDownOptions:
+    """Bottom-up and top-down attention (Anderson et al. 2018). attention_size: as in `AttentionOptions`."""
+
+    embedding_size: Annotated[Count, Meaning("width of word embeddings")]
+    hidden_size: Annotated[Count, Meaning("width of both LSTMs")]
+    dropout: Annotated[Fraction, Meaning("on embeddings and on the language LSTM's output")]
+    attention_size: Count = 256
+
+
+@dataclass(frozen=True)
+class TransformerOptions:
+    """A transformer decoder (Vaswani et al. 2017)."""
+
+    width: Annotated[Count, Meaning("width of every layer, a multiple of 2 * heads"), Auto(128, 256)]
+    layers: Annotated[Count, Meaning("layers"), Auto(2, 3)]
+    heads: Annotated[Count, Meaning("heads of each attention")]
+    feed_forward: Annotated[Count, Meaning("width inside each feed-forward block"), Auto(256, 1024)]
+    dropout: Annotated[Fraction, Meaning("after every block of a layer, on embeddings and on regions"), Auto(0.0, 0.1)]
+
+
+class Decoders(Section):
+    """A section for each decoder; an experiment reads that of its own."""
+
+    lstm: LstmOptions
+    neuraltalk: NeuralTalkOptions
+    attention: AttentionOptions
+    updown: UpDownOptions
+    transformer: TransformerOptions

@@ -1,0 +1,219 @@
+"""What `auto` means where the data set alone does not decide, and which settings contradict each other.
+
+A rule for `auto` reads the settings as they are written, with `auto` decided where the data set alone decides. A
+refusal reads them with all of `auto` decided, and raises UserError that begins with the key.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from captioning.settings.schema import Settings
+from captioning.settings.search import USUAL, SearchOptions
+from captioning.settings.training import INITIAL, Augmentation
+from captioning.system.errors import UserError
+
+DRAWN = frozenset({"scenes"})  # data sets whose images are drawn, small enough to train an encoder from scratch
+LABELLED = frozenset({"scenes"})  # data sets that say what is in their images
+ATTENDING = frozenset({"attention", "updown", "transformer"})  # decoders that read regions, not only their mean
+_OWN = ("official",)
+_SPLITS = {  # the published splits of a data set, the usual one first; the others have their own
+    "flickr8k": ("official", "karpathy"),
+    "flickr30k": ("karpathy",),
+    "coco2014": ("karpathy", "official"),
+}
+_BEAMS = (3, 8)  # of drawn images and of photographs
+
+
+def splits_of(dataset: str) -> tuple[str, ...]:
+    """The published splits of a data set, the usual one first."""
+    return _SPLITS.get(dataset, _OWN)
+
+
+def warm_start(start: str) -> Path | None:
+    """The folder of the model that `train.start` names; None: initial weights."""
+    return None if Path(start) == INITIAL else Path(start)
+
+
+def learns(settings: Any) -> bool:
+    """Is the encoder trained, in all of its blocks or some?"""
+    return bool(settings.features.trainable and settings.train.encoder.from_block != "none")
+
+
+def batchnorm(weights: str) -> Literal["batch", "eval"]:
+    """Which statistics BatchNorm of a trained encoder reads: batch, or eval (those that are stored).
+
+    A batch of a few captions' images would spoil those of pretrained weights.
+    """
+    return "batch" if weights == "none" else "eval"
+
+
+def usual_beam(dataset: str, n_best: int, groups: int) -> int:
+    """The beam that captions of a data set are searched with: at least `n_best`, and a multiple of the groups.
+
+    A data set that is not known here is taken for photographs.
+    """
+    least = max(_BEAMS[0 if dataset in DRAWN else 1], n_best)
+    return -(-least // groups) * groups
+
+
+def search_options(settings: Settings) -> SearchOptions:
+    """How `evaluate` searches. Raises UserError where its options contradict each other."""
+    evaluate = settings.evaluate
+    return SearchOptions(
+        beam_size=evaluate.beam_size,
+        max_words=settings.split.max_words,
+        length_penalty=evaluate.length_penalty,
+        method=evaluate.method,
+        n_best=evaluate.n_best,
+        groups=evaluate.groups,
+        strength=USUAL["strength"],
+        temperature=evaluate.temperature,
+        top_p=evaluate.top_p,
+        seed=settings.seed,
+        rank_by=evaluate.rank_by,
+    )
+
+
+def _captions_per_image(settings: Any) -> int | str:
+    return 2 if settings.features.trainable and settings.dataset in DRAWN else "all"
+
+
+def _label_epochs(settings: Any) -> int | str:
+    first = settings.dataset in LABELLED and learns(settings) and warm_start(settings.train.start) is None
+    return "quick" if first else 0
+
+
+def _beam_size(settings: Any) -> int:
+    evaluate = settings.evaluate
+    groups = evaluate.groups if evaluate.method == "diverse" else 1
+    return usual_beam(settings.dataset, evaluate.n_best, groups)
+
+
+AUTO: dict[str, Callable[[Any], Any]] = {
+    "download.split": lambda settings: splits_of(settings.dataset)[0],
+    "features.regions": lambda settings: settings.decoder in ATTENDING,
+    "train.captions_per_image": _captions_per_image,
+    "train.labels.epochs": _label_epochs,
+    "evaluate.beam_size": _beam_size,
+}
+
+
+def _split(settings: Settings) -> None:
+    splits = splits_of(settings.dataset)
+    if settings.download.split not in splits:
+        raise UserError(
+            f"download.split = {settings.download.split!r}: {settings.dataset} has no such split; "
+            f"write auto or {' or '.join(splits)}"
+        )
+
+
+def _regions(settings: Settings) -> None:
+    if not settings.features.regions and settings.decoder in ATTENDING and not settings.features.trainable:
+        raise UserError(
+            f"features.regions = false: the decoder {settings.decoder} attends to regions, and the encoder is frozen; "
+            "write auto or true"
+        )
+
+
+def _mirror(settings: Settings) -> None:
+    if settings.features.mirror and settings.features.trainable:
+        raise UserError("features.mirror = true is for a frozen encoder, and this is trained; use train.augment.flip")
+
+
+def _mirrored_evaluation(settings: Settings) -> None:
+    if settings.evaluate.mirror and not settings.features.mirror and not settings.features.trainable:
+        raise UserError("evaluate.mirror = true, and features.mirror = false stores no mirrored images; set both")
+
+
+def _epochs(settings: Settings) -> None:
+    train = settings.train
+    if train.epochs:
+        return
+    if warm_start(train.start) is None:
+        raise UserError(
+            f"train.epochs = 0: {INITIAL} has no decoder; name the folder of a trained model as train.start"
+        )
+    if not train.self_critical.epochs:
+        raise UserError("train.epochs = 0 and train.self_critical.epochs = 0: there is nothing to train")
+
+
+def _start_epoch(settings: Settings) -> None:
+    """Self-critical training trains the blocks that are named, whatever epoch they start in, if it has a rate."""
+    train = settings.train
+    critical, nothing = train.self_critical, not train.epochs and not train.self_critical.epochs
+    if not settings.features.trainable or nothing or (critical.epochs and critical.encoder_lr):
+        return
+    if train.encoder.start_epoch > train.epochs:
+        raise UserError(
+            f"train.encoder.start_epoch = {train.encoder.start_epoch}, and train.epochs = {train.epochs}: the encoder "
+            "would never be trained; write an earlier one, or features.trainable: false"
+        )
+
+
+def _frozen(settings: Settings) -> None:
+    """What is for a trained encoder must be off for a frozen one."""
+    if settings.features.trainable:
+        return
+    off = {f"train.augment.{name}": value for name, value in vars(Augmentation()).items()}
+    off |= {"train.encoder.from_block": "all", "train.encoder.start_epoch": 1}
+    for key, value in off.items():
+        written = _value(settings, key)
+        if written != value:
+            raise UserError(
+                f"{key} = {written} is for a trained encoder, and this one is frozen; "
+                f"write features.trainable: true, or {key}: {value}"
+            )
+
+
+def _value(settings: Any, key: str) -> Any:
+    for name in key.split("."):
+        settings = getattr(settings, name)
+    return settings
+
+
+def _captions_of_frozen(settings: Settings) -> None:
+    value = settings.train.captions_per_image
+    if value != "all" and not settings.features.trainable:
+        raise UserError(
+            f"train.captions_per_image = {value} is for a trained encoder, and this one is frozen; write all"
+        )
+
+
+def _labels(settings: Settings) -> None:
+    value = settings.train.labels.epochs
+    if value and not (learns(settings) and settings.dataset in LABELLED):
+        frozen = "the encoder is frozen"
+        reason = f"{settings.dataset} does not say what is in its images" if learns(settings) else frozen
+        raise UserError(f"train.labels.epochs = {value}: {reason}, so there is nothing to learn; write auto or 0")
+
+
+def _heads(settings: Settings) -> None:
+    options = settings.decoders.transformer
+    if settings.decoder == "transformer" and options.width % (2 * options.heads):
+        raise UserError(
+            f"decoders.transformer.heads = {options.heads}: the width, {options.width}, is not a multiple of "
+            "2 * heads; write another decoders.transformer.width, or fewer heads"
+        )
+
+
+def _search(settings: Settings) -> None:
+    try:
+        search_options(settings)
+    except UserError as fault:
+        raise UserError(f"evaluate.{fault}") from None
+
+
+REFUSALS = (
+    _split,
+    _regions,
+    _mirror,
+    _mirrored_evaluation,
+    _epochs,
+    _start_epoch,
+    _frozen,
+    _captions_of_frozen,
+    _labels,
+    _heads,
+    _search,
+)

@@ -1,0 +1,139 @@
+"""The options of the stage `train`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from captioning.settings.sections import Auto, Count, Fraction, Meaning, Natural, NonNegative, Positive, Section, Share
+
+INITIAL = Path("data/weights")  # what `train.start` names when training starts from initial weights
+
+
+class Optimizer(Section):
+    """AdamW, with a linear warm-up and a cosine schedule."""
+
+    lr: Annotated[Positive, Meaning("peak learning rate of the decoder")]
+    weight_decay: Annotated[NonNegative, Meaning("AdamW weight decay, matrices only")]
+    warmup_steps: Annotated[Natural, Meaning("steps during which the learning rate rises from zero")]
+    clip_norm: Annotated[Positive, Meaning("the gradient is clipped to this norm")]
+    ema: Annotated[
+        Fraction,
+        Meaning("decay per step of the moving average of the weights, which is validated and kept; 0: no average"),
+        Auto(0.99, 0.998),
+    ]
+
+
+class EncoderTraining(Section):
+    """How a trained encoder is trained."""
+
+    lr: Annotated[Positive, Meaning("peak learning rate of a trained encoder")]
+    from_block: Annotated[
+        str,
+        Meaning(
+            "all | none (frozen, but it encodes augmented images) | first block that is trained, by the backbone's "
+            "name for it, such as layer4 or features.14; earlier blocks are frozen"
+        ),
+    ]
+    start_epoch: Annotated[
+        Count, Meaning("cross-entropy epoch, counted from 1, at which its training starts; it is frozen before")
+    ]
+
+
+class Labels(Section):
+    """Epochs ahead of the captions, in which a trained encoder learns the labels that the data set has."""
+
+    epochs: Annotated[
+        Literal["quick"] | Natural,
+        Meaning(
+            "auto (quick on scenes for a new encoder, else 0) | quick (6, or 3 for a backbone of more than 1 GFLOP) | "
+            "epochs ahead of the captions, in which a trained encoder learns the labels that the data set has"
+        ),
+        Auto(),
+    ]
+    lr: Annotated[Positive, Meaning("peak learning rate in these epochs")]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of training images (trained encoder only)."""
+
+    crop: Annotated[
+        Annotated[float, Field(gt=0, le=1)],
+        Meaning("smallest share of the image's area in a random crop, which is then resized; 1: no crop"),
+    ] = 1.0
+    image_size: Annotated[
+        Count | None,
+        Meaning("side of the training images, pixels; empty: that of the stored images; at least half of that"),
+    ] = None
+    flip: Annotated[
+        Share, Meaning("probability that an image is mirrored, unless one of its captions says left or right")
+    ] = 0.0
+    colour: Annotated[
+        Fraction,
+        Meaning("brightness, contrast and saturation are each multiplied by a factor from 1 - colour to 1 + colour"),
+    ] = 0.0
+
+
+class SelfCritical(Section):
+    """Epochs after those of cross-entropy, in which sampled captions are rewarded with their CIDEr-D."""
+
+    epochs: Annotated[Natural, Meaning("passes over the training images; 0: no self-critical training")]
+    batch_size: Annotated[Count, Meaning("images in a step")]
+    samples: Annotated[
+        Annotated[int, Field(ge=2)],
+        Meaning("captions sampled for each image; each is compared with the others"),
+    ]
+    lr: Annotated[Positive, Meaning("peak learning rate of the decoder in these epochs")]
+    encoder_lr: Annotated[
+        NonNegative, Meaning("peak learning rate of a trained encoder in these epochs; 0: it is frozen")
+    ]
+
+
+class Train(Section):
+    """The section `train`."""
+
+    start: Annotated[
+        str,
+        Meaning(
+            "data/weights (initial weights) | folder of a trained model (warm start); in queued experiments an "
+            "absolute path, or one that DVC or git tracks"
+        ),
+    ]
+    epochs: Annotated[
+        Natural, Meaning("passes over the training captions; 0: with a trained model as `start`"), Auto(3, 4)
+    ]
+    batch_size: Annotated[
+        Count,
+        Meaning(
+            "captions in a step; approximate with a trained encoder or a decoder that attends, which take all captions "
+            "of an image together"
+        ),
+    ]
+    captions_per_image: Annotated[
+        Literal["all"] | Count,
+        Meaning(
+            "auto (2 on scenes for a trained encoder, else all) | all | captions of each image in an epoch, drawn anew "
+            "for each epoch (trained encoder only)"
+        ),
+        Auto(),
+    ]
+    label_smoothing: Annotated[Fraction, Meaning("share of the target probability that is spread over all words")]
+    select: Annotated[
+        Literal["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"],
+        Meaning("validation score that selects the model: bleu_1, bleu_2, bleu_3, bleu_4, rouge_l or cider"),
+    ]
+    patience: Annotated[Count, Meaning("epochs without a better score before training stops")]
+    checkpoint_steps: Annotated[
+        Count, Meaning("optimizer steps between two checkpoints (there is also one at the end of each epoch)")
+    ]
+    trackers: Annotated[
+        tuple[Literal["mlflow", "tensorboard", "wandb"], ...],
+        Meaning("where scalars, settings and images are logged too: [] | any of [mlflow, tensorboard, wandb]"),
+    ]
+    optimizer: Optimizer
+    encoder: EncoderTraining
+    labels: Labels
+    augment: Augmentation
+    self_critical: SelfCritical
