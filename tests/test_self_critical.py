@@ -14,7 +14,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from captioning import decoders
-from captioning.captioner import decoding
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import BOS, EOS, PAD, SPECIAL, UNK, Vocabulary
 from captioning.decoders.base import Decoder, select
@@ -32,6 +31,7 @@ from captioning.training.self_critical import (
     sample,
 )
 from captioning.vision.encoders.encoded import Encoded
+from captioning.vision.features import encodings
 from tests.test_training import EPOCHS, Memory, fitted, trainer
 from tests.variants import VARIANTS, build, pictures
 
@@ -209,13 +209,13 @@ def test_both_passes_see_the_same_changed_pictures(pixels: bool, monkeypatch: py
     """Of a step; in the next one they are others, and validation sees them as they are."""
     made = trainer(Memory(), pixels, epochs=0, critical=1, drawn=True)
     encode = "encode_pixels" if pixels else "encode_features"
-    seen, encoded = [], getattr(decoding, encode)
+    seen, encoded = [], getattr(encodings, encode)
 
     def spy(*given: Any) -> Encoded:
         seen.append(given[-1][0].clone())
         return encoded(*given)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(decoding, encode, spy)
+    monkeypatch.setattr(encodings, encode, spy)
     rows = np.arange(18)
     made.phase.prepare(0)
     for _ in range(2):

@@ -296,7 +296,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched() -> Non
     before = {name: tensor.clone() for name, tensor in made.network.state_dict().items()}
     assert made.data.store.means is not None
     made.data.store.means[:] = np.inf
-    with pytest.raises(UserError, match=r"not finite at step 0 \(epoch 1, lr 0\.01\).*caption nan.*lower train\.lr"):
+    with pytest.raises(
+        UserError, match=r"not finite at step 0 \(epoch 1, lr 0\.01\).*caption nan.*lower train\.optimizer\.lr"
+    ):
         fitted(made)
     for name in ("decoder.embedding.weight", "decoder.output.weight"):
         assert torch.equal(made.network.state_dict()[name], before[name])

@@ -10,11 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision import models
 
+from captioning.data.network import pretrained
 from captioning.data.network.downloads import Fetched
 from captioning.data.network.pretrained import bring
 from captioning.system.errors import UserError
 from captioning.system.files import digest
-from captioning.vision.encoders import backbones, encoders, weights
+from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.weights import read_weights
 
 NAME = "squeezenet1_1"
@@ -31,7 +32,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(url: str, *_: Any, **__: Any) -> Fetched:
         raise UserError(f"{url}: cannot be downloaded; put the file into the folder download.source")
 
-    monkeypatch.setattr(weights, "fetch", refuse)
+    monkeypatch.setattr(pretrained, "fetch", refuse)
 
 
 def brought(folder: Path, choice: str, name: str = NAME) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def test_imagenet_is_the_file_that_torchvision_publishes(
         torch.save(state, target)
         return Fetched(target.name, url, 1, "", "", published=True)
 
-    monkeypatch.setattr(weights, "fetch", fetch)
+    monkeypatch.setattr(pretrained, "fetch", fetch)
     url = models.SqueezeNet1_1_Weights.DEFAULT.url
     record = brought(tmp_path, "imagenet")
     assert (asked["url"], asked["digest"]) == (url, "sha256-prefix:b8a52dc0")
