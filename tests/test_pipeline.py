@@ -88,7 +88,7 @@ def test_outputs_are_what_their_readers_expect(project: Project) -> None:
     assert metrics["true_captions"] == truth["model"]["true_captions"] == rows["true"].mean()
     assert truth["human"]["true_captions"] == 1
     assert truth["floor"]["different_captions"] == 1
-    assert project.read("data/evaluate/samples.md").count("\n| ") == 3 * (3 + 1)
+    assert project.read("data/evaluate/samples.md").count("\n| ") == 3 * (6 + 1)
     assert (project.folder / "data/train/plots/metrics/train/loss/presence.tsv").exists()
     live = json.loads(project.read("data/train/metrics.json"))
     assert {"encoder", "decoder_lstm", "all"} <= live["train"]["gradient_norm"].keys()
@@ -117,7 +117,7 @@ def test_artifacts_name_the_data_set_and_the_model() -> None:
     [
         ("encoder=resnet34", ["weights", "features", "train"]),
         ("evaluate.beam_size=2", ["evaluate"]),
-        ("evaluate.sampling.top_k=5", ["evaluate"]),
+        ("evaluate.top_p=0.5", ["evaluate"]),
         ("train.optimizer.lr=0.002", ["train"]),
         ("train.self_critical.epochs=1", ["train"]),
         ("seed=2", ["features", *AFTER_FEATURES]),

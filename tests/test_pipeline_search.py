@@ -39,7 +39,7 @@ def test_each_list_begins_with_the_caption_that_is_scored(project: Project) -> N
         ["evaluate.mirror=true"],
         ["evaluate.method=diverse"],
         ["evaluate.method=sample", "evaluate.n_best=4"],
-        ["evaluate.method=sample", "evaluate.n_best=4", "evaluate.top_p=0.9", "evaluate.batch_size=4"],
+        ["evaluate.method=sample", "evaluate.n_best=4", "evaluate.top_p=0.9"],
     ],
 )
 def test_lists_are_written_and_their_best_is_scored(copy: Project, chosen: list[str]) -> None:

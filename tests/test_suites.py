@@ -354,7 +354,7 @@ def test_the_suite_of_a_run_is_known(folder: Path) -> None:
 
 SUITE = """
 question: Does the beam matter?
-overrides: {evaluate.samples: 2}
+overrides: {evaluate.max_words: 20}
 scores: [cider, val.loss.caption]
 runs:
   long: {evaluate.beam_size: 1}

@@ -62,13 +62,12 @@ def search_options(settings: Settings) -> SearchOptions:
     evaluate = settings.evaluate
     return SearchOptions(
         beam_size=evaluate.beam_size,
-        max_words=settings.split.max_words,
+        max_words=evaluate.max_words,
         length_penalty=evaluate.length_penalty,
         method=evaluate.method,
         n_best=evaluate.n_best,
         groups=evaluate.groups,
         strength=USUAL["strength"],
-        temperature=evaluate.temperature,
         top_p=evaluate.top_p,
         seed=settings.seed,
         rank_by=evaluate.rank_by,

@@ -85,7 +85,7 @@ class Split(Section):
         Meaning("images of each split, for a first look, the same ones each time; empty: all"),
     ]
     max_words: Annotated[
-        Count, Meaning("longest caption, words: longer training captions are cut, and none longer is searched")
+        Count, Meaning("longer training captions are cut to this many words")
     ]
 
 
@@ -144,10 +144,10 @@ class Evaluate(Section):
         Auto(),
     ]
     n_best: search.NBest
+    max_words: search.MaxWords
     length_penalty: search.LengthPenalty
     rank_by: search.RankBy
     groups: search.Groups
-    temperature: search.Temperature
     top_p: search.TopP
     mirror: Annotated[
         bool,
