@@ -22,7 +22,8 @@ from captioning.settings.resolve import load  # noqa: E402
 from captioning.settings.schema import Settings  # noqa: E402
 from captioning.system import signals  # noqa: E402
 from captioning.system.errors import UserError  # noqa: E402
-from captioning.system.files import alone, disk_faults_told, scratch  # noqa: E402
+from captioning.system.files import disk_faults_told, scratch  # noqa: E402
+from captioning.system.locks import alone  # noqa: E402
 
 _BACK = "DVC removed this stage's outputs before it began; `git restore data && dvc checkout` brings them back"
 

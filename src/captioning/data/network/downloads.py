@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from captioning.system import files
 from captioning.system.errors import UserError
-from captioning.system.files import alone, disk_faults_told
+from captioning.system.files import disk_faults_told
+from captioning.system.locks import alone
 
 _TRIES = 5  # in a row, counted anew when one gains something
 _LONGEST_WAIT = 600.0  # seconds; a server that asks for more ends the run
