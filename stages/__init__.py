@@ -23,7 +23,8 @@ from captioning.settings.resolve import load  # noqa: E402
 from captioning.settings.schema import Settings  # noqa: E402
 from captioning.system import compute, signals  # noqa: E402
 from captioning.system.errors import UserError  # noqa: E402
-from captioning.system.files import alone, disk_faults_told, scratch, write_text  # noqa: E402
+from captioning.system.files import disk_faults_told, scratch, write_text  # noqa: E402
+from captioning.system.locks import alone  # noqa: E402
 
 STAGES = ("check", "download", "weights", "vocab", "split", "features", "train", "evaluate")
 IN_PROCESSES = ("features", "train", "evaluate")  # stages that `compute.processes` starts several times

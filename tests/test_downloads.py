@@ -16,7 +16,7 @@ import pytest
 
 from captioning.data.network.downloads import Fetched, fetch
 from captioning.system.errors import UserError
-from captioning.system.files import alone
+from captioning.system.locks import alone
 from tests.servers import Reply, Server
 
 BODY = random.Random(0).randbytes(300_000)
@@ -296,7 +296,7 @@ def test_a_target_with_the_published_digest_needs_no_network(place: Place) -> No
 
 def test_two_at_once_do_not_write_into_the_same_file(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     said: queue.Queue[str] = queue.Queue()
-    monkeypatch.setattr("captioning.system.files._say", said.put)
+    monkeypatch.setattr("captioning.system.locks._say", said.put)
     with Server(Reply(BODY)) as server:
         other = threading.Thread(target=place.fetch, args=(server.url("a.zip"),))
         with alone(place.cache / ".a.zip.lock"):

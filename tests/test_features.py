@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioning.system import compute, files
+from captioning.system import compute, locks
 from captioning.system.archives import Pictures, write_zip
 from captioning.system.errors import UserError
 from captioning.vision.encoders import encoders
@@ -254,7 +254,7 @@ def test_one_whole_store_stays_in_the_scratch_folder_unless_it_is_in_use(
     assert names(tmp_path / "unfinished") == ["second", "stopped"]
     assert (tmp_path / "second/means-00000.npy").samefile(tmp_path / "unfinished/second/store/means-00000.npy")
     assert contents(tmp_path / "first") == contents(tmp_path / "second")
-    with files.alone(tmp_path / "unfinished/.second.lock"):
+    with locks.alone(tmp_path / "unfinished/.second.lock"):
         write(tmp_path / "third", table(), extractor)
     assert names(tmp_path / "unfinished") == ["second", "stopped", "third"]
 

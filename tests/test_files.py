@@ -171,13 +171,3 @@ def test_a_link_is_a_second_name_or_else_a_copy(tmp_path: Path, monkeypatch: pyt
     files.link(source, tmp_path / "copied")
     assert (tmp_path / "copied").read_bytes() == b"bytes"
     assert not source.samefile(tmp_path / "copied")
-
-
-def test_a_lock_that_is_held_is_not_waited_for(tmp_path: Path) -> None:
-    lock = tmp_path / "lock"
-    with files.if_free(lock) as free:
-        assert free
-        with files.if_free(lock) as again:
-            assert not again
-    with files.if_free(lock) as free:
-        assert free

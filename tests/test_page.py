@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 
 from captioning.experiments import compare, page
-from captioning.experiments.page import content, pictures, tables
+from captioning.experiments.page import content, pictures
 from captioning.system.errors import UserError
 from tests import reports
 from tests.project import Project
@@ -49,7 +50,7 @@ def test_what_comes_from_outside_stays_text(tmp_path: Path) -> None:
     assert "<i>" not in text
     assert "&lt;i&gt;" in text
     assert data(text)["images"][1]["said"][0] == reports.HOSTILE
-    assert "$" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)  # every name of the template is filled
+    assert not re.search(r"{[{%#]", re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))  # no template is left
 
 
 def test_scores_intervals_verdicts_and_settings_are_there(tmp_path: Path) -> None:
@@ -110,10 +111,11 @@ def test_one_experiment_alone_and_no_picture(tmp_path: Path) -> None:
     assert data(text)["images"] == []
 
 
-def test_the_settings_of_one_experiment_are_all_there_by_section() -> None:
+def test_the_settings_of_one_experiment_are_all_there_by_section(tmp_path: Path) -> None:
     params = {"train.optimizer.lr": 0.003, "decoders.lstm.layers": 1, "split.limit": None, "decoder": "<lstm>"}
     one = compare.read(reports.revision("one", [reports.SAID[0]] * 3, b"", **params))
-    text = tables.settings(compare.compare([one], draws=10))
+    page.write(tmp_path / "a.html", compare.compare([one], draws=10), "", 0)
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert re.findall(r"<summary>(\w+) <small>(\d) settings", text) == [
         ("experiment", "2"),
         ("split", "1"),
@@ -122,6 +124,19 @@ def test_the_settings_of_one_experiment_are_all_there_by_section() -> None:
     assert re.findall(r"<code>([\w.]+)</code></th>", text) == ["decoder", "seed", "limit", "lr", "lstm.layers"]
     assert "<code>&lt;lstm&gt;</code>" in text
     assert text.count("<details open>") == 1
+
+
+def test_code_that_differs_is_named(tmp_path: Path) -> None:
+    made = []
+    for name, digest in (("one", "1"), ("other", "2")):
+        revision = reports.revision(name, [reports.SAID[0]] * 3, b"")
+        deps = [{"path": "src/<a>.py", "md5": digest}, {"path": "src/b.py", "md5": "3"}]
+        lock = {"stages": {"train": {"deps": deps, "params": {"params.yaml": {"seed": int(digest)}}}}}
+        revision.files["dvc.lock"] = yaml.safe_dump(lock).encode()
+        made.append(compare.read(revision))
+    page.write(tmp_path / "a.html", compare.compare(made, draws=10), "", 0)
+    cells = "<td class=left>the first's</td><td class=left>other in src/&lt;a&gt;.py</td>"
+    assert f"<th scope=row>Source code</th>{cells}</tr>" in (tmp_path / "a.html").read_text(encoding="utf-8")
 
 
 def test_the_head_says_data_set_models_commits_and_command(tmp_path: Path) -> None:

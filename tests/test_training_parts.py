@@ -1,6 +1,7 @@
 """Batches, losses, the learning rate and gradient norms."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -261,3 +262,31 @@ def test_gradient_norms_and_clipping_agree_with_torch() -> None:
     clipped = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     torch.testing.assert_close(clipped.norm(), torch.tensor(1.0))
     torch.testing.assert_close(clipped / clipped.norm(), everything / everything.norm())
+
+
+def norm_of(tensors: list[torch.Tensor]) -> torch.Tensor:
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(tensor) for tensor in tensors]))
+
+
+@examples(30)
+@given(widths=st.lists(st.integers(1, 90), min_size=2, max_size=5), seed=st.integers(0, 99), part=st.floats(0.1, 2))
+def test_norms_and_clipped_gradients_have_the_bits_of_the_formulas(widths: list[int], seed: int, part: float) -> None:
+    """Norms of modules, then the norm of these: `all` is not summed over all tensors at once."""
+    torch.manual_seed(seed)
+    parts: dict[str, nn.Module] = {str(i): nn.Linear(*pair) for i, pair in enumerate(pairwise(widths))}
+    gradients = []
+    for module in parts.values():
+        for parameter in module.parameters():
+            parameter.grad = torch.randn_like(parameter) * 10**seed**0.25
+            gradients.append(parameter.grad.clone())
+    norms = optimization.gradient_norms(parts)
+    for i, name in enumerate(parts):
+        assert torch.equal(norms[name], norm_of(gradients[2 * i : 2 * i + 2]))
+    assert torch.equal(norms["all"], norm_of([norms[name] for name in parts]))
+    largest = part * norms["all"].item()
+    optimization.clip(parts.values(), norms["all"], largest)
+    factor = torch.clamp(largest / (norms["all"] + 1e-6), max=1.0)
+    clipped = [parameter.grad for module in parts.values() for parameter in module.parameters()]
+    for found, before in zip(clipped, gradients, strict=True):
+        assert found is not None
+        assert torch.equal(found, before * factor)

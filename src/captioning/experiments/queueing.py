@@ -5,7 +5,6 @@ differ from that commit, since DVC would take the changes along.
 """
 
 import io
-import os
 import re
 import shutil
 import subprocess
@@ -28,6 +27,7 @@ from captioning.experiments.revisions import Revision
 from captioning.experiments.suites import Run
 from captioning.system.errors import UserError, reason
 from captioning.system.files import read_json, scratch, write_json
+from captioning.system.processes import another_runs
 
 _HARMLESS = ("docs/", "experiments/")  # not read by the pipeline
 _EXAMPLES = 3
@@ -245,10 +245,4 @@ class Queue:
     def _lives(self, entry: Any) -> bool:
         """Whether an entry that the queue calls active has a process, or is about to have one."""
         process = self._tasks.proc.get(entry.stash_rev)
-        if process is None or process.returncode is not None:
-            return True
-        try:
-            os.kill(process.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        return process is None or process.returncode is not None or another_runs(process.pid)

@@ -84,9 +84,7 @@ class Split(Section):
         Annotated[int, Field(ge=2)] | None,  # BatchNorm cannot be trained on one
         Meaning("images of each split, for a first look, the same ones each time; empty: all"),
     ]
-    max_words: Annotated[
-        Count, Meaning("longer training captions are cut to this many words")
-    ]
+    max_words: Annotated[Count, Meaning("longer training captions are cut to this many words")]
 
 
 class Features(Section):

@@ -4,18 +4,17 @@ Everything that is written appears under its final name only when it is whole.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from captioning.system.errors import UserError
+from captioning.system.processes import another_runs
 
 _CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -52,18 +51,8 @@ def _sweep(path: Path) -> None:
     prefix = f".{path.name}."
     for left in path.parent.iterdir():
         process = left.name.removeprefix(prefix).removesuffix(".tmp")
-        if left.name == f"{prefix}{process}.tmp" and process.isdecimal() and not _another_runs(int(process)):
+        if left.name == f"{prefix}{process}.tmp" and process.isdecimal() and not another_runs(int(process)):
             _remove(left)
-
-
-def _another_runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return process != os.getpid()
 
 
 @contextmanager
@@ -82,31 +71,6 @@ def disk_faults_told(place: Path) -> Iterator[None]:
         ) from fault
 
 
-@contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Run the block in one process at a time; the others wait here. `lock` is a file made for this."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say(f"waiting: another process works in {lock.parent}")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def if_free(lock: Path) -> Iterator[bool]:
-    """As `alone`, but nobody waits: False, where another process is in its block."""
-    with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
 def link(source: Path, target: Path) -> None:
     """Give a file a second name, `target`, which is none yet; where the file system has no hard links, copy it."""
     try:
@@ -115,10 +79,6 @@ def link(source: Path, target: Path) -> None:
         if fault.errno not in _UNLINKED:
             raise
         copy(source, target)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _remove(path: Path) -> None:

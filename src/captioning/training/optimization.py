@@ -52,8 +52,8 @@ def gradient_norms(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
     for name, module in modules.items():
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         if gradients:
-            norms[name] = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    norms["all"] = torch.linalg.vector_norm(torch.stack(list(norms.values())))
+            norms[name] = nn.utils.get_total_norm(gradients)
+    norms["all"] = nn.utils.get_total_norm(list(norms.values()))
     return norms
 
 
@@ -75,20 +75,15 @@ def update_ratios(modules: dict[str, nn.Module], before: dict[str, list[Tensor]]
     ratios = {}
     for name, old in before.items():
         new = [p.detach() for p in modules[name].parameters() if p.grad is not None]
-        change = torch.stack(torch._foreach_norm(torch._foreach_sub(new, old)))
-        ratios[name] = torch.linalg.vector_norm(change) / torch.linalg.vector_norm(
-            torch.stack(torch._foreach_norm(old))
-        )
+        change = torch._foreach_sub(new, old)
+        ratios[name] = nn.utils.get_total_norm(change) / nn.utils.get_total_norm(old)
     return ratios
 
 
 def clip(modules: Iterable[nn.Module], norm: Tensor, largest: float) -> None:
     """Scale all gradients so that their norm, now `norm`, is at most `largest` (Pascanu et al. 2013)."""
-    factor = torch.clamp(largest / (norm + 1e-6), max=1.0)
-    for module in modules:
-        for parameter in module.parameters():
-            if parameter.grad is not None:
-                parameter.grad.mul_(factor)
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    nn.utils.clip_grads_with_norm_(parameters, largest, norm)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -120,7 +120,7 @@ class Trainer:
         with self.average.applied():
             scalars, captions = self._validate()
             better = self._note(scalars, captions)
-        speeds = {"images_per_second": images / seconds, "peak_memory_mib": peak_memory()}
+        speeds = {"images_per_second": images / seconds, **peak_memory()}
         self._save()
         end_of_epoch(scalars, speeds, captions if better and self.phase.scored else None)
 

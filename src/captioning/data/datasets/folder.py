@@ -18,7 +18,8 @@ from captioning.data.network.downloads import Fetched
 from captioning.data.splits.captions import SPLITS
 from captioning.system.archives import SUFFIXES, Archive, leads_outside, pack
 from captioning.system.errors import UserError
-from captioning.system.files import alone, digest
+from captioning.system.files import digest
+from captioning.system.locks import alone
 
 name = "folder"
 _TABLES = tuple(f"captions{suffix}" for suffix in tables.FORMATS)

@@ -14,7 +14,7 @@ from captioning.data.network import downloads
 from captioning.data.network.downloads import Fetched
 from captioning.system.archives import SUFFIXES, Archive, pack
 from captioning.system.errors import UserError
-from captioning.system.files import alone
+from captioning.system.locks import alone
 
 REMEDY = "fix the file, or download the published one again"
 _T = TypeVar("_T")

@@ -4,17 +4,18 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
 from tqdm import tqdm
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 from captioning.system import files
 from captioning.system.errors import UserError
-from captioning.system.files import alone, disk_faults_told
+from captioning.system.files import disk_faults_told
+from captioning.system.locks import alone
 
 _TRIES = 5  # in a row, counted anew when one gains something
 _LONGEST_WAIT = 600.0  # seconds; a server that asks for more ends the run
@@ -127,7 +128,11 @@ def _download(url: str, target: Path, digest: str | None, partial: "_Partial", s
 
 
 def _insist(url: str, partial: "_Partial", sleep: Callable[[float], None]) -> None:
-    """Try until the partial file is whole; give up after `_TRIES` tries in a row that gained nothing."""
+    """Try until the partial file is whole; give up after `_TRIES` tries in a row that gained nothing.
+
+    urllib3's own retries are not used for this: they know nothing of what has arrived, so they would count a busy
+    server and a cut connection apart, and they wait as long as a server asks without a word to the user.
+    """
     furthest, idle = partial.size, 0
     while True:
         try:
@@ -169,7 +174,7 @@ def _receive(response: requests.Response, url: str, partial: "_Partial") -> None
         partial.remove()
         raise _InterruptedError("the file has changed on the server", wait=0)
     if status in _PASSING or status >= 500:
-        raise _InterruptedError(f"HTTP {status} {response.reason}", _retry_after(response.headers))
+        raise _InterruptedError(f"HTTP {status} {response.reason}", _retry_after(response))
     if status not in (200, 206):
         raise UserError(f"{url}: HTTP {status} {response.reason}; {_OR_PUT.format(partial.name).removeprefix('or ')}")
     if status == 200:
@@ -232,16 +237,12 @@ class _Partial:
         self._about.unlink(missing_ok=True)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def _retry_after(response: requests.Response) -> float | None:
     """Seconds to wait as the server asks, by number or by date (RFC 9110 §10.2.3); None if it does not say."""
-    value = headers.get("Retry-After", "")
-    if value.isdecimal():
-        return float(value)
     try:
-        moment = parsedate_to_datetime(value).replace(tzinfo=UTC)
-    except ValueError:
+        return Retry().get_retry_after(response.raw)
+    except InvalidHeader:
         return None
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def _explain(fault: requests.RequestException) -> str:

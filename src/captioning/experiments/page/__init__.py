@@ -1,18 +1,18 @@
 """The report: one HTML file with scores, curves, settings and pictures of several experiments.
 
 It needs nothing but itself: no server, no network. What comes from outside (captions, names, settings) is text and
-stays text: Python escapes it, the scripts set it as text, and a Content-Security-Policy lets only those scripts run
-whose digests it names.
+stays text: the templates escape it, the scripts set it as text, and a Content-Security-Policy lets only those scripts
+run whose digests it names.
 """
 
 import base64
 import hashlib
 import json
-from html import escape
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from captioning.experiments import verdicts
 from captioning.experiments.compare import Comparison
@@ -40,34 +40,31 @@ def write(path: Path, comparison: Comparison, command: str, limit: int | None, s
 
 def html(comparison: Comparison, content: dict[str, Any], command: str, seed: int = 0) -> str:
     """The page. content: what `content.document` gives; the scripts draw charts and pictures from it."""
-    scripts = [_asset(name) for name in _SCRIPTS]
-    names = [one["name"] for one in content["experiments"]]
-    return Template(_asset("page.html")).substitute(
-        hashes=" ".join(f"'sha256-{_digest(text)}'" for text in scripts),
-        title=escape(f"{', '.join(names)} – captioning report"),
-        heading="<span>, </span>".join(map(escape, names)),
+    several = len(comparison.groups) > 1
+    first = comparison.groups[0]
+    return _TEMPLATES.get_template("page.html").render(
+        names=[one["name"] for one in content["experiments"]],
+        first=first.name,
         facts=header.facts(comparison, command),
-        style=_asset("style.css"),
         findings=_findings(comparison),
         scores=tables.scores(comparison),
         differences=tables.differences(comparison),
-        notes="".join(
-            ["<ul class=notes>", *(f"<li>{escape(text)}</li>" for text in verdicts.caveats(comparison)), "</ul>"]
-        ),
-        settings_title="Settings that differ" if len(comparison.groups) > 1 else "Settings",
-        settings=tables.settings(comparison),
+        notes=verdicts.caveats(comparison),
+        differing=tables.differing(comparison) if several else None,
+        sections=tables.sections(first.experiments[0]),
         chosen=_chosen(content, len(comparison.images), seed),
         data=_json(content),
-        scripts="\n".join(f"<script>{text}</script>" for text in scripts),
+        style=_asset("style.css"),
+        scripts=[_asset(name) for name in _SCRIPTS],
     )
 
 
-def _findings(comparison: Comparison) -> str:
-    items = []
-    for k, group in enumerate(comparison.groups[1:], start=1):
-        rest = verdicts.verdict(comparison, k).removeprefix(group.name)
-        items.append(f"<li><strong>{escape(group.name)}</strong>{escape(rest)}</li>")
-    return f"<ul class=findings>{''.join(items)}</ul>" if items else ""
+def _findings(comparison: Comparison) -> list[tuple[str, str]]:
+    """The name of each group but the first, and what goes on behind it."""
+    return [
+        (group.name, verdicts.verdict(comparison, k).removeprefix(group.name))
+        for k, group in enumerate(comparison.groups[1:], start=1)
+    ]
 
 
 def _chosen(content: dict[str, Any], total: int, seed: int) -> str:
@@ -88,6 +85,22 @@ def _asset(name: str) -> str:
 
 def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _templates() -> Environment:
+    """Templates beside this file. What they are given is escaped; a name that they are not given is an error."""
+    environment = Environment(
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["digest"] = _digest
+    return environment
+
+
+_TEMPLATES = _templates()
 
 
 def _json(content: Any) -> str:

@@ -4,7 +4,6 @@ What the run computes goes to files that DVC versions, and is the same on every 
 how much memory it took is another thing each time: that goes to `logs/`, which nothing versions.
 """
 
-import resource
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,9 +60,16 @@ def summarise(folder: Path, summary: Mapping[str, Any]) -> None:
         live.summary.update(summary)
 
 
-def peak_memory() -> float:
-    """The most memory that this process held so far, in MiB; on a GPU, the most held there."""
+def peak_memory() -> dict[str, float]:
+    """`peak_memory_mib`: the most memory that this process held so far; on a GPU, the most held there.
+
+    Empty where the operating system is not asked so: on Windows.
+    """
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
+        return {"peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20}
+    if sys.platform == "win32":
+        return {}
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return {"peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}

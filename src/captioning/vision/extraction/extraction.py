@@ -29,7 +29,8 @@ from tqdm import tqdm
 
 from captioning.system.archives import Pictures
 from captioning.system.errors import UserError
-from captioning.system.files import alone, atomic, digest, if_free, link, move, read_json, write_json
+from captioning.system.files import atomic, digest, link, move, read_json, write_json
+from captioning.system.locks import alone, if_free
 from captioning.vision.encoders.encoders import Encoder, folded
 from captioning.vision.extraction.npy import GrowingArray
 from captioning.vision.features.store import FORMAT
