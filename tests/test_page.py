@@ -118,10 +118,12 @@ def test_the_settings_of_one_experiment_are_all_there_by_section(tmp_path: Path)
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert re.findall(r"<summary>(\w+) <small>(\d) settings", text) == [
         ("experiment", "2"),
+        ("decoders", "1"),
         ("split", "1"),
-        ("train", "2"),
+        ("train", "1"),
     ]
-    assert re.findall(r"<code>([\w.]+)</code></th>", text) == ["decoder", "seed", "limit", "lr", "lstm.layers"]
+    named = ["decoder", "seed", "lstm.layers", "limit", "optimizer.lr"]
+    assert re.findall(r"<code>([\w.]+)</code></th>", text) == named
     assert "<code>&lt;lstm&gt;</code>" in text
     assert text.count("<details open>") == 1
 
