@@ -220,9 +220,16 @@ def folded(encoder: Encoder) -> Encoder:
     return freeze(Encoder(encoder.name, fold_batchnorm(encoder.body), encoder.transform))
 
 
+class _Folder(fx.Tracer):
+    """Keeps convolutions whole, also those of other classes than torch's, which may look at what they are given."""
+
+    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
+        return super().is_leaf_module(module, path) or isinstance(module, nn.Conv2d)
+
+
 def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
     """A network in eval mode, with what BatchNorm does to a convolution's results done by its weights."""
-    traced = fx.symbolic_trace(network)
+    traced = fx.GraphModule(network, _Folder().trace(network))
     parts: dict[str, Any] = {**dict(traced.named_modules()), **traced.state_dict(keep_vars=True)}
     for node in traced.graph.nodes:
         if node.op == "call_module" and isinstance(parts[node.target], nn.BatchNorm2d):
