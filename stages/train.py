@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import nn
 
+    from captioning.training.encoder.fine_tuning import EncoderTraining
+    from captioning.training.inputs import Inputs
     from captioning.training.labels import ImageLabels
-    from captioning.training.networks import EndToEnd, OnFeatures
-    from captioning.training.phases import Data, Phase
+    from captioning.training.network import Network
+    from captioning.training.phase import Data, Phase, Setup
     from captioning.training.scheduled_sampling import Teacher
     from captioning.training.trainer import Trainer
     from captioning.vision.encoders.encoders import Encoder
@@ -56,7 +58,7 @@ def main(settings: Settings) -> None:
         idle=resolve.fine_tune(settings).start_epoch > 1,
     )
     resolved = resolve.for_training(settings)
-    data = _data(fabric)
+    data = _data(settings, fabric)
     network = _network(settings, data)
     started = _start(settings, network, data)
     checkpoint = Checkpoint(_key({**resolved, **started}, fabric))
@@ -77,62 +79,65 @@ def _key(chosen: dict[str, Any], fabric: "Fabric") -> str:
     return run_key({**chosen, **machine}, inputs, code("train"))
 
 
-def _data(fabric: "Fabric") -> "Data":
+def _data(settings: Settings, fabric: "Fabric") -> "Data":
     from captioning.metrics import References
-    from captioning.training.phases import Data
+    from captioning.training.phase import Data
     from captioning.vision.features.placement import settle
     from captioning.vision.features.store import FeatureStore
 
     images = splits.read_images(SPLIT / "images.csv")
-    validation = images[images["split"] == "val"]
+    validation, train = images[images["split"] == "val"], EncodedCaptions.read(SPLIT / "train.npz")
     return Data(
-        train=EncodedCaptions.read(SPLIT / "train.npz"),
+        train=train,
         val=EncodedCaptions.read(SPLIT / "val.npz"),
         store=settle(FeatureStore(FEATURES, images["image_id"].tolist()), fabric.device),
         val_rows=validation.index.to_numpy(),
         val_ids=validation["coco_id"].tolist(),
         references=References(coco.read_references(SPLIT / "references_val.json")),
         vocabulary=Vocabulary.read(VOCABULARY),
+        labels=_labels(settings, images["image_id"].tolist(), train),
     )
 
 
-def _network(settings: Settings, data: "Data") -> "OnFeatures | EndToEnd":
+def _network(settings: Settings, data: "Data") -> "Network":
     import torch
 
     from captioning import decoders
-    from captioning.training.encoder.augmentation import Augmentation
-    from captioning.training.networks import EndToEnd, OnFeatures
+    from captioning.training.heads import EncoderHeads
+    from captioning.training.network import Network
 
-    options, teacher, chances = resolve.decoder_options(settings), _teacher(settings), _chances(settings, data)
-    words, smoothing = len(data.vocabulary), settings.train.label_smoothing
-    encoder = _tuned_encoder(settings, data.store) if resolve.trainable(settings) else None
-    decoder = decoders.build(settings.decoder, words, data.store.dim if encoder is None else encoder.dim, options)
+    train, words = settings.train, len(data.vocabulary)
+    training = _encoder_training(settings, data.store) if resolve.trainable(settings) else None
+    width = data.store.dim if training is None else training.encoder.dim
+    decoder = decoders.build(settings.decoder, words, width, resolve.decoder_options(settings))
     decoder.expect(torch.from_numpy(data.train.target_counts(words)))
-    if encoder is None:
-        return OnFeatures(decoder, smoothing, teacher, chances)
-    return EndToEnd(
-        encoder,
-        decoder,
-        words,
-        smoothing,
-        settings.train.word_presence,
-        teacher,
-        start_epoch=resolve.fine_tune(settings).start_epoch,
-        augment=Augmentation(**resolve.augment(settings).model_dump()),
-        chances=chances,
-        labels=_labels(settings, data),
-        facts=settings.train.facts,
-    )
+    weights = {"word_presence": train.word_presence, "facts": train.facts}
+    heads = None if training is None else EncoderHeads(training, words, data.labels, **weights)
+    return Network(training, decoder, heads, label_smoothing=train.label_smoothing, teacher=_teacher(settings))
 
 
-def _labels(settings: Settings, data: "Data") -> "ImageLabels | None":
+def _inputs(settings: Settings, network: "Network", data: "Data") -> "Inputs":
+    from captioning.decoders.base import AttendingDecoder
+    from captioning.training.encoder.augmentation import Augmentation
+    from captioning.training.inputs import FeatureInputs, PixelInputs
+
+    chances, encoder, heads = _chances(settings, data), network.encoder, network.heads
+    if encoder is None or heads is None:
+        attends = isinstance(network.decoder, AttendingDecoder)
+        return FeatureInputs(data.store, attends=attends, mirror_chances=chances)
+    augmentation = Augmentation(**resolve.augment(settings).model_dump())
+    labels = None if heads.labels is None else data.labels
+    return PixelInputs(data.store, augmentation, chances, labels, encoder.grid)
+
+
+def _labels(settings: Settings, image_ids: list[str], train: EncodedCaptions) -> "ImageLabels | None":
     """What the data set says is in the training images; None where it says nothing, or training does not read it."""
     from captioning.training.labels import ImageLabels
 
     if not resolve.labelled(settings) or not (settings.train.facts or resolve.label_epochs(settings)):
         return None
     augment = resolve.augment(settings)
-    return ImageLabels.read(DATA / FILE, data.store.ids, data.train, moved=augment.flip > 0 or augment.crop < 1)
+    return ImageLabels.read(DATA / FILE, image_ids, train, moved=augment.flip > 0 or augment.crop < 1)
 
 
 def _teacher(settings: Settings) -> "Teacher":
@@ -151,14 +156,19 @@ def _chances(settings: Settings, data: "Data") -> "np.ndarray | None":
     return mirror_chances(data.train, len(data.store.ids), data.vocabulary, chance) if chance else None
 
 
-def _tuned_encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
+def _encoder_training(settings: Settings, store: "FeatureStore") -> "EncoderTraining":
     """An encoder that is trained, in all of its blocks or some."""
-    from captioning.training.encoder.fine_tuning import train_from
-    from captioning.vision.encoders import backbones, encoders
+    from captioning.training.encoder.fine_tuning import EncoderTraining
+    from captioning.vision.encoders import backbones
 
     backbones.check_training_size(settings.encoder, resolve.augment(settings).image_size, store.transform.image_size)
-    encoder = encoders.batchnorm(_encoder(settings, store), resolve.batchnorm(settings))
-    return train_from(encoder, resolve.fine_tune(settings).from_block)
+    tuned = resolve.fine_tune(settings)
+    return EncoderTraining(
+        _encoder(settings, store),
+        from_block=tuned.from_block,
+        start_epoch=tuned.start_epoch,
+        batchnorm=resolve.batchnorm(settings),
+    )
 
 
 def _encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
@@ -170,7 +180,7 @@ def _encoder(settings: Settings, store: "FeatureStore") -> "Encoder":
     return encoders.build(settings.encoder, transform=store.transform, weights=weights, seed=settings.seed)
 
 
-def _start(settings: Settings, network: "OnFeatures | EndToEnd", data: "Data") -> dict[str, Any]:
+def _start(settings: Settings, network: "Network", data: "Data") -> dict[str, Any]:
     """Take up the weights that `train.start` names; what is said of them in the model's provenance."""
     from captioning.training.warm_start import take_up
 
@@ -189,10 +199,9 @@ def _start(settings: Settings, network: "OnFeatures | EndToEnd", data: "Data") -
     return {"start": record}
 
 
-def _trainer(
-    settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric", checkpoint: Any
-) -> "Trainer":
+def _trainer(settings: Settings, network: "Network", data: "Data", fabric: "Fabric", checkpoint: Any) -> "Trainer":
     from captioning.training.optimization import count_parameters
+    from captioning.training.phase import Setup
     from captioning.training.trainer import LoopOptions, Trainer
 
     fabric.print(f"{count_parameters(network):,} trainable parameters, {len(data.train):,} training captions")
@@ -200,13 +209,15 @@ def _trainer(
     said = decided | _said_of_encoder(settings)
     said |= {f"{settings.decoder}.{name}": value for name, value in resolve.decoder_options(settings).items()}
     fabric.print(", ".join(f"train.{name} = {value}" for name, value in said.items()))
-    if network.chances is not None:
-        upright = len(set(data.train.image[network.chances[data.train.image] == 0].tolist()))
+    setup = Setup(network, _inputs(settings, network, data), data, fabric)
+    chances = setup.inputs.mirror_chances
+    if chances is not None:
+        upright = len(set(data.train.image[chances[data.train.image] == 0].tolist()))
         fabric.print(f"{upright:,} images are never mirrored, because a caption says left or right")
     phases = [
-        *_labelling(settings, network, data, fabric),
-        *_cross_entropy(settings, network, data, fabric),
-        *_self_critical(settings, network, data, fabric),
+        *_labelling(settings, setup),
+        *_cross_entropy(settings, setup),
+        *_self_critical(settings, setup),
     ]
     options = _options(
         LoopOptions,
@@ -215,7 +226,7 @@ def _trainer(
         batch_size=decided["batch_size"],
         ema=resolve.ema(settings),
     )
-    return Trainer(network, phases, data, options, fabric, checkpoint)
+    return Trainer(setup, phases, options, checkpoint)
 
 
 def _options(kind: Callable[..., Options], settings: Settings, **decided: Any) -> Options:
@@ -224,51 +235,41 @@ def _options(kind: Callable[..., Options], settings: Settings, **decided: Any) -
     return kind(seed=settings.seed, **{name: getattr(settings.train, name) for name in names}, **decided)
 
 
-def _labelling(
-    settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric"
-) -> "Iterator[Phase]":
+def _labelling(settings: Settings, setup: "Setup") -> "Iterator[Phase]":
     from captioning.training.labelling import Labelling, LabellingOptions
-    from captioning.training.networks import EndToEnd
 
-    epochs = resolve.label_epochs(settings)
-    if not epochs or not isinstance(network, EndToEnd) or network.heads is None:
+    epochs, network, rate = resolve.label_epochs(settings), setup.network, settings.train.label_lr
+    if not epochs or network.encoder is None or network.heads is None or network.heads.labels is None:
         return
     decided = {"batch_size": resolve.batch_size(settings), "captions_per_image": resolve.captions_per_image(settings)}
-    modules: list[tuple[nn.Module, float]] = [
-        (network.encoder, settings.train.label_lr),
-        (network.heads, settings.train.label_lr),
-    ]
+    modules: list[tuple[nn.Module, float]] = [(network.encoder, rate), (network.heads.labels, rate)]
     options = _options(LabellingOptions, settings, label_epochs=epochs, **decided)
-    yield Labelling(network, modules, data, options, fabric)
+    yield Labelling(setup, modules, options)
 
 
-def _cross_entropy(
-    settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric"
-) -> "Iterator[Phase]":
-    from captioning.training.phases import CrossEntropy, CrossEntropyOptions
+def _cross_entropy(settings: Settings, setup: "Setup") -> "Iterator[Phase]":
+    from captioning.training.cross_entropy import CrossEntropy, CrossEntropyOptions
 
     train, epochs = settings.train, resolve.epochs(settings)
     rates = {"encoder": train.encoder_lr}
-    modules = [(module, rates.get(name, train.lr)) for name, module in network.named_children()]
+    modules = [(module, rates.get(name, train.lr)) for name, module in setup.network.named_children()]
     decided = {"batch_size": resolve.batch_size(settings), "captions_per_image": resolve.captions_per_image(settings)}
     options = _options(CrossEntropyOptions, settings, epochs=epochs, **decided)
     if epochs:
-        yield CrossEntropy(network, modules, data, options, fabric)
+        yield CrossEntropy(setup, modules, options)
 
 
-def _self_critical(
-    settings: Settings, network: "OnFeatures | EndToEnd", data: "Data", fabric: "Fabric"
-) -> "Iterator[Phase]":
+def _self_critical(settings: Settings, setup: "Setup") -> "Iterator[Phase]":
     from captioning.training.rewards import CiderReward
     from captioning.training.self_critical import SelfCritical, SelfCriticalOptions
 
     chosen = settings.train.self_critical.model_dump()
     rates = {name: chosen.pop(key) for name, key in (("encoder", "encoder_lr"), ("decoder", "lr"))}
-    modules = [(module, rates[name]) for name, module in network.named_children() if rates.get(name)]
+    modules = [(module, rates[name]) for name, module in setup.network.named_children() if rates.get(name)]
     options = _options(SelfCriticalOptions, settings, **chosen)
     if options.epochs:
-        reward = CiderReward(data.train, data.vocabulary)
-        yield SelfCritical(network, modules, data, reward, options, fabric)
+        reward = CiderReward(setup.data.train, setup.data.vocabulary)
+        yield SelfCritical(setup, modules, reward, options)
 
 
 def _said_of_encoder(settings: Settings) -> dict[str, Any]:
@@ -301,11 +302,10 @@ def _fit(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], key: 
 def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], started: dict[str, Any]) -> None:
     """Write the model folder with the state of the best epoch."""
     from captioning.captioner import model
-    from captioning.training.networks import EndToEnd
 
     network, data, machine = trainer.network, trainer.data, settings.compute
     network.load_state_dict(trainer.best)
-    encoder = network.encoder if isinstance(network, EndToEnd) else _encoder(settings, data.store)
+    encoder = network.encoder or _encoder(settings, data.store)
     best = trainer.progress.best_epoch
     card = model.Card(
         encoder=settings.encoder,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from captioning.data.text.vocabulary import BOS, EOS, PAD, UNK
 from captioning.decoders.base import Decoder
-from captioning.training.networks import OnFeatures
+from captioning.training.network import Network
 from captioning.training.scheduled_sampling import ScheduledSampling, Teacher
 from tests.variants import VARIANTS, WORDS, build, captions, pictures
 
@@ -101,14 +101,14 @@ def test_the_share_rises_in_equal_steps_to_its_largest() -> None:
     assert [ScheduledSampling(0.5, 3, 3).at(epoch) for epoch in (2, 3, 4)] == [0.0, 0.5, 0.5]
     teacher = Teacher(0.1, schedule)
     teacher.begin(3)
-    assert teacher.rates() == {"train/scheduled_sampling": pytest.approx(0.4)}
-    assert Teacher(0.1).rates() == {}
+    assert teacher.epoch_scalars() == {"train/scheduled_sampling": pytest.approx(0.4)}
+    assert Teacher(0.1).epoch_scalars() == {}
 
 
 def step(teacher: Teacher | None) -> tuple[list[Tensor], Tensor]:
     """Gradients of a training step, and the random state after it."""
-    network = OnFeatures(build("lstm", dropout=0.3), 0.1, teacher)
-    network.begin(1)
+    network = Network(None, build("lstm", dropout=0.3), label_smoothing=0.1, teacher=teacher)
+    network.begin_captions(1)
     torch.manual_seed(5)
     tokens, owner = said(6, 7)
     encoded = pictures(3)
@@ -131,8 +131,8 @@ def test_a_share_of_zero_is_teacher_forcing_to_the_byte() -> None:
 
 
 def test_what_is_validated_is_read_as_it_is() -> None:
-    network = OnFeatures(build("lstm"), 0.0, sampler(0.9, 0.9)).eval()
-    plain = OnFeatures(build("lstm"), 0.0).eval()
+    network = Network(None, build("lstm"), teacher=sampler(0.9, 0.9)).eval()
+    plain = Network(None, build("lstm")).eval()
     tokens, owner = said(6, 7)
     found, expected = (made((pictures(3).mean,), tokens, owner)["caption"].value for made in (network, plain))
     assert torch.equal(found, expected)
@@ -140,8 +140,8 @@ def test_what_is_validated_is_read_as_it_is() -> None:
 
 def test_in_half_precision_the_pass_without_a_gradient_takes_none_away() -> None:
     """Autocast keeps the weights that it has cast: those of the first pass know no gradient."""
-    network = OnFeatures(build("transformer"), 0.0, sampler(0.5))
-    network.begin(1)
+    network = Network(None, build("transformer"), teacher=sampler(0.5))
+    network.begin_captions(1)
     tokens, owner = said(6, 7)
     encoded = pictures(3)
     assert encoded.regions is not None
@@ -153,14 +153,14 @@ def test_in_half_precision_the_pass_without_a_gradient_takes_none_away() -> None
 def test_compiled_it_reads_the_same_words() -> None:
     found = []
     for compiled in (False, True):
-        network = OnFeatures(build("transformer"), 0.0, Teacher(0.1, ScheduledSampling(0.6, 2, 4)))
+        network = Network(None, build("transformer"), teacher=Teacher(0.1, ScheduledSampling(0.6, 2, 4)))
         trained = torch.compile(network, backend="eager") if compiled else network
         tokens, owner = said(6, 7)
         encoded = pictures(3)
         assert encoded.regions is not None
         torch.manual_seed(2)
         for epoch in range(1, 6):
-            network.begin(epoch)
+            network.begin_captions(epoch)
             found.append(trained((encoded.mean, encoded.regions), tokens, owner)["caption"].value.item())
     assert found[:5] == found[5:]
     assert len(set(found)) == 5
