@@ -26,7 +26,7 @@ from captioning.data.text.vocabulary import BOS  # noqa: E402
 from captioning.decoders.base import Decoder  # noqa: E402
 from captioning.settings import resolve  # noqa: E402
 from captioning.settings.resolve import load  # noqa: E402
-from captioning.training.networks import OnFeatures  # noqa: E402
+from captioning.training.network import Network  # noqa: E402
 from captioning.vision.encoders.encoded import Encoded  # noqa: E402
 
 CAPTIONS, TOKENS, REGIONS, FEATURES, WORDS = 130, 13, 49, 1280, 2549  # a batch of Flickr8k
@@ -43,7 +43,7 @@ def built(name: str) -> Decoder:
 
 def training_step(decoder: Decoder, each: int) -> Callable[[], None]:
     """Forward and backward of one batch, with so many captions of each picture."""
-    network = OnFeatures(decoder, label_smoothing=0.0).train()
+    network = Network(None, decoder).train()
     regions = torch.randn(CAPTIONS // each, REGIONS, FEATURES)
     tokens = torch.randint(4, WORDS, (CAPTIONS, TOKENS))
     owner = torch.arange(len(regions)).repeat_interleave(each)

@@ -17,8 +17,7 @@ compute.pin(portable=not HALF, threads=1)
 
 import torch  # noqa: E402
 
-from captioning.training.encoder import fine_tuning  # noqa: E402
-from captioning.training.encoder.division import divide  # noqa: E402
+from captioning.training.encoder.fine_tuning import EncoderTraining  # noqa: E402
 from captioning.vision.encoders import backbones, encoders  # noqa: E402
 
 NAME, BLOCK, SIZE = "mobilenet_v2", "features.14", 288
@@ -30,8 +29,9 @@ def main() -> None:
     torch.set_num_threads(1)
     transform = backbones.transform_for(NAME, SIZE, pretrained=True, crop="none")
     encoder = encoders.build(NAME, transform=transform, weights={})
-    encoder = fine_tuning.train_from(encoders.batchnorm(encoder, "eval"), BLOCK)
-    divided = divide(encoder)
+    training = EncoderTraining(encoder, from_block=BLOCK, batchnorm="eval")
+    training.begin_captions(1)
+    divided = training.divided
     assert divided is not None
     print("| step | pictures | whole | in parts | ratio |\n|---|---|---|---|---|")
     for name, (count, passes) in PICTURES.items():

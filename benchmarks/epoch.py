@@ -26,7 +26,7 @@ from captioning.data.text.vocabulary import Vocabulary  # noqa: E402
 from captioning.settings import resolve  # noqa: E402
 from captioning.system.archives import Pictures  # noqa: E402
 from captioning.training import batches  # noqa: E402
-from captioning.training.networks import OnFeatures  # noqa: E402
+from captioning.training.network import Network  # noqa: E402
 from captioning.vision.encoders import backbones, encoders  # noqa: E402
 from captioning.vision.images import decode  # noqa: E402
 
@@ -45,9 +45,9 @@ class Epoch:
         options = vars(resolve.decoder_options(settings))
         words = len(Vocabulary.read(DATA / "vocab/vocab.txt"))
         decoder = decoders.build("lstm", words, self.encoder.dim, options)
-        self.network = OnFeatures(decoder, settings.train.label_smoothing)
+        self.network = Network(None, decoder, label_smoothing=settings.train.label_smoothing)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
-        self.plan = self.network.plan(self.captions, settings.train.batch_size, (0, 0))
+        self.plan = batches.by_length(self.captions, settings.train.batch_size, (0, 0))
         self.means = torch.randn(len(self.images), self.encoder.dim)
 
     def step(self, chosen: np.ndarray, inputs: tuple[Tensor, ...] | None = None) -> None:

@@ -21,7 +21,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from captioning import decoders
 from captioning.settings import resolve
 from captioning.training import optimization
-from captioning.training.networks import EndToEnd, OnFeatures
+from captioning.training.encoder.fine_tuning import EncoderTraining
+from captioning.training.heads import EncoderHeads
+from captioning.training.network import Network
 from captioning.vision.encoders import backbones, encoders
 
 IMAGES, CAPTIONS_EACH, WORDS_EACH, VOCABULARY = 64, 5, 12, 10_000  # a step: 320 captions of a COCO-sized vocabulary
@@ -116,14 +118,16 @@ def training(bench: Bench, name: str, side: int | None, decoder: str) -> Iterato
         return decoders.build(decoder, VOCABULARY, encoder.dim, options)
 
     regions = torch.randn(IMAGES, encoder.regions, encoder.dim, device=bench.device)
-    frozen = OnFeatures(built(), 0.1)
+    frozen = Network(None, built(), label_smoothing=0.1)
     yield _step(bench, f"train {decoder}, {name} frozen", frozen, (regions.mean(1), regions))
-    tuned = EndToEnd(encoders.batchnorm(encoder, "eval"), built(), VOCABULARY, 0.1, 0.0)
+    training = EncoderTraining(encoder, batchnorm="eval")
+    heads = EncoderHeads(training, VOCABULARY, word_presence=0.0)
+    tuned = Network(training, built(), heads, label_smoothing=0.1)
     yield _step(bench, f"train {decoder}, {name} fine-tuned", tuned, (_pixels(encoder, bench.device),))
 
 
-def _step(bench: Bench, name: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> str:
-    network.to(bench.device).train()
+def _step(bench: Bench, name: str, network: Network, inputs: tuple[Tensor, ...]) -> str:
+    network.to(bench.device).begin_captions(1)
     optimizer = optimization.adamw([(network, 1e-4)], 0.01)
     captions = IMAGES * CAPTIONS_EACH
     tokens = torch.randint(4, VOCABULARY, (captions, WORDS_EACH + 2), device=bench.device)

@@ -13,12 +13,14 @@ from captioning.system import compute
 compute.pin(portable=True, threads=2)
 
 import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
 from captioning.data.text.encoded_captions import EncodedCaptions  # noqa: E402
 from captioning.decoders.lstm import LstmDecoder, LstmOptions  # noqa: E402
 from captioning.training import optimization  # noqa: E402
 from captioning.training.batches import collate  # noqa: E402
-from captioning.training.networks import OnFeatures  # noqa: E402
+from captioning.training.inputs import FeatureInputs  # noqa: E402
+from captioning.training.network import Network  # noqa: E402
 from captioning.training.tracking.live import peak_memory  # noqa: E402
 from captioning.vision.features.store import Sharded  # noqa: E402
 
@@ -47,12 +49,12 @@ def train(images: int) -> float:
             np.arange(0, count * (WORDS + 2) + 1, WORDS + 2),
             np.repeat(np.arange(images, dtype=np.int32), CAPTIONS),
         )
-        network = OnFeatures(LstmDecoder(2549, DIM, LstmOptions(256, 512, 1, 0.3)), 0.0)
+        network = Network(None, LstmDecoder(2549, DIM, LstmOptions(256, 512, 1, 0.3)))
+        inputs, device = FeatureInputs(Store(paths), attends=False), torch.device("cpu")  # type: ignore[arg-type]
         optimizer = optimization.adamw([(network, 1e-3)], 0.01)
-        plan = network.plan(captions, 128, (0, 0))
-        for chosen in plan[:STEPS]:
-            batch = collate(captions, chosen)
-            loss = network(network.read(Store(paths), batch.rows), batch.tokens, batch.owner)["caption"].value  # type: ignore[arg-type]
+        for numbers in inputs.plan(captions, 128, (0, 0))[:STEPS]:
+            batch = collate(captions, numbers)
+            loss = network(inputs.read(batch.rows, device), batch.tokens, batch.owner)["caption"].value
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -29,8 +29,9 @@ from captioning.data.text.vocabulary import BOS, EOS, SPECIAL, Vocabulary  # noq
 from captioning.settings import resolve  # noqa: E402
 from captioning.settings.resolve import load  # noqa: E402
 from captioning.training import optimization, self_critical  # noqa: E402
-from captioning.training.networks import OnFeatures  # noqa: E402
-from captioning.training.phases import Data  # noqa: E402
+from captioning.training.inputs import FeatureInputs  # noqa: E402
+from captioning.training.network import Network  # noqa: E402
+from captioning.training.phase import Data, Setup  # noqa: E402
 from captioning.training.rewards import CiderReward  # noqa: E402
 from captioning.training.self_critical import SelfCritical, SelfCriticalOptions  # noqa: E402
 
@@ -87,10 +88,12 @@ def main(images: int = 128) -> None:
         decoder.output.bias[:WORDS] = counts.log()  # type: ignore[union-attr, index, operator]
     regions = generator.standard_normal((images, REGIONS, FEATURES)).astype(np.float16)
     store = SimpleNamespace(means=regions.mean(1), regions=regions)
-    network = OnFeatures(decoder, 0.0)
+    network = Network(None, decoder)
     data = Data(train, train, store, np.arange(0), [], None, vocabulary)  # type: ignore[arg-type]
     options = SelfCriticalOptions(0, 1, images, SAMPLES, "leave_one_out", 0.01, 0)
-    phase = SelfCritical(network, [(network, 1e-5)], data, reward, options, fabric)
+    setup = Setup(network, FeatureInputs(data.store, attends=True), data, fabric)
+    phase = SelfCritical(setup, [(network, 1e-5)], reward, options)
+    phase.enter(network)
     optimizer = phase.optimizer()
     self_critical.sample = clock.timed("sampling", self_critical.sample)
     reward.score = clock.timed("reward", reward.score)  # type: ignore[method-assign]
@@ -104,7 +107,7 @@ def main(images: int = 128) -> None:
             norm = optimization.gradient_norms({"all": network})["all"]
             optimization.clip([network], norm, 5.0)
             optimizer.step()
-        words.append(losses.told["words/sample"].value.item())
+        words.append(losses.logged["words/sample"].value.item())
     report(
         images,
         statistics.mean(words),

@@ -29,23 +29,22 @@ def _steps(spins: str) -> None:
 
     from captioning.settings import resolve
     from captioning.training import batches, optimization
-    from captioning.training.networks import EndToEnd
     from stages import train
 
     loaded = resolve.load()
     fabric = compute.start(seed=1, threads=2, device="cpu", precision="32-true")
-    data = train._data(fabric)
+    data = train._data(loaded.train, fabric)
     initial = train._initial_encoder(loaded.encoder, loaded.seed, data.store)
     network = train._network(loaded, data, initial)
-    assert isinstance(network, EndToEnd)
-    network.begin(1)
+    inputs = train._inputs(loaded.train, network, data, mirror=False)
+    network.begin_captions(1)
     optimizer = optimization.adamw([(network, 1e-3)], 0.01)
     seconds = []
-    for chosen in network.plan(data.train, 64, (1, 0), 2)[: STEPS + WARM]:
+    for numbers in inputs.plan(data.train, 64, (1, 0), 2)[: STEPS + WARM]:
         begin = time.perf_counter()
-        batch = batches.collate(data.train, chosen)
-        inputs = network.draw(data.store, batch.rows, fabric.device)
-        losses = network(inputs, batch.tokens, batch.owner, *network.targets(batch.rows, fabric.device))
+        batch = batches.collate(data.train, numbers)
+        drawn = inputs.draw(batch.rows, fabric.device)
+        losses = network(drawn, batch.tokens, batch.owner, *inputs.labels(batch.rows, fabric.device))
         optimizer.zero_grad()
         torch.stack([loss.value for loss in losses.values()]).sum().backward()
         optimizer.step()

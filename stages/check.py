@@ -18,7 +18,7 @@ from captioning.settings.schema import Compute, Download, Evaluate, Settings
 from captioning.system import compute
 from captioning.system.errors import UserError, check_all
 from captioning.system.files import main_root
-from captioning.training.encoder import fine_tuning
+from captioning.training.encoder import blocks
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.weights import IMAGENET, NONE
 from captioning.vision.images import Transform
@@ -64,9 +64,9 @@ def _encoder(settings: Settings) -> None:
 
 
 def _block(encoder: str, transform: Transform, block: str) -> None:
-    if block not in (fine_tuning.ALL, fine_tuning.NONE):
+    if block not in (blocks.ALL, blocks.NONE):
         with torch.device("meta"):  # shapes without values
-            fine_tuning.train_from(encoders.build(encoder, transform=transform, weights={}), block)
+            blocks.ahead_of(encoders.build(encoder, transform=transform, weights={}), block)
 
 
 def _start(settings: Settings) -> None:

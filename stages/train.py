@@ -16,24 +16,28 @@ from captioning.data.datasets.scenes.facts import FILE
 from captioning.data.splits import coco, splits
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
+from captioning.decoders.base import AttendingDecoder
 from captioning.metrics import References
 from captioning.settings.resolve import decoder_options, for_training
 from captioning.settings.rules import LABELLED, batchnorm, warm_start
 from captioning.settings.schema import Compute, Settings
-from captioning.settings.training import INITIAL, EncoderTraining, Train
+from captioning.settings.training import INITIAL, Train
 from captioning.system import compute
 from captioning.system.archives import Pictures
 from captioning.system.files import digest, read_json, run_key
 from captioning.training import labelling
 from captioning.training.checkpoints import Checkpoint
+from captioning.training.cross_entropy import CrossEntropy, CrossEntropyOptions
 from captioning.training.encoder.augmentation import mirror_chances
-from captioning.training.encoder.fine_tuning import train_from
+from captioning.training.encoder.fine_tuning import EncoderTraining
 from captioning.training.epoch_log import EpochLog
+from captioning.training.heads import EncoderHeads
+from captioning.training.inputs import FeatureInputs, Inputs, PixelInputs
 from captioning.training.labelling import Labelling, LabellingOptions
 from captioning.training.labels import ImageLabels
-from captioning.training.networks import EndToEnd, OnFeatures
+from captioning.training.network import Network
 from captioning.training.optimization import count_parameters
-from captioning.training.phases import CrossEntropy, CrossEntropyOptions, Data, Phase
+from captioning.training.phase import Data, Phase, Setup
 from captioning.training.rewards import CiderReward
 from captioning.training.self_critical import SelfCritical, SelfCriticalOptions
 from captioning.training.tracking.live import Tracker
@@ -47,8 +51,6 @@ from captioning.vision.features.placement import settle
 from captioning.vision.features.store import FeatureStore
 from captioning.vision.images import decode
 from stages import code
-
-Network = OnFeatures | EndToEnd
 
 DATA = Path("data/download")
 WEIGHTS = INITIAL
@@ -75,14 +77,15 @@ def main(settings: Settings) -> None:
     label_epochs = labelling.epochs(train.labels.epochs, light=backbones.is_light(settings.encoder))
     resolved = for_training(settings)
     resolved["train"]["labels"]["epochs"] = label_epochs
-    data = _data(fabric)
+    data = _data(train if _learns_labels(settings) else None, fabric)
     initial = _initial_encoder(settings.encoder, settings.seed, data.store)
     network = _network(settings, data, initial)
     started = _start(settings, network, data, initial)
     checkpoint = Checkpoint(_key({**resolved, **started}, fabric))
-    _say(settings, network, data, label_epochs, fabric)
-    phases = _phases(settings.seed, train, label_epochs, network, data, fabric)
-    trainer = Trainer(network, phases, data, _loop(settings.seed, train, machine), fabric, checkpoint)
+    setup = Setup(network, _inputs(train, network, data, mirror=settings.features.mirror), data, fabric)
+    _say(settings, setup, label_epochs)
+    phases = _phases(settings.seed, train, label_epochs, setup)
+    trainer = Trainer(setup, phases, _loop(settings.seed, train, machine), checkpoint)
     if not fabric.is_global_zero:
         trainer.fit(lambda *_: None)
         return
@@ -100,17 +103,24 @@ def _key(chosen: dict[str, Any], fabric: Fabric) -> str:
     return run_key({**chosen, **machine}, inputs, code("train"))
 
 
-def _data(fabric: Fabric) -> Data:
+def _learns_labels(settings: Settings) -> bool:
+    return settings.features.trainable and settings.dataset in LABELLED
+
+
+def _data(labelled: Train | None, fabric: Fabric) -> Data:
+    """labelled: how the encoder is trained that learns the labels; None: none does."""
     images = splits.read_images(SPLIT / "images.csv")
-    validation = images[images["split"] == "val"]
+    validation, train = images[images["split"] == "val"], EncodedCaptions.read(SPLIT / "train.npz")
+    ids = images["image_id"].tolist()
     return Data(
-        train=EncodedCaptions.read(SPLIT / "train.npz"),
+        train=train,
         val=EncodedCaptions.read(SPLIT / "val.npz"),
-        store=settle(FeatureStore(FEATURES, images["image_id"].tolist()), fabric.device),
+        store=settle(FeatureStore(FEATURES, ids), fabric.device),
         val_rows=validation.index.to_numpy(),
         val_ids=validation["coco_id"].tolist(),
         references=References(coco.read_references(SPLIT / "references_val.json")),
         vocabulary=Vocabulary.read(VOCABULARY),
+        labels=_labels(labelled, ids, train) if labelled else None,
     )
 
 
@@ -122,37 +132,39 @@ def _initial_encoder(name: str, seed: int, store: FeatureStore) -> Encoder:
 
 def _network(settings: Settings, data: Data, initial: Encoder) -> Network:
     features, train, words = settings.features, settings.train, len(data.vocabulary)
-    encoder = _tuned(settings.encoder, initial, features.weights, train) if features.trainable else None
-    width = data.store.dim if encoder is None else encoder.dim
+    training = _training(settings.encoder, initial, features.weights, train) if features.trainable else None
+    width = data.store.dim if training is None else training.encoder.dim
     decoder = decoders.build(settings.decoder, words, width, vars(decoder_options(settings)))
     decoder.expect(torch.from_numpy(data.train.target_counts(words)))
-    chances = _chances(0.5 if features.mirror else train.augment.flip, data)
-    if encoder is None:
-        return OnFeatures(decoder, train.label_smoothing, chances=chances)
-    return EndToEnd(
-        encoder,
-        decoder,
-        words,
-        train.label_smoothing,
-        WORD_PRESENCE,
-        start_epoch=train.encoder.start_epoch,
-        augment=train.augment,
-        chances=chances,
-        labels=_labels(train, data) if settings.dataset in LABELLED else None,
-        facts=LABELS,
+    heads = None
+    if training is not None:
+        heads = EncoderHeads(training, words, data.labels, word_presence=WORD_PRESENCE, facts=LABELS)
+    return Network(training, decoder, heads, label_smoothing=train.label_smoothing)
+
+
+def _training(name: str, encoder: Encoder, weights: str, train: Train) -> EncoderTraining:
+    """An encoder that is trained, in all of its blocks or some."""
+    backbones.check_training_size(name, train.augment.image_size, encoder.transform.image_size)
+    chosen = train.encoder
+    return EncoderTraining(
+        encoder, from_block=chosen.from_block, start_epoch=chosen.start_epoch, batchnorm=batchnorm(weights)
     )
 
 
-def _tuned(name: str, encoder: Encoder, weights: str, train: Train) -> Encoder:
-    """The encoder, ready to be trained in all of its blocks or some."""
-    backbones.check_training_size(name, train.augment.image_size, encoder.transform.image_size)
-    return train_from(encoders.batchnorm(encoder, batchnorm(weights)), train.encoder.from_block)
+def _inputs(train: Train, network: Network, data: Data, *, mirror: bool) -> Inputs:
+    """Stored features, or pixels for an encoder that is trained."""
+    chances, encoder, heads = _chances(0.5 if mirror else train.augment.flip, data), network.encoder, network.heads
+    if encoder is None or heads is None:
+        attends = isinstance(network.decoder, AttendingDecoder)
+        return FeatureInputs(data.store, attends=attends, mirror_chances=chances)
+    labels = None if heads.labels is None else data.labels
+    return PixelInputs(data.store, train.augment, chances, labels, encoder.grid)
 
 
-def _labels(train: Train, data: Data) -> ImageLabels:
+def _labels(train: Train, image_ids: list[str], captions: EncodedCaptions) -> ImageLabels:
     """What the data set says is in the training images."""
     moved = train.augment.flip > 0 or train.augment.crop < 1
-    return ImageLabels.read(DATA / FILE, data.store.ids, data.train, moved=moved)
+    return ImageLabels.read(DATA / FILE, image_ids, captions, moved=moved)
 
 
 def _chances(chance: float, data: Data) -> np.ndarray | None:
@@ -177,25 +189,22 @@ def _start(settings: Settings, network: Network, data: Data, initial: Encoder) -
     return {"start": record}
 
 
-def _say(settings: Settings, network: Network, data: Data, label_epochs: int, fabric: Fabric) -> None:
+def _say(settings: Settings, setup: Setup, label_epochs: int) -> None:
     """Print what is trained, and how `auto` was decided."""
-    train, options = settings.train, vars(decoder_options(settings))
-    fabric.print(f"{count_parameters(network):,} trainable parameters, {len(data.train):,} training captions")
-    decided = {"epochs": train.epochs, "batch_size": train.batch_size}
-    if label_epochs:
-        decided["labels.epochs"] = label_epochs
+    train, options, data = settings.train, vars(decoder_options(settings)), setup.data
+    parameters = count_parameters(setup.network)
+    setup.fabric.print(f"{parameters:,} trainable parameters, {len(data.train):,} training captions")
+    decided: dict[str, Any] = {"labels.epochs": label_epochs} if label_epochs else {}
+    decided |= {"epochs": train.epochs, "batch_size": train.batch_size}
     if settings.features.trainable:
-        decided |= _said_of(train.encoder)
+        decided |= {"encoder.from_block": train.encoder.from_block, "encoder.start_epoch": train.encoder.start_epoch}
     shown = {f"train.{name}": value for name, value in decided.items()}
     shown |= {f"decoders.{settings.decoder}.{name}": value for name, value in options.items()}
-    fabric.print(", ".join(f"{name} = {value}" for name, value in shown.items()))
-    if network.chances is not None:
-        upright = len(set(data.train.image[network.chances[data.train.image] == 0].tolist()))
-        fabric.print(f"{upright:,} images are never mirrored, because a caption says left or right")
-
-
-def _said_of(encoder: EncoderTraining) -> dict[str, Any]:
-    return {"encoder.from_block": encoder.from_block, "encoder.start_epoch": encoder.start_epoch}
+    setup.fabric.print(", ".join(f"{name} = {value}" for name, value in shown.items()))
+    chances = setup.inputs.mirror_chances
+    if chances is not None:
+        upright = len(set(data.train.image[chances[data.train.image] == 0].tolist()))
+        setup.fabric.print(f"{upright:,} images are never mirrored, because a caption says left or right")
 
 
 def _loop(seed: int, train: Train, machine: Compute) -> LoopOptions:
@@ -211,22 +220,20 @@ def _loop(seed: int, train: Train, machine: Compute) -> LoopOptions:
     )
 
 
-def _phases(seed: int, train: Train, label_epochs: int, network: Network, data: Data, fabric: Fabric) -> list[Phase]:
+def _phases(seed: int, train: Train, label_epochs: int, setup: Setup) -> list[Phase]:
     """Labels, cross-entropy and self-critical training, as far as each has epochs."""
     return [
-        *_labelling(seed, train, label_epochs, network, data, fabric),
-        *_cross_entropy(seed, train, network, data, fabric),
-        *_self_critical(seed, train, network, data, fabric),
+        *_labelling(seed, train, label_epochs, setup),
+        *_cross_entropy(seed, train, setup),
+        *_self_critical(seed, train, setup),
     ]
 
 
-def _labelling(seed: int, train: Train, epochs: int, network: Network, data: Data, fabric: Fabric) -> Iterator[Phase]:
-    if not epochs or not isinstance(network, EndToEnd) or network.heads is None:
+def _labelling(seed: int, train: Train, epochs: int, setup: Setup) -> Iterator[Phase]:
+    network, rate = setup.network, train.labels.lr
+    if not epochs or network.encoder is None or network.heads is None or network.heads.labels is None:
         return
-    modules: list[tuple[nn.Module, float]] = [
-        (network.encoder, train.labels.lr),
-        (network.heads, train.labels.lr),
-    ]
+    modules: list[tuple[nn.Module, float]] = [(network.encoder, rate), (network.heads.labels, rate)]
     options = LabellingOptions(
         seed=seed,
         label_epochs=epochs,
@@ -235,18 +242,18 @@ def _labelling(seed: int, train: Train, epochs: int, network: Network, data: Dat
         weight_decay=train.optimizer.weight_decay,
         warmup_steps=train.optimizer.warmup_steps,
     )
-    yield Labelling(network, modules, data, options, fabric)
+    yield Labelling(setup, modules, options)
 
 
 def _captions_per_image(train: Train) -> int | None:
     return None if train.captions_per_image == "all" else train.captions_per_image
 
 
-def _cross_entropy(seed: int, train: Train, network: Network, data: Data, fabric: Fabric) -> Iterator[Phase]:
+def _cross_entropy(seed: int, train: Train, setup: Setup) -> Iterator[Phase]:
     if not train.epochs:
         return
     rates = {"encoder": train.encoder.lr}
-    modules = [(module, rates.get(name, train.optimizer.lr)) for name, module in network.named_children()]
+    modules = [(module, rates.get(name, train.optimizer.lr)) for name, module in setup.network.named_children()]
     options = CrossEntropyOptions(
         seed=seed,
         epochs=train.epochs,
@@ -255,15 +262,15 @@ def _cross_entropy(seed: int, train: Train, network: Network, data: Data, fabric
         weight_decay=train.optimizer.weight_decay,
         warmup_steps=train.optimizer.warmup_steps,
     )
-    yield CrossEntropy(network, modules, data, options, fabric)
+    yield CrossEntropy(setup, modules, options)
 
 
-def _self_critical(seed: int, train: Train, network: Network, data: Data, fabric: Fabric) -> Iterator[Phase]:
+def _self_critical(seed: int, train: Train, setup: Setup) -> Iterator[Phase]:
     chosen = train.self_critical
     if not chosen.epochs:
         return
     rates = {"encoder": chosen.encoder_lr, "decoder": chosen.lr}
-    modules = [(module, rates[name]) for name, module in network.named_children() if rates.get(name)]
+    modules = [(module, rates[name]) for name, module in setup.network.named_children() if rates.get(name)]
     options = SelfCriticalOptions(
         seed=seed,
         epochs=chosen.epochs,
@@ -273,7 +280,7 @@ def _self_critical(seed: int, train: Train, network: Network, data: Data, fabric
         weight_decay=train.optimizer.weight_decay,
         warmup_steps=train.optimizer.warmup_steps,
     )
-    yield SelfCritical(network, modules, data, CiderReward(data.train, data.vocabulary), options, fabric)
+    yield SelfCritical(setup, modules, CiderReward(setup.data.train, setup.data.vocabulary), options)
 
 
 def _fit(trainer: Trainer, trackers: tuple[str, ...], name: str, resolved: dict[str, Any]) -> None:
@@ -295,7 +302,7 @@ def _save(
     """Write the model folder with the state of the best epoch."""
     network, data = trainer.network, trainer.data
     network.load_state_dict(trainer.best)
-    encoder = network.encoder if isinstance(network, EndToEnd) else initial
+    encoder = network.encoder or initial
     best, decoder = trainer.progress.best_epoch, resolved["decoder"]
     card = model.Card(
         encoder=resolved["encoder"],

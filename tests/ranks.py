@@ -45,11 +45,11 @@ def normalised() -> dict[str, list[Any]]:
     fabric = compute.start(seed=3, threads=1, device="cpu", precision="32-true")
     norm, values, weights = batch_to_normalise()
     (spanning,) = span_processes(nn.Sequential(norm))
-    spanning.share = float(fabric.global_rank != 2)
+    spanning.part_weight = float(fabric.global_rank != 2)
     part = [slice(0, 5), slice(5, 7), slice(0, 1)][fabric.global_rank]
     mine = values[part].requires_grad_()
     found = spanning(mine)
-    (found * weights[part] * spanning.share).sum().backward()
+    (found * weights[part] * spanning.part_weight).sum().backward()
     assert norm.weight.grad is not None
     assert mine.grad is not None
     told = distributed.gather(fabric, [found.tolist(), mine.grad.tolist(), norm.weight.grad.tolist()])

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from captioning.vision.encoders import backbones, encoders
+from captioning.training.encoder.fine_tuning import EncoderTraining
+from captioning.vision.encoders import backbones
 from captioning.vision.encoders.encoders import Encoder
 from tests.test_encoders import made
 
@@ -50,7 +51,10 @@ def statistics(encoder: Encoder) -> torch.Tensor:
 def test_a_few_steps_move_the_statistics_from_scratch_and_not_those_that_are_held() -> None:
     pixels = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     for mode, moves in (("batch", True), ("eval", False)):
-        encoder = encoders.batchnorm(made("mobilenet_v3_small", 64), mode).train()  # type: ignore[arg-type]
+        training = EncoderTraining(made("mobilenet_v3_small", 64), batchnorm=mode)  # type: ignore[arg-type]
+        training.begin_captions(1)
+        training.set_modes(training=True)
+        encoder = training.encoder
         before = statistics(encoder).clone()
         with torch.no_grad():
             encoder(pixels)

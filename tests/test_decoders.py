@@ -16,7 +16,7 @@ from captioning.search import SearchOptions, search
 from captioning.settings import resolve
 from captioning.settings.schema import DecoderName
 from captioning.system.errors import UserError
-from captioning.training.networks import OnFeatures
+from captioning.training.network import Network
 from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.images import Transform
@@ -84,7 +84,7 @@ def has_torchs_lstm(decoder: Decoder) -> bool:
 
 def losses_and_gradients(decoder: Decoder, tokens: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
     torch.manual_seed(3)
-    network = OnFeatures(decoder, label_smoothing=0.1).train()
+    network = Network(None, decoder, label_smoothing=0.1).train()
     encoded = pictures(3)
     assert encoded.regions is not None
     losses = {name: loss.value for name, loss in network((encoded.mean, encoded.regions), tokens, OWNER).items()}
@@ -133,7 +133,7 @@ def test_it_learns_a_handful_of_captions(variant: str) -> None:
     decoder, encoded = build(variant), pictures(4)
     tokens = torch.cat([captions(4, 6, seed=2), torch.full((4, 1), EOS)], dim=1)
     assert encoded.regions is not None
-    network, owner = OnFeatures(decoder, 0.0), torch.arange(4)
+    network, owner = Network(None, decoder), torch.arange(4)
     optimizer = torch.optim.Adam(decoder.parameters(), lr=0.01)
     for _ in range(150):
         losses = network((encoded.mean, encoded.regions), tokens, owner)

@@ -8,21 +8,26 @@ import torch
 from torch import Tensor, nn
 from torchvision import ops
 
-from captioning.training.encoder import fine_tuning
+from captioning.training.encoder import convolutions
+from captioning.training.encoder.blocks import blocks as names_of_blocks
 from captioning.training.encoder.division import Divided, divide
-from captioning.vision.encoders import encoders
+from captioning.training.encoder.fine_tuning import EncoderTraining
+from captioning.training.inputs import PixelInputs
 from captioning.vision.encoders.encoders import Encoder
 from tests.test_encoders import FAMILIES, made, pictures
 from tests.test_fine_tuning import NAME, OWNER, SIZE, TOKENS, network, self_critical_steps
 
 
-def tuned(name: str, size: int, block: str) -> Encoder:
+def tuned(name: str, size: int, block: str) -> EncoderTraining:
     """In training mode, where BatchNorm of what is trained keeps its statistics."""
-    return fine_tuning.train_from(encoders.batchnorm(made(name, size), "eval"), block).train()
+    training = EncoderTraining(made(name, size), from_block=block, batchnorm="eval")
+    training.begin_captions(1)
+    training.set_modes(training=True)
+    return training
 
 
-def cut(encoder: Encoder) -> Divided:
-    divided = divide(encoder)
+def cut(training: EncoderTraining) -> Divided:
+    divided = divide(training.encoder, training.frozen)
     assert divided is not None
     return divided
 
@@ -38,10 +43,11 @@ def without_chance(encoder: Encoder) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_both_parts_are_the_encoder(name: str, place: int | None) -> None:
     """Regions and gradients are those of the whole; the back changes nothing of what it reads."""
-    size, blocks = FAMILIES[name][0], fine_tuning.blocks(made(name, FAMILIES[name][0]))
-    encoder = tuned(name, size, "none" if place is None else blocks[place])
+    size, blocks = FAMILIES[name][0], names_of_blocks(made(name, FAMILIES[name][0]))
+    training = tuned(name, size, "none" if place is None else blocks[place])
+    encoder = training.encoder
     without_chance(encoder)
-    divided, pixels = cut(encoder), pictures(5, size)
+    divided, pixels = cut(training), pictures(5, size)
     ahead = divided.ahead(pixels)
     assert not any(found.requires_grad for found in ahead if isinstance(found, Tensor))
     whole, parts = encoder(pixels), divided.regions(ahead)
@@ -64,18 +70,19 @@ def test_a_cpu_takes_few_pictures_at_a_time_where_each_has_a_row() -> None:
     together = divided.ahead(pictures(9, SIZE))
     assert (divided.separable, counts) == (True, [4, 4, 1])
     assert [len(found) for found in together] == [9] * len(together)
-    sizes = cut(tuned("vit_b_32", FAMILIES["vit_b_32"][0], fine_tuning.blocks(made("vit_b_32", 32))[1]))
+    sizes = cut(tuned("vit_b_32", FAMILIES["vit_b_32"][0], names_of_blocks(made("vit_b_32", 32))[1]))
     assert sizes.separable is False  # how many pictures there are is asked for, and goes from front to back
 
 
 def test_what_is_trained_everywhere_is_not_divided() -> None:
-    assert divide(made(NAME, SIZE)) is None
-    assert divide(tuned(NAME, SIZE, "all")) is None
+    assert divide(made(NAME, SIZE), ()) is None
+    training = tuned(NAME, SIZE, "all")
+    assert (training.divided, training.frozen) == (None, ())
 
 
 def test_the_front_has_no_batchnorm_and_the_back_has_the_encoders_own_modules() -> None:
-    encoder = tuned(NAME, SIZE, "stage4")
-    divided = cut(encoder)
+    training = tuned(NAME, SIZE, "stage4")
+    encoder, divided = training.encoder, cut(training)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in divided.front.modules())
     mine = {id(parameter) for parameter in encoder.parameters() if parameter.requires_grad}
     assert {id(parameter) for parameter in divided.back.parameters()} == mine
@@ -86,14 +93,26 @@ def test_the_front_has_no_batchnorm_and_the_back_has_the_encoders_own_modules() 
 def test_chance_is_not_ahead_of_what_is_trained() -> None:
     """Swin's blocks have stochastic depth: in those that are trained it is drawn in every pass."""
     name = next(name for name in FAMILIES if name.startswith("swin_"))
-    encoder = tuned(name, FAMILIES[name][0], fine_tuning.blocks(made(name, FAMILIES[name][0]))[2])
-    for module in encoder.modules():
+    training = tuned(name, FAMILIES[name][0], names_of_blocks(made(name, FAMILIES[name][0]))[2])
+    for module in training.encoder.modules():
         if isinstance(module, ops.StochasticDepth):
             module.p = 0.5
-    divided = cut(encoder)
+    divided = cut(training)
     assert not any(isinstance(module, ops.StochasticDepth) and module.training for module in divided.front.modules())
     ahead = divided.ahead(pictures(2, FAMILIES[name][0]))
     assert any(not torch.equal(divided.regions(ahead), divided.regions(ahead)) for _ in range(8))
+
+
+def test_convolutions_that_learnt_are_folded_once_nothing_is_trained() -> None:
+    """Those of ResNet were replaced by ones with a faster gradient, which look at the sides of the maps."""
+    training, pixels = tuned("resnet18", 32, "all"), pictures(2, 32)
+    assert any(isinstance(module, convolutions.Conv2d) for module in training.encoder.modules())
+    expected = training.encoder(pixels)
+    training.enter(learns=False)
+    divided = cut(training)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in divided.front.modules())
+    scale = expected.abs().max().item()
+    torch.testing.assert_close(divided.regions(divided.ahead(pixels)), expected, rtol=1e-3, atol=1e-4 * scale)
 
 
 @pytest.mark.parametrize("block", ["stage4", "none"])
@@ -101,16 +120,17 @@ def test_a_network_divides_when_training_begins(block: str) -> None:
     """What it says is the same, and so are the names of its weights; the frozen part runs once for both passes."""
     whole = network(block)
     names, inputs = list(whole.state_dict()), (pictures(2, SIZE),)
-    before = whole.encode(whole.frozen(inputs)).regions
-    assert whole.frozen(inputs) is inputs
-    whole.begin(1)
+    before = whole.encode(whole.through_frozen_blocks(inputs)).regions
+    assert whole.through_frozen_blocks(inputs) is inputs
+    whole.begin_captions(1)
     assert list(whole.state_dict()) == names
-    after = whole.encode(whole.frozen(inputs)).regions
+    after = whole.encode(whole.through_frozen_blocks(inputs)).regions
     assert before is not None
     torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4 * before.abs().max().item())
     calls: list[Tensor] = []
-    assert whole.divided is not None
-    whole.divided.front.register_forward_hook(lambda *given: calls.append(given[1][0]))
+    assert whole.encoder_training is not None
+    assert whole.encoder_training.divided is not None
+    whole.encoder_training.divided.front.register_forward_hook(lambda *given: calls.append(given[1][0]))
     self_critical_steps(whole, 3)
     assert len(calls) == 3
     losses = whole(inputs, TOKENS, OWNER)
@@ -119,8 +139,6 @@ def test_a_network_divides_when_training_begins(block: str) -> None:
 
 
 def test_what_is_drawn_is_pixels_still() -> None:
-    whole = network("stage4")
-    whole.begin(1)
     store = SimpleNamespace(pixels=pictures(2, SIZE).numpy())
-    [drawn] = whole.draw(store, np.array([1, 0]), torch.device("cpu"))  # type: ignore[arg-type]
+    [drawn] = PixelInputs(store).draw(np.array([1, 0]), torch.device("cpu"))  # type: ignore[arg-type]
     assert torch.equal(drawn, pictures(2, SIZE)[[1, 0]])

@@ -10,11 +10,15 @@ from torch import Tensor
 
 from captioning.data.datasets.scenes.composition import compose
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
-from captioning.training.encoder.fine_tuning import NONE, train_from
+from captioning.training.cross_entropy import CrossEntropy
+from captioning.training.encoder.blocks import ALL, NONE
+from captioning.training.encoder.fine_tuning import EncoderTraining
+from captioning.training.heads import EncoderHeads
+from captioning.training.inputs import PixelInputs
 from captioning.training.labelling import Labeller, Labelling
 from captioning.training.labels import ImageLabels
-from captioning.training.networks import EndToEnd
-from captioning.training.phases import CrossEntropy
+from captioning.training.network import Network
+from captioning.training.phase import Setup
 from captioning.training.trainer import Trainer
 from captioning.vision.encoders.encoders import Encoder
 from tests.test_encoders import made as encoder
@@ -42,10 +46,10 @@ def test_labels_are_learnt_without_a_caption_and_the_last_epoch_is_kept(monkeypa
     for name in ("image_labels", "region_labels"):
         losses = [row[f"train/loss/{name}"] for row in progress.history]
         assert losses[-1] < 0.9 * losses[0], name
-    changed = {name.split(".")[0] for name, tensor in made.best.items() if not torch.equal(tensor, before[name])}
-    assert changed == {"encoder", "heads"}
+    unlike = [name for name, tensor in made.best.items() if not torch.equal(tensor, before[name])]
+    assert {name.split(".")[0] for name in unlike} == {"encoder", "heads"}
     now = made.network.state_dict()
-    assert all(torch.equal(now[name], before[name]) for name in now if name.startswith(("decoder", "presence")))
+    assert all(torch.equal(now[name], before[name]) for name in now if name.startswith(("decoder", "heads.presence")))
 
 
 def test_captions_follow_from_the_last_epoch_of_labels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,10 +118,17 @@ def test_an_epoch_of_labels_has_each_image_once_and_as_many_steps_as_one_of_capt
     assert not np.array_equal(rows, made.data.train.image[np.concatenate(made.phases[0].plan(1))])
 
 
-def network(body: Encoder, labels: ImageLabels | None, facts: float = 1.0) -> EndToEnd:
+def network(body: Encoder, labels: ImageLabels | None, facts: float = 1.0, block: str = ALL) -> Network:
     torch.manual_seed(0)
+    training = EncoderTraining(body, from_block=block)
     decoder = LstmDecoder(12, body.dim, LstmOptions(8, 8, 1, 0.0, "nic"))
-    return EndToEnd(body, decoder, 12, 0.0, 1.0, labels=labels, facts=facts)
+    return Network(training, decoder, EncoderHeads(training, 12, labels, word_presence=1.0, facts=facts))
+
+
+def targets(labels: ImageLabels, body: Encoder, count: int) -> tuple[Tensor, ...]:
+    """What heads learn of the first images."""
+    inputs = PixelInputs(SimpleNamespace(), labels=labels, grid=body.grid)  # type: ignore[arg-type]
+    return inputs.labels(np.arange(count), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("moved", "grid"), [(False, True), (True, True), (False, False)])
@@ -125,11 +136,11 @@ def test_every_weight_of_the_phase_has_a_gradient(moved: bool, grid: bool) -> No
     """Several processes wait for each of them."""
     body = encoder("shufflenet_v2_x0_5", 64)
     body.grid = body.grid if grid else None
-    made = network(body, ImageLabels(SCENES, 18, moved=moved))
+    labels = ImageLabels(SCENES, 18, moved=moved)
+    made = network(body, labels)
     made.begin_labels()
-    rows = np.arange(4)
     module = Labeller(made)
-    losses = module((pictures(4, 64),), *made.targets(rows, torch.device("cpu")))
+    losses = module((pictures(4, 64),), *targets(labels, body, 4))
     assert set(losses) == {"image_labels"} | ({"region_labels"} if grid and not moved else set())
     torch.stack([loss.value for loss in losses.values()]).sum().backward()
     assert [name for name, parameter in module.named_parameters() if parameter.grad is None] == []
@@ -137,30 +148,26 @@ def test_every_weight_of_the_phase_has_a_gradient(moved: bool, grid: bool) -> No
 
 def test_beside_captions_labels_weigh_what_the_setting_says() -> None:
     tokens, owner = torch.tensor([[1, 5, 6, 2], [1, 7, 8, 2]]), torch.tensor([0, 1])
-    found = []
+    found, labels = [], ImageLabels(SCENES, 18, moved=False)
     for facts in (0.0, 1.0, 2.0):
-        made = network(encoder("shufflenet_v2_x0_5", 64), ImageLabels(SCENES, 18, moved=False), facts)
-        made.begin(1)
-        labels = made.targets(np.arange(2), torch.device("cpu"))
-        losses = made((pictures(2, 64),), tokens, owner, *labels)
+        body = encoder("shufflenet_v2_x0_5", 64)
+        made = network(body, labels, facts)
+        made.begin_captions(1)
+        losses = made((pictures(2, 64),), tokens, owner, *targets(labels, body, 2))
         found.append([losses[name].value.item() for name in ("image_labels", "region_labels")])
     assert found[0] == [0, 0]
     assert min(found[1]) > 0
     assert found[2] == pytest.approx([2 * loss for loss in found[1]])
-    made.eval()
-    assert made.targets(np.arange(2), torch.device("cpu")) == ()
+    assert set(made.eval()((pictures(2, 64),), tokens, owner)) == {"caption", "presence"}
 
 
 def test_without_labels_or_a_trained_block_there_are_no_heads() -> None:
     labels = ImageLabels(SCENES, 18, moved=False)
-    for body, given in (
-        (train_from(encoder("shufflenet_v2_x0_5", 64), NONE), labels),
-        (encoder("shufflenet_v2_x0_5", 64), None),
-    ):
-        made = network(body, given)
-        made.begin(1)
-        assert (made.heads, made.labels) == (None, None)
-        assert made.targets(np.arange(2), torch.device("cpu")) == ()
+    for block, given in ((NONE, labels), (ALL, None)):
+        heads = network(encoder("shufflenet_v2_x0_5", 64), given, block=block).heads
+        assert heads is not None
+        assert heads.labels is None
+    assert PixelInputs(SimpleNamespace()).labels(np.arange(2), torch.device("cpu")) == ()  # type: ignore[arg-type]
 
 
 def test_a_network_is_on_its_device_in_a_phase_that_trains_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,5 +175,6 @@ def test_a_network_is_on_its_device_in_a_phase_that_trains_a_part_of_it(monkeypa
     made = trainer(Memory(), True, labelled=True)
     moved: list[Any] = []
     monkeypatch.setattr(made.network, "to", lambda device: moved.append(device) or made.network)
-    Trainer(made.network, made.phases, made.data, made.options, made.fabric, SimpleNamespace())  # type: ignore[arg-type]
+    setup = Setup(made.network, PixelInputs(made.data.store), made.data, made.fabric)
+    Trainer(setup, made.phases, made.options, SimpleNamespace())  # type: ignore[arg-type]
     assert moved == [made.fabric.device]

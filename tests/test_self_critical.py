@@ -19,8 +19,9 @@ from captioning.data.text.vocabulary import BOS, EOS, PAD, SPECIAL, UNK, Vocabul
 from captioning.decoders.base import Decoder, select
 from captioning.search import SearchOptions, search
 from captioning.training import self_critical
-from captioning.training.networks import OnFeatures
-from captioning.training.phases import Data
+from captioning.training.inputs import FeatureInputs, PixelInputs
+from captioning.training.network import Network
+from captioning.training.phase import Data, Setup
 from captioning.training.rewards import CiderReward
 from captioning.training.self_critical import (
     SelfCritical,
@@ -133,9 +134,11 @@ def tiny(
     means = np.random.default_rng(1).normal(size=(2, 3)).astype(np.float16)
     store = SimpleNamespace(means=means, regions=None)
     data = Data(captions, captions, store, np.arange(2), [0, 1], None, TINY)  # type: ignore[arg-type]
-    network = OnFeatures(decoder, 0.0)
+    network = Network(None, decoder)
+    setup = Setup(network, FeatureInputs(data.store, attends=False), data, fabric)
     options = SelfCriticalOptions(3, 1, 2, samples, baseline, 0.0, 0)
-    phase = SelfCritical(network, [(network, 0.1)], data, CiderReward(captions, TINY), options, fabric)
+    phase = SelfCritical(setup, [(network, 0.1)], CiderReward(captions, TINY), options)
+    phase.enter(network)
     phase.prepare(0)
     mean = torch.from_numpy(means[:1]).float()
     return phase, decoder, Encoded(mean, None)
@@ -193,14 +196,14 @@ def test_a_step_tells_rewards_of_what_it_drew() -> None:
     losses = phase.losses(phase.module, np.array([1, 0]), 0)
     again = phase.losses(phase.module, np.array([0, 1]), 0)
     assert losses.images == 2
-    assert losses.told.keys() == {"reward/sample", "reward/baseline", "words/sample"}
-    for name, mean in losses.told.items():
-        assert mean.value == again.told[name].value  # nothing is dropped out, and rows decide what is drawn
+    assert losses.logged.keys() == {"reward/sample", "reward/baseline", "words/sample"}
+    for name, mean in losses.logged.items():
+        assert mean.value == again.logged[name].value  # nothing is dropped out, and rows decide what is drawn
     other = phase.losses(phase.module, np.array([1, 0]), 1)
-    assert any(other.told[name].value != mean.value for name, mean in losses.told.items())
+    assert any(other.logged[name].value != mean.value for name, mean in losses.logged.items())
     (ids,) = [hypothesis.ids for hypothesis in search(decoder, encoded, SearchOptions(beam_size=1, max_words=2))]
     greedy = phase._reward.score(np.array([0]), np.array([[*ids, EOS]]), np.array([0]))
-    (first,) = phase.losses(phase.module, np.array([0]), 0).told["reward/baseline"].value.view(1).tolist()
+    (first,) = phase.losses(phase.module, np.array([0]), 0).logged["reward/baseline"].value.view(1).tolist()
     assert first == pytest.approx(greedy[0], abs=1e-6)
 
 
@@ -223,14 +226,15 @@ def test_both_passes_see_the_same_changed_pictures(pixels: bool, monkeypatch: py
     drawn, differentiated, later, _ = seen
     assert torch.equal(drawn, differentiated)
     assert not torch.equal(drawn, later)
-    (stored, *_) = made.network.read(made.data.store, rows)
+    inputs = PixelInputs(made.data.store) if pixels else FeatureInputs(made.data.store, attends=False)
+    (stored, *_) = inputs.read(rows, made.fabric.device)
     upright = (drawn == stored).flatten(1).all(1)
     assert not upright.all()
     if not pixels:
         mirrored = torch.from_numpy(made.data.store.mirrored_means[rows])  # type: ignore[index]
         assert torch.equal(upright, ~(drawn == mirrored).all(1))
     made.validation.run()
-    (stored, *_) = made.network.read(made.data.store, made.data.val_rows)
+    (stored, *_) = inputs.read(made.data.val_rows, made.fabric.device)
     assert torch.equal(seen[-1], stored)
 
 
@@ -279,6 +283,31 @@ def test_the_phase_starts_from_the_best_model_with_a_new_optimizer() -> None:
     assert progress.begin == 6
     scores = [row["val/bleu_1"] for row in progress.history]
     assert scores[progress.best_epoch] == max(scores)
+
+
+def test_recurrent_dropout_is_off_in_the_phase_and_as_it_was_after_it() -> None:
+    """torch's recurrent networks stay in train mode, without dropout; resumed in the phase too."""
+    phase, decoder, _ = tiny(2, "leave_one_out")
+    lstm = decoder.get_submodule("lstm")
+    assert isinstance(lstm, torch.nn.LSTM)
+    assert (lstm.training, lstm.dropout, decoder.training) == (True, 0.0, False)
+    network = phase._setup.network
+    phase.leave(network)
+    assert lstm.dropout == 0.5
+    phase.enter(network)
+    phase.prepare(0)
+    assert (lstm.training, lstm.dropout) == (True, 0.0)
+
+
+def test_a_phase_is_left_before_the_next_one_begins_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, calls = trainer(Memory(), critical=1, epochs=1), []
+    for index, phase in enumerate(made.phases):
+        for name in ("enter", "leave"):
+            call = getattr(phase, name)
+            spy = lambda network, call=call, note=(index, name): (calls.append(note), call(network))  # noqa: E731
+            monkeypatch.setattr(phase, name, spy)
+    fitted(made)
+    assert calls == [(0, "leave"), (1, "enter"), (1, "leave")]  # the first was entered when the trainer was made
 
 
 def test_patience_counts_the_epochs_of_the_phase() -> None:

@@ -12,7 +12,9 @@ from captioning.captioner import model
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.system.errors import UserError
 from captioning.system.files import digest
-from captioning.training.networks import EndToEnd, OnFeatures
+from captioning.training.encoder.fine_tuning import EncoderTraining
+from captioning.training.heads import EncoderHeads
+from captioning.training.network import Network
 from captioning.training.warm_start import take_up
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
@@ -28,10 +30,13 @@ def encoder(seed: int) -> Encoder:
     return encoders.build(NAME, transform=TRANSFORM, weights={}, seed=seed)
 
 
-def network(seed: int, trained: bool, **changes: Any) -> OnFeatures | EndToEnd:
+def network(seed: int, trained: bool, **changes: Any) -> Network:
     torch.manual_seed(seed)
     decoder = decoders.build("transformer", len(VOCABULARY), encoder(0).dim, OPTIONS | changes)
-    return EndToEnd(encoder(seed), decoder, len(VOCABULARY), 0.0, 1.0) if trained else OnFeatures(decoder, 0.0)
+    if not trained:
+        return Network(None, decoder)
+    training = EncoderTraining(encoder(seed))
+    return Network(training, decoder, EncoderHeads(training, len(VOCABULARY), word_presence=1.0))
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def taken(folder: Path, made: OnFeatures | EndToEnd, frozen: Encoder | None, **changes: Any) -> dict[str, str]:
+def taken(folder: Path, made: Network, frozen: Encoder | None, **changes: Any) -> dict[str, str]:
     here: dict[str, Any] = {"decoder": "transformer", "options": OPTIONS, "transform": TRANSFORM}
     return take_up(folder, made, frozen, **{**here, "vocabulary": VOCABULARY, **changes})
 
@@ -58,7 +63,7 @@ def test_the_weights_are_those_of_the_model(folder: Path, trained: bool) -> None
     if trained:
         whole |= {f"encoder.body.{name}": tensor for name, tensor in model.read(folder).encoder.items()}
     state = made.state_dict()
-    assert state.keys() - whole.keys() == ({"presence.weight", "presence.bias"} if trained else set())
+    assert state.keys() - whole.keys() == ({"heads.presence.weight", "heads.presence.bias"} if trained else set())
     assert all(torch.equal(state[name], tensor) for name, tensor in whole.items())
 
 

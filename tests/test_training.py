@@ -20,14 +20,17 @@ from captioning.system import compute
 from captioning.system.errors import UserError
 from captioning.system.signals import Terminated
 from captioning.training.checkpoints import Checkpoint
+from captioning.training.cross_entropy import CrossEntropy, CrossEntropyOptions
 from captioning.training.encoder.augmentation import Augmentation
+from captioning.training.encoder.fine_tuning import EncoderTraining
 from captioning.training.epoch_sums import Sums
+from captioning.training.heads import EncoderHeads
+from captioning.training.inputs import FeatureInputs, Inputs, PixelInputs
 from captioning.training.labelling import Labelling, LabellingOptions
 from captioning.training.labels import ImageLabels
-from captioning.training.networks import EndToEnd, OnFeatures
-from captioning.training.phases import CrossEntropy, CrossEntropyOptions, Data, Phase
+from captioning.training.network import Network
+from captioning.training.phase import Data, Phase, Setup
 from captioning.training.rewards import CiderReward
-from captioning.training.scheduled_sampling import ScheduledSampling, Teacher
 from captioning.training.self_critical import SelfCritical, SelfCriticalOptions
 from captioning.training.trainer import LoopOptions, Progress, Trainer
 
@@ -140,21 +143,23 @@ def options(kind: Any, changes: dict[str, Any]) -> Any:
     return kind(**{field.name: chosen[field.name] for field in fields(kind) if field.name in chosen})
 
 
-def network(pixels: bool, dropout: float, start_epoch: int, drawn: bool, labelled: bool) -> OnFeatures | EndToEnd:
-    """A tiny model. `drawn`: with every method that draws pictures or words at random."""
+def network(
+    read: Data, pixels: bool, dropout: float, start_epoch: int, drawn: bool, labelled: bool
+) -> tuple[Network, Inputs]:
+    """A tiny model, and its inputs. `drawn`: with every method that draws images or words at random."""
     decoder = LstmDecoder(len(VOCABULARY), 6 if pixels else 8, LstmOptions(12, 16, 1, dropout))
     # ahead of BatchNorm its gradient is zero but for rounding, which Adam makes as large as any other
     decoder.picture[0].bias.requires_grad_(False)
-    teacher = Teacher(0.2, ScheduledSampling(0.6, 2, 3)) if drawn else None
     chances = np.full(24, 0.5, np.float32) if drawn else None
     if not pixels:
-        return OnFeatures(decoder, 0.1, teacher, chances)
+        inputs = FeatureInputs(read.store, attends=False, mirror_chances=chances)
+        return Network(None, decoder, label_smoothing=0.1), inputs
     augment = Augmentation(crop=0.5, flip=0.5, colour=0.2) if drawn else None
-    tuned: dict[str, Any] = {"start_epoch": start_epoch, "augment": augment, "chances": chances}
-    if labelled:
-        scenes = dict(enumerate(compose(18, 1)))
-        tuned |= {"labels": ImageLabels(scenes, 24, moved=False), "facts": 1.0}
-    return EndToEnd(Colours(), decoder, len(VOCABULARY), 0.1, 1.0, teacher, **tuned)  # type: ignore[arg-type]
+    labels = ImageLabels(dict(enumerate(compose(18, 1))), 24, moved=False) if labelled else None
+    training = EncoderTraining(Colours(), start_epoch=start_epoch)  # type: ignore[arg-type]
+    heads = EncoderHeads(training, len(VOCABULARY), labels, word_presence=1.0, facts=1.0)
+    made = Network(training, decoder, heads, label_smoothing=0.1)
+    return made, PixelInputs(read.store, augment, chances, labels, Colours.grid)
 
 
 def trainer(
@@ -170,20 +175,21 @@ def trainer(
 ) -> Trainer:
     """A tiny training: `critical` self-critical epochs follow those of cross-entropy, two of labels come before."""
     fabric = compute.start(seed=3, threads=1, device="cpu", precision="32-true", idle=start_epoch > 1)
-    made, read = network(pixels, dropout, start_epoch, drawn, labelled), data(pixels)
+    read = data(pixels)
+    made, inputs = network(read, pixels, dropout, start_epoch, drawn, labelled)
+    setup = Setup(made, inputs, read, fabric)
     modules = [(module, RATE) for module in made.children()]
     phases: list[Phase] = []
     if labelled:
-        assert isinstance(made, EndToEnd)
-        learnt: list[tuple[nn.Module, float]] = [(made.encoder, RATE), (made.get_submodule("heads"), RATE)]
-        phases.append(Labelling(made, learnt, read, options(LabellingOptions, changes), fabric))
+        learnt = [(made.get_submodule(name), RATE) for name in ("encoder", "heads.labels")]
+        phases.append(Labelling(setup, learnt, options(LabellingOptions, changes)))
     if options(CrossEntropyOptions, changes).epochs:
-        phases.append(CrossEntropy(made, modules, read, options(CrossEntropyOptions, changes), fabric))
+        phases.append(CrossEntropy(setup, modules, options(CrossEntropyOptions, changes)))
     if critical:
         chosen = options(SelfCriticalOptions, changes | {"epochs": critical})
         reward = CiderReward(read.train, read.vocabulary)
-        phases.append(SelfCritical(made, modules, read, reward, chosen, fabric))
-    return Trainer(made, phases, read, options(LoopOptions, changes), fabric, memory)  # type: ignore[arg-type]
+        phases.append(SelfCritical(setup, modules, reward, chosen))
+    return Trainer(setup, phases, options(LoopOptions, changes), memory)  # type: ignore[arg-type]
 
 
 def fitted(made: Trainer) -> tuple[Progress, list[tuple[Any, ...]]]:

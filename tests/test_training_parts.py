@@ -139,7 +139,7 @@ def test_collate_pads_and_points_to_the_image() -> None:
 def test_processes_share_a_step_image_by_image(images: list[int], world: int, count: int, seed: int) -> None:
     captions = encoded([2] * len(images), images)
     chosen = np.random.default_rng(seed).permutation(len(images))[:count]
-    parts = [batches.share(captions, chosen, rank, world) for rank in range(world)]
+    parts = [batches.process_part(captions, chosen, rank, world) for rank in range(world)]
     taken = [part for part, weight in parts if weight == 1.0]
     assert sorted(np.concatenate(taken).tolist()) == sorted(chosen.tolist())
     owners = [set(captions.image[part].tolist()) for part in taken]
@@ -147,7 +147,7 @@ def test_processes_share_a_step_image_by_image(images: list[int], world: int, co
     assert max(map(len, owners)) - min(map(len, owners)) <= 1
     assert len(taken) == min(world, len(set(captions.image[chosen].tolist())))
     assert all(len(part) == 1 for part, weight in parts if weight == 0.0)
-    assert np.array_equal(batches.share(captions, chosen, 0, 1)[0], chosen)
+    assert np.array_equal(batches.process_part(captions, chosen, 0, 1)[0], chosen)
 
 
 def test_a_store_stays_on_a_device_that_has_room_for_twice_as_much() -> None:

@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     """The captions of one step."""
 
     rows: np.ndarray  # (B,) rows of images.csv, each once, ascending
-    owner: Tensor  # (C,) the caption's place in rows
+    owner: Tensor  # (C,) the row of the caption's image in `rows`
     tokens: Tensor  # (C, T) `<bos> … <eos>`, padded
 
 
@@ -82,29 +82,29 @@ def by_image_length(captions: EncodedCaptions, size: int, seed: tuple[int, ...])
     return [np.concatenate([groups[group] for group in plan[index]]) for index in generator.permutation(len(plan))]
 
 
-def images(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+def image_batches(captions: EncodedCaptions, size: int, seed: tuple[int, ...]) -> list[np.ndarray]:
     """All images that have captions once, as rows of images.csv, `size` a batch: for captions that are drawn."""
     shuffled = np.random.default_rng(seed).permutation(np.unique(captions.image))
     return [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
 
 
-def share(captions: EncodedCaptions, chosen: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
-    """The part of a step's captions (C,) that process `rank` of `world` takes, and its weight, 0 or 1.
+def process_part(captions: EncodedCaptions, numbers: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
+    """The part of a step's captions, by their numbers (C,), that process `rank` of `world` takes; its weight, 0 or 1.
 
     The step's images are cut into `world` runs of like size, and captions go with their image, so that every image
     is encoded once. Where there are fewer images than processes, a single caption of weight 0 stands in for a part.
     """
-    rows = np.array_split(np.unique(captions.image[chosen]), world)[rank]
-    part = chosen[np.isin(captions.image[chosen], rows)]
-    return (part, 1.0) if len(part) else (chosen[:1], 0.0)
+    rows = np.array_split(np.unique(captions.image[numbers]), world)[rank]
+    part = numbers[np.isin(captions.image[numbers], rows)]
+    return (part, 1.0) if len(part) else (numbers[:1], 0.0)
 
 
-def collate(captions: EncodedCaptions, chosen: np.ndarray) -> Batch:
-    """The chosen captions (C,) as tensors."""
-    rows, owner = np.unique(captions.image[chosen], return_inverse=True)
-    begin, end = captions.offsets[chosen, None], captions.offsets[chosen + 1, None]  # (C, 1)
-    places = begin + np.arange((end - begin).max())  # (C, T)
-    said = places < end
-    tokens = np.full(places.shape, PAD, dtype=np.int64)
-    tokens[said] = captions.tokens[places[said]]
+def collate(captions: EncodedCaptions, numbers: np.ndarray) -> Batch:
+    """The captions of these numbers (C,) as tensors."""
+    rows, owner = np.unique(captions.image[numbers], return_inverse=True)
+    begin, end = captions.offsets[numbers, None], captions.offsets[numbers + 1, None]  # (C, 1)
+    positions = begin + np.arange((end - begin).max())  # (C, T)
+    inside = positions < end
+    tokens = np.full(positions.shape, PAD, dtype=np.int64)
+    tokens[inside] = captions.tokens[positions[inside]]
     return Batch(rows, torch.from_numpy(owner), torch.from_numpy(tokens))

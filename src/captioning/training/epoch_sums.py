@@ -18,8 +18,8 @@ class Sums:
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Add a step's values; their names are the same at every step."""
-        found = torch.stack(list(values.values())).double()
-        self._names, self._total = list(values), self._total + found if self._names else found
+        step = torch.stack(list(values.values())).double()
+        self._names, self._total = list(values), self._total + step if self._names else step
 
     def read(self) -> dict[str, float]:
         """The sums. This waits for the device."""
@@ -28,10 +28,10 @@ class Sums:
     def watch(self, losses: Mapping[str, Tensor], step: int) -> Tensor:
         """Note the step if it is the first at which the sum of the losses is not finite.
 
-        Returns 1.0 from that step on, and 0.0 before it: what a fused optimizer calls `found_inf`.
+        Returns 1.0 from that step on, and 0.0 before it, on the device.
         """
-        found = torch.stack(list(losses.values()))
-        first = (self._bad_step < 0) & ~found.sum().isfinite()
+        total = torch.stack(list(losses.values())).sum()
+        first = (self._bad_step < 0) & ~total.isfinite()
         self._bad_step = torch.where(first, step, self._bad_step)
         self._bad_losses = {
             name: torch.where(first, loss, self._bad_losses.get(name, loss)) for name, loss in losses.items()

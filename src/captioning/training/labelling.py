@@ -13,13 +13,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from captioning.training import batches, optimization
 from captioning.training.losses import Mean
-from captioning.training.networks import EndToEnd
-from captioning.training.phases import Data, Losses
+from captioning.training.network import Network
+from captioning.training.phase import Losses, Setup
 
 _QUICK = {True: 6, False: 3}  # epochs for light backbones and others, of which each is long
 
@@ -32,15 +31,16 @@ def epochs(written: int | Literal["quick"], *, light: bool) -> int:
 class Labeller(nn.Module):
     """The encoder and the heads for labels of a network: what this phase trains."""
 
-    def __init__(self, network: EndToEnd) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         assert network.heads is not None
-        self.encoder, self.heads = network.encoder, network.heads
-        self._encode, self._frozen = network.encode, network.frozen
+        self.encoder, self.heads = network.encoder, network.heads.labels
+        self._encode, self._through_frozen_blocks = network.encode, network.through_frozen_blocks
 
     def forward(self, inputs: tuple[Tensor, ...], *labels: Tensor) -> dict[str, Mean]:
         """Pixels, labels (B, K) and, where they are located, (B, R, K) → the losses of the step."""
-        losses: dict[str, Mean] = self.heads(self._encode(self._frozen(inputs)), *labels)
+        assert self.heads is not None
+        losses: dict[str, Mean] = self.heads(self._encode(self._through_frozen_blocks(inputs)), *labels)
         return losses
 
 
@@ -65,16 +65,17 @@ class Labelling:
     scored = False
     remedy = "lower train.labels.lr, or raise train.optimizer.warmup_steps"
 
-    def __init__(
-        self,
-        network: EndToEnd,
-        modules: Sequence[tuple[nn.Module, float]],
-        data: Data,
-        options: LabellingOptions,
-        fabric: Fabric,
-    ) -> None:
-        self.module, self.epochs = Labeller(network), options.label_epochs
-        self._network, self._modules, self._data, self._options, self._fabric = network, modules, data, options, fabric
+    def __init__(self, setup: Setup, modules: Sequence[tuple[nn.Module, float]], options: LabellingOptions) -> None:
+        self.module, self.epochs = Labeller(setup.network), options.label_epochs
+        self._setup, self._modules, self._options = setup, modules, options
+
+    def enter(self, network: Network) -> None:
+        """The encoder learns."""
+        network.enter()
+
+    def leave(self, network: Network) -> None:
+        """Nothing was switched off."""
+        network.leave()
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW."""
@@ -86,25 +87,22 @@ class Labelling:
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """One caption of each image, which stands for it."""
-        options, captions = self._options, self._data.train
+        options, captions = self._options, self._setup.data.train
         mean = len(captions) / len(np.unique(captions.image))
         size = round(options.batch_size / min(options.captions_per_image or mean, mean))
         return batches.by_image(captions, size, (options.seed, epoch), 1)
 
     def prepare(self, epoch: int) -> None:  # noqa: ARG002 (all epochs are alike)
         """All blocks that are trained learn from the first epoch on."""
-        self._network.begin_labels()
+        self._setup.network.begin_labels()
 
-    def rates(self) -> dict[str, float]:
-        """None."""
-        return {}
-
-    def share(self, chosen: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
+    def process_part(self, items: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
         """A run of the step's images."""
-        return batches.share(self._data.train, chosen, rank, world)
+        return batches.process_part(self._setup.data.train, items, rank, world)
 
     def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:  # noqa: ARG002
         """Those of the heads."""
-        rows, device = np.unique(self._data.train.image[part]), self._fabric.device
-        inputs = self._network.draw(self._data.store, rows, device)
-        return Losses(wrapped(inputs, *self._network.targets(rows, device)), {}, len(rows))
+        _, inputs, data, fabric = self._setup
+        rows = np.unique(data.train.image[part])
+        drawn = inputs.draw(rows, fabric.device)
+        return Losses(wrapped(drawn, *inputs.labels(rows, fabric.device)), {}, len(rows))

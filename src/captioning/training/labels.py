@@ -32,10 +32,10 @@ class ImageLabels:
         moved: training crops or mirrors images. Then no label is located, and none speaks of left or right.
         """
         names = {row: _labels(scene, moved=moved) for row, scene in scenes.items()}
-        frequency = Counter(name for found in names.values() for name in found)
+        frequency = Counter(name for image in names.values() for name in image)
         least = min(_LEAST, 1 + len(scenes) // _FEW)
-        kept = sorted(name for name, images in frequency.items() if images >= least)
-        columns = {name: column for column, name in enumerate(kept)}
+        frequent = sorted(name for name, images in frequency.items() if images >= least)
+        columns = {name: column for column, name in enumerate(frequent)}
         self.count, self._images = len(columns), len(scenes)
         self._present = torch.zeros(rows, self.count, dtype=torch.uint8)
         self._everywhere = torch.zeros(rows, self.count, dtype=torch.uint8)
@@ -64,8 +64,8 @@ class ImageLabels:
 
     def log_odds(self) -> Tensor:
         """How likely each label is in a training image, (K,): where the logits of a head begin."""
-        share = self._present.sum(0) / max(self._images, 1)
-        return torch.logit(share.clamp(_RARE, 1 - _RARE))
+        frequency = self._present.sum(0) / max(self._images, 1)
+        return torch.logit(frequency.clamp(_RARE, 1 - _RARE))
 
     def region_weight(self, regions: int) -> Tensor:
         """How much each label of a region counts, (K,): one that holds in all R regions counts 1 / R in each."""
@@ -100,5 +100,5 @@ def _columns(names: Iterable[str], columns: Mapping[str, int]) -> list[int]:
 
 def _places(scene: Scene, columns: Mapping[str, int]) -> np.ndarray:
     """(M, 3): x and y of each label of a region, 0 to 1 from the top left, and its column."""
-    found = [(x, y, columns[label]) for label, x, y in located(scene) if label in columns]
-    return np.array(found, dtype=np.float64).reshape(-1, 3)
+    placed = [(x, y, columns[label]) for label, x, y in located(scene) if label in columns]
+    return np.array(placed, dtype=np.float64).reshape(-1, 3)

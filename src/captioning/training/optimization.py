@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from lightning_fabric.wrappers import _FabricOptimizer
 from torch import Tensor, nn
 
 
@@ -16,16 +17,16 @@ def adamw(modules: Iterable[tuple[nn.Module, float]], weight_decay: float) -> to
     groups: list[dict[str, Any]] = []
     for module, rate in modules:
         trained = [p for p in module.parameters() if p.requires_grad]
-        for decay, chosen in (
+        for decay, parameters in (
             (weight_decay, [p for p in trained if p.ndim >= 2]),
             (0.0, [p for p in trained if p.ndim < 2]),
         ):
-            groups.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": decay})
+            groups.append({"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay})
     return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
 def warm(step: int, warmup_steps: int) -> float:
-    """The share of the learning rate in the warm-up: linear, from 1 / warmup_steps to 1."""
+    """The fraction of the learning rate in the warm-up: linear, from 1 / warmup_steps to 1."""
     return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
 
 
@@ -44,6 +45,24 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set each group's learning rate to `factor` times its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
+
+
+def step_unless(skipped: Tensor, optimizer: _FabricOptimizer) -> None:
+    """A step of the optimizer, or none where `skipped` is 1.0. A GPU decides by itself: nothing waits for it."""
+    if skipped.device.type == "cpu":
+        if not skipped:
+            optimizer.step()
+        return
+    _skip_on_device(optimizer.optimizer, skipped)
+    optimizer.step()
+
+
+def _skip_on_device(optimizer: torch.optim.Optimizer, skipped: Tensor) -> None:
+    """Let the next step of a fused optimizer change nothing where `skipped` is 1.0.
+
+    torch's GradScaler does the same: fused kernels read `found_inf`, and then neither weights nor state change.
+    """
+    optimizer.found_inf = skipped  # type: ignore[attr-defined]
 
 
 def gradient_norms(modules: dict[str, nn.Module]) -> dict[str, Tensor]:

@@ -61,25 +61,25 @@ class CiderReward:
         """How many images have each n-gram, by order and number; the last number is for all that none has."""
         words, lengths = _after_bos(self._captions, np.arange(len(self._captions)))
         image = np.repeat(self._captions.image.astype(np.int64), lengths)
-        found: list[Ints] = []
+        frequencies: list[Ints] = []
         for starts, ngram in numbered(words, lengths, self._numbering.learn):
             pairs = np.sort(image[starts] << SHIFT | ngram)
             once = pairs[np.diff(pairs, prepend=-1) != 0] & (1 << SHIFT) - 1
-            found.append(np.bincount(once, minlength=self._numbering.sizes[len(found)] + 1))
-        return found
+            frequencies.append(np.bincount(once, minlength=self._numbering.sizes[len(frequencies)] + 1))
+        return frequencies
 
     def score(self, rows: Ints, tokens: Ints, owner: Ints) -> Floats:
         """CIDEr-D of each caption, (N,).
 
         rows (B,): images, as rows of images.csv, which have training captions. tokens (N, T): captions without `<bos>`,
-        with `<eos>` if they came to an end, then `<pad>`. owner (N,): the place of a caption's image in `rows`.
+        with `<eos>` if they came to an end, then `<pad>`. owner (N,): the index of a caption's image in `rows`.
         """
         first = np.searchsorted(self._image, rows)
         people = np.searchsorted(self._image, rows, side="right") - first  # (B,) references of each image
         references = self._order[np.repeat(first, people) + _within(people)]  # (R,)
         theirs = self._weigh(*_after_bos(self._captions, references))
-        said = tokens != PAD
-        ours = self._weigh(tokens[said], said.sum(1))
+        words = tokens != PAD
+        ours = self._weigh(tokens[words], words.sum(1))
         pairs = people[owner]  # (N,) of each caption
         caption = np.repeat(np.arange(len(tokens)), pairs)  # (Q,)
         reference = np.repeat((np.cumsum(people) - people)[owner], pairs) + _within(pairs)  # (Q,)
@@ -115,15 +115,15 @@ def _products(ours: _Weighed, theirs: _Weighed, owner: Ints, image: Ints, captio
     match = order[np.repeat(first, matches) + _within(matches)]
     pair_keys = caption * len(image) + reference  # ascending
     pair = np.searchsorted(pair_keys, ours.counts.sentence[entry] * len(image) + theirs.counts.sentence[match])
-    said, referred = ours.counts.count[entry], theirs.counts.count[match]
-    values = np.minimum(said, referred) * referred * theirs.idf[match] ** 2
+    counted, referred = ours.counts.count[entry], theirs.counts.count[match]
+    values = np.minimum(counted, referred) * referred * theirs.idf[match] ** 2
     return sums(pair, ours.counts.order[entry], values, len(caption))
 
 
-def _after_bos(captions: EncodedCaptions, chosen: Ints) -> tuple[Ints, Ints]:
-    """The ids of the chosen captions without `<bos>`, laid end to end, and how many each has."""
-    lengths = captions.lengths[chosen] - 1
-    return captions.tokens[np.repeat(captions.offsets[chosen] + 1, lengths) + _within(lengths)], lengths
+def _after_bos(captions: EncodedCaptions, numbers: Ints) -> tuple[Ints, Ints]:
+    """The ids of the captions of these numbers without `<bos>`, laid end to end, and how many each has."""
+    lengths = captions.lengths[numbers] - 1
+    return captions.tokens[np.repeat(captions.offsets[numbers] + 1, lengths) + _within(lengths)], lengths
 
 
 def _within(sizes: Ints) -> Ints:

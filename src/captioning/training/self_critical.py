@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
@@ -30,8 +29,8 @@ from captioning.decoders.base import Decoder, State, select, side_by_side
 from captioning.search import SearchOptions, search
 from captioning.training import batches, optimization
 from captioning.training.losses import Mean
-from captioning.training.networks import EndToEnd
-from captioning.training.phases import Data, Losses, Network
+from captioning.training.network import Network
+from captioning.training.phase import Losses, Setup
 from captioning.training.rewards import CiderReward
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.placement import moved
@@ -59,7 +58,7 @@ class Policy(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.encode, self.decoder = network.encode, network.decoder
-        self.encoder = network.encoder if isinstance(network, EndToEnd) else None
+        self.encoder = network.encoder
 
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> Tensor:
         """tokens (C, T), owner (C,) → log p of each caption, in nats, (C,)."""
@@ -69,7 +68,7 @@ class Policy(nn.Module):
 class SelfCritical:
     """The phase. `modules` are what is trained, with peak learning rates; each image comes once an epoch.
 
-    An encoder that is not among them is a fixed function in this phase, whichever of its blocks were trained before.
+    An encoder that is not among them is frozen in this phase, whichever of its blocks were trained before.
     """
 
     scored = True
@@ -77,24 +76,25 @@ class SelfCritical:
 
     def __init__(
         self,
-        network: Network,
+        setup: Setup,
         modules: Sequence[tuple[nn.Module, float]],
-        data: Data,
         reward: CiderReward,
         options: SelfCriticalOptions,
-        fabric: Fabric,
     ) -> None:
-        reward.check(data.vocabulary)
-        self.module, self.epochs = Policy(network), options.epochs
-        self._network, self._modules, self._data = network, modules, data
-        self._reward, self._options, self._fabric = reward, options, fabric
+        reward.check(setup.data.vocabulary)
+        self.module, self.epochs = Policy(setup.network), options.epochs
+        self._setup, self._modules, self._reward, self._options = setup, modules, reward, options
+
+    def enter(self, network: Network) -> None:
+        """No dropout. The encoder learns if it is among the modules of the phase."""
+        network.enter(encoder_learns=any(module is network.encoder for module, _ in self._modules), dropout=False)
+
+    def leave(self, network: Network) -> None:
+        """Dropout is as it was."""
+        network.leave()
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW. The phase begins with it: from now on nothing else learns."""
-        if isinstance(self._network, EndToEnd) and all(
-            module is not self._network.encoder for module, _ in self._modules
-        ):
-            self._network.freeze()
+        """AdamW."""
         return optimization.adamw(self._modules, self._options.weight_decay)
 
     def factor(self, step: int, steps_per_epoch: int) -> float:
@@ -103,40 +103,27 @@ class SelfCritical:
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Images, as rows of images.csv."""
-        return batches.images(self._data.train, self._options.batch_size, (self._options.seed, epoch))
+        return batches.image_batches(self._setup.data.train, self._options.batch_size, (self._options.seed, epoch))
 
     def prepare(self, epoch: int) -> None:  # noqa: ARG002 (all epochs are alike)
-        """A function without dropout, whose encoder, if it is trained, is so from the first epoch on.
+        """The function that is validated; an encoder that is trained learns from the first epoch on."""
+        self._setup.network.begin_rewards()
 
-        Recurrent networks only lose dropout: cuDNN gives no gradient of them in eval mode.
-        """
-        self._network.eval()
-        if isinstance(self._network, EndToEnd):
-            self._network.tuned = True
-            self._network.divide()
-        for module in self._network.modules():
-            if isinstance(module, nn.RNNBase):
-                module.dropout = 0.0
-                module.train()
-
-    def rates(self) -> dict[str, float]:
-        """None."""
-        return {}
-
-    def share(self, chosen: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
+    def process_part(self, items: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
         """A run of the step's images."""
-        part = np.array_split(chosen, world)[rank]
-        return (part, 1.0) if len(part) else (chosen[:1], 0.0)
+        part = np.array_split(items, world)[rank]
+        return (part, 1.0) if len(part) else (items[:1], 0.0)
 
     def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:
         """−Σ (r − b) log p(y) / C, which descends as the expected reward of a caption rises; and what was drawn."""
-        rows, samples, device = np.sort(part), self._options.samples, self._fabric.device
-        inputs = self._network.draw(self._data.store, rows, device)  # once: both passes see the same pictures
+        network, inputs, _, fabric = self._setup
+        rows, samples, device = np.sort(part), self._options.samples, fabric.device
+        drawn = inputs.draw(rows, device)  # once: both passes see the same images
         owner = torch.arange(len(rows)).repeat_interleave(samples)
-        with torch.no_grad(), self._fabric.autocast():
-            inputs = self._network.frozen(inputs)
-            encoded = self._network.encode(inputs)
-            tokens = sample(self._network.decoder, encoded, self._random(rows, epoch))
+        with torch.no_grad(), fabric.autocast():
+            drawn = network.through_frozen_blocks(drawn)
+            encoded = network.encode(drawn)
+            tokens = sample(network.decoder, encoded, self._random(rows, epoch))
             greedy = self._greedy(encoded) if self._options.baseline == "greedy" else None
         rewards = torch.from_numpy(self._reward.score(rows, tokens[:, 1:].numpy(force=True), owner.numpy()))
         if greedy is None:
@@ -144,26 +131,27 @@ class SelfCritical:
         else:
             baseline = torch.from_numpy(self._reward.score(rows, greedy, np.arange(len(rows))))[owner]
         advantage = (rewards - baseline).float()
-        likelihood = wrapped(inputs, tokens, moved(owner, device))
+        likelihood = wrapped(drawn, tokens, moved(owner, device))
         captions = torch.tensor(len(owner), device=device)
-        told = {"reward/sample": rewards, "reward/baseline": baseline, "words/sample": _words(tokens)}
+        logged = {"reward/sample": rewards, "reward/baseline": baseline, "words/sample": _words(tokens)}
         return Losses(
             {"self_critical": Mean(-(moved(advantage, device) * likelihood).mean(), captions)},
-            {name: Mean(values.float().mean().to(device), captions) for name, values in told.items()},
+            {name: Mean(values.float().mean().to(device), captions) for name, values in logged.items()},
             len(rows),
         )
 
     def _random(self, rows: np.ndarray, epoch: int) -> Tensor:
         """What draws the captions of `rows` (B,) in an epoch: (B, S, L), the same in whatever step and process."""
-        shape = (self._options.samples, self._data.longest)
+        shape = (self._options.samples, self._setup.data.longest)
         generators = (np.random.default_rng((self._options.seed, epoch, 1 + int(row))) for row in rows)
-        drawn = np.stack([generator.integers(1 << _BITS, size=shape) for generator in generators])
-        return moved(torch.from_numpy(drawn), self._fabric.device)
+        numbers = np.stack([generator.integers(1 << _BITS, size=shape) for generator in generators])
+        return moved(torch.from_numpy(numbers), self._setup.fabric.device)
 
     def _greedy(self, encoded: Encoded) -> np.ndarray:
         """The captions that validation would give, with `<eos>`, padded: (B, T)."""
-        found = search(self._network.decoder, encoded, SearchOptions(beam_size=1, max_words=self._data.longest))
-        captions = [torch.tensor([*hypothesis.ids, EOS]) for hypothesis in found]
+        options = SearchOptions(beam_size=1, max_words=self._setup.data.longest)
+        hypotheses = search(self._setup.network.decoder, encoded, options)
+        captions = [torch.tensor([*hypothesis.ids, EOS]) for hypothesis in hypotheses]
         return pad_sequence(captions, batch_first=True, padding_value=PAD).numpy()
 
 
@@ -209,28 +197,28 @@ def sample(decoder: Decoder, encoded: Encoded, random: Tensor) -> Tensor:
     tokens = random.new_full((images, samples, 1 + longest), PAD)
     tokens[:, :, 0] = BOS
     ended = torch.zeros_like(tokens[:, :, 0], dtype=torch.bool)  # (B, S)
-    for place in range(longest):
-        logits, state = decoder.step(tokens[going, :, place].flatten(), state)
-        words = draw(_sayable(logits).softmax(1), random[going, :, place].flatten()).view_as(ended)
+    for position in range(longest):
+        logits, state = decoder.step(tokens[going, :, position].flatten(), state)
+        words = draw(_sayable(logits).softmax(1), random[going, :, position].flatten()).view_as(ended)
         words = words.masked_fill(ended, PAD)
-        tokens[going, :, place + 1] = words
+        tokens[going, :, position + 1] = words
         ended |= words == EOS
         over = ended.all(1)
         left = len(going) - int(over.sum())
         if left == 0:
-            return tokens.flatten(0, 1)[:, : place + 2]
+            return tokens.flatten(0, 1)[:, : position + 2]
         if 4 * left <= 3 * len(going):
-            kept = (~over).nonzero().squeeze(1)
-            state = _of_images(state, kept, samples, decoder.shared)
-            going, ended = going[kept], ended[kept]
+            unfinished = (~over).nonzero().squeeze(1)
+            state = _of_images(state, unfinished, samples, decoder.shared)
+            going, ended = going[unfinished], ended[unfinished]
     return tokens.flatten(0, 1)
 
 
-def _of_images(state: State, kept: Tensor, samples: int, shared: int) -> State:
-    """The state of S captions of each of the images `kept` (B,)."""
+def _of_images(state: State, images: Tensor, samples: int, shared: int) -> State:
+    """The state of S captions of each of the images (B,)."""
     own = len(state) - shared
-    captions = (kept.unsqueeze(1) * samples + torch.arange(samples, device=kept.device)).flatten()
-    return (*select(state[:own], captions), *select(state[own:], kept))
+    captions = (images.unsqueeze(1) * samples + torch.arange(samples, device=images.device)).flatten()
+    return (*select(state[:own], captions), *select(state[own:], images))
 
 
 def draw(probabilities: Tensor, random: Tensor) -> Tensor:
@@ -240,5 +228,5 @@ def draw(probabilities: Tensor, random: Tensor) -> Tensor:
     word of probability 0 is never drawn; nor is one below 10⁻⁹.
     """
     below = (probabilities * _SCALE).long().cumsum(1)
-    place = random * below[:, -1] >> _BITS
-    return torch.searchsorted(below, place.unsqueeze(1), right=True).squeeze(1)
+    quantile = random * below[:, -1] >> _BITS
+    return torch.searchsorted(below, quantile.unsqueeze(1), right=True).squeeze(1)

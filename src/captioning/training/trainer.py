@@ -2,10 +2,7 @@
 
 It goes through `phases`, one after another, each from the best model so far; `validation` says which is the best.
 
-Several processes (see `compute`) take parts of the same steps: losses are weighted so that the averaged gradient is
-that of the whole batch, BatchNorm sees the whole batch, and the first process decides and writes.
-
-K losses, W processes.
+Several processes (see `compute`) take parts of the same steps (`process_parts`); the first one decides and writes.
 """
 
 import time
@@ -16,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -25,9 +21,9 @@ from captioning.system.errors import UserError
 from captioning.training import optimization
 from captioning.training.averaging import Average
 from captioning.training.checkpoints import Checkpoint
-from captioning.training.encoder.sync_batchnorm import span_processes
 from captioning.training.epoch_sums import Sums
-from captioning.training.phases import Data, Losses, Network, Phase
+from captioning.training.phase import Phase, Setup
+from captioning.training.process_parts import ProcessParts
 from captioning.training.tracking.live import peak_memory
 from captioning.training.validation import Validation
 
@@ -37,7 +33,7 @@ _UPDATE_STEPS = 50  # steps between two looks at how far a step moves the weight
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """What all phases share; the section `train` of params.yaml says what each means."""
+    """What all phases have in common; the section `train` of params.yaml says what each means."""
 
     seed: int
     batch_size: int
@@ -69,34 +65,37 @@ EpochEnd = Callable[[dict[str, float], dict[str, float], list[str] | None], None
 
 
 class Trainer:
-    """Takes `network` through `phases`; afterwards `best` holds the state of the best epoch."""
+    """Takes the network of `setup` through `phases`; afterwards `best` holds the state of the best epoch."""
 
-    def __init__(
-        self,
-        network: Network,
-        phases: Sequence[Phase],
-        data: Data,
-        options: LoopOptions,
-        fabric: Fabric,
-        checkpoint: Checkpoint,
-    ) -> None:
-        self.network, self.phases, self.data = network.to(fabric.device), phases, data
-        self.options, self.fabric = options, fabric
-        self.parts, self.checkpoint, self.progress = network.parts(), checkpoint, Progress()
-        self.norms = span_processes(network) if fabric.world_size > 1 else []
-        self.validation = Validation(network, data, options.batch_size, fabric)
+    def __init__(self, setup: Setup, phases: Sequence[Phase], options: LoopOptions, checkpoint: Checkpoint) -> None:
+        self.network, _, self.data, self.fabric = setup
+        self.network.to(self.fabric.device)
+        self.phases, self.options, self.checkpoint, self.progress = phases, options, checkpoint, Progress()
+        self.parts, self.process_parts = self.network.parts(), ProcessParts(self.network, self.fabric)
+        self.validation = Validation(setup, options.batch_size)
         self._enter(phases[0])
-        compute.reseed(options.seed, fabric.global_rank)
-        self.sums, self.updates = Sums({}, fabric.device), Sums({}, fabric.device)
+        compute.reseed(options.seed, self.fabric.global_rank)
+        self.sums, self.updates = Sums({}, self.fabric.device), Sums({}, self.fabric.device)
         self.best: dict[str, Tensor] = {}
 
     def _enter(self, phase: Phase) -> None:
-        """Begin a phase with the weights that the network has, and nothing else of what was before."""
+        """Begin a phase with the weights that the network has, and nothing else of what was before.
+
+        What learns is decided before the optimizer takes its parameters, and before processes wrap the module.
+        """
         self.phase = phase
         self.network.zero_grad()  # of modules that this phase does not train
-        trained: nn.Module = torch.compile(phase.module) if self.options.compile else phase.module  # type: ignore[assignment]
-        self.wrapped, self.optimizer = self.fabric.setup(trained, phase.optimizer())
+        phase.enter(self.network)
+        optimizer = phase.optimizer()
+        module: nn.Module = torch.compile(phase.module) if self.options.compile else phase.module  # type: ignore[assignment]
+        self.wrapped, self.optimizer = self.fabric.setup(module, optimizer)
         self.average = Average(self.network, self.options.ema)
+
+    def _go_to(self, index: int) -> None:
+        """Leave the phase, and begin another one."""
+        self.phase.leave(self.network)
+        self.progress.phase = index
+        self._enter(self.phases[index])
 
     def fit(self, end_of_epoch: EpochEnd) -> Progress:
         """Train to the end. A phase is over after its epochs, or when `patience` of them brought no better score."""
@@ -105,10 +104,11 @@ class Trainer:
             while self.progress.epoch < self._end() and not self._out_of_patience():
                 self._epoch(end_of_epoch)
             if self.progress.phase + 1 == len(self.phases):
+                self.phase.leave(self.network)
                 return self.progress
             self.network.load_state_dict(self.best)
-            self.progress.phase, self.progress.begin = self.progress.phase + 1, self.progress.epoch
-            self._enter(self.phases[self.progress.phase])
+            self.progress.begin = self.progress.epoch
+            self._go_to(self.progress.phase + 1)
 
     def _end(self) -> int:
         return self.progress.begin + self.phase.epochs
@@ -131,11 +131,10 @@ class Trainer:
         self.sums, self.updates = Sums(progress.sums, fabric.device), Sums(progress.updates, fabric.device)
         self.phase.prepare(progress.epoch - progress.begin)
         images, before = 0, (progress.epoch - progress.begin) * len(plan)
-        said, quiet = f"epoch {progress.epoch + 1}/{self._end()}", not fabric.is_global_zero
-        with self._leaving() as asked, tqdm(plan, said, unit="step", initial=progress.step, disable=quiet) as bar:
-            for chosen in plan[progress.step :]:
-                part, weight = self.phase.share(chosen, fabric.global_rank, fabric.world_size)
-                images += self._step(part, weight, before + progress.step, len(plan))
+        title, quiet = f"epoch {progress.epoch + 1}/{self._end()}", not fabric.is_global_zero
+        with self._leaving() as asked, tqdm(plan, title, unit="step", initial=progress.step, disable=quiet) as bar:
+            for items in plan[progress.step :]:
+                images += self._step(items, before + progress.step, len(plan))
                 progress.step += 1
                 bar.update()
                 leave = asked()
@@ -155,58 +154,37 @@ class Trainer:
         """SIGTERM waits for a step and a checkpoint. Several processes, each at a step of its own, leave at once."""
         return signals.postponed() if self.fabric.world_size == 1 else nullcontext(lambda: False)
 
-    def _step(self, part: np.ndarray, weight: float, step: int, steps_per_epoch: int) -> int:
+    def _step(self, items: np.ndarray, step: int, steps_per_epoch: int) -> int:
         """One optimizer step, which changes nothing from the first loss on that is not finite (see `_check`).
 
-        Returns how many images it saw.
+        Returns how many images this process saw.
         """
         optimization.set_rate(self.optimizer, self.phase.factor(step, steps_per_epoch))
-        for norm in self.norms:
-            norm.share = weight
-        found = self.phase.losses(self.wrapped, part, self.progress.epoch)
-        total, losses, told = self._whole(found, weight)
-        self.optimizer.optimizer.found_inf = self.sums.watch(losses, step)
+        part, weight = self.phase.process_part(items, self.fabric.global_rank, self.fabric.world_size)
+        self.process_parts.begin(weight)
+        losses = self.phase.losses(self.wrapped, part, self.progress.epoch)
+        whole = self.process_parts.whole(losses)
+        skipped = self.sums.watch(whole.losses, step)
         if self.fabric.device.type == "cpu" or step % _CHECK_STEPS == 0:
             self._check(steps_per_epoch)
         self.optimizer.zero_grad()
-        self.fabric.backward(total)
+        self.fabric.backward(whole.differentiated)
         norms = optimization.gradient_norms(self.parts)
         optimization.clip(self.parts.values(), norms["all"], self.options.clip_norm)
-        self._update()
+        self._update(skipped)
         self.average.update(step)
-        values = {f"loss/{name}": loss for name, loss in losses.items()} | told
+        values = {f"loss/{name}": loss for name, loss in whole.losses.items()} | whole.logged
         self.sums.add(values | {f"gradient_norm/{name}": norm for name, norm in norms.items()})
-        return found.images
+        return losses.images
 
-    def _update(self) -> None:
-        """Let the optimizer change the weights, and note at some of the steps how far."""
-        looked = self.progress.step % _UPDATE_STEPS == 0
-        before = optimization.weights(self.parts) if looked else {}
-        self.optimizer.step()
-        if looked:
+    def _update(self, skipped: Tensor) -> None:
+        """Let the optimizer change the weights unless the step is skipped, and note at some of the steps how far."""
+        noted = self.progress.step % _UPDATE_STEPS == 0
+        before = optimization.weights(self.parts) if noted else {}
+        optimization.step_unless(skipped, self.optimizer)
+        if noted:
             ratios = optimization.update_ratios(self.parts, before)
             self.updates.add({f"update_ratio/{name}": ratio for name, ratio in ratios.items()})
-
-    def _whole(self, found: Losses, weight: float) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """What this process differentiates; and losses and told means of the whole batch, the same in all processes.
-
-        A loss is a mean over words or captions. Each process counts by how many it has: its means are scaled by
-        W * its words / all words, since the gradients of the W processes are then averaged.
-        """
-        parts, losses = [*found.minimised.values(), *found.told.values()], len(found.minimised)
-        means = torch.stack([part.value for part in parts])  # (K,)
-        total, whole = means[:losses].sum(), means.detach()
-        if self.fabric.world_size > 1:
-            sizes = weight * torch.stack([part.size for part in parts]).to(means.dtype)  # (K,)
-            summed = self.fabric.all_reduce(torch.stack([means.detach() * sizes, sizes]), reduce_op="sum")
-            assert isinstance(summed, Tensor)
-            total = (means * self.fabric.world_size * sizes / summed[1])[:losses].sum()
-            whole = summed[0] / summed[1]
-        return (
-            total,
-            dict(zip(found.minimised, whole[:losses], strict=True)),
-            dict(zip(found.told, whole[losses:], strict=True)),
-        )
 
     def _check(self, steps_per_epoch: int) -> None:
         """Raise UserError when a loss was not finite. From that step on, no step has changed the weights."""
@@ -214,10 +192,10 @@ class Trainer:
         if bad is None:
             return
         step, losses = bad
-        said = ", ".join(f"{name} {loss}" for name, loss in losses.items())
+        values = ", ".join(f"{name} {loss}" for name, loss in losses.items())
         rate = self.optimizer.param_groups[-1]["peak"] * self.phase.factor(step, steps_per_epoch)
         raise UserError(
-            f"the loss is not finite at step {step} (epoch {self.progress.epoch + 1}, lr {rate:.3g}): {said}; "
+            f"the loss is not finite at step {step} (epoch {self.progress.epoch + 1}, lr {rate:.3g}): {values}; "
             f"{self.phase.remedy}"
         )
 
@@ -227,9 +205,9 @@ class Trainer:
         looks = -(-progress.step // _UPDATE_STEPS)
         scalars = {f"train/{name}": total / progress.step for name, total in progress.sums.items()}
         scalars |= {f"train/{name}": total / looks for name, total in progress.updates.items()}
-        scalars |= {"train/lr": self.optimizer.param_groups[-1]["lr"], **self.phase.rates()}
-        found, captions = self.validation.run() if self.phase.scored else ({}, [])
-        return scalars | found, captions
+        scalars |= {"train/lr": self.optimizer.param_groups[-1]["lr"]}
+        scores, captions = self.validation.run() if self.phase.scored else ({}, [])
+        return scalars | scores, captions
 
     def _note(self, scalars: dict[str, float], captions: list[str]) -> bool:
         """Enter the finished epoch in the history; keep its weights if its score is the best so far."""
@@ -270,16 +248,16 @@ class Trainer:
             )
 
     def _resume(self, end_of_epoch: EpochEnd) -> None:
-        """Take up the last checkpoint, if there is one, and tell of the epochs that it has behind it."""
+        """Resume from the last checkpoint, if there is one, and report the epochs that it has behind it."""
         state: dict[str, Any] | None = self.checkpoint.load()
-        place = None if state is None else [state["progress"]["epoch"], state["progress"]["step"]]
-        if any(other != place for other in distributed.gather(self.fabric, place)):
+        position = None if state is None else [state["progress"]["epoch"], state["progress"]["step"]]
+        if any(other != position for other in distributed.gather(self.fabric, position)):
             raise UserError("the processes find different checkpoints; all machines must share the folder .scratch")
         if state is None:
             return
         self.progress = Progress(**state["progress"])
         if self.progress.phase:
-            self._enter(self.phases[self.progress.phase])
+            self._go_to(self.progress.phase)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.restore(state["average"])

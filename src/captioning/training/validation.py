@@ -5,14 +5,13 @@ Captions are decoded greedily, by the code that `evaluate` runs.
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from captioning.captioner.decoding import decode_rows
 from captioning.search import SearchOptions
 from captioning.system import distributed
 from captioning.training import batches
-from captioning.training.phases import Data, Network
+from captioning.training.phase import Setup
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.placement import to_device
 from captioning.vision.features.unlikeness import KeptFeatures, kept, spread
@@ -21,8 +20,9 @@ from captioning.vision.features.unlikeness import KeptFeatures, kept, spread
 class Validation:
     """Looks at `network` as it is when asked; processes take batches in turns."""
 
-    def __init__(self, network: Network, data: Data, batch_size: int, fabric: Fabric) -> None:
-        self._network, self._data, self._batch_size, self._fabric = network, data, batch_size, fabric
+    def __init__(self, setup: Setup, batch_size: int) -> None:
+        self._network, self._inputs, self._data, self._fabric = setup
+        self._batch_size = batch_size
 
     @torch.inference_mode()
     def run(self) -> tuple[dict[str, float], list[str]]:
@@ -31,8 +31,8 @@ class Validation:
         scalars, data = {"val/loss/caption": self._loss()}, self._data
         greedy = SearchOptions(beam_size=1, max_words=data.longest)
         decoder, vocabulary = self._network.decoder, data.vocabulary
-        found = decode_rows(self._encode, decoder, vocabulary, data.val_rows, greedy, self._batch_size, self._fabric)
-        captions = [best.text for (best,) in found]
+        ranked = decode_rows(self._encode, decoder, vocabulary, data.val_rows, greedy, self._batch_size, self._fabric)
+        captions = [best.text for (best,) in ranked]
 
         def scores() -> dict[str, float]:
             corpus = data.references.score(dict(zip(data.val_ids, captions, strict=True))).corpus
@@ -55,12 +55,12 @@ class Validation:
     def _loss(self) -> float:
         """Nats a word of the validation captions."""
         total, words = 0.0, 0
-        plan = self._network.plan(self._data.val, self._batch_size, (0,))
-        for chosen in plan[self._fabric.global_rank :: self._fabric.world_size]:
-            batch = batches.collate(self._data.val, chosen)
-            inputs = to_device(self._network.read(self._data.store, batch.rows), self._fabric.device)
+        plan = self._inputs.plan(self._data.val, self._batch_size, (0,))
+        for numbers in plan[self._fabric.global_rank :: self._fabric.world_size]:
+            batch = batches.collate(self._data.val, numbers)
+            inputs = self._inputs.read(batch.rows, self._fabric.device)
             tokens, owner = to_device((batch.tokens, batch.owner), self._fabric.device)
-            count = int((self._data.val.lengths[chosen] - 1).sum())
+            count = int((self._data.val.lengths[numbers] - 1).sum())
             total += self._network(inputs, tokens, owner)["caption"].value.item() * count
             words += count
         parts = distributed.gather(self._fabric, (total, words))
@@ -68,5 +68,5 @@ class Validation:
 
     def _encode(self, rows: np.ndarray) -> Encoded:
         with self._fabric.autocast():
-            inputs = to_device(self._network.read(self._data.store, rows), self._fabric.device)
-            return self._network.encode(self._network.frozen(inputs))
+            inputs = self._inputs.read(rows, self._fabric.device)
+            return self._network.encode(self._network.through_frozen_blocks(inputs))

@@ -9,7 +9,7 @@ from captioning.captioner import model
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.system.errors import UserError
 from captioning.system.files import digest
-from captioning.training.networks import EndToEnd, OnFeatures
+from captioning.training.network import Network
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.images import Transform
 
@@ -18,7 +18,7 @@ _FREE = frozenset({"dropout", "doubly_stochastic", "reinforce", "entropy", "samp
 
 def take_up(
     folder: Path,
-    network: OnFeatures | EndToEnd,
+    network: Network,
     frozen: Encoder | None,
     *,
     decoder: str,
@@ -33,14 +33,14 @@ def take_up(
     Raises UserError that says all in which the model differs, and what to set.
     """
     saved = model.read(folder)
-    encoder = network.encoder if isinstance(network, EndToEnd) else frozen
+    encoder = network.encoder or frozen
     assert encoder is not None
     faults = _faults(saved, encoder, decoder, options, transform, vocabulary)
     if not faults and frozen is not None and not _same(saved.encoder, frozen):
         faults = [f"its encoder has other weights; set features.weights to {folder / 'encoder.safetensors'}"]
     if faults:
         raise UserError(f"train.start = {folder}: not a model that training here can start from: {'; '.join(faults)}")
-    if isinstance(network, EndToEnd):
+    if network.encoder is not None:
         network.encoder.body.load_state_dict(saved.encoder)
     network.decoder.load_state_dict(saved.decoder)
     return {"path": str(folder), "sha256": digest(folder / "model.json")}

@@ -28,10 +28,10 @@ def mirror_chances(captions: EncodedCaptions, images: int, vocabulary: Vocabular
     A caption that says left or right would be wrong of the mirrored picture. Exchanging the two words would mend most
     of them, but not "a man who left", "right behind" or what is written in the picture, so such pictures stay upright.
     """
-    says = [index for index, word in enumerate(vocabulary.words) if not _SIDES.isdisjoint(word.split("-"))]
-    said = np.add.reduceat(np.isin(captions.tokens, says), captions.offsets[:-1]) > 0  # a caption each
+    ids = [index for index, word in enumerate(vocabulary.words) if not _SIDES.isdisjoint(word.split("-"))]
+    sided = np.add.reduceat(np.isin(captions.tokens, ids), captions.offsets[:-1]) > 0  # a caption each
     chances = np.full(images, chance, dtype=np.float32)
-    chances[captions.image[said]] = 0.0
+    chances[captions.image[sided]] = 0.0
     return chances
 
 
@@ -76,8 +76,8 @@ def cropped(pixels: Tensor, boxes: Tensor, size: int) -> Tensor:
     affine[:, 0, 0], affine[:, 1, 1] = width, height
     affine[:, 0, 2], affine[:, 1, 2] = 2 * left + width - 1, 2 * top + height - 1  # the centre, from -1 to 1
     grid = functional.affine_grid(affine, [*pixels.shape[:2], size, size], align_corners=False)
-    found = functional.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
-    return found.round().to(torch.uint8)
+    enlarged = functional.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
+    return enlarged.round().to(torch.uint8)
 
 
 def mirrored(pixels: Tensor, which: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ class Conv2d(nn.Conv2d):
         learns = torch.is_grad_enabled() and weight.requires_grad
         small = input.device.type == "cpu" and math.prod(map(self._places, range(2), input.shape[2:])) <= _PLACES
         way = _SmallMap.apply if learns and small else F.conv2d
-        found: Tensor = way(input, weight, bias, self.stride, self.padding)
-        return found
+        output: Tensor = way(input, weight, bias, self.stride, self.padding)
+        return output
 
     def _places(self, axis: int, side: int) -> int:
         return (side + 2 * int(self.padding[axis]) - self.kernel_size[axis]) // self.stride[axis] + 1

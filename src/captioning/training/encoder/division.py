@@ -6,6 +6,7 @@ BatchNorm behind them. The back has the encoder's own modules.
 B images, D feature width, R regions, S side in pixels.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import torch
@@ -36,27 +37,28 @@ class Divided:
         return tuple(torch.cat(one) for one in zip(*parts, strict=True))
 
     def _run(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        found: tuple[Tensor, ...] = self.front(self.encoder.normalised(pixels))
-        return found
+        border: tuple[Tensor, ...] = self.front(self.encoder.normalised(pixels))
+        return border
 
-    def regions(self, found: tuple[Tensor, ...]) -> Tensor:
+    def regions(self, border: tuple[Tensor, ...]) -> Tensor:
         """What `ahead` returned → regions (B, R, D)."""
-        return as_regions(self.back(*found))
+        return as_regions(self.back(*border))
 
 
-def divide(encoder: Encoder) -> Divided | None:
+def divide(encoder: Encoder, frozen: Collection[nn.Module]) -> Divided | None:
     """Cut where training begins, given the weights that the front will keep; None where nothing lies ahead of it.
 
-    Call it on the device where the encoder stays: the front's convolutions are copies.
+    frozen: modules that stay in eval mode, with all that is in them. Call it on the device where the encoder stays:
+    the front's convolutions are copies.
     """
     body = encoder.body
     assert isinstance(body, fx.GraphModule)
-    fixed = _fixed(encoder, body)
+    fixed = _fixed(body, {inner for module in frozen for inner in module.modules()})
     if not any(node.op == "call_module" for node in fixed):
         return None
     border = [node for node in fixed if any(user not in fixed for user in node.users)]
     front, back = fx.Graph(), fx.Graph()
-    copies = {node: back.placeholder(f"found_{index}") for index, node in enumerate(border)}
+    copies = {node: back.placeholder(f"border_{index}") for index, node in enumerate(border)}
     originals: dict[fx.Node, fx.Node] = {}
     for node in body.graph.nodes:
         graph, known = (front, originals) if node in fixed else (back, copies)
@@ -75,21 +77,21 @@ def _has_rows(divided: Divided) -> bool:
     return all(isinstance(one, Tensor) and len(one) == 2 for one in divided.ahead(blank))
 
 
-def _fixed(encoder: Encoder, body: fx.GraphModule) -> dict[fx.Node, None]:
+def _fixed(body: fx.GraphModule, frozen: set[nn.Module]) -> dict[fx.Node, None]:
     """The nodes, in order, that depend on nothing that is trained or random."""
     fixed: dict[fx.Node, None] = {}
     for node in body.graph.nodes:
-        if node.op != "output" and _stays(encoder, body, node) and all(one in fixed for one in node.all_input_nodes):
+        if node.op != "output" and _stays(body, frozen, node) and all(one in fixed for one in node.all_input_nodes):
             fixed[node] = None
     return fixed
 
 
-def _stays(encoder: Encoder, body: fx.GraphModule, node: fx.Node) -> bool:
+def _stays(body: fx.GraphModule, frozen: set[nn.Module], node: fx.Node) -> bool:
     """Does the node compute the same of the same input, throughout training?"""
     if node.op == "call_module":
         module = body.get_submodule(str(node.target))
         plain = not isinstance(module, _RANDOM) and not any(True for _ in module.parameters())
-        return plain or encoder.is_fixed(module)
+        return plain or module in frozen
     if node.op == "get_attr":
         parent, _, name = str(node.target).rpartition(".")
         return not getattr(body.get_submodule(parent), name).requires_grad

@@ -14,10 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class GlobalBatchNorm(_BatchNorm):
     """BatchNorm (Ioffe and Szegedy 2015) over the batches (B, D, …) of all processes.
 
-    `share` is 0 while this process has a stand-in, whose pictures must not count, and else 1.
+    `part_weight` is 0 while this process has a stand-in, whose images must not count, and else 1.
     """
 
-    share = 1.0
+    part_weight = 1.0
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, D, …) → (B, D, …). In eval mode the stored statistics are used, as in torch."""
@@ -39,7 +39,7 @@ class GlobalBatchNorm(_BatchNorm):
         """
         mean = values.mean(axes)
         spread = values.var(axes, unbiased=False).double()
-        count = values.new_full((1,), self.share * values.numel() / values.shape[1], dtype=torch.float64)
+        count = values.new_full((1,), self.part_weight * values.numel() / values.shape[1], dtype=torch.float64)
         square = spread + mean.double().square()
         total: Tensor = _Sum.apply(torch.cat([count, count * mean, count * square]))
         count, (mean, square) = total[:1], (total[1:] / total[:1]).chunk(2)
@@ -77,9 +77,9 @@ class _Sum(torch.autograd.Function):
 
 def span_processes(network: nn.Module) -> list[GlobalBatchNorm]:
     """Turn every BatchNorm of `network` into a GlobalBatchNorm, in place: names, parameters and buffers stay."""
-    found = []
+    norms = []
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             module.__class__ = GlobalBatchNorm
-            found.append(module)
-    return found  # type: ignore[return-value]
+            norms.append(module)
+    return norms  # type: ignore[return-value]

@@ -5,8 +5,8 @@ B images, S side in pixels, R regions in H rows and W columns, D feature width, 
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -45,8 +45,6 @@ class Encoder(nn.Module):
         mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (transform.mean, transform.std))
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
-        self._held: type[nn.Module] | tuple[type[nn.Module], ...] = ()
-        self._fixed: tuple[nn.Module, ...] = ()
         shape = (1, 3, transform.image_size, transform.image_size)
         with torch.inference_mode():
             found = self.eval()._run(torch.zeros(shape, dtype=torch.uint8, device=device))
@@ -66,30 +64,6 @@ class Encoder(nn.Module):
         """uint8 (B, 3, S, S) → what the body reads of them, float32."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         return torch.addcmul(self.shift, pixels.float(), self.scale)
-
-    def hold(self, *kinds: type[nn.Module]) -> "Encoder":
-        """Keep modules of these kinds in eval mode from now on, whatever `train` is told."""
-        self._held = kinds
-        return self.train(self.training)
-
-    def fix(self, modules: Iterable[nn.Module]) -> "Encoder":
-        """Keep these modules in eval mode from now on, with all that is in them."""
-        self._fixed = tuple(modules)
-        return self.train(self.training)
-
-    def is_fixed(self, module: nn.Module) -> bool:
-        """Is it one of those that `fix` was told, or in one of them?"""
-        return any(module is inner for one in self._fixed for inner in one.modules())
-
-    def train(self, mode: bool = True) -> "Encoder":
-        """As in torch, but for the modules that are held or fixed."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, self._held):
-                nn.Module.train(module, False)
-        for module in self._fixed:
-            module.eval()
-        return self
 
 
 def as_regions(found: Tensor) -> Tensor:
@@ -202,14 +176,11 @@ def _today(key: str) -> str:
 
 
 def freeze(encoder: Encoder) -> Encoder:
-    """Make it a fixed function: no gradients, and always in eval mode, whatever its parent is told."""
-    encoder.requires_grad_(False)
-    return encoder.hold(nn.Module)
+    """Make it a fixed function, in eval mode and without gradients: what is stored, and what describes images, is so.
 
-
-def batchnorm(encoder: Encoder, mode: Literal["batch", "eval"]) -> Encoder:
-    """How BatchNorm acts in training: `batch`: by the batch; `eval`: by the stored statistics, which stay."""
-    return encoder.hold() if mode == "batch" else encoder.hold(nn.modules.batchnorm._BatchNorm)
+    Training has `training.encoder.fine_tuning` instead.
+    """
+    return encoder.requires_grad_(False).eval()
 
 
 def folded(encoder: Encoder) -> Encoder:
@@ -220,9 +191,16 @@ def folded(encoder: Encoder) -> Encoder:
     return freeze(Encoder(encoder.name, fold_batchnorm(encoder.body), encoder.transform))
 
 
+class _Folder(fx.Tracer):
+    """Keeps convolutions whole, also those of other classes than torch's, which may look at what they are given."""
+
+    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
+        return super().is_leaf_module(module, path) or isinstance(module, nn.Conv2d)
+
+
 def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
     """A network in eval mode, with what BatchNorm does to a convolution's results done by its weights."""
-    traced = fx.symbolic_trace(network)
+    traced = fx.GraphModule(network, _Folder().trace(network))
     parts: dict[str, Any] = {**dict(traced.named_modules()), **traced.state_dict(keep_vars=True)}
     for node in traced.graph.nodes:
         if node.op == "call_module" and isinstance(parts[node.target], nn.BatchNorm2d):

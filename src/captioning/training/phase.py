@@ -1,0 +1,96 @@
+"""What a training goes through: phases, each with its own step, optimizer and learning rate over time.
+
+The trainer depends only on the `Phase` protocol; `cross_entropy`, `labelling` and `self_critical` have the phases.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from captioning.data.text.encoded_captions import EncodedCaptions
+from captioning.data.text.vocabulary import Vocabulary
+from captioning.metrics import References
+from captioning.training.inputs import Inputs
+from captioning.training.labels import ImageLabels
+from captioning.training.losses import Mean
+from captioning.training.network import Network
+from captioning.vision.features.store import FeatureStore
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a training reads. `val_rows` (N,) are rows of the store, `val_ids` the ids of their references.
+
+    `labels`: what the data set says is in the training images; None where it says nothing, or nothing learns it.
+    """
+
+    train: EncodedCaptions
+    val: EncodedCaptions
+    store: FeatureStore
+    val_rows: np.ndarray
+    val_ids: list[int]
+    references: References[int]
+    vocabulary: Vocabulary
+    labels: ImageLabels | None = None
+
+    @property
+    def longest(self) -> int:
+        """Words of the longest training caption, `<eos>` counted and `<bos>` not."""
+        return int(self.train.lengths.max()) - 1
+
+
+class Setup(NamedTuple):
+    """What all phases work with, and validation too."""
+
+    network: Network
+    inputs: Inputs
+    data: Data
+    fabric: Fabric
+
+
+class Losses(NamedTuple):
+    """What a step gives: losses, whose sum is differentiated; means that are only logged; and how many images."""
+
+    minimised: dict[str, Mean]
+    logged: dict[str, Mean]
+    images: int
+
+
+class Phase(Protocol):
+    """The seam. A step has `items`, captions or images, as `plan` gives them; several processes take a part each."""
+
+    epochs: int
+    scored: bool  # whether captions are validated after each epoch; if not, the last epoch is kept
+    remedy: str  # what to do when a loss is not finite
+
+    @property
+    def module(self) -> nn.Module:
+        """What processes and compilers wrap, and `losses` calls."""
+
+    def enter(self, network: Network) -> None:
+        """The phase begins: called once, before `optimizer`. What learns in it is decided here."""
+
+    def leave(self, network: Network) -> None:
+        """The phase ends: what `enter` switched off is as it was."""
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A new one, whose groups have their peak rate as `peak`."""
+
+    def factor(self, step: int, steps_per_epoch: int) -> float:
+        """The learning rate at a step of the phase, as a fraction of its peak."""
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """The items of each step of an epoch, counted from 0 over all phases."""
+
+    def prepare(self, epoch: int) -> None:
+        """Put the network into the mode of an epoch, counted from 0 in this phase."""
+
+    def process_part(self, items: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
+        """The part of a step that process `rank` of `world` takes, and its weight: 0 for a stand-in, else 1."""
+
+    def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:
+        """The losses of a part, through `module` as it was wrapped."""
