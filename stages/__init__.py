@@ -16,11 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 _SOURCE = ROOT / "src"
 sys.path.insert(0, str(_SOURCE))
 
-import yaml  # noqa: E402
-
 import captioning  # noqa: E402
 from captioning.settings.resolve import load  # noqa: E402
 from captioning.settings.schema import Settings  # noqa: E402
+from captioning.settings.yaml_lines import loads  # noqa: E402
 from captioning.system import compute, signals  # noqa: E402
 from captioning.system.errors import UserError  # noqa: E402
 from captioning.system.files import disk_faults_told, scratch, write_text  # noqa: E402
@@ -72,7 +71,7 @@ def _leave_check() -> None:
 
 def code(stage: str) -> dict[str, Path]:
     """The source files that dvc.yaml lists for a stage, by their path in the repository: part of its key."""
-    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    pipeline = loads((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
     listed = [ROOT / dep for dep in pipeline["stages"][stage]["deps"] if dep.startswith(("src/", "stages/"))]
     files = [file for path in listed for file in ([path] if path.is_file() else path.rglob("*.py"))]
     return {file.relative_to(ROOT).as_posix(): file for file in sorted(files)}

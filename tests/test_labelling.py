@@ -105,7 +105,6 @@ def test_epochs_of_captions_count_from_one_after_those_of_labels() -> None:
     history = fitted(made)[0].history
     assert ["train/gradient_norm/encoder" in row for row in history] == [True, True, False, False, True, True]
     assert ["train/gradient_norm/decoder_lstm" in row for row in history] == [False] * 2 + [True] * EPOCHS
-    assert [row.get("train/scheduled_sampling") for row in history] == [None, None, 0.0, 0.3, 0.6, 0.6]
 
 
 @pytest.mark.parametrize("per_image", [None, 1, 2, 5])

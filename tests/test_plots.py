@@ -67,7 +67,6 @@ def test_scalars_are_rows_of_three_tables_in_words(tmp_path: Path) -> None:
         ("val/rouge_l", ("scores", "ROUGE-L", "ROUGE-L")),
         ("train/loss/doubly_stochastic", ("losses", "Doubly stochastic loss", "training")),
         ("train/reward/sample", ("training", "Reward", "sample")),
-        ("train/scheduled_sampling", ("training", "Scheduled sampling", "training")),
         ("train/update_ratio/all", ("training", "Update ratio", "all")),
     ],
 )

@@ -268,7 +268,7 @@ def test_the_expected_reward_rises(pixels: bool, baseline: str) -> None:
 
 
 def test_the_phase_starts_from_the_best_model_with_a_new_optimizer() -> None:
-    made = trainer(Memory(), critical=1, epochs=6, schedule="step", step_gamma=1.0)
+    made = trainer(Memory(), critical=1, epochs=6)
     enter, seen = made._enter, []
 
     def spy(phase: Any) -> None:

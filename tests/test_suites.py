@@ -19,6 +19,7 @@ from captioning.experiments import alternative_text, charts, queueing, results, 
 from captioning.experiments.progress import Progress
 from captioning.experiments.queueing import Queue, State
 from captioning.experiments.results import Result, Results
+from captioning.settings.yaml_lines import loads
 from captioning.system import compute
 from captioning.system.errors import UserError
 from tests.imports import ROOT
@@ -101,6 +102,17 @@ def test_a_grid_makes_every_combination_for_every_seed(folder: Path) -> None:
     )
 
 
+def test_numbers_and_words_are_read_as_dvc_reads_them(folder: Path) -> None:
+    """`1e-3` is a number, whatever stands before its e; what is text and looks like a number is quoted."""
+    write(folder, "question: q?\ngrid:\n  train.lr: [1e-3, 0.0001]\n  features.weights: ['1e-3', yes]\n")
+    first, second = suites.load("s").runs[:2]
+    assert first.overrides == {"train.lr": 0.001, "features.weights": "1e-3"}
+    assert (first.arguments, second.arguments) == (
+        ["train.lr=0.001", "features.weights='1e-3'"],
+        ["train.lr=0.001", "features.weights=yes"],
+    )
+
+
 def test_named_runs_keep_their_names(folder: Path) -> None:
     write(folder, "question: q?\nruns:\n  short: {train.epochs: 1}\n  own weights: {features.weights: a b.pth}\n")
     suite = suites.load("s")
@@ -123,7 +135,7 @@ def test_values_come_back_from_the_command_line_as_they_were(value: suites.Value
     assert not override.is_sweep_override()
     back = override.value()
     assert back == value
-    assert type(back) is type(value) or (isinstance(value, str) and not isinstance(yaml.safe_load(value), str))
+    assert type(back) is type(value) or (isinstance(value, str) and not isinstance(loads(value), str))
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,6 @@ OPTIONS: dict[str, Any] = {
     "captions_per_image": None,
     "label_epochs": 2,
     "weight_decay": 0.01,
-    "schedule": "cosine",
-    "step_epochs": 1,
-    "step_gamma": 0.5,
     "warmup_steps": 2,
     "clip_norm": 5.0,
     "select": "bleu_1",
@@ -267,9 +264,8 @@ def test_two_trainings_are_the_same_and_learn(pixels: bool) -> None:
 def test_what_is_drawn_changes_the_training_and_not_what_is_validated(pixels: bool) -> None:
     plain, drawn = (trainer(Memory(), pixels, dropout=0.0, drawn=drawn) for drawn in (False, True))
     for made in (plain, drawn):
-        made.phase.prepare(2)  # what is sampled has its largest share
+        made.phase.prepare(2)
     scalars, captions = drawn._validate()
-    assert scalars.pop("train/scheduled_sampling") == 0.6
     assert (scalars, captions) == plain._validate()
     losses = [fitted(made)[0].history[0]["train/loss/caption"] for made in (plain, drawn)]
     assert losses[0] != pytest.approx(losses[1], rel=1e-4)
@@ -281,10 +277,8 @@ def test_an_encoder_that_starts_late_has_no_gradient_before() -> None:
 
 
 def test_an_encoder_that_has_not_started_does_so_in_self_critical_training() -> None:
-    """It has no words of its own to read and no share of them to tell of."""
     history = fitted(trainer(Memory(), pixels=True, start_epoch=9, drawn=True, **CRITICAL))[0].history
     assert ["train/gradient_norm/encoder" in row for row in history] == [False, False, True, True]
-    assert ["train/scheduled_sampling" in row for row in history] == [True, True, False, False]
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_it() -> None:

@@ -217,14 +217,6 @@ def test_cosine_warms_up_and_falls_to_zero() -> None:
     assert factors[10:] == sorted(factors[10:], reverse=True)
 
 
-def test_steps_fall_by_gamma() -> None:
-    factors = [optimization.stepwise(step, step // 10, 3, 0.5, 5) for step in range(90)]
-    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert factors[29] == 1.0
-    assert factors[30] == 0.5
-    assert factors[60] == 0.25
-
-
 def test_only_matrices_decay() -> None:
     optimizer = optimization.adamw([(nn.Linear(3, 4), 0.1), (nn.BatchNorm1d(4), 0.2)], weight_decay=0.5)
     groups = [

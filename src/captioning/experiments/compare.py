@@ -15,7 +15,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import yaml
 from dvc.utils.flatten import flatten
 
 from captioning.data.splits import coco
@@ -24,6 +23,7 @@ from captioning.experiments.bootstrap import Model
 from captioning.experiments.revisions import Revision
 from captioning.metrics import References
 from captioning.metrics.ngrams import Floats
+from captioning.settings.yaml_lines import loads
 from captioning.system.errors import UserError
 
 BASELINES = "data/evaluate/baselines.json"
@@ -60,7 +60,7 @@ class Experiment:
     @property
     def _stages(self) -> list[dict[str, Any]]:
         """All but `check`, which reads every setting, those too that a stage has not run with yet."""
-        stages = yaml.safe_load(self.revision.read("dvc.lock"))["stages"]
+        stages = loads(self.revision.read("dvc.lock"))["stages"]
         return [stage for name, stage in stages.items() if name != "check"]
 
 

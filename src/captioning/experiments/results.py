@@ -10,7 +10,6 @@ import re
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from dvc.utils.flatten import flatten
 from pydantic import Field, ValidationError
@@ -114,19 +113,12 @@ def _threads(queue: Queue, revisions: Iterable[Revision]) -> int | None:
 def check_overrides(run: Run, revision: Revision) -> None:
     """Raise UserError when an experiment has other settings than the run of the suite that it is named after."""
     params = flatten(revision.params)
-    unlike = [key for key, value in run.overrides.items() if not _same(params.get(key), value)]
+    unlike = [key for key, value in run.overrides.items() if params.get(key) != value]
     if unlike:
         raise UserError(
             f"{run.name} was made with {unlike[0]}={params.get(unlike[0])}, and the suite now says "
             f"{run.overrides[unlike[0]]}: remove it with `dvc exp remove {run.name}`, then run the suite"
         )
-
-
-def _same(found: Any, wanted: Value) -> bool:
-    """Whether a setting is what the suite says; `1e-3` is text to one YAML reader and a number to another."""
-    if isinstance(wanted, str) and isinstance(found, float):
-        return float(wanted) == found
-    return bool(found == wanted)
 
 
 def _result(suite: Suite, run: Run, revision: Revision, seconds: float | None) -> Result:

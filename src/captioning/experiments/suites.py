@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from dvc.utils.flatten import flatten
 from pydantic import Field, ValidationError
 
 from captioning.settings.schema import Written
 from captioning.settings.sections import Natural, Section
-from captioning.settings.yaml_lines import key_lines, parse, repeated_keys
+from captioning.settings.yaml_lines import key_lines, loads, parse, repeated_keys
 from captioning.system.errors import UserError
 
 FOLDER = Path("experiments")
@@ -151,7 +150,7 @@ def _written(value: Value) -> str:
     """A value as `-S` reads it back: text that could be read as something else is quoted."""
     if not isinstance(value, str):
         return "null" if value is None else str(value).lower()
-    if re.fullmatch(r"[\w./+-]+", value) and isinstance(yaml.safe_load(value), str):
+    if re.fullmatch(r"[\w./+-]+", value) and isinstance(loads(value), str):
         return value
     quoted = re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)  # Hydra's grammar
     return f"'{quoted}'"

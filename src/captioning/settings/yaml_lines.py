@@ -1,45 +1,57 @@
-"""YAML files that a person writes: their values, and the line of each key, so that a fault can be shown where it is."""
+"""YAML 1.2, as DVC reads it: values, and the line of each key, so that a fault can be shown where it is."""
 
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node
 
 from captioning.settings.schema import Written
 from captioning.system.errors import UserError, reason
 
 
-def parse(path: Path) -> tuple[dict[str, Any], yaml.Node]:
+def loads(text: str | bytes) -> Any:
+    """The values of a YAML text: `1e-5` is a number in it, and `yes` is text. Raises YAMLError, of ruamel.yaml."""
+    return _reader().load(text)
+
+
+def _reader() -> YAML:
+    reader = YAML(typ="safe")
+    reader.allow_duplicate_keys = True  # `repeated_keys` names all of them, not the first one alone
+    return reader
+
+
+def parse(path: Path) -> tuple[dict[str, Any], Node]:
     """The values of a YAML file, and its tree, which knows their lines.
 
     Raises UserError when it is missing, not YAML, or no mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        tree, values = _reader().compose(text), loads(text)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run in the project's folder") from None
-    except yaml.YAMLError as fault:
+    except YAMLError as fault:
         raise UserError(f"{path}: not YAML: {reason(fault)}") from None
     if not isinstance(values, dict) or tree is None:
         raise UserError(f"{path}: expected `key: value` lines")
     return values, tree
 
 
-def key_lines(node: yaml.Node, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
+def key_lines(node: Node, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
     """Yield (key path, line number) for every key of a YAML mapping."""
-    if isinstance(node, yaml.MappingNode):
+    if isinstance(node, MappingNode):
         for key, value in node.value:
             here = (*prefix, str(key.value))
             yield here, key.start_mark.line + 1
             yield from key_lines(value, here)
 
 
-def repeated_keys(node: yaml.Node) -> Iterator[tuple[str, int]]:
+def repeated_keys(node: Node) -> Iterator[tuple[str, int]]:
     """Yield (dotted key, line number) for every key that a YAML mapping gives once more."""
     seen: set[tuple[str, ...]] = set()
     for key, line in key_lines(node):

@@ -36,11 +36,6 @@ def cosine(step: int, steps: int, warmup_steps: int) -> float:
     return warm(step, warmup_steps) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def stepwise(step: int, epoch: int, step_epochs: int, gamma: float, warmup_steps: int) -> float:
-    """Factor of the learning rate: warm-up, then `gamma` times less every `step_epochs` epochs."""
-    return warm(step, warmup_steps) * float(gamma ** (epoch // step_epochs))
-
-
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set each group's learning rate to `factor` times its peak."""
     for group in optimizer.param_groups:
