@@ -18,8 +18,7 @@ SCALE = 10.0
 def cider_d(hypotheses: Weighed, references: Weighed, pairs: Pairs, matches: Matches) -> Floats:
     """CIDEr-D of each hypothesis against the references that it is paired with, at least one: (N,)."""
     likeness = cosine(hypotheses, references, pairs, matches, clipped=True, sigma=SIGMA)
-    count = len(hypotheses.lengths)
-    return SCALE * np.bincount(pairs.ours, likeness, count) / np.bincount(pairs.ours, minlength=count)
+    return SCALE * np.bincount(pairs.ours, likeness, len(pairs.count)) / pairs.count
 
 
 def bigrams(lengths: Ints) -> Ints:
@@ -30,12 +29,12 @@ def bigrams(lengths: Ints) -> Ints:
 class Cider:
     """The references' side, made once: idf, and each reference's weights and norms.
 
-    lengths: (S,) words of each reference. image_of: (S,) its image. images: how many there are.
+    lengths: (S,) words of each reference, image by image. first, sizes: (I,) of each image's references.
     """
 
-    def __init__(self, ngrams: Ngrams, cells: Cells, lengths: Ints, image_of: Ints, images: int) -> None:
-        self._cells, self._pairs = cells, Pairs(image_of, np.arange(len(lengths)))
-        self._idf = TfIdf.of_frequencies(_frequencies(ngrams, cells), images)
+    def __init__(self, ngrams: Ngrams, cells: Cells, lengths: Ints, first: Ints, sizes: Ints) -> None:
+        self._cells, self._pairs = cells, Pairs(first, sizes)
+        self._idf = TfIdf.of_frequencies(_frequencies(ngrams, cells), len(sizes))
         weighed = self._idf.weigh(ngrams.counts, bigrams(lengths))
         self._references = weighed._replace(norms=_norms(weighed))
 
@@ -52,7 +51,9 @@ class Cider:
 
 def _frequencies(ngrams: Ngrams, cells: Cells) -> list[Ints]:
     """How many images have each n-gram, by order and number; the last number is for all that none has."""
-    return [np.bincount(cells.ngram[cells.order == order], minlength=size + 1) for order, size in enumerate(ngrams.sizes)]
+    return [
+        np.bincount(cells.ngram[cells.order == order], minlength=size + 1) for order, size in enumerate(ngrams.sizes)
+    ]
 
 
 def _norms(references: Weighed) -> Floats:

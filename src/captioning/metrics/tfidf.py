@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from captioning.metrics import elementary
 from captioning.metrics.ngrams import Counts, Floats, Ints, cell_keys, sums
@@ -24,11 +25,22 @@ class Weighed(NamedTuple):
     lengths: Ints
 
 
-class Pairs(NamedTuple):
-    """Which of our sentences are compared with which of theirs, each (Q,), ascending by ours, then by theirs."""
+class Pairs:
+    """Each of our sentences with a run of theirs, `count` (N,) from `first` (N,) on.
 
-    ours: Ints
-    theirs: Ints
+    Two of our sentences have the same run, or none of theirs in common. Attributes beside these: `ours` and `theirs`,
+    the sentences of each pair, (Q,).
+    """
+
+    def __init__(self, first: Ints, count: Ints) -> None:
+        self.first, self.count = first, count
+        self.ours = np.repeat(np.arange(len(first)), count)
+        self.theirs = first[self.ours] + within(count)
+
+    def place(self, ours: Ints, theirs: Ints) -> Ints:
+        """The number of each pair of one of our sentences and one of its run: (M,)."""
+        shift = np.cumsum(self.count) - self.count - self.first  # (N,)
+        return shift[ours] + theirs
 
 
 class Matches(NamedTuple):
@@ -36,20 +48,24 @@ class Matches(NamedTuple):
 
     pair: Ints
     entry: Ints  # of their n-grams
-    count: Ints  # in our sentence
+    said: Ints  # times in our sentence
 
 
 class TfIdf:
-    """The idf of n-grams: a table of each order, by number. A number beyond a table has the table's last value."""
+    """The idf of n-grams: log(rarity), with a table of rarities for each order, by number.
 
-    def __init__(self, idf: Sequence[Floats]) -> None:
-        sizes = np.array([len(table) for table in idf])
-        self._table, self._last, self._first = np.concatenate(idf), sizes - 1, np.cumsum(sizes) - sizes
+    A number beyond a table is as rare as the table's last.
+    """
+
+    def __init__(self, rarity: Sequence[npt.NDArray[np.floating]]) -> None:
+        sizes = np.array([len(table) for table in rarity])
+        self._table, self._last = elementary.log(np.concatenate(rarity)), sizes - 1
+        self._first = np.cumsum(sizes) - sizes
 
     @classmethod
     def of_frequencies(cls, frequencies: Sequence[Ints], images: int) -> "TfIdf":
         """log(images / frequency). frequencies: how many images have each n-gram; 0 counts as 1."""
-        return cls([elementary.log(images / np.maximum(table, 1)) for table in frequencies])
+        return cls([images / np.maximum(table, 1) for table in frequencies])
 
     def weigh(self, counts: Counts, lengths: Ints) -> Weighed:
         """Sentences with their n-grams. lengths: (S,), in whatever unit `cosine` shall compare them."""
@@ -65,32 +81,29 @@ def cosine(ours: Weighed, theirs: Weighed, pairs: Pairs, matches: Matches, *, cl
     a sentence is too short for, it has nothing in common with any. clipped: what our sentence says more often than
     theirs counts as often as in theirs, as CIDEr-D wants it.
     """
-    entry, said = matches.entry, matches.count
+    entry, said = matches.entry, matches.said
     referred = theirs.counts.count[entry]
     products = (np.minimum(said, referred) if clipped else said) * referred * theirs.idf[entry] ** 2
-    cosines = sums(matches.pair, theirs.counts.order[entry], products, len(pairs.ours))
+    cosines = sums(matches.pair, theirs.counts.order[entry], products, len(pairs.ours))  # (Q, ORDERS)
     norms = ours.norms[pairs.ours] * theirs.norms[pairs.theirs]
     np.divide(cosines, norms, out=cosines, where=norms != 0)
     longer = ours.lengths[pairs.ours] - theirs.lengths[pairs.theirs]
-    return cosines.mean(1) * elementary.exp(-(longer**2) / (2 * sigma**2))
+    similar: Floats = cosines.mean(1) * elementary.exp(-(longer**2) / (2 * sigma**2))
+    return similar
 
 
-def match(ours: Weighed, theirs: Weighed, image_of: Pairs, pairs: Pairs) -> Matches:
-    """All n-grams that the sentences of `pairs` have in common, by our sentence, order and n-gram.
-
-    image_of: the images of our sentences and of theirs. `pairs` are all those of one image.
-    """
-    keys = cell_keys(image_of.theirs[theirs.counts.sentence], theirs.counts)
+def match(ours: Weighed, theirs: Weighed, pairs: Pairs) -> Matches:
+    """All n-grams that the sentences of `pairs` have in common, by our sentence, order and n-gram."""
+    run = np.full(len(theirs.lengths), -1)  # the first of the run that each of theirs is in; -1: in none
+    run[pairs.theirs] = pairs.first[pairs.ours]
+    keys = cell_keys(run[theirs.counts.sentence], theirs.counts)
     order = np.argsort(keys, kind="stable")
-    wanted = cell_keys(image_of.ours[ours.counts.sentence], ours.counts)
-    first = np.searchsorted(keys[order], wanted)
-    found = np.searchsorted(keys[order], wanted, side="right") - first
+    wanted, keys = cell_keys(pairs.first[ours.counts.sentence], ours.counts), keys[order]
+    first = np.searchsorted(keys, wanted)
+    found = np.searchsorted(keys, wanted, side="right") - first
     own = np.repeat(np.arange(len(wanted)), found)
-    entry = order[np.repeat(first, found) + within(found)]
-    sentences = len(theirs.lengths)
-    pair_keys = pairs.ours * sentences + pairs.theirs
-    pair = np.searchsorted(pair_keys, ours.counts.sentence[own] * sentences + theirs.counts.sentence[entry])
-    return Matches(pair, entry, ours.counts.count[own])
+    entry = order[first[own] + within(found)]
+    return Matches(pairs.place(ours.counts.sentence[own], theirs.counts.sentence[entry]), entry, ours.counts.count[own])
 
 
 def within(sizes: Ints) -> Ints:

@@ -57,11 +57,9 @@ def likeness(captions: Sequence[Ids]) -> Floats:
 
     The cosine of CIDEr, with a Gaussian in the difference of their words.
     """
-    ours = _weighed(captions)
-    one, other = np.indices((len(captions), len(captions))).reshape(2, -1)
-    pairs, together = Pairs(one, other), Pairs(*np.zeros((2, len(captions)), np.int64))
-    found = cosine(ours, ours, pairs, match(ours, ours, together, pairs), clipped=False, sigma=SIGMA)
-    return found.reshape(len(captions), -1)
+    ours, size = _weighed(captions), len(captions)
+    pairs = Pairs(np.zeros(size, np.int64), np.full(size, size))  # each with all
+    return cosine(ours, ours, pairs, match(ours, ours, pairs), clipped=False, sigma=SIGMA).reshape(size, size)
 
 
 def _weighed(captions: Sequence[Ids]) -> Weighed:
@@ -70,4 +68,4 @@ def _weighed(captions: Sequence[Ids]) -> Weighed:
     numbering, sizes = Numbering(len(known)), lengths(captions)
     counts = count(words, sizes, numbering.learn)
     ranks = [known[highest] - UNK for highest in numbering.highest_words()]  # 1 of the commonest word
-    return TfIdf([elementary.log(1.0 + rank) for rank in ranks]).weigh(counts, sizes)
+    return TfIdf([1.0 + rank for rank in ranks]).weigh(counts, sizes)

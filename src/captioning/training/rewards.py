@@ -4,8 +4,7 @@ Document frequencies are those of the training captions: how many training image
 vocabulary are `<unk>`. `<eos>` is a word of captions and references alike; without it captions learn to end in
 "with a" (Rennie et al. 2017).
 
-B images, E entries (an n-gram of a caption), N captions, Q pairs of a caption and a reference of its image,
-R references, T tokens.
+B images, N captions, R references, T tokens.
 """
 
 import numpy as np
@@ -68,11 +67,8 @@ class CiderReward:
         theirs = self._weigh(*_after_bos(self._captions, references))
         said = tokens != PAD
         ours = self._weigh(tokens[said], said.sum(1))
-        compared = people[owner]  # (N,) references of each caption
-        caption = np.repeat(np.arange(len(tokens)), compared)  # (Q,)
-        reference = np.repeat((np.cumsum(people) - people)[owner], compared) + within(compared)  # (Q,)
-        pairs, image_of = Pairs(caption, reference), Pairs(owner, np.repeat(np.arange(len(rows)), people))
-        return cider_d(ours, theirs, pairs, match(ours, theirs, image_of, pairs))
+        pairs = Pairs((np.cumsum(people) - people)[owner], people[owner])
+        return cider_d(ours, theirs, pairs, match(ours, theirs, pairs))
 
     def _weigh(self, words: Ints, lengths: Ints) -> Weighed:
         """Captions laid end to end, with the words of each (N,)."""
