@@ -44,7 +44,7 @@ class Cider:
         hypotheses: their n-grams. lengths: (I,) their words. matches: (C,) from `Cells.match`.
         """
         own = matches[self._cells.of_entry]  # (E,), the hypothesis' count of a reference's n-gram
-        entry = np.flatnonzero(own)
+        entry = np.flatnonzero(own > 0)
         shared = Matches(self._references.counts.sentence[entry], entry, own[entry])
         return cider_d(self._idf.weigh(hypotheses, bigrams(lengths)), self._references, self._pairs, shared)
 
