@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.decoders.base import AttendingDecoder, Decoder
+from captioning.kernels import convolutions
 from captioning.training import batches
-from captioning.training.encoder import augmentation, convolutions
+from captioning.training.encoder import augmentation
 from captioning.training.encoder.augmentation import Augmentation
 from captioning.training.encoder.division import Divided, divide
 from captioning.training.encoder.fine_tuning import NONE, train_from
