@@ -5,6 +5,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from captioning import kernels
 from captioning.data.datasets.scenes.facts import FILE
 from captioning.data.splits import coco, splits
 from captioning.data.text.encoded_captions import EncodedCaptions
@@ -71,7 +72,7 @@ def main(settings: Settings) -> None:
 
 def _key(chosen: dict[str, Any], fabric: "Fabric") -> str:
     """A key of all that the trained weights depend on. The index of the features has the digests of its arrays."""
-    machine = {"processes": fabric.world_size, **compute.software(fabric.device.type)}
+    machine = {"processes": fabric.world_size, **compute.software(fabric.device.type), **kernels.describe()}
     weights = (WEIGHTS / name for name in ("weights.json", "weights.safetensors"))
     inputs = [VOCABULARY, *weights, FEATURES / "index.json", *(SPLIT / name for name in READ)]
     return run_key({**chosen, **machine}, inputs, code("train"))
@@ -313,9 +314,10 @@ def _save(settings: Settings, trainer: "Trainer", resolved: dict[str, Any], star
         decoder_options=resolve.decoder_options(settings),
         transform=asdict(data.store.transform),
         settings=resolved,
-        compute=compute.describe(
-            portable=machine.portable, threads=machine.threads, processes=trainer.fabric.world_size
-        ),
+        compute={
+            **compute.describe(portable=machine.portable, threads=machine.threads, processes=trainer.fabric.world_size),
+            **kernels.describe(),
+        },
         provenance={
             "weights": read_json(WEIGHTS / "weights.json"),
             "features": digest(FEATURES / "index.json"),

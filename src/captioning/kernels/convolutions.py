@@ -40,7 +40,7 @@ def quicken(network: nn.Module) -> nn.Module:
 
     These are ungrouped, undilated, and padded with zeros. The plain way is torch's own.
     """
-    for parent in list(network.modules()):
+    for parent in [] if kernels.plain() else list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Conv2d and _plain(child) and child.weight.requires_grad:
                 setattr(parent, name, _like(child))
