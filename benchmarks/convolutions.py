@@ -11,7 +11,7 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 from benchmarks.logits import seconds  # noqa: E402
-from captioning.training.encoder.convolutions import Conv2d  # noqa: E402
+from captioning.kernels.convolutions import Conv2d  # noqa: E402
 
 PICTURES = 26  # a batch of the default, 128 captions
 MAPS = [(64, 16), (128, 8), (256, 4), (512, 2)]  # channels and places a side: a ResNet-18 on 64 x 64 pixels

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from captioning import decoders
+from captioning import decoders, kernels
 from captioning.captioner import model
 from captioning.data.datasets.scenes.facts import FILE
 from captioning.data.splits import coco, splits
@@ -97,7 +97,7 @@ def main(settings: Settings) -> None:
 
 def _key(chosen: dict[str, Any], fabric: Fabric) -> str:
     """A key of all that the trained weights depend on. The index of the features has the digests of its arrays."""
-    machine = {"processes": fabric.world_size, **compute.software(fabric.device.type)}
+    machine = {"processes": fabric.world_size, **compute.software(fabric.device.type), **kernels.describe()}
     weights = (WEIGHTS / name for name in ("weights.json", "weights.safetensors"))
     inputs = [VOCABULARY, *weights, FEATURES / "index.json", *(SPLIT / name for name in READ)]
     return run_key({**chosen, **machine}, inputs, code("train"))
@@ -310,9 +310,10 @@ def _save(
         decoder_options=resolved["decoders"][decoder],
         transform=asdict(data.store.transform),
         settings=resolved,
-        compute=compute.describe(
-            portable=machine.portable, threads=machine.threads, processes=trainer.fabric.world_size
-        ),
+        compute={
+            **compute.describe(portable=machine.portable, threads=machine.threads, processes=trainer.fabric.world_size),
+            **kernels.describe(),
+        },
         provenance={
             "weights": read_json(WEIGHTS / "weights.json"),
             "features": digest(FEATURES / "index.json"),

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from captioning.training.encoder import convolutions
-from captioning.training.encoder.convolutions import Conv2d, quicken
+from captioning.kernels import convolutions
+from captioning.kernels.convolutions import Conv2d, quicken
 from captioning.vision.encoders import backbones, encoders
 
 SHAPES = st.tuples(*[st.integers(1, 5)] * 5)

@@ -10,6 +10,7 @@ from tests.imports import ROOT
 
 LIBRARY = ROOT / "src/captioning"
 LEVELS = {
+    "kernels": 0,
     "system": 0,
     "settings": 1,
     "vision": 1,

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from captioning.data.text.vocabulary import PAD
-from captioning.decoders.base import AttendingDecoder, State, WordLogits, for_captions, regions_of
+from captioning.decoders.base import AttendingDecoder, State, for_captions, regions_of
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
+from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import AttentionOptions
 from captioning.vision.encoders.encoded import Encoded
 
@@ -65,7 +66,7 @@ class SoftAttentionDecoder(AttendingDecoder):
         """mean (B, D), regions (B, R, D) → the state before the first word."""
         regions = regions_of(encoded)
         h, c = self.start(encoded.mean).tanh().chunk(2, dim=1)
-        return h, c, self.attend.twice_keys(regions), regions
+        return h, c, self.attend.prepare(regions), regions
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""

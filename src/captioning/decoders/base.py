@@ -3,10 +3,10 @@
 B images, C captions, N hypotheses (some of each image, side by side), R regions, D feature width, T tokens, V words.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from captioning.kernels import captions
 from captioning.system.errors import UserError
 from captioning.vision.encoders.encoded import Encoded
 
@@ -76,22 +76,6 @@ class PictureNorm(nn.BatchNorm1d):
         return super().forward(input)
 
 
-class WordLogits(nn.Linear):
-    """Hidden states (…, H) → logits of V words (…, V).
-
-    The matrix has rows for a multiple of 64 words: AVX2 kernels run up to twice as fast on it
-    (`python -m benchmarks.logits`). What the rows beyond V say is cut off, so they are never trained.
-    """
-
-    def __init__(self, hidden_size: int, vocabulary_size: int) -> None:
-        super().__init__(hidden_size, -(-vocabulary_size // 64) * 64)
-        self.vocabulary_size = vocabulary_size
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(…, H) → (…, V)."""
-        return super().forward(hidden)[..., : self.vocabulary_size]
-
-
 def regions_of(encoded: Encoded) -> Tensor:
     """Regions (B, R, D), for a decoder that attends. Raises UserError where the store has none."""
     if encoded.regions is None:
@@ -102,17 +86,10 @@ def regions_of(encoded: Encoded) -> Tensor:
 def for_captions(state: State, owner: Tensor, shared: int) -> State:
     """The states of captions, from one hypothesis a picture; owner (C,) is the row of each caption's picture.
 
-    The last `shared` tensors stay (B, …) where every picture has as many captions, side by side: a step of training
-    then reads regions once a picture. Not on a GPU, which copies fast and would have to wait for the answer, nor where
-    `torch.compile` traces, whose graph cannot depend on it.
+    The last `shared` tensors stay (B, …) where every picture is known to have as many captions, side by side.
     """
-    pictures, captions = len(state[-1]), len(owner)
-    asked = owner.device.type == "cpu" and not torch.compiler.is_compiling()
-    if asked and captions % pictures == 0:
-        each = captions // pictures
-        if torch.equal(owner, torch.arange(pictures).repeat_interleave(each)):
-            return side_by_side(state, each, shared)
-    return select(state, owner)
+    count = captions.each(owner, len(state[-1]))
+    return select(state, owner) if count is None else side_by_side(state, count, shared)
 
 
 def side_by_side(state: State, each: int, shared: int) -> State:

@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from captioning.data.text.vocabulary import PAD
-from captioning.decoders.base import Decoder, PictureNorm, State, WordLogits, select
+from captioning.decoders.base import Decoder, PictureNorm, State, select
+from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import LstmOptions
 from captioning.vision.encoders.encoded import Encoded
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from captioning.data.text.vocabulary import PAD
-from captioning.decoders.base import Decoder, State, WordLogits, select
+from captioning.decoders.base import Decoder, State, select
+from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import NeuralTalkOptions
 from captioning.vision.encoders.encoded import Encoded
 

@@ -10,16 +10,15 @@ V words, W width.
 """
 
 import math
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from captioning.data.text.vocabulary import PAD
-from captioning.decoders.base import AttendingDecoder, State, WordLogits, for_captions, regions_of, select
-from captioning.decoders.dropout import Dropout
+from captioning.decoders.base import AttendingDecoder, State, for_captions, regions_of, select
+from captioning.kernels.attention import attention
+from captioning.kernels.dropout import Dropout
+from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import TransformerOptions
 from captioning.vision.encoders.encoded import Encoded
 
@@ -142,9 +141,7 @@ class _Layer(nn.Module):
 
     def _attend(self, query: Tensor, pairs: Tensor, *, causal: bool) -> Tensor:
         keys, values = (self._split(part) for part in pairs.chunk(2, dim=2))
-        # rows are short, and the CPU's fused kernel is slow in bf16
-        with sdpa_kernel(SDPBackend.MATH) if query.device.type == "cpu" else nullcontext():
-            seen = functional.scaled_dot_product_attention(self._split(query), keys, values, is_causal=causal)
+        seen = attention(self._split(query), keys, values, causal=causal)
         return seen.transpose(1, 2).flatten(2)
 
     def _split(self, x: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from captioning.data.text.vocabulary import PAD
-from captioning.decoders.base import AttendingDecoder, State, WordLogits, for_captions, regions_of
+from captioning.decoders.base import AttendingDecoder, State, for_captions, regions_of
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
+from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import UpDownOptions
 from captioning.vision.encoders.encoded import Encoded
 
@@ -43,7 +44,7 @@ class UpDownDecoder(AttendingDecoder):
         """mean (B, D), regions (B, R, D) → the state before the first word."""
         regions = regions_of(encoded)
         zeros = encoded.mean.new_zeros(len(regions), self.hidden_size)
-        return zeros, zeros, zeros, zeros, self.from_mean(encoded.mean), self.attend.twice_keys(regions), regions
+        return zeros, zeros, zeros, zeros, self.from_mean(encoded.mean), self.attend.prepare(regions), regions
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""

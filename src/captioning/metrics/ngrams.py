@@ -17,8 +17,18 @@ Floats = npt.NDArray[np.float64]
 Number = Callable[[int, Ints], Ints]
 """Gives numbers to the keys of one order."""
 
-SHIFT = 32  # two numbers in one sortable key
+_SHIFT = 32  # bits of the lower of two numbers in one key
 _LAST = np.iinfo(np.int64).max  # closes a sorted table, so that every search ends inside it
+
+
+def pack(first: Ints, second: Ints) -> Ints:
+    """Two arrays of numbers in one of keys, which sort as the pairs do; each is below 2**31, and not negative."""
+    return first << _SHIFT | second
+
+
+def unpack(keys: Ints) -> tuple[Ints, Ints]:
+    """Both numbers of each key that `pack` made."""
+    return keys >> _SHIFT, keys & (1 << _SHIFT) - 1
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,14 @@ class Numbering:
         new = table[numbers] != wanted
         numbers[new] = len(table) - 1 + np.arange(new.sum())
         return numbers[back]
+
+    def highest_words(self) -> list[Ints]:
+        """The highest of each known n-gram's words, by order and number."""
+        highest = [np.arange(self._words)]
+        for table in self._tables:
+            before, last = unpack(table[:-1])
+            highest.append(np.maximum(highest[-1][before], last))
+        return highest
 
 
 class Ngrams:
@@ -128,7 +146,7 @@ def sums(rows: Ints, orders: Ints, values: npt.NDArray[np.generic], size: int) -
 
 def cell_keys(image: Ints, counts: Counts) -> Ints:
     """Entries as sortable numbers, (E,): by image, order and n-gram. image: (E,)."""
-    return (image * ORDERS + counts.order << SHIFT) | counts.ngram
+    return pack(image * ORDERS + counts.order, counts.ngram)
 
 
 def count(words: Sequence[int] | Ints, lengths: Ints, number: Number) -> Counts:
@@ -136,8 +154,9 @@ def count(words: Sequence[int] | Ints, lengths: Ints, number: Number) -> Counts:
     sentence = np.repeat(np.arange(len(lengths)), lengths)
     parts = []
     for order, (starts, ngram) in enumerate(numbered(words, lengths, number)):
-        keys, found = np.unique(sentence[starts] << SHIFT | ngram, return_counts=True)
-        parts.append((keys >> SHIFT, np.full(len(keys), order), keys & (1 << SHIFT) - 1, found))
+        keys, found = np.unique(pack(sentence[starts], ngram), return_counts=True)
+        of_sentence, number_of = unpack(keys)
+        parts.append((of_sentence, np.full(len(keys), order), number_of, found))
     return Counts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -152,5 +171,5 @@ def numbered(words: Sequence[int] | Ints, lengths: Ints, number: Number) -> Iter
     for order in range(ORDERS):
         starts = np.flatnonzero(room > order)
         if order:
-            ngram[starts] = number(order, ngram[starts] << SHIFT | last[starts + order])
+            ngram[starts] = number(order, pack(ngram[starts], last[starts + order]))
         yield starts, ngram[starts]

@@ -44,10 +44,9 @@ class References(Generic[Id]):
         sizes = ngrams.lengths(self._tokens)
         self._first = np.cumsum(sizes) - sizes
         self._lengths = ngrams.lengths(sentences)
-        image_of = np.repeat(np.arange(len(sizes)), sizes)
         self._ngrams = ngrams.Ngrams(sentences)
-        self._cells = ngrams.Cells(self._ngrams, image_of)
-        self._cider = Cider(self._ngrams, self._cells, self._lengths, image_of, len(sizes))
+        self._cells = ngrams.Cells(self._ngrams, np.repeat(np.arange(len(sizes)), sizes))
+        self._cider = Cider(self._ngrams, self._cells, self._lengths, self._first, sizes)
 
     def score(self, hypotheses: Mapping[Id, str]) -> Scores[Id]:
         """BLEU-1 to BLEU-4, ROUGE-L and CIDEr-D, named bleu_1, ..., rouge_l, cider; all but CIDEr are within 0 to 1.

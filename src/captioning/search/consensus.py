@@ -9,19 +9,21 @@ decoding for BLEU"; the scaling factor there): the probability itself lets the f
 A model does not know document frequencies. But its vocabulary is in the order of frequency, and the r-th commonest word
 is about as rare as r is large (Zipf's law): the idf of an n-gram is log(1 + the rank of its rarest word) here.
 
-N captions, G different n-grams.
+N captions.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
 from captioning.data.text.vocabulary import UNK
 from captioning.metrics import elementary
 from captioning.metrics.cider import SIGMA
-from captioning.metrics.ngrams import ORDERS, Floats
+from captioning.metrics.ngrams import Floats, Numbering, count, lengths
+from captioning.metrics.tfidf import Pairs, TfIdf, Weighed, cosine, match
 from captioning.search.base import Hypothesis
 
 Ids = tuple[int, ...]
@@ -53,28 +55,17 @@ def _weights(hypotheses: Sequence[Hypothesis], power: float) -> Floats:
 def likeness(captions: Sequence[Ids]) -> Floats:
     """How like each two captions are, symmetric, 0 to 1: (N, N).
 
-    For each n of 1 to 4 the cosine of their n-grams' counts times idf, the mean over n; times a Gaussian in the
-    difference of their lengths. Of a size that a caption is too short for, it has nothing in common with any.
+    The cosine of CIDEr, with a Gaussian in the difference of their words.
     """
-    total = np.zeros((len(captions), len(captions)))
-    for size in range(1, ORDERS + 1):
-        weighed = _weighed(captions, size)
-        norms = np.sqrt((weighed**2).sum(1))  # (N,)
-        both = norms[:, None] * norms
-        total += np.divide(weighed @ weighed.T, both, out=np.zeros_like(both), where=both > 0)
-    lengths = np.array([len(ids) for ids in captions])
-    return total / ORDERS * elementary.exp(-((lengths[:, None] - lengths) ** 2) / (2 * SIGMA**2))
+    ours, size = _weighed(captions), len(captions)
+    pairs = Pairs(np.zeros(size, np.int64), np.full(size, size))  # each with all
+    return cosine(ours, ours, pairs, match(ours, ours, pairs), clipped=False, sigma=SIGMA).reshape(size, size)
 
 
-def _weighed(captions: Sequence[Ids], size: int) -> Floats:
-    """Counts times idf of the n-grams of a size: (N, G)."""
-    numbers: dict[Ids, int] = {}
-    places = [
-        [numbers.setdefault(ids[start : start + size], len(numbers)) for start in range(len(ids) - size + 1)]
-        for ids in captions
-    ]
-    counts = np.zeros((len(captions), len(numbers)))
-    for row, columns in enumerate(places):
-        np.add.at(counts[row], columns, 1)
-    ranks = np.array([max(ngram) for ngram in numbers], dtype=np.float64) - UNK  # 1 of the commonest word
-    return counts * elementary.log(1 + ranks)
+def _weighed(captions: Sequence[Ids]) -> Weighed:
+    """The captions' n-grams, with the idf that the ranks of their words give."""
+    known, words = np.unique(np.array([*chain.from_iterable(captions)], np.int64), return_inverse=True)
+    numbering, sizes = Numbering(len(known)), lengths(captions)
+    counts = count(words, sizes, numbering.learn)
+    ranks = [known[highest] - UNK for highest in numbering.highest_words()]  # 1 of the commonest word
+    return TfIdf([1.0 + rank for rank in ranks]).weigh(counts, sizes)

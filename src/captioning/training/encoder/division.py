@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, fx, nn
 from torchvision import ops
 
+from captioning import kernels
+from captioning.kernels.division import cut, few_at_once
 from captioning.vision.encoders.encoders import Encoder, as_regions, fold_batchnorm
 
-_AT_ONCE = 4  # pictures whose first maps still fit into a core's cache: 32 of 288 pixels at once take 1.8 times as long
 _RANDOM = (nn.modules.dropout._DropoutNd, ops.StochasticDepth)
 
 
@@ -33,8 +34,7 @@ class Divided:
         """uint8 (B, 3, S, S) → what the back reads of it: maps (B, …), and sizes where it asks for them."""
         if not self.separable or pixels.device.type != "cpu":
             return self._run(pixels)
-        parts = [self._run(pixels[begin : begin + _AT_ONCE]) for begin in range(0, len(pixels), _AT_ONCE)]
-        return tuple(torch.cat(one) for one in zip(*parts, strict=True))
+        return few_at_once(self._run, pixels)
 
     def _run(self, pixels: Tensor) -> tuple[Tensor, ...]:
         border: tuple[Tensor, ...] = self.front(self.encoder.normalised(pixels))
@@ -49,22 +49,15 @@ def divide(encoder: Encoder, frozen: Collection[nn.Module]) -> Divided | None:
     """Cut where training begins, given the weights that the front will keep; None where nothing lies ahead of it.
 
     frozen: modules that stay in eval mode, with all that is in them. Call it on the device where the encoder stays:
-    the front's convolutions are copies.
+    the front's convolutions are copies. The plain way is not to divide.
     """
     body = encoder.body
     assert isinstance(body, fx.GraphModule)
     fixed = _fixed(body, {inner for module in frozen for inner in module.modules()})
-    if not any(node.op == "call_module" for node in fixed):
+    if kernels.plain() or not any(node.op == "call_module" for node in fixed):
         return None
-    border = [node for node in fixed if any(user not in fixed for user in node.users)]
-    front, back = fx.Graph(), fx.Graph()
-    copies = {node: back.placeholder(f"border_{index}") for index, node in enumerate(border)}
-    originals: dict[fx.Node, fx.Node] = {}
-    for node in body.graph.nodes:
-        graph, known = (front, originals) if node in fixed else (back, copies)
-        known[node] = graph.node_copy(node, known.__getitem__)
-    front.output(tuple(originals[node] for node in border))
-    made = Divided(encoder, fold_batchnorm(fx.GraphModule(body, front)), fx.GraphModule(body, back), separable=False)
+    front, back = cut(body, fixed)
+    made = Divided(encoder, fold_batchnorm(front), back, separable=False)
     return replace(made, separable=_has_rows(made))
 
 

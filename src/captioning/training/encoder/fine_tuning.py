@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from captioning.training.encoder import blocks, convolutions
+from captioning.kernels import convolutions
+from captioning.training.encoder import blocks
 from captioning.training.encoder.division import Divided, divide
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.encoders.encoders import Encoder

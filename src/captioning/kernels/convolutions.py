@@ -15,6 +15,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
+from captioning import kernels
+
 _PLACES = 16  # P * Q up to which the product wins
 
 
@@ -23,7 +25,7 @@ class Conv2d(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(B, C, H, W) → (B, D, P, Q)."""
-        learns = torch.is_grad_enabled() and weight.requires_grad
+        learns = torch.is_grad_enabled() and weight.requires_grad and not kernels.plain()
         small = input.device.type == "cpu" and math.prod(map(self._places, range(2), input.shape[2:])) <= _PLACES
         way = _SmallMap.apply if learns and small else F.conv2d
         output: Tensor = way(input, weight, bias, self.stride, self.padding)
@@ -36,9 +38,9 @@ class Conv2d(nn.Conv2d):
 def quicken(network: nn.Module) -> nn.Module:
     """Replace, in place, the convolutions that learn and that `Conv2d` can stand for.
 
-    These are ungrouped, undilated, and padded with zeros.
+    These are ungrouped, undilated, and padded with zeros. The plain way is torch's own.
     """
-    for parent in list(network.modules()):
+    for parent in [] if kernels.plain() else list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Conv2d and _plain(child) and child.weight.requires_grad:
                 setattr(parent, name, _like(child))
