@@ -121,20 +121,21 @@ def _inputs(settings: Settings, network: "Network", data: "Data") -> "Inputs":
     from captioning.training.encoder.augmentation import Augmentation
     from captioning.training.inputs import FeatureInputs, PixelInputs
 
-    chances, encoder, heads = _chances(settings, data), network.encoder, network.heads
-    if encoder is None or heads is None:
+    chances = _chances(settings, data)
+    if network.encoder is None:
         attends = isinstance(network.decoder, AttendingDecoder)
         return FeatureInputs(data.store, attends=attends, mirror_chances=chances)
     augmentation = Augmentation(**resolve.augment(settings).model_dump())
-    labels = None if heads.labels is None else data.labels
-    return PixelInputs(data.store, augmentation, chances, labels, encoder.grid)
+    return PixelInputs(data.store, augmentation, chances, data.labels, network.encoder.grid)
 
 
 def _labels(settings: Settings, image_ids: list[str], train: EncodedCaptions) -> "ImageLabels | None":
     """What the data set says is in the training images; None where it says nothing, or training does not read it."""
     from captioning.training.labels import ImageLabels
 
-    if not resolve.labelled(settings) or not (settings.train.facts or resolve.label_epochs(settings)):
+    learns = resolve.trainable(settings) and resolve.fine_tune(settings).from_block != "none"
+    asked = settings.train.facts or resolve.label_epochs(settings)
+    if not (learns and asked and resolve.labelled(settings)):
         return None
     augment = resolve.augment(settings)
     return ImageLabels.read(DATA / FILE, image_ids, train, moved=augment.flip > 0 or augment.crop < 1)
