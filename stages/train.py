@@ -19,7 +19,7 @@ from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import AttendingDecoder
 from captioning.metrics import References
 from captioning.settings.resolve import decoder_options, for_training
-from captioning.settings.rules import LABELLED, batchnorm, warm_start
+from captioning.settings.rules import LABELLED, batchnorm, learns, warm_start
 from captioning.settings.schema import Compute, Settings
 from captioning.settings.training import INITIAL, Train
 from captioning.system import compute
@@ -104,7 +104,7 @@ def _key(chosen: dict[str, Any], fabric: Fabric) -> str:
 
 
 def _learns_labels(settings: Settings) -> bool:
-    return settings.features.trainable and settings.dataset in LABELLED
+    return learns(settings) and settings.dataset in LABELLED
 
 
 def _data(labelled: Train | None, fabric: Fabric) -> Data:
@@ -153,12 +153,11 @@ def _training(name: str, encoder: Encoder, weights: str, train: Train) -> Encode
 
 def _inputs(train: Train, network: Network, data: Data, *, mirror: bool) -> Inputs:
     """Stored features, or pixels for an encoder that is trained."""
-    chances, encoder, heads = _chances(0.5 if mirror else train.augment.flip, data), network.encoder, network.heads
-    if encoder is None or heads is None:
+    chances = _chances(0.5 if mirror else train.augment.flip, data)
+    if network.encoder is None:
         attends = isinstance(network.decoder, AttendingDecoder)
         return FeatureInputs(data.store, attends=attends, mirror_chances=chances)
-    labels = None if heads.labels is None else data.labels
-    return PixelInputs(data.store, train.augment, chances, labels, encoder.grid)
+    return PixelInputs(data.store, train.augment, chances, data.labels, network.encoder.grid)
 
 
 def _labels(train: Train, image_ids: list[str], captions: EncodedCaptions) -> ImageLabels:

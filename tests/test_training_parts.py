@@ -91,6 +91,26 @@ def test_all_captions_of_each_image_are_read_in_an_order_of_the_images_alone() -
         assert [len(chosen) for chosen in plan] == [15] * 12 + [20]  # no batch has a single image
 
 
+def test_a_fused_optimizer_that_is_told_to_skip_changes_neither_weights_nor_state() -> None:
+    """As on a GPU, which decides by itself; where it is not told so, the step is the usual one to the bit."""
+    layers, optimizers = [], []
+    for _ in range(2):
+        torch.manual_seed(0)
+        layers.append(nn.Linear(3, 2))
+        optimizers.append(optimization.adamw([(layers[-1], 0.1)], 0.01))
+    for skipped in (0.0, 1.0, 1.0, 0.0):
+        for layer, optimizer, flagged in zip(layers, optimizers, (True, False), strict=True):
+            layer(torch.full((1, 3), 1 + skipped)).square().sum().backward()
+            if flagged:
+                optimization.skip_on_device(optimizer, torch.tensor(skipped))
+            if flagged or not skipped:
+                optimizer.step()
+            optimizer.zero_grad()
+    assert all(torch.equal(one, other) for one, other in zip(*(layer.parameters() for layer in layers), strict=True))
+    steps = [int(state["step"]) for optimizer in optimizers for state in optimizer.state.values()]
+    assert steps == [2, 2, 2, 2]
+
+
 @examples(60)
 @given(images=captions_of_images, size=st.integers(1, 40))
 def test_captions_of_an_image_lie_side_by_side(images: list[int], size: int) -> None:

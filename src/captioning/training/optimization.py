@@ -48,12 +48,12 @@ def step_unless(skipped: Tensor, optimizer: _FabricOptimizer) -> None:
         if not skipped:
             optimizer.step()
         return
-    _skip_on_device(optimizer.optimizer, skipped)
+    skip_on_device(optimizer.optimizer, skipped)
     optimizer.step()
 
 
-def _skip_on_device(optimizer: torch.optim.Optimizer, skipped: Tensor) -> None:
-    """Let the next step of a fused optimizer change nothing where `skipped` is 1.0.
+def skip_on_device(optimizer: torch.optim.Optimizer, skipped: Tensor) -> None:
+    """Let the next steps of a fused optimizer change nothing where `skipped`, on its device, is 1.0.
 
     torch's GradScaler does the same: fused kernels read `found_inf`, and then neither weights nor state change.
     """

@@ -33,7 +33,7 @@ _UPDATE_STEPS = 50  # steps between two looks at how far a step moves the weight
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """What all phases have in common; the section `train` of params.yaml says what each means."""
+    """What all phases share; the section `train` of params.yaml says what each means."""
 
     seed: int
     batch_size: int
