@@ -26,8 +26,10 @@ from captioning.decoders.base import Decoder  # noqa: E402
 from captioning.kernels import attention, captions, convolutions, dropout, logits  # noqa: E402
 from captioning.settings import resolve  # noqa: E402
 from captioning.settings.resolve import load  # noqa: E402
-from captioning.training.encoder import division, fine_tuning  # noqa: E402
-from captioning.training.networks import EndToEnd, OnFeatures  # noqa: E402
+from captioning.training.encoder import division  # noqa: E402
+from captioning.training.encoder.fine_tuning import EncoderTraining  # noqa: E402
+from captioning.training.heads import EncoderHeads  # noqa: E402
+from captioning.training.network import Network  # noqa: E402
 from captioning.vision.encoders import backbones, encoders  # noqa: E402
 
 CAPTIONS, TOKENS, REGIONS, FEATURES, WORDS, EACH = 130, 13, 49, 1280, 2549, 5
@@ -38,13 +40,13 @@ Step = Callable[[], None]
 
 def decoder(name: str, features: int) -> Decoder:
     """The decoder with the sizes of params.yaml."""
-    settings = load().model_copy(update={"decoder": name, "dataset": "flickr8k"})
-    return decoders.build(name, WORDS, features, resolve.decoder_options(settings))
+    settings = load(overrides={"decoder": name, "dataset": "flickr8k"})
+    return decoders.build(name, WORDS, features, vars(resolve.decoder_options(settings)))
 
 
 def on_features(name: str) -> Step:
     """A training step of a decoder on stored features."""
-    network = OnFeatures(decoder(name, FEATURES), label_smoothing=0.0).train()
+    network = Network(None, decoder(name, FEATURES)).train()
     regions = torch.randn(CAPTIONS // EACH, REGIONS, FEATURES)
     return step(network, (regions.mean(1), regions))
 
@@ -53,13 +55,14 @@ def end_to_end(name: str, size: int, block: str) -> Step:
     """A training step of an LSTM and an encoder from `block` on, with the pixels of as many images."""
     transform = backbones.transform_for(name, size, pretrained=False)
     encoder = encoders.build(name, transform=transform, weights={})
-    encoder = fine_tuning.train_from(encoders.batchnorm(encoder, "batch" if block == "all" else "eval"), block)
-    network = EndToEnd(encoder, decoder("lstm", encoder.dim), WORDS, 0.0, 1.0)
-    network.begin(1)
+    training = EncoderTraining(encoder, from_block=block, batchnorm="batch" if block == "all" else "eval")
+    heads = EncoderHeads(training, WORDS, word_presence=1.0)
+    network = Network(training, decoder("lstm", encoder.dim), heads)
+    network.begin_captions(1)
     return step(network, (torch.randint(0, 256, (CAPTIONS // EACH, 3, size, size), dtype=torch.uint8),))
 
 
-def step(network: OnFeatures | EndToEnd, inputs: tuple[torch.Tensor, ...]) -> Step:
+def step(network: Network, inputs: tuple[torch.Tensor, ...]) -> Step:
     """Forward and backward of one batch, five captions an image side by side."""
     tokens = torch.randint(4, WORDS, (CAPTIONS, TOKENS))
     owner = torch.arange(CAPTIONS // EACH).repeat_interleave(EACH)

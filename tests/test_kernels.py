@@ -20,9 +20,10 @@ from captioning.kernels import attention, captions, convolutions
 from captioning.kernels.dropout import Dropout
 from captioning.kernels.logits import WordLogits
 from captioning.search import SearchOptions, search
-from captioning.training.encoder import fine_tuning
 from captioning.training.encoder.division import divide
-from captioning.training.networks import EndToEnd, OnFeatures
+from captioning.training.encoder.fine_tuning import EncoderTraining
+from captioning.training.heads import EncoderHeads
+from captioning.training.network import Network
 from captioning.vision.encoders import backbones, encoders
 from tests import variants
 from tests.imports import ROOT
@@ -62,7 +63,7 @@ def gradients(network: nn.Module, losses: dict[str, Tensor]) -> list[Tensor]:
     return list(torch.autograd.grad(total, parameters, allow_unused=True, materialize_grads=True))
 
 
-def losses_of(network: OnFeatures | EndToEnd, inputs: tuple[Tensor, ...], owner: Tensor) -> dict[str, Tensor]:
+def losses_of(network: Network, inputs: tuple[Tensor, ...], owner: Tensor) -> dict[str, Tensor]:
     torch.manual_seed(3)
     tokens = variants.captions(len(owner), 7)
     return {name: loss.value for name, loss in network(inputs, tokens, owner).items()}
@@ -86,7 +87,7 @@ def test_a_decoder_has_the_same_parameters_and_says_the_same(variant: str) -> No
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_decoder_has_the_same_losses_and_gradients(variant: str, owner: str) -> None:
     def trained() -> tuple[dict[str, Tensor], list[Tensor]]:
-        network, encoded = OnFeatures(build(variant), label_smoothing=0.1).train(), pictures(3)
+        network, encoded = Network(None, build(variant), label_smoothing=0.1).train(), pictures(3)
         assert encoded.regions is not None
         losses = losses_of(network, (encoded.mean, encoded.regions), OWNERS[owner])
         return losses, gradients(network, losses)
@@ -106,11 +107,11 @@ def test_a_trained_encoder_has_the_same_losses_and_gradients(block: str) -> None
     def trained() -> tuple[dict[str, Tensor], list[Tensor]]:
         transform = backbones.transform_for("resnet18", 64, pretrained=False)
         encoder = encoders.build("resnet18", transform=transform, weights={}, seed=1)
-        encoder = fine_tuning.train_from(encoders.batchnorm(encoder, "eval"), block)
+        training = EncoderTraining(encoder, from_block=block, batchnorm="eval")
         torch.manual_seed(0)
         decoder = LstmDecoder(variants.WORDS, encoder.dim, LstmOptions(8, 8, 1, 0.0, "nic"))
-        network = EndToEnd(encoder, decoder, variants.WORDS, 0.0, 1.0)
-        network.begin(1)
+        network = Network(training, decoder, EncoderHeads(training, variants.WORDS, word_presence=1.0))
+        network.begin_captions(1)
         pixels = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
         losses = losses_of(network, (pixels,), OWNERS["apart"])
         return losses, gradients(network, losses)
@@ -173,7 +174,7 @@ def test_plainly_nothing_is_asked_replaced_or_divided(monkeypatch: pytest.Monkey
     convolutions.Conv2d(2, 2, 3)(torch.randn(1, 2, 4, 4)).sum().backward()
     transform = backbones.transform_for("squeezenet1_1", 64, pretrained=False)
     encoder = encoders.build("squeezenet1_1", transform=transform, weights={})
-    assert divide(fine_tuning.train_from(encoder, "none")) is None
+    assert divide(encoder, EncoderTraining(encoder, from_block="none").frozen) is None
 
 
 def test_captions_are_counted_where_they_lie_side_by_side() -> None:
