@@ -217,7 +217,7 @@ def test_the_command_compares_without_touching_the_workspace(experimented: Proje
     assert done.stderr.startswith("error: nonsuch: no commit, branch, tag or experiment has this name")
     assert done.stderr.count("\n") == 1
     for command in ("compare", "report"):
-        done = experimented.run("captioning", command, "HEAD", "depth-resnet152", check=False)
+        done = experimented.run("captioning", command, "HEAD", "depth-resnet50", check=False)
         assert (done.returncode, done.stdout) == (1, "")
         fault = "this run of the suite depth has not been run at this commit; `captioning suite run depth` runs it"
-        assert done.stderr == f"error: depth-resnet152: {fault}\n"
+        assert done.stderr == f"error: depth-resnet50: {fault}\n"

@@ -414,23 +414,23 @@ def test_a_suite_is_stopped_continued_and_told_in_a_table(copy: Project) -> None
 
 def test_every_command_of_the_page_on_experiments(copy: Project) -> None:
     """With a `depth` that takes seconds; then its results, for those who have no experiments."""
-    runs = "runs: {resnet18: {evaluate.max_words: 4}, resnet152: {evaluate.max_words: 2}}\n"
+    runs = "runs: {resnet18: {evaluate.max_words: 4}, resnet50: {evaluate.max_words: 2}}\n"
     write(copy.folder, "question: Deeper?\n" + runs, "depth")
     page = copy.folder / "docs/journal.md"
     page.write_text("# Page\n<!-- suite depth -->\n<!-- end -->\n")
     copy.run("git", "add", "-A")
     copy.run("git", "commit", "-qm", "a suite")
     printed = typed(copy, "experiments.md")
-    assert "depth-resnet152  missing  evaluate.max_words=2" in printed["captioning suite list"]
-    assert "depth-resnet152: done" in printed["captioning suite run depth"]
+    assert "depth-resnet50  missing  evaluate.max_words=2" in printed["captioning suite list"]
+    assert "depth-resnet50: done" in printed["captioning suite run depth"]
     assert copy.run("captioning", "suite", "run", "depth").stdout.startswith("2 of 2 runs are done at ")
 
     kept = json.loads(copy.read("experiments/depth.results.json"))
     assert [run["overrides"] for run in kept["runs"]] == [{"evaluate.max_words": 4}, {"evaluate.max_words": 2}]
     assert all(run["seconds"] > 0 for run in kept["runs"])
     block = results.blocks(page)["depth"]
-    assert "| resnet152 | " in block
-    assert "- depth-resnet152: " in block
+    assert "| resnet50 | " in block
+    assert "- depth-resnet50: " in block
     with contextlib.chdir(copy.folder):
         suite = suites.load("depth")
     picture = f"\n![{alternative_text.markdown(suite, Results(**kept))}](suite-depth.svg)\n"
@@ -446,7 +446,7 @@ def test_every_command_of_the_page_on_experiments(copy: Project) -> None:
     shown = copy.run("captioning", "suite", "table", "depth")
     assert shown.stdout + picture == block
     assert "this is experiments/depth.results.json" in shown.stderr
-    anew = json.loads(copy.run("captioning", "compare", "depth-resnet152", "--format", "json").stdout)
+    anew = json.loads(copy.run("captioning", "compare", "depth-resnet50", "--format", "json").stdout)
     scores = {name: score["value"] for name, score in anew["groups"][0]["scores"].items()}
     assert kept["runs"][1]["scores"] == pytest.approx(scores)
 

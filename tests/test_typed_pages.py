@@ -33,8 +33,8 @@ def applied(typist: Project) -> Path:
 def test_every_command_of_the_readme_and_then_of_the_page_on_reports(typist: Project) -> None:
     printed = typed(typist, "README.md")
     assert "cider" in of(printed, "dvc metrics diff")
-    assert "depth-resnet152" in typist.run("dvc", "exp", "list", "--all-commits").stdout
-    assert "depth-resnet152" in of(printed, "captioning compare main depth-resnet152")
+    assert "depth-resnet50" in typist.run("dvc", "exp", "list", "--all-commits").stdout
+    assert "depth-resnet50" in of(printed, "captioning compare main depth-resnet50")
     assert of(printed, "captioning predict photo.jpg").startswith("photo.jpg\t")
     assert (typist.folder / "looked/photo-attention.png").exists()
     assert yaml.safe_load(typist.read("params.yaml"))["decoder"] == "lstm"  # the baseline is back
