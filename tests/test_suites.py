@@ -104,12 +104,12 @@ def test_a_grid_makes_every_combination_for_every_seed(folder: Path) -> None:
 
 def test_numbers_and_words_are_read_as_dvc_reads_them(folder: Path) -> None:
     """`1e-3` is a number, whatever stands before its e; what is text and looks like a number is quoted."""
-    write(folder, "question: q?\ngrid:\n  train.lr: [1e-3, 0.0001]\n  features.weights: ['1e-3', yes]\n")
+    write(folder, "question: q?\ngrid:\n  train.optimizer.lr: [1e-3, 0.0001]\n  features.weights: ['1e-3', yes]\n")
     first, second = suites.load("s").runs[:2]
-    assert first.overrides == {"train.lr": 0.001, "features.weights": "1e-3"}
+    assert first.overrides == {"train.optimizer.lr": 0.001, "features.weights": "1e-3"}
     assert (first.arguments, second.arguments) == (
-        ["train.lr=0.001", "features.weights='1e-3'"],
-        ["train.lr=0.001", "features.weights=yes"],
+        ["train.optimizer.lr=0.001", "features.weights='1e-3'"],
+        ["train.optimizer.lr=0.001", "features.weights=yes"],
     )
 
 
