@@ -92,7 +92,8 @@ class Run:
             os.dup2(stream, 2)
             os.chdir(folder)
             count = _watch(folder, moment, act)
-            import_module("stages").run(import_module(f"stages.{stage}").main)
+            module = import_module(f"stages.{stage}")
+            import_module("stages").run(module.main, *([module.leave] if stage == "check" else []))
             status = 0
             self.events.write_text(str(count[0]))
         except SystemExit as left:
