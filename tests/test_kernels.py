@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from captioning import kernels
 from captioning.decoders.base import Decoder
@@ -147,11 +148,15 @@ def test_plain_logits_multiply_as_many_rows_as_there_are_words(monkeypatch: pyte
 
 def test_plain_attention_leaves_the_choice_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     query, keys, values = torch.randn(3, 2, 2, 5, 4)
-    asked: list[object] = []
-    real = attention.sdpa_kernel
-    monkeypatch.setattr(attention, "sdpa_kernel", lambda backend: asked.append(backend) or real(backend))
+    asked: list[SDPBackend] = []
+
+    def choose(backend: SDPBackend) -> AbstractContextManager[None]:
+        asked.append(backend)
+        return sdpa_kernel(backend)
+
+    monkeypatch.setattr(attention, "sdpa_kernel", choose)
     fast, simple = both(lambda: attention.attention(query, keys, values, causal=True))
-    assert len(asked) == 1
+    assert asked == [SDPBackend.MATH]
     torch.testing.assert_close(simple, fast)
 
 
