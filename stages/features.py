@@ -77,7 +77,13 @@ def _key(chosen: dict[str, object], features: Features, machine: Compute, archiv
     """
     settings = {
         **chosen,
-        "features": features.model_dump(exclude={"weights"}),  # whose bytes are read below
+        "trainable": features.trainable,
+        "image_size": features.image_size,
+        "crop": features.crop,
+        "regions": features.regions,
+        "mirror": features.mirror,
+        "batch_size": features.batch_size,
+        "shard_size": features.shard_size,
         "compute": machine.model_dump(exclude={"processes"}),
     }
     return run_key(settings, [IMAGES, *archives, *sorted(WEIGHTS.iterdir())], code("features"))

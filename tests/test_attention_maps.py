@@ -292,7 +292,7 @@ def test_attention_is_drawn_by_evaluate_and_by_predict(copy: Project) -> None:
     ids = dict(
         pd.read_csv(copy.folder / "data/split/images.csv", dtype={"image_id": str})[["image_id", "coco_id"]].values
     )
-    assert (index["grid"], len(index["pictures"])) == ([2, 2], 9)
+    assert (index["grid"], len(index["pictures"])) == ([2, 2], 18)
     for row in index["pictures"]:
         assert row["words"] == [*said[ids[row["image_id"]]], "<eos>"]
         with Image.open(copy.folder / "data/evaluate/attention" / row["file"]) as drawn:

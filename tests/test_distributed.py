@@ -127,9 +127,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
     path = project.folder / "params.yaml"
     settings = yaml.safe_load(path.read_text())
     settings["features"]["trainable"] = False
-    settings["train"]["lstm"]["dropout"] = 0.0
+    settings["decoders"]["lstm"]["dropout"] = 0.0
     path.write_text(yaml.safe_dump(settings))
-    for stage in ("download", "weights", "vocab", "split"):
+    for stage in ("check", "download", "weights", "vocab", "split"):
         project.run(sys.executable, "-m", "stages", stage)
     return project
 

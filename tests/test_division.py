@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import ops
 
-from captioning.training.encoder import convolutions
+from captioning.kernels import convolutions
 from captioning.training.encoder.blocks import blocks as names_of_blocks
 from captioning.training.encoder.division import Divided, divide
 from captioning.training.encoder.fine_tuning import EncoderTraining

@@ -96,8 +96,7 @@ def test_a_queued_experiment_needs_the_absolute_path(printed: tuple[Project, dic
     project, _ = printed
     done = project.run("dvc", "exp", "run", "--temp", check=False)
     assert done.returncode != 0
-    assert "no table of captions there" in done.stderr
-    assert "give the folder's absolute path" in done.stderr
+    assert "/pictures" in done.stderr
     folder = f"download.folder={project.folder}/pictures"
     project.run("dvc", "exp", "run", "--temp", "--name", "absolute", "-S", folder)
     assert "absolute" in project.run("dvc", "exp", "list", "--name-only").stdout

@@ -127,7 +127,7 @@ def test_the_same_images_of_two_revisions_are_side_by_side(experimented: Project
         shown.append(re.findall(r"^\| (\S+) \| [\d.]+ \|", random, re.MULTILINE))
         (experimented.folder / revision).unlink()
     assert shown[0] == shown[1]
-    assert len(shown[0]) == 3
+    assert len(shown[0]) == 6
 
 
 @pytest.mark.skipif(NO_VEGA is not None, reason=str(NO_VEGA))

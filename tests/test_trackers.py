@@ -21,7 +21,7 @@ from tests.pages import typed
 from tests.project import Project
 
 ALL = ("mlflow", "tensorboard", "wandb")
-SETTINGS = {"seed": 1, "train": {"lr": 0.5, "lstm": {"layers": 2}}}
+SETTINGS = {"seed": 1, "train": {"optimizer": {"lr": 0.5}}, "decoders": {"lstm": {"layers": 2}}}
 FLAT = {"seed": 1, "train.optimizer.lr": 0.5, "decoders.lstm.layers": 2}
 RED = Image.new("RGB", (5, 4), "red")
 LOSSES = [0.5, 0.25]
