@@ -67,7 +67,7 @@ def test_every_command_of_the_page_on_models(copy: Project) -> None:
     reader(copy)
     printed = typed(copy, "models.md", anew=True, after=check)
     trained = [text for text in models if "train." in text or "decoder=" in text or "features." in text]
-    assert len({models[text] for text in trained}) == len(trained)
+    assert len({models[text] for text in trained}) == len(trained) - 1  # an ensemble reads a model as it is
     assert (copy.folder / "looked/photo-attention.png").exists()
     lists = {text: out.splitlines() for text, out in printed.items() if text.startswith("captioning predict photo.jpg")}
     assert [len(lines) for text, lines in lists.items() if "--n-best 5" in text] == [5, 5]
