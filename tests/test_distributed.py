@@ -194,7 +194,5 @@ def test_a_failure_of_one_process_ends_all(prepared: Project, tmp_path: Path) ->
     done = project.run(sys.executable, "-m", "stages", "features", check=False)
     assert done.returncode == 1
     assert f"member {member!r}" in done.stderr
-    assert re.search(
-        r"error: features: process \d of 2 ended with status 1; its messages are above", done.stderr
-    )
+    assert re.search(r"error: features: process \d of 2 ended with status 1; its messages are above", done.stderr)
     assert not (project.folder / "data/features").exists()
