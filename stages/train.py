@@ -1,6 +1,5 @@
 """train: a model, chosen by its validation score → data/train/."""
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
 from captioning import decoders, kernels
 from captioning.captioner import model
@@ -25,24 +23,20 @@ from captioning.settings.training import INITIAL, Train
 from captioning.system import compute
 from captioning.system.archives import Pictures
 from captioning.system.files import digest, read_json, run_key
-from captioning.training import labelling
+from captioning.training import labelling, plan
 from captioning.training.checkpoints import Checkpoint
-from captioning.training.cross_entropy import CrossEntropy, CrossEntropyOptions
 from captioning.training.encoder.augmentation import mirror_chances
 from captioning.training.encoder.fine_tuning import EncoderTraining
 from captioning.training.epoch_log import EpochLog
 from captioning.training.heads import EncoderHeads
 from captioning.training.inputs import FeatureInputs, Inputs, PixelInputs
-from captioning.training.labelling import Labelling, LabellingOptions
 from captioning.training.labels import ImageLabels
 from captioning.training.network import Network
 from captioning.training.optimization import count_parameters
-from captioning.training.phase import Data, Phase, Setup
-from captioning.training.rewards import CiderReward
-from captioning.training.self_critical import SelfCritical, SelfCriticalOptions
+from captioning.training.phase import Data, Setup
 from captioning.training.tracking.live import Tracker
 from captioning.training.tracking.sinks import Trackers
-from captioning.training.trainer import LoopOptions, Trainer
+from captioning.training.trainer import Trainer
 from captioning.training.warm_start import take_up
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
@@ -84,8 +78,8 @@ def main(settings: Settings) -> None:
     checkpoint = Checkpoint(_key({**resolved, **started}, fabric))
     setup = Setup(network, _inputs(train, network, data, mirror=settings.features.mirror), data, fabric)
     _say(settings, setup, label_epochs)
-    phases = _phases(settings.seed, train, label_epochs, setup)
-    trainer = Trainer(setup, phases, _loop(settings.seed, train, machine), checkpoint)
+    phases = plan.phases(settings.seed, train, label_epochs, setup)
+    trainer = Trainer(setup, phases, plan.loop(settings.seed, train, machine), checkpoint)
     if not fabric.is_global_zero:
         trainer.fit(lambda *_: None)
         return
@@ -204,82 +198,6 @@ def _say(settings: Settings, setup: Setup, label_epochs: int) -> None:
     if chances is not None:
         upright = len(set(data.train.image[chances[data.train.image] == 0].tolist()))
         setup.fabric.print(f"{upright:,} images are never mirrored, because a caption says left or right")
-
-
-def _loop(seed: int, train: Train, machine: Compute) -> LoopOptions:
-    return LoopOptions(
-        seed=seed,
-        batch_size=train.batch_size,
-        clip_norm=train.optimizer.clip_norm,
-        select=train.select,
-        patience=train.patience,
-        checkpoint_steps=train.checkpoint_steps,
-        ema=train.optimizer.ema,
-        compile=machine.compile,
-    )
-
-
-def _phases(seed: int, train: Train, label_epochs: int, setup: Setup) -> list[Phase]:
-    """Labels, cross-entropy and self-critical training, as far as each has epochs."""
-    return [
-        *_labelling(seed, train, label_epochs, setup),
-        *_cross_entropy(seed, train, setup),
-        *_self_critical(seed, train, setup),
-    ]
-
-
-def _labelling(seed: int, train: Train, epochs: int, setup: Setup) -> Iterator[Phase]:
-    network, rate = setup.network, train.labels.lr
-    if not epochs or network.encoder is None or network.heads is None or network.heads.labels is None:
-        return
-    modules: list[tuple[nn.Module, float]] = [(network.encoder, rate), (network.heads.labels, rate)]
-    options = LabellingOptions(
-        seed=seed,
-        label_epochs=epochs,
-        batch_size=train.batch_size,
-        captions_per_image=_captions_per_image(train),
-        weight_decay=train.optimizer.weight_decay,
-        warmup_steps=train.optimizer.warmup_steps,
-    )
-    yield Labelling(setup, modules, options)
-
-
-def _captions_per_image(train: Train) -> int | None:
-    return None if train.captions_per_image == "all" else train.captions_per_image
-
-
-def _cross_entropy(seed: int, train: Train, setup: Setup) -> Iterator[Phase]:
-    if not train.epochs:
-        return
-    rates = {"encoder": train.encoder.lr}
-    modules = [(module, rates.get(name, train.optimizer.lr)) for name, module in setup.network.named_children()]
-    options = CrossEntropyOptions(
-        seed=seed,
-        epochs=train.epochs,
-        batch_size=train.batch_size,
-        captions_per_image=_captions_per_image(train),
-        weight_decay=train.optimizer.weight_decay,
-        warmup_steps=train.optimizer.warmup_steps,
-    )
-    yield CrossEntropy(setup, modules, options)
-
-
-def _self_critical(seed: int, train: Train, setup: Setup) -> Iterator[Phase]:
-    chosen = train.self_critical
-    if not chosen.epochs:
-        return
-    rates = {"encoder": chosen.encoder_lr, "decoder": chosen.lr}
-    modules = [(module, rates[name]) for name, module in setup.network.named_children() if rates.get(name)]
-    options = SelfCriticalOptions(
-        seed=seed,
-        epochs=chosen.epochs,
-        batch_size=chosen.batch_size,
-        samples=chosen.samples,
-        baseline="leave_one_out",
-        weight_decay=train.optimizer.weight_decay,
-        warmup_steps=train.optimizer.warmup_steps,
-    )
-    yield SelfCritical(setup, modules, CiderReward(setup.data.train, setup.data.vocabulary), options)
 
 
 def _fit(trainer: Trainer, trackers: tuple[str, ...], name: str, resolved: dict[str, Any]) -> None:
