@@ -109,7 +109,9 @@ def test_convolutions_that_learnt_are_folded_once_nothing_is_trained() -> None:
     assert any(isinstance(module, convolutions.Conv2d) for module in training.encoder.modules())
     expected = training.encoder(pixels)
     training.enter(learns=False)
-    divided = cut(training)
+    training.begin_rewards()
+    divided = training.divided
+    assert divided is not None
     assert not any(isinstance(module, nn.BatchNorm2d) for module in divided.front.modules())
     scale = expected.abs().max().item()
     torch.testing.assert_close(divided.regions(divided.ahead(pixels)), expected, rtol=1e-3, atol=1e-4 * scale)
