@@ -21,8 +21,8 @@ compute.pin(portable=True, threads=THREADS)
 import torch  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from benchmarks.vocabulary import numbered  # noqa: E402
 from captioning import decoders  # noqa: E402
-from captioning.data.text.vocabulary import BOS  # noqa: E402
 from captioning.decoders.base import Decoder  # noqa: E402
 from captioning.settings import resolve  # noqa: E402
 from captioning.settings.resolve import load  # noqa: E402
@@ -38,7 +38,7 @@ HYPOTHESES, LONG = 192, 20  # 64 pictures, beam 3
 def built(name: str) -> Decoder:
     """The decoder with the sizes of params.yaml."""
     settings = load(overrides={"decoder": name, "dataset": "flickr8k"})
-    return decoders.build(name, WORDS, FEATURES, vars(resolve.decoder_options(settings)))
+    return decoders.build(name, numbered(WORDS), FEATURES, vars(resolve.decoder_options(settings)))
 
 
 def training_step(decoder: Decoder, each: int) -> Callable[[], None]:
@@ -102,7 +102,7 @@ def decoding() -> None:
     regions = torch.randn(HYPOTHESES, REGIONS, FEATURES)
     encoded, owner = Encoded(regions.mean(1), regions), torch.arange(HYPOTHESES)
     tokens = torch.randint(4, WORDS, (HYPOTHESES, LONG))
-    tokens[:, 0] = BOS
+    tokens[:, 0] = decoder.vocabulary.special.bos
 
     def cached() -> None:
         state = decoder.init(encoded)

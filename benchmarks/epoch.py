@@ -43,8 +43,8 @@ class Epoch:
         transform = backbones.transform_for(encoder, "native", pretrained=True)
         self.encoder = encoders.folded(encoders.build(encoder, transform=transform, weights={}))
         options = vars(resolve.decoder_options(settings))
-        words = len(Vocabulary.read(DATA / "vocab/vocab.txt"))
-        decoder = decoders.build("lstm", words, self.encoder.dim, options)
+        self.vocabulary = Vocabulary.read(DATA / "vocab/vocab.txt")
+        decoder = decoders.build("lstm", self.vocabulary, self.encoder.dim, options)
         self.network = Network(None, decoder, label_smoothing=settings.train.label_smoothing)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
         self.plan = batches.by_length(self.captions, settings.train.batch_size, (0, 0))
@@ -52,7 +52,7 @@ class Epoch:
 
     def step(self, chosen: np.ndarray, inputs: tuple[Tensor, ...] | None = None) -> None:
         """A training step on stored features, or on `inputs`: the mean feature of each image of the batch."""
-        batch = batches.collate(self.captions, chosen)
+        batch = batches.collate(self.captions, chosen, self.vocabulary.special)
         losses = self.network(inputs or (self.means[batch.rows],), batch.tokens, batch.owner)
         self.optimizer.zero_grad()
         losses["caption"].value.backward()

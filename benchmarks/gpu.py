@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.vocabulary import numbered
 from captioning import decoders
 from captioning.settings import resolve
 from captioning.training import optimization
@@ -115,13 +116,13 @@ def training(bench: Bench, name: str, side: int | None, decoder: str) -> Iterato
     options = vars(resolve.decoder_options(settings))
 
     def built() -> decoders.Decoder:
-        return decoders.build(decoder, VOCABULARY, encoder.dim, options)
+        return decoders.build(decoder, numbered(VOCABULARY), encoder.dim, options)
 
     regions = torch.randn(IMAGES, encoder.regions, encoder.dim, device=bench.device)
     frozen = Network(None, built(), label_smoothing=0.1)
     yield _step(bench, f"train {decoder}, {name} frozen", frozen, (regions.mean(1), regions))
     training = EncoderTraining(encoder, batchnorm="eval")
-    heads = EncoderHeads(training, VOCABULARY, word_presence=0.0)
+    heads = EncoderHeads(training, numbered(VOCABULARY), word_presence=0.0)
     tuned = Network(training, built(), heads, label_smoothing=0.1)
     yield _step(bench, f"train {decoder}, {name} fine-tuned", tuned, (_pixels(encoder, bench.device),))
 

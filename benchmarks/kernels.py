@@ -21,6 +21,7 @@ compute.pin(portable=not HALF, threads=1)
 
 import torch  # noqa: E402
 
+from benchmarks.vocabulary import numbered  # noqa: E402
 from captioning import decoders, kernels  # noqa: E402
 from captioning.decoders.base import Decoder  # noqa: E402
 from captioning.kernels import attention, captions, convolutions, dropout, logits  # noqa: E402
@@ -41,7 +42,7 @@ Step = Callable[[], None]
 def decoder(name: str, features: int) -> Decoder:
     """The decoder with the sizes of params.yaml."""
     settings = load(overrides={"decoder": name, "dataset": "flickr8k"})
-    return decoders.build(name, WORDS, features, vars(resolve.decoder_options(settings)))
+    return decoders.build(name, numbered(WORDS), features, vars(resolve.decoder_options(settings)))
 
 
 def on_features(name: str) -> Step:
@@ -56,7 +57,7 @@ def end_to_end(name: str, size: int, block: str) -> Step:
     transform = backbones.transform_for(name, size, pretrained=False)
     encoder = encoders.build(name, transform=transform, weights={})
     training = EncoderTraining(encoder, from_block=block, batchnorm="batch" if block == "all" else "eval")
-    heads = EncoderHeads(training, WORDS, word_presence=1.0)
+    heads = EncoderHeads(training, numbered(WORDS), word_presence=1.0)
     network = Network(training, decoder("lstm", encoder.dim), heads)
     network.begin_captions(1)
     return step(network, (torch.randint(0, 256, (CAPTIONS // EACH, 3, size, size), dtype=torch.uint8),))

@@ -15,6 +15,7 @@ compute.pin(portable=True, threads=2)
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from benchmarks.vocabulary import numbered  # noqa: E402
 from captioning.data.text.encoded_captions import EncodedCaptions  # noqa: E402
 from captioning.decoders.lstm import LstmDecoder, LstmOptions  # noqa: E402
 from captioning.training import optimization  # noqa: E402
@@ -49,11 +50,12 @@ def train(images: int) -> float:
             np.arange(0, count * (WORDS + 2) + 1, WORDS + 2),
             np.repeat(np.arange(images, dtype=np.int32), CAPTIONS),
         )
-        network = Network(None, LstmDecoder(2549, DIM, LstmOptions(256, 512, 1, 0.3)))
+        vocabulary = numbered(2549)
+        network = Network(None, LstmDecoder(vocabulary, DIM, LstmOptions(256, 512, 1, 0.3)))
         inputs, device = FeatureInputs(Store(paths), attends=False), torch.device("cpu")  # type: ignore[arg-type]
         optimizer = optimization.adamw([(network, 1e-3)], 0.01)
         for numbers in inputs.plan(captions, 128, (0, 0))[:STEPS]:
-            batch = collate(captions, numbers)
+            batch = collate(captions, numbers, vocabulary.special)
             loss = network(inputs.read(batch.rows, device), batch.tokens, batch.owner)["caption"].value
             optimizer.zero_grad()
             loss.backward()

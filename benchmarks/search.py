@@ -11,6 +11,7 @@ compute.pin(portable=True, threads=2)
 
 import torch  # noqa: E402
 
+from benchmarks.vocabulary import numbered  # noqa: E402
 from captioning import decoders  # noqa: E402
 from captioning.decoders.base import Decoder  # noqa: E402
 from captioning.decoders.lstm import LstmDecoder, LstmOptions  # noqa: E402
@@ -27,8 +28,8 @@ def measure(decoder: Decoder, encoded: Encoded, size: int, images: int) -> tuple
     """Seconds an image, and the captions, when `images` are searched `size` at a time."""
     begin, found = time.perf_counter(), []
     for start in range(0, images, size):
-        part = (tensor if tensor is None else tensor[start : min(start + size, images)] for tensor in encoded)
-        found += [hypothesis.ids for hypothesis in search(decoder, Encoded(*part), OPTIONS)]
+        part = encoded.rows(slice(start, min(start + size, images)))
+        found += [hypothesis.ids for hypothesis in search(decoder, part, OPTIONS)]
     return (time.perf_counter() - begin) / images, found
 
 
@@ -36,7 +37,10 @@ def main() -> None:
     """Print images a second, and the ratio. A random decoder says nothing for long: all captions have `WORDS` words."""
     torch.manual_seed(0)
     torch.set_num_threads(2)
-    decoder, means = LstmDecoder(VOCABULARY, DIM, LstmOptions(256, 512, 1, 0.5)).eval(), torch.randn(IMAGES, DIM)
+    decoder, means = (
+        LstmDecoder(numbered(VOCABULARY), DIM, LstmOptions(256, 512, 1, 0.5)).eval(),
+        torch.randn(IMAGES, DIM),
+    )
     encoded = Encoded(means, None)
     measure(decoder, encoded, BATCH, BATCH)  # warm up
     (together, many), (alone, single) = (
@@ -51,7 +55,7 @@ def main() -> None:
     shipped = resolve.load()
     regions = torch.randn(BATCH, REGIONS, DIM)
     for name in ATTENDING:
-        attending = decoders.build(name, VOCABULARY, DIM, vars(getattr(shipped.decoders, name))).eval()
+        attending = decoders.build(name, numbered(VOCABULARY), DIM, vars(getattr(shipped.decoders, name))).eval()
         measure(attending, Encoded(means[:BATCH], regions), BATCH, BATCH)
         seconds = min(measure(attending, Encoded(means[:BATCH], regions), BATCH, BATCH)[0] for _ in range(3))
         print(f"| {name}, {REGIONS} regions of {DIM}, batches of {BATCH} | {1 / seconds:.1f} |")

@@ -23,9 +23,10 @@ compute.pin(portable=True, threads=THREADS)
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from benchmarks.vocabulary import numbered  # noqa: E402
 from captioning import decoders  # noqa: E402
 from captioning.data.text.encoded_captions import EncodedCaptions  # noqa: E402
-from captioning.data.text.vocabulary import BOS, EOS, SPECIAL, Vocabulary  # noqa: E402
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary  # noqa: E402
 from captioning.settings import resolve  # noqa: E402
 from captioning.settings.resolve import load  # noqa: E402
 from captioning.training import optimization, self_critical  # noqa: E402
@@ -45,8 +46,8 @@ def captions(generator: np.random.Generator) -> EncodedCaptions:
     common = 1 / np.arange(1, WORDS - len(SPECIAL) + 1)
     words = generator.choice(WORDS - len(SPECIAL), int(lengths.sum()), p=common / common.sum()) + len(SPECIAL)
     ends = np.cumsum(lengths)
-    tokens = np.insert(words, np.concatenate([[0], ends[:-1]]), BOS)
-    tokens = np.insert(tokens, ends + np.arange(1, len(ends) + 1), EOS).astype(np.int32)
+    tokens = np.insert(words, np.concatenate([[0], ends[:-1]]), Vocabulary.special.bos)
+    tokens = np.insert(tokens, ends + np.arange(1, len(ends) + 1), Vocabulary.special.eos).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths + 2)])
     return EncodedCaptions(tokens, offsets, np.repeat(np.arange(TRAINING), PEOPLE))
 
@@ -78,11 +79,11 @@ def main(images: int = 128) -> None:
     torch.manual_seed(0)
     fabric = compute.start(seed=0, threads=THREADS, device="cpu", precision="32-true")
     generator, clock = np.random.default_rng(0), Clock()
-    train, vocabulary = captions(generator), Vocabulary((*SPECIAL, *(f"w{index}" for index in range(WORDS - 4))))
+    train, vocabulary = captions(generator), numbered(WORDS)
     with clock.part("table"):
         reward = CiderReward(train, vocabulary)
     settings = load(overrides={"decoder": "transformer", "dataset": "flickr8k"})
-    decoder = decoders.build("transformer", WORDS, FEATURES, vars(resolve.decoder_options(settings)))
+    decoder = decoders.build("transformer", vocabulary, FEATURES, vars(resolve.decoder_options(settings)))
     counts = torch.from_numpy(train.target_counts(WORDS)).clamp_min(1).float()
     with torch.no_grad():
         decoder.output.bias[:WORDS] = counts.log()  # type: ignore[union-attr, index, operator]

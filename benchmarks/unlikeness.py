@@ -24,11 +24,10 @@ from captioning.captioner import model  # noqa: E402
 from captioning.captioner.model import Captioner  # noqa: E402
 from captioning.data.datasets.scenes import composition, drawing  # noqa: E402
 from captioning.system.archives import SUFFIXES, Archive  # noqa: E402
-from captioning.vision.features.unlikeness import Detector  # noqa: E402
+from captioning.vision.features.unlikeness import Detector, statistics  # noqa: E402
 from captioning.vision.images import decode  # noqa: E402
 
 SEED = 987_654_321
-BATCH = 32
 
 
 def _scenes(count: int) -> Iterator[Image.Image]:
@@ -49,20 +48,19 @@ def _noise(count: int) -> Iterator[Image.Image]:
         yield grain.resize((192, 192), Image.Resampling.BICUBIC)
 
 
-@torch.inference_mode()
 def _distances(member: Captioner, detector: Detector, pictures: Iterable[Image.Image]) -> Tensor:
     pixels = torch.from_numpy(np.stack([member.transform.pixels(picture) for picture in pictures]))
-    return torch.cat([detector.distances(member.encoder(part).mean(1)) for part in pixels.split(BATCH)])
+    return detector.distances(statistics(pixels))
 
 
 def main(folder: str, count: str = "400", archive: str = "") -> None:
     """Print the table."""
     member = model.load(Path(folder))
-    if member.features is None:
-        sys.exit(f"error: {folder}: it keeps no features of training images; train it again with `dvc repro train`")
+    if member.statistics is None:
+        sys.exit(f"error: {folder}: it keeps no statistics of training images; train it again with `dvc repro train`")
     begin = time.perf_counter()
-    detector = Detector(member.features)
-    print(f"set up in {time.perf_counter() - begin:.2f} s from {len(member.features.train)} training images")
+    detector = Detector(member.statistics)
+    print(f"set up in {time.perf_counter() - begin:.2f} s from {len(member.statistics.train)} training images")
     kinds = {"scenes": _scenes(int(count)), "noise": _noise(int(count))}
     kinds |= {Path(archive).name: _archived(Path(archive), int(count))} if archive else {}
     print("| pictures | count | called unlike | distance / threshold: 1 %, 25 %, 50 %, 75 %, 99 % |\n|---|---|---|---|")

@@ -4,8 +4,11 @@ A thread that is through with its part of a loop spins `GOMP_SPINCOUNT` turns be
 has the core of the thread that it waits for, those turns are lost. `compute.SPINS` is the count that stages have.
 
     python -m benchmarks.waiting 1000 10000 100000 none      # after `dvc repro features`; none: libgomp's own
+
+Counts take turns, and each row is a median over rounds, since machines are noisy.
 """
 
+import statistics
 import subprocess
 import sys
 import time
@@ -13,7 +16,7 @@ import time
 from captioning.system import compute
 
 BUSY = (0, 1, 3)  # other processes, each of which takes a core
-STEPS, WARM = 40, 8
+STEPS, WARM, ROUNDS = 30, 6, 5
 
 
 def _steps(spins: str) -> None:
@@ -42,7 +45,7 @@ def _steps(spins: str) -> None:
     seconds = []
     for numbers in inputs.plan(data.train, 64, (1, 0), 2)[: STEPS + WARM]:
         begin = time.perf_counter()
-        batch = batches.collate(data.train, numbers)
+        batch = batches.collate(data.train, numbers, data.vocabulary.special)
         drawn = inputs.draw(batch.rows, fabric.device)
         losses = network(drawn, batch.tokens, batch.owner, *inputs.labels(batch.rows, fabric.device))
         optimizer.zero_grad()
@@ -67,9 +70,14 @@ def main() -> None:
     if sys.argv[1:2] == ["--steps"]:
         _steps(sys.argv[2])
         return
+    counts = sys.argv[1:] or [str(compute.SPINS), "none"]
+    seconds: dict[tuple[str, int], list[float]] = {(spins, busy): [] for spins in counts for busy in BUSY}
+    for _ in range(ROUNDS):
+        for spins, busy in seconds:
+            seconds[spins, busy].append(_beside(busy, spins))
     print(f"{'spins':>8} " + " ".join(f"{f'beside {busy}':>10}" for busy in BUSY))
-    for spins in sys.argv[1:] or [str(compute.SPINS), "none"]:
-        print(f"{spins:>8} " + " ".join(f"{_beside(busy, spins):8.3f} s" for busy in BUSY), flush=True)
+    for spins in counts:
+        print(f"{spins:>8} " + " ".join(f"{statistics.median(seconds[spins, busy]):8.3f} s" for busy in BUSY))
 
 
 if __name__ == "__main__":

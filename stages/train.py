@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from captioning import decoders, kernels
 from captioning.captioner import model
@@ -41,8 +42,10 @@ from captioning.training.warm_start import take_up
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.encoders.weights import read_weights
+from captioning.vision.features.encodings import stored_pixels
 from captioning.vision.features.placement import settle
 from captioning.vision.features.store import FeatureStore
+from captioning.vision.features.unlikeness import KeptStatistics, spread, statistics
 from captioning.vision.images import decode
 from stages import code
 
@@ -125,14 +128,14 @@ def _initial_encoder(name: str, seed: int, store: FeatureStore) -> Encoder:
 
 
 def _network(settings: Settings, data: Data, initial: Encoder) -> Network:
-    features, train, words = settings.features, settings.train, len(data.vocabulary)
+    features, train = settings.features, settings.train
     training = _training(settings.encoder, initial, features.weights, train) if features.trainable else None
     width = data.store.dim if training is None else training.encoder.dim
-    decoder = decoders.build(settings.decoder, words, width, vars(decoder_options(settings)))
-    decoder.expect(torch.from_numpy(data.train.target_counts(words)))
+    decoder = decoders.build(settings.decoder, data.vocabulary, width, vars(decoder_options(settings)))
+    decoder.expect(torch.from_numpy(data.train.target_counts(len(data.vocabulary))))
     heads = None
     if training is not None:
-        heads = EncoderHeads(training, words, data.labels, word_presence=WORD_PRESENCE, facts=LABELS)
+        heads = EncoderHeads(training, data.vocabulary, data.labels, word_presence=WORD_PRESENCE, facts=LABELS)
     return Network(training, decoder, heads, label_smoothing=train.label_smoothing)
 
 
@@ -239,4 +242,22 @@ def _save(
         scores={"epoch": best + 1, **trainer.progress.history[best]},
     )
     states = encoder.body.state_dict(), network.decoder.state_dict()
-    model.save(OUT / "model", card, *states, data.vocabulary, trainer.validation.kept_features())
+    model.save(OUT / "model", card, *states, data.vocabulary, _statistics(data))
+
+
+def _statistics(data: Data) -> KeptStatistics:
+    """Statistics of some training and validation images, by which images of another kind are recognised later."""
+    files, store = splits.read_images(SPLIT / "images.csv")["file"].to_numpy(), data.store
+    with Pictures(DATA) as pictures:
+
+        def pixels(row: int) -> Tensor:
+            """(1, 3, S, S), from the store where it has pixels."""
+            if store.pixels is not None:
+                return stored_pixels(store, np.array([row]))[0]
+            image = decode(pictures.read(files[row]), files[row])
+            return torch.from_numpy(store.transform.pixels(image)).unsqueeze(0)
+
+        def of(rows: np.ndarray) -> Tensor:
+            return torch.cat([statistics(pixels(row)) for row in spread(rows)])
+
+        return KeptStatistics(of(np.unique(data.train.image)), of(data.val_rows))

@@ -16,6 +16,11 @@ def _module_file(name: str) -> Path | None:
     return None
 
 
+def _module(path: Path) -> str:
+    """The name of a package, from its face."""
+    return ".".join(path.relative_to(ROOT / "src").parent.parts)
+
+
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """All statements that can run: those under `if TYPE_CHECKING` cannot."""
     for statement in body:
@@ -35,6 +40,8 @@ def _names(path: Path) -> Iterator[str]:
         elif isinstance(statement, ast.ImportFrom) and statement.module:
             yield statement.module
             yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
+            if statement.module == "importlib":  # a table of modules, made from the names of the files beside it
+                yield from (f"{_module(path)}.{file.stem}" for file in _modules(path.parent) if file != path)
 
 
 def closure(stage: str) -> list[str]:

@@ -17,7 +17,7 @@ from captioning import decoders
 from captioning.captioner.ensembles import Captioners
 from captioning.captioner.model import Captioner
 from captioning.cli import predict
-from captioning.data.text.vocabulary import BOS, PAD, SPECIAL, Vocabulary
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import AttendingDecoder
 from captioning.evaluation import attention_maps
 from captioning.evaluation.attention_maps import Attended
@@ -30,6 +30,7 @@ from captioning.vision.images import Transform
 from tests import variants
 from tests.photographs import jpeg
 from tests.project import Project
+from tests.special import BOS, PAD
 
 WORDS = ("a", "dog", "runs", "two", "birds", "sing")
 GREY = (0.5, 0.5, 0.5)
@@ -48,7 +49,7 @@ def captioner(variant: str = "attention-soft") -> Captioner:
     encoder = encoders.freeze(encoders.build("squeezenet1_1", transform=made, weights={}))
     name = variants.VARIANTS[variant][0]
     torch.manual_seed(1)
-    decoder = decoders.build(name, len(SPECIAL + WORDS), encoder.dim, variants.options(variant)).eval()
+    decoder = decoders.build(name, Vocabulary(SPECIAL + WORDS), encoder.dim, variants.options(variant)).eval()
     card: Any = SimpleNamespace(decoder=name, encoder="squeezenet1_1")
     return Captioner(encoder, decoder, made, Vocabulary(SPECIAL + WORDS), card)
 
@@ -214,7 +215,7 @@ def written(folder: Path, model: Captioner) -> dict[str, bytes]:
     write_zip(folder / "photos.zip", [("0.jpg", jpeg(0)), ("1.jpg", jpeg(1))])
     rows = {"image_id": ids, "file": ["photos.zip/0.jpg", "photos.zip/1.jpg"], "coco_id": [7, 8]}
     table = pd.DataFrame({**rows, "hypothesis": ["a dog runs", "two birds"]})
-    answers = {coco_id: Encoded(*(part[[row]] for part in encoded(model, 2))) for row, coco_id in enumerate((7, 8))}
+    answers = {coco_id: encoded(model, 2).rows([row]) for row, coco_id in enumerate((7, 8))}
     with Pictures(folder) as pictures:
         chosen = {"best": table, "random": table.iloc[1:]}
         attention_maps.write(folder / "attention", chosen, pictures, model, answers.__getitem__)
@@ -237,7 +238,7 @@ def test_samples_are_written_with_words_and_weights_and_the_same_bytes(tmp_path:
     with np.load(tmp_path / "first/attention/weights.npz") as weights:
         assert sorted(weights) == sorted(names)
         assert weights[names[0]].dtype == np.float16
-        expected = attention_maps.attend(model, Encoded(*(part[[1]] for part in encoded(model, 2))), "two birds")
+        expected = attention_maps.attend(model, encoded(model, 2).rows([1]), "two birds")
         np.testing.assert_allclose(weights[names[1]], expected.weights, atol=1e-3)
     assert files[f"{names[1]}.png"] == files[f"{names[2]}.png"]
     assert files[f"{names[0]}.png"] != files[f"{names[1]}.png"]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.vocabulary import numbered
 from captioning.search import Hypothesis, SearchOptions, n_best
 from captioning.search.beam import beam_search
 from captioning.search.consensus import DRAWN, SEARCHED, by_consensus, likeness
@@ -17,6 +18,7 @@ from captioning.search.sampling import sample
 from captioning.vision.encoders.encoded import Encoded
 from tests.toys import Table, pictures
 
+WORDS = numbered(1000)
 CAPTIONS = st.lists(st.lists(st.integers(4, 7), max_size=7).map(tuple), min_size=1, max_size=6)
 
 
@@ -42,19 +44,19 @@ def test_likeness_is_the_mean_cosine_of_n_grams_and_a_gaussian_in_length(caption
         ]
         for one in captions
     ]
-    assert likeness(captions) == pytest.approx(np.array(expected))
+    assert likeness(captions, WORDS) == pytest.approx(np.array(expected))
 
 
 def test_a_rare_word_counts_more_than_a_common_one() -> None:
     """ "a dog", "a cat", "the cat", where "cat" is rare: the last two are more alike than the first two."""
-    between = likeness([(4, 90), (4, 900), (5, 900)])
+    between = likeness([(4, 90), (4, 900), (5, 900)], WORDS)
     assert between[1, 2] > between[0, 1] > 0
 
 
 def test_the_caption_in_the_middle_is_the_best() -> None:
     """Of "a b c d", "a b c d e", "a b c d e f" and a likelier one that is like none of them."""
     said = [(9, 9, 9, 9), (4, 5, 6, 7), (4, 5, 6, 7, 8), (4, 5, 6, 7, 8, 9)]
-    found = by_consensus([Hypothesis(ids, -1.0, -float(rank)) for rank, ids in enumerate(said)], 0.0)
+    found = by_consensus([Hypothesis(ids, -1.0, -float(rank)) for rank, ids in enumerate(said)], 0.0, WORDS)
     assert [hypothesis.ids for hypothesis in found] == said
     assert [hypothesis.log_probability for hypothesis in found] == [0, -1, -2, -3]
     best = max(found, key=lambda hypothesis: hypothesis.score)
@@ -68,20 +70,22 @@ def test_each_counts_a_power_of_its_probability(
 ) -> None:
     nats = data.draw(st.lists(st.floats(-40, 0), min_size=len(captions), max_size=len(captions)))
     counts = [math.exp(one) ** power for one in nats]
-    alike = likeness(captions)
+    alike = likeness(captions, WORDS)
     expected = [
         math.fsum(alike[i, j] * counts[j] for j in range(len(captions))) / sum(counts) for i in range(len(alike))
     ]
-    found = by_consensus([Hypothesis(ids, 0.0, one) for ids, one in zip(captions, nats, strict=True)], power)
+    found = by_consensus([Hypothesis(ids, 0.0, one) for ids, one in zip(captions, nats, strict=True)], power, WORDS)
     assert [hypothesis.score for hypothesis in found] == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_likely_caption_counts_more_than_unlikely_ones() -> None:
     """Two that are likely agree with each other, two that are unlikely agree more."""
     said = [((7, 8), -9.0), ((7, 9), -9.0), ((4, 5), -2.0), ((4, 6), -2.0)]
-    alike = [found.score for found in by_consensus([Hypothesis(ids, 0.0, nats) for ids, nats in said], 0.0)]
+    alike = [found.score for found in by_consensus([Hypothesis(ids, 0.0, nats) for ids, nats in said], 0.0, WORDS)]
     assert max(alike[2:]) < min(alike[:2])
-    scores = [found.score for found in by_consensus([Hypothesis(ids, 0.0, nats) for ids, nats in said], SEARCHED)]
+    scores = [
+        found.score for found in by_consensus([Hypothesis(ids, 0.0, nats) for ids, nats in said], SEARCHED, WORDS)
+    ]
     assert min(scores[2:]) > max(scores[:2])
 
 
@@ -91,7 +95,7 @@ def by_consensus_alone(decoder: Table, encoded: Encoded, options: SearchOptions)
     return [
         {
             found.ids: found.score
-            for found in by_consensus(hypotheses, DRAWN if options.method == "sample" else SEARCHED)
+            for found in by_consensus(hypotheses, DRAWN if options.method == "sample" else SEARCHED, WORDS)
         }
         for hypotheses in methods[options.method](decoder, encoded, options)
     ]
@@ -119,9 +123,9 @@ def test_every_method_ranks_what_it_found(method: str) -> None:
 
 def test_what_is_drawn_twice_counts_twice() -> None:
     ids = [(4, 5), (4, 6), (4, 6)]
-    scores = [found.score for found in by_consensus([Hypothesis(one, 0.0, 0.0) for one in ids], DRAWN)]
+    scores = [found.score for found in by_consensus([Hypothesis(one, 0.0, 0.0) for one in ids], DRAWN, WORDS)]
     assert scores[1] == scores[2] > scores[0]
-    alone = [found.score for found in by_consensus([Hypothesis(one, 0.0, 0.0) for one in ids[:2]], DRAWN)]
+    alone = [found.score for found in by_consensus([Hypothesis(one, 0.0, 0.0) for one in ids[:2]], DRAWN, WORDS)]
     assert alone[0] == alone[1]
 
 

@@ -71,7 +71,7 @@ def test_nothing_that_must_be_said_is_beam_search(seed: int, beam: int, penalty:
 @given(must=musts, said=st.lists(words, max_size=7))
 def test_the_machine_knows_what_has_been_said(must: tuple[Ids, ...], said: list[int]) -> None:
     machine = Machine.build(must)
-    table, state = machine.table(WORDS), 0
+    table, state = machine.table(WORDS, Vocabulary.special), 0
     for place, word in enumerate(said):
         state = int(table[state, word])
         assert (state == len(table) - 1) == all(says(tuple(said[: place + 1]), phrase) for phrase in must)

@@ -2,25 +2,25 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.vocabulary import numbered
 from captioning import decoders
 from captioning.captioner import ensembles, model
-from captioning.data.text.vocabulary import EOS, PAD, SPECIAL, Vocabulary
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import AttendingDecoder, Decoder, for_captions, select
 from captioning.search import SearchOptions, search
 from captioning.settings import resolve
-from captioning.settings.schema import DecoderName
 from captioning.system.errors import UserError
 from captioning.training.network import Network
 from captioning.vision.encoders import encoders
-from captioning.vision.encoders.encoded import Encoded
+from captioning.vision.encoders.encoded import Encoded, of_regions
 from captioning.vision.images import Transform
 from tests.imports import ROOT
+from tests.special import EOS, PAD
 from tests.variants import ATTENDING, FEATURES, REGIONS, VARIANTS, WORDS, build, captions, options, pictures
 
 every = pytest.mark.parametrize("variant", VARIANTS)
@@ -174,7 +174,7 @@ def test_a_saved_model_says_the_same(variant: str, tmp_path: Path) -> None:
     encoder = encoders.build("squeezenet1_1", transform=transform, weights={}, seed=1)
     vocabulary = Vocabulary((*SPECIAL, *(f"word{i}" for i in range(WORDS - len(SPECIAL)))))
     name, made = VARIANTS[variant][0], options(variant)
-    decoder = decoders.build(name, WORDS, encoder.dim, made)
+    decoder = decoders.build(name, vocabulary, encoder.dim, made)
     decoder.expect(torch.arange(WORDS))
     card = model.Card("squeezenet1_1", name, made, asdict(transform), {}, {}, {}, {})
     model.save(tmp_path / "model", card, encoder.body.state_dict(), decoder.state_dict(), vocabulary)
@@ -206,23 +206,37 @@ def test_attention_is_a_distribution_over_regions_and_follows_them(variant: str)
 
 
 @attending
+def test_regions_outside_of_the_mask_count_for_nothing(variant: str) -> None:
+    """Two regions more that are masked: the same logits, in training's pass and in search's, and no weight."""
+    decoder, tokens = build(variant).eval(), captions(5, 6)
+    plain = pictures(3)
+    assert plain.regions is not None
+    padded = torch.cat([plain.regions, 9 * torch.ones(3, 2, FEATURES)], dim=1)
+    masked = of_regions(padded, torch.tensor([[True] * REGIONS + [False] * 2] * 3))
+    torch.testing.assert_close(masked.mean, plain.mean)
+    torch.testing.assert_close(decoder(masked, tokens, OWNER), decoder(plain, tokens, OWNER), atol=1e-5, rtol=1e-5)
+    logits, _ = decoder.step(tokens[:3, 0], decoder.init(masked))
+    torch.testing.assert_close(logits, decoder.step(tokens[:3, 0], decoder.init(plain))[0], atol=1e-5, rtol=1e-5)
+    assert isinstance(decoder, AttendingDecoder)
+    weights = decoder.attention(masked, tokens, OWNER)
+    assert weights[:, :, REGIONS:].max() == 0
+    torch.testing.assert_close(weights.sum(2), torch.ones(5, 6))
+    assert (decoder(masked._replace(mask=None), tokens, OWNER) - decoder(plain, tokens, OWNER)).abs().max() > 1e-3
+
+
+@attending
 def test_without_regions_it_says_what_to_set(variant: str) -> None:
     with pytest.raises(UserError, match=r"set features\.regions to auto or true"):
         build(variant).init(Encoded(torch.randn(2, FEATURES), None))
 
 
-@pytest.mark.parametrize("name", get_args(DecoderName))
+@pytest.mark.parametrize("name", decoders.DECODERS)
 def test_the_shipped_section_of_each_decoder_builds_it(name: str) -> None:
     """And `features.regions: auto` stores regions for exactly those that attend."""
     for dataset in ("scenes", "flickr8k"):
         settings = resolve.load(ROOT / "params.yaml", {"decoder": name, "dataset": dataset})
-        decoder = decoders.build(name, WORDS, FEATURES, vars(resolve.decoder_options(settings)))
+        decoder = decoders.build(name, numbered(WORDS), FEATURES, vars(resolve.decoder_options(settings)))
         assert settings.features.regions == isinstance(decoder, AttendingDecoder)
-
-
-def test_the_table_has_the_names_of_the_settings() -> None:
-    named: tuple[Any, ...] = get_args(DecoderName)
-    assert list(decoders.DECODERS) == list(named)
 
 
 @every

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning.data.text.vocabulary import EOS
 from captioning.decoders.base import State
 from captioning.search import SearchOptions, n_best, search
 from captioning.search.diverse import _Group, diverse_search
 from tests.properties import examples
+from tests.special import EOS
 from tests.toys import WORDS, Table, pictures
 
 
@@ -74,7 +74,7 @@ def test_what_was_paid_counts_at_the_next_step() -> None:
             return logits, state
 
     options = SearchOptions(4, 2, 2, method="diverse", n_best=2, groups=2, strength=1.0)
-    group = _Group((torch.zeros(1),), 0, SearchOptions(2, 2, 2, strength=1.0))
+    group = _Group(Turning(0), (torch.zeros(1),), SearchOptions(2, 2, 2, strength=1.0))
     group.said = torch.zeros(1, WORDS)
     group.said[0, 4] = 2
     logits, _ = Turning(0).step(group.last_tokens(), group.state)

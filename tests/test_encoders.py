@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from captioning.system.errors import UserError
-from captioning.vision.encoders import backbones, encoders
+from captioning.vision.encoders import backbones, encoders, families
 from captioning.vision.encoders.encoders import Encoder
 
 FAMILIES = {  # name: (image size, regions, width)
@@ -90,7 +90,7 @@ def test_regions_may_be_a_grid_that_is_not_square_or_no_grid() -> None:
 
 
 def test_no_family_is_forgotten() -> None:
-    stems = {re.split(r"[\d_]", name)[0] for name in backbones.names()}
+    stems = {re.split(r"[\d_]", name)[0] for name in families.names()}
     assert stems == {re.split(r"[\d_]", name)[0] for name in FAMILIES}
 
 
@@ -222,7 +222,7 @@ def test_an_unknown_name_brings_the_closest() -> None:
     with pytest.raises(UserError, match=r"'resnet-50' is no .* resnet50"):
         backbones.transform_for("resnet-50", "native", pretrained=True)
     with pytest.raises(UserError, match="fcn_resnet50"):
-        backbones.check_name("fcn_resnet50")  # segmentation
+        families.of("fcn_resnet50")  # segmentation
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from captioning.system.errors import UserError
 from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.store import ARRAYS, FeatureStore
-from captioning.vision.features.unlikeness import KeptFeatures, kept
+from captioning.vision.features.unlikeness import KeptStatistics, statistics
 from captioning.vision.images import Transform
 from tests.toys import Table
 from tests.toys import pictures as numbers
@@ -112,7 +112,7 @@ def folder(
     vocabulary = Vocabulary((*SPECIAL, *(f"{word}{i}" for i in range(WORDS - len(SPECIAL)))))
     torch.manual_seed(seed)
     name, made = VARIANTS[variant][0], options(variant)
-    decoder = decoders.build(name, WORDS, network.dim, made)
+    decoder = decoders.build(name, vocabulary, network.dim, made)
     card = model.Card(encoder, name, made, asdict(transform), {}, {"portable": True, "threads": 2}, {}, {})
     model.save(path, card, network.body.state_dict(), decoder.state_dict(), vocabulary)
     return path
@@ -136,41 +136,36 @@ def test_models_with_other_encoders_and_sizes_caption_together(tmp_path: Path) -
     assert single[0].text == member.vocabulary.decode(expected.ids)
 
 
-def test_pictures_are_unlike_the_training_images_if_every_member_that_keeps_some_says_so(tmp_path: Path) -> None:
-    """A member's own features are like themselves; those of noise are not. A member that keeps none is not asked."""
+def test_images_are_unlike_the_training_images_if_every_member_that_keeps_some_says_so(tmp_path: Path) -> None:
+    """A member's own images are like themselves; a blank one is not. A member that keeps none is not asked."""
     plain = Image.new("RGB", (64, 64), "white")
     noise = [Image.effect_noise((64, 64), sigma).convert("RGB") for sigma in range(20, 84)]
-    first, second = folder(tmp_path / "a"), folder(tmp_path / "b", seed=2)
-    for mirror in (False, True):
-        silent = ensembles.load([first, second], mirror=mirror)
-        pixels = [torch.from_numpy(np.stack(part)) for part in zip(*map(silent.pixels, [plain, *noise]), strict=True)]
-        encoded = silent.encode(pixels)
-        assert silent.unlike(encoded) == [False] * 65
-        views = 2 if mirror else 1
-        members = list(silent.members)
-        own = [kept(encoded[place * views].mean[1:]) for place in range(2)]
-        members[0] = replace(members[0], features=KeptFeatures(own[0][:32], own[0][32:]))
-        judged = ensembles.Captioners(tuple(members), mirror).unlike(encoded)
-        assert judged[0]
-        assert sum(judged[1:]) <= 1
-        far = kept(torch.randn(9, own[1].shape[1], generator=torch.Generator().manual_seed(0)))
-        members[1] = replace(members[1], features=KeptFeatures(own[1], far))  # to this one, nothing is unlike
-        assert not ensembles.Captioners(tuple(members), mirror).unlike(encoded)[0]
+    members = list(ensembles.load([folder(tmp_path / "a"), folder(tmp_path / "b", seed=2)]).members)
+    silent = ensembles.Captioners(tuple(members))
+    pixels = [torch.from_numpy(np.stack(part)) for part in zip(*map(silent.pixels, [plain, *noise]), strict=True)]
+    assert silent.unlike(pixels) == [False] * 65
+    own = statistics(pixels[0])
+    members[0] = replace(members[0], statistics=KeptStatistics(own[1::2], own[2::2]))
+    judged = ensembles.Captioners(tuple(members), mirror=True).unlike(pixels)
+    assert judged[0]
+    assert sum(judged[1:]) <= 1
+    members[1] = replace(members[1], statistics=KeptStatistics(own[1:], 1e3 * own))  # to this one, nothing is unlike
+    assert not ensembles.Captioners(tuple(members)).unlike(pixels)[0]
 
 
-def test_a_model_folder_keeps_features_and_refuses_others(tmp_path: Path) -> None:
+def test_a_model_folder_keeps_statistics_and_refuses_others(tmp_path: Path) -> None:
     plain = model.load(folder(tmp_path / "without"))
-    assert plain.features is None
-    features = KeptFeatures(kept(torch.rand(6, 8)), kept(torch.rand(3, 8)))
+    assert plain.statistics is None
+    kept = KeptStatistics(torch.rand(6, 8), torch.rand(3, 8))
     states = plain.encoder.body.state_dict(), plain.decoder.state_dict()
-    model.save(tmp_path / "with", plain.card, *states, plain.vocabulary, features)
-    found = model.read(tmp_path / "with").features
+    model.save(tmp_path / "with", plain.card, *states, plain.vocabulary, kept)
+    found = model.read(tmp_path / "with").statistics
     assert found is not None
-    assert all(torch.equal(one, other) for one, other in zip(found, features, strict=True))
-    assert (released._FILES, released._FEATURES) == (model.FILES, model.FEATURES)
-    path = tmp_path / "with" / model.FEATURES
+    assert all(torch.equal(one, other) for one, other in zip(found, kept, strict=True))
+    assert (released._FILES, released._OPTIONAL[0]) == (model.FILES, model.STATISTICS)
+    path = tmp_path / "with" / model.STATISTICS
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(UserError, match=r"features.safetensors: not the file that model.json describes"):
+    with pytest.raises(UserError, match=r"statistics.safetensors: not the file that model.json describes"):
         model.read(tmp_path / "with")
 
 

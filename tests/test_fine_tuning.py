@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from benchmarks.vocabulary import numbered
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
@@ -34,8 +35,8 @@ OWNER = torch.tensor([0, 0, 1])
 def network(block: str, start_epoch: int = 1, mode: Any = "eval") -> Network:
     training = EncoderTraining(made(NAME, SIZE), from_block=block, start_epoch=start_epoch, batchnorm=mode)
     torch.manual_seed(0)
-    decoder = LstmDecoder(12, training.encoder.dim, LstmOptions(8, 8, 1, 0.0, "nic"))
-    return Network(training, decoder, EncoderHeads(training, 12, word_presence=1.0))
+    decoder = LstmDecoder(numbered(12), training.encoder.dim, LstmOptions(8, 8, 1, 0.0, "nic"))
+    return Network(training, decoder, EncoderHeads(training, numbered(12), word_presence=1.0))
 
 
 def encoder_of(whole: Network) -> Encoder:

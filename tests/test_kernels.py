@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from benchmarks.vocabulary import numbered
 from captioning import kernels
 from captioning.decoders.base import Decoder
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
@@ -110,8 +111,8 @@ def test_a_trained_encoder_has_the_same_losses_and_gradients(block: str) -> None
         encoder = encoders.build("resnet18", transform=transform, weights={}, seed=1)
         training = EncoderTraining(encoder, from_block=block, batchnorm="eval")
         torch.manual_seed(0)
-        decoder = LstmDecoder(variants.WORDS, encoder.dim, LstmOptions(8, 8, 1, 0.0, "nic"))
-        network = Network(training, decoder, EncoderHeads(training, variants.WORDS, word_presence=1.0))
+        decoder = LstmDecoder(numbered(variants.WORDS), encoder.dim, LstmOptions(8, 8, 1, 0.0, "nic"))
+        network = Network(training, decoder, EncoderHeads(training, numbered(variants.WORDS), word_presence=1.0))
         network.begin_captions(1)
         pixels = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
         losses = losses_of(network, (pixels,), OWNERS["apart"])

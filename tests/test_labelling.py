@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.vocabulary import numbered
 from captioning.data.datasets.scenes.composition import compose
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.training.cross_entropy import CrossEntropy
@@ -120,8 +121,8 @@ def test_an_epoch_of_labels_has_each_image_once_and_as_many_steps_as_one_of_capt
 def network(body: Encoder, labels: ImageLabels | None, facts: float = 1.0, block: str = ALL) -> Network:
     torch.manual_seed(0)
     training = EncoderTraining(body, from_block=block)
-    decoder = LstmDecoder(12, body.dim, LstmOptions(8, 8, 1, 0.0, "nic"))
-    return Network(training, decoder, EncoderHeads(training, 12, labels, word_presence=1.0, facts=facts))
+    decoder = LstmDecoder(numbered(12), body.dim, LstmOptions(8, 8, 1, 0.0, "nic"))
+    return Network(training, decoder, EncoderHeads(training, numbered(12), labels, word_presence=1.0, facts=facts))
 
 
 def targets(labels: ImageLabels, body: Encoder, count: int) -> tuple[Tensor, ...]:

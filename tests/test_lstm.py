@@ -2,14 +2,15 @@
 
 import torch
 
-from captioning.data.text.vocabulary import BOS
+from benchmarks.vocabulary import numbered
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.vision.encoders.encoded import Encoded
+from tests.special import BOS
 
 
 def decoder(layers: int = 1, dropout: float = 0.0, picture: str = "yunjey") -> LstmDecoder:
     torch.manual_seed(1)
-    return LstmDecoder(30, 12, LstmOptions(16, 20, layers, dropout, picture))
+    return LstmDecoder(numbered(30), 12, LstmOptions(16, 20, layers, dropout, picture))
 
 
 def test_step_unrolled_equals_forward() -> None:

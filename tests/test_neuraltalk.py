@@ -4,9 +4,10 @@ import numpy as np
 import torch
 
 from captioning.data.text.encoded_captions import EncodedCaptions
-from captioning.data.text.vocabulary import BOS, EOS, PAD, SPECIAL, UNK, Vocabulary
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.neuraltalk import LstmNeuralTalkDecoder, RnnNeuralTalkDecoder
 from captioning.vision.encoders.encoded import Encoded
+from tests.special import BOS, EOS, PAD, UNK
 from tests.variants import FEATURES, WORDS, build, captions
 
 

@@ -238,7 +238,7 @@ def test_predict_by_a_model_of_drawings_calls_a_photograph_and_noise_unlike(proj
     older = tmp_path / "older"
     shutil.copytree(project.folder / "data/train/model", older)
     card = json.loads((older / "model.json").read_text())
-    del card["sha256"]["features.safetensors"]
+    del card["sha256"]["statistics.safetensors"]
     (older / "model.json").unlink()  # a hard link of DVC's cache
     (older / "model.json").write_text(json.dumps(card))
     again = project.run("captioning", "predict", str(tmp_path), "--model", str(older))

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioning.data.text.encoded_captions import EncodedCaptions
-from captioning.data.text.vocabulary import EOS, PAD, SPECIAL, UNK, Vocabulary
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.metrics import score
 from captioning.system.errors import UserError
 from captioning.training.rewards import CiderReward
+from tests.special import EOS, PAD, UNK
 
 WORDS = ["ape", "bee", "cat", "dog", "elk"]
 VOCABULARY = Vocabulary((*SPECIAL, *WORDS))

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning.data.text.vocabulary import EOS
 from captioning.search import SearchOptions, n_best, search
 from captioning.search.sampling import distribution, draw, sample
 from tests.properties import examples
+from tests.special import EOS
 from tests.toys import WORDS, Table, exhaustive, pictures
 
 weights = st.lists(st.floats(0.01, 10), min_size=1, max_size=12)

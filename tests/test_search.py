@@ -7,13 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning.data.text.vocabulary import BOS, EOS, PAD, UNK
+from benchmarks.vocabulary import numbered
 from captioning.decoders.base import Decoder, State
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.search import SearchOptions, n_best, search
 from captioning.system.errors import UserError
 from captioning.vision.encoders.encoded import Encoded
 from tests.properties import examples
+from tests.special import BOS, EOS, PAD, UNK
 from tests.toys import FIRST_WORD, WORDS, Table, exhaustive, pictures
 
 
@@ -171,7 +172,7 @@ def test_a_caption_that_never_ends_is_cut() -> None:
 
 def test_search_over_the_lstm_is_the_same_alone_and_in_a_batch() -> None:
     torch.manual_seed(0)
-    decoder = LstmDecoder(20, 8, LstmOptions(16, 24, 2, 0.0)).eval()
+    decoder = LstmDecoder(numbered(20), 8, LstmOptions(16, 24, 2, 0.0)).eval()
     mean = torch.randn(5, 8)
     options = SearchOptions(beam_size=3, max_words=8)
     together = search(decoder, Encoded(mean, None), options)

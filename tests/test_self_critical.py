@@ -15,7 +15,7 @@ from torch import Tensor
 
 from captioning import decoders
 from captioning.data.text.encoded_captions import EncodedCaptions
-from captioning.data.text.vocabulary import BOS, EOS, PAD, SPECIAL, UNK, Vocabulary
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import Decoder, select
 from captioning.search import SearchOptions, search
 from captioning.training import self_critical
@@ -33,6 +33,7 @@ from captioning.training.self_critical import (
 )
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features import encodings
+from tests.special import BOS, EOS, PAD, UNK
 from tests.test_training import EPOCHS, Memory, fitted, trainer
 from tests.variants import VARIANTS, build, pictures
 
@@ -82,7 +83,7 @@ def test_what_is_differentiated_is_what_was_drawn_from(variant: str) -> None:
         logits[:, [PAD, BOS, UNK]] = -1e9
         chosen = logits.log_softmax(1).gather(1, tokens[:, place + 1 : place + 2]).squeeze(1)
         total += torch.where(tokens[:, place + 1] == PAD, 0.0, chosen)
-    found = log_likelihood(decoder(encoded, tokens[:, :-1], owner), tokens[:, 1:])
+    found = log_likelihood(decoder(encoded, tokens[:, :-1], owner), tokens[:, 1:], Vocabulary.special)
     torch.testing.assert_close(found, total, atol=1e-4, rtol=1e-4)
 
 
@@ -105,7 +106,7 @@ def test_padding_changes_no_likelihood_and_no_gradient() -> None:
     longer = torch.cat([tokens, torch.full((3, 4), PAD)], dim=1)
     found = []
     for given in (tokens, longer):
-        likelihood = log_likelihood(decoder(pictures(3), given[:, :-1], owner), given[:, 1:])
+        likelihood = log_likelihood(decoder(pictures(3), given[:, :-1], owner), given[:, 1:], Vocabulary.special)
         gradients = torch.autograd.grad(likelihood.sum(), list(decoder.parameters()))
         assert all(gradient.isfinite().all() for gradient in gradients)
         found.append((likelihood, *gradients))
@@ -129,7 +130,7 @@ def tiny(
     torch.manual_seed(4)
     sizes = {"embedding_size": 6, "hidden_size": 8, "dropout": 0.5}
     own: dict[str, dict[str, Any]] = {"neuraltalk": {"cell": "rnn"}, "lstm": {"layers": 2, "picture": "yunjey"}}
-    decoder = decoders.build(name, len(TINY), 3, own[name] | sizes)
+    decoder = decoders.build(name, TINY, 3, own[name] | sizes)
     captions = EncodedCaptions.encode([["ape"], ["ape", "bee"], ["bee"]], [0, 0, 1], TINY, 1)
     means = np.random.default_rng(1).normal(size=(2, 3)).astype(np.float16)
     store = SimpleNamespace(means=means, regions=None)
@@ -148,7 +149,7 @@ def expected(phase: SelfCritical, decoder: Decoder, encoded: Encoded) -> tuple[T
     """Of the first picture: p of each caption, and the gradient of Σ p(y) r(y), all captions enumerated."""
     tokens = torch.tensor([(BOS, *caption) for caption in ALL])
     owner = torch.zeros(len(ALL), dtype=torch.long)
-    p = log_likelihood(decoder(encoded, tokens[:, :-1], owner), tokens[:, 1:]).exp()
+    p = log_likelihood(decoder(encoded, tokens[:, :-1], owner), tokens[:, 1:], Vocabulary.special).exp()
     rewards = torch.from_numpy(phase._reward.score(np.array([0]), tokens[:, 1:].numpy(), owner.numpy())).float()
     assert p.sum().item() == pytest.approx(1.0, abs=1e-6)
     assert rewards.unique().numel() > 3

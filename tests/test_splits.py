@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from captioning.data.splits import coco, splits
 from captioning.data.text.encoded_captions import EncodedCaptions
-from captioning.data.text.vocabulary import EOS, PAD, SPECIAL, UNK, Vocabulary
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.system.errors import UserError
+from tests.special import EOS, PAD, UNK
 
 words = st.text(alphabet="abcdefgh'", min_size=1, max_size=6)
 captions = st.lists(st.lists(words, max_size=8), max_size=20)

@@ -32,11 +32,11 @@ def encoder(seed: int) -> Encoder:
 
 def network(seed: int, trained: bool, **changes: Any) -> Network:
     torch.manual_seed(seed)
-    decoder = decoders.build("transformer", len(VOCABULARY), encoder(0).dim, OPTIONS | changes)
+    decoder = decoders.build("transformer", VOCABULARY, encoder(0).dim, OPTIONS | changes)
     if not trained:
         return Network(None, decoder)
     training = EncoderTraining(encoder(seed))
-    return Network(training, decoder, EncoderHeads(training, len(VOCABULARY), word_presence=1.0))
+    return Network(training, decoder, EncoderHeads(training, VOCABULARY, word_presence=1.0))
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioning.data.text.encoded_captions import EncodedCaptions
-from captioning.data.text.vocabulary import EOS, PAD, SPECIAL, Vocabulary
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.metrics import score
 from captioning.metrics.ngrams import ORDERS, Numbering, count, lengths, pack, unpack
 from captioning.metrics.tfidf import Pairs, TfIdf, Weighed, cosine, match
 from captioning.search.base import Hypothesis
 from captioning.search.consensus import by_consensus
 from captioning.training.rewards import CiderReward
+from tests.special import EOS, PAD
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/cider.json").read_text(encoding="utf-8"))
 VOCABULARY = Vocabulary((*SPECIAL, *(f"w{letter}" for letter in "abcdefghij")))
@@ -109,4 +110,4 @@ def test_the_reward_has_its_golden_bits() -> None:
 def test_consensus_has_its_golden_digits() -> None:
     captions = [tuple(VOCABULARY.encode(words.split())) for words in GOLDEN["hypotheses"]]
     hypotheses = [Hypothesis(ids, 0.0, -float(place)) for place, ids in enumerate(captions)]
-    assert [found.score for found in by_consensus(hypotheses, 0.4)] == GOLDEN["consensus"]
+    assert [found.score for found in by_consensus(hypotheses, 0.4, VOCABULARY)] == GOLDEN["consensus"]

@@ -144,7 +144,7 @@ def network(
     read: Data, pixels: bool, dropout: float, start_epoch: int, drawn: bool, labelled: bool
 ) -> tuple[Network, Inputs]:
     """A tiny model, and its inputs. `drawn`: with every method that draws images or words at random."""
-    decoder = LstmDecoder(len(VOCABULARY), 6 if pixels else 8, LstmOptions(12, 16, 1, dropout))
+    decoder = LstmDecoder(VOCABULARY, 6 if pixels else 8, LstmOptions(12, 16, 1, dropout))
     # ahead of BatchNorm its gradient is zero but for rounding, which Adam makes as large as any other
     decoder.picture[0].bias.requires_grad_(False)
     chances = np.full(24, 0.5, np.float32) if drawn else None
@@ -154,7 +154,7 @@ def network(
     augment = Augmentation(crop=0.5, flip=0.5, colour=0.2) if drawn else None
     labels = ImageLabels(dict(enumerate(compose(18, 1))), 24, moved=False) if labelled else None
     training = EncoderTraining(Colours(), start_epoch=start_epoch)  # type: ignore[arg-type]
-    heads = EncoderHeads(training, len(VOCABULARY), labels, word_presence=1.0, facts=1.0)
+    heads = EncoderHeads(training, VOCABULARY, labels, word_presence=1.0, facts=1.0)
     made = Network(training, decoder, heads, label_smoothing=0.1)
     return made, PixelInputs(read.store, augment, chances, labels, Colours.grid)
 

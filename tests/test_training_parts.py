@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from captioning.data.text.encoded_captions import EncodedCaptions
-from captioning.data.text.vocabulary import PAD, SPECIAL, Vocabulary
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
+from captioning.decoders.losses import caption_loss
 from captioning.training import batches, optimization
-from captioning.training.losses import caption_loss, word_presence_loss
+from captioning.training.losses import word_presence_loss
 from captioning.vision.features import placement
 from captioning.vision.features.store import Sharded
 from tests.properties import examples
+from tests.special import PAD
 
+SPECIAL_IDS = Vocabulary.special
 WORDS = Vocabulary((*SPECIAL, *"abcdefgh"))
 
 
@@ -48,7 +51,7 @@ def test_images_come_with_all_their_captions_and_never_alone(images: list[int], 
     captions = encoded([3] * len(images), images)
     counts = np.bincount(images)
     for chosen in batches.by_image(captions, size, (0, 0)):
-        batch = batches.collate(captions, chosen)
+        batch = batches.collate(captions, chosen, SPECIAL_IDS)
         assert len(batch.rows) > 1
         assert np.array_equal(
             np.bincount(captions.image[chosen], minlength=len(counts))[batch.rows], counts[batch.rows]
@@ -116,7 +119,7 @@ def test_a_fused_optimizer_that_is_told_to_skip_changes_neither_weights_nor_stat
 def test_captions_of_an_image_lie_side_by_side(images: list[int], size: int) -> None:
     captions = encoded([1 + (7 * i) % 13 for i in range(len(images))], images)
     for chosen in batches.by_image_length(captions, size, (0, 0)):
-        batch = batches.collate(captions, chosen)
+        batch = batches.collate(captions, chosen, SPECIAL_IDS)
         counts = np.bincount(captions.image)[batch.rows]
         assert batch.owner.tolist() == np.repeat(np.arange(len(batch.rows)), counts).tolist()
 
@@ -149,7 +152,7 @@ def test_plans_differ_by_epoch_and_agree_by_seed() -> None:
 
 def test_collate_pads_and_points_to_the_image() -> None:
     captions = encoded([2, 1, 3], [7, 4, 7])
-    batch = batches.collate(captions, np.array([0, 1, 2]))
+    batch = batches.collate(captions, np.array([0, 1, 2]), SPECIAL_IDS)
     assert batch.rows.tolist() == [4, 7]
     assert batch.rows[batch.owner].tolist() == [7, 4, 7]
     assert batch.tokens.tolist() == [[1, 4, 4, 2, 0], [1, 4, 2, 0, 0], [1, 4, 4, 4, 2]]
@@ -192,18 +195,24 @@ def test_padding_changes_no_loss() -> None:
     logits, tokens, owner = torch.randn(2, 4, 12), torch.randint(4, 12, (2, 5)), torch.tensor([0, 1])
     padded_logits = torch.cat([logits, torch.randn(2, 3, 12)], dim=1)
     padded = torch.cat([tokens, torch.full((2, 3), PAD)], dim=1)
-    torch.testing.assert_close(caption_loss(padded_logits, padded, 0.1), caption_loss(logits, tokens, 0.1))
+    torch.testing.assert_close(
+        caption_loss(padded_logits, padded, SPECIAL_IDS, 0.1),
+        caption_loss(logits, tokens, SPECIAL_IDS, 0.1),
+    )
     presence = torch.randn(2, 12)
-    torch.testing.assert_close(word_presence_loss(presence, padded, owner), word_presence_loss(presence, tokens, owner))
+    torch.testing.assert_close(
+        word_presence_loss(presence, padded, owner, SPECIAL_IDS),
+        word_presence_loss(presence, tokens, owner, SPECIAL_IDS),
+    )
 
 
 def test_caption_loss_is_the_mean_over_words_and_eos() -> None:
     logits = torch.zeros(1, 3, 10)
     tokens = torch.tensor([[1, 5, 2, 0]])
-    assert caption_loss(logits, tokens, 0.0).value.item() == pytest.approx(math.log(10))
+    assert caption_loss(logits, tokens, SPECIAL_IDS, 0.0).value.item() == pytest.approx(math.log(10))
     logits[0, 0, 5] = 2.0
     one = math.log(9 + math.exp(2.0)) - 2.0
-    assert caption_loss(logits, tokens, 0.0).value.item() == pytest.approx((one + math.log(10)) / 2)
+    assert caption_loss(logits, tokens, SPECIAL_IDS, 0.0).value.item() == pytest.approx((one + math.log(10)) / 2)
 
 
 @given(smoothing=st.floats(0.0, 0.9))
@@ -213,7 +222,9 @@ def test_label_smoothing_spreads_its_share_over_all_words(smoothing: float) -> N
     nats = -logits.log_softmax(2)  # (C, T, V)
     target = torch.full((3, 4, 10), smoothing / 10)
     target.scatter_add_(2, tokens[:, 1:, None], torch.full((3, 4, 1), 1 - smoothing))
-    torch.testing.assert_close(caption_loss(logits, tokens, smoothing).value, (target * nats).sum(2).mean())
+    torch.testing.assert_close(
+        caption_loss(logits, tokens, SPECIAL_IDS, smoothing).value, (target * nats).sum(2).mean()
+    )
 
 
 def test_word_presence_reads_all_captions_of_an_image() -> None:
@@ -224,8 +235,8 @@ def test_word_presence_reads_all_captions_of_an_image() -> None:
     logits = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
     p = logits.sigmoid()
     expected = -(present * p.log() + (1 - present) * (1 - p).log()).sum() / 3
-    torch.testing.assert_close(word_presence_loss(logits, tokens, owner).value, expected)
-    assert word_presence_loss(logits, tokens, owner).size == 3
+    torch.testing.assert_close(word_presence_loss(logits, tokens, owner, SPECIAL_IDS).value, expected)
+    assert word_presence_loss(logits, tokens, owner, SPECIAL_IDS).size == 3
 
 
 def test_cosine_warms_up_and_falls_to_zero() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.vocabulary import numbered
 from captioning.decoders.transformer import TransformerDecoder, TransformerOptions, sinusoids
 from tests.variants import FEATURES, WORDS, build, captions, pictures
 
@@ -19,14 +20,14 @@ def torchs(model: TransformerDecoder, options: TransformerOptions) -> nn.Transfo
     whole = nn.TransformerDecoder(layer, options.layers, norm=nn.LayerNorm(width)).eval()
     ours = model.state_dict()
     names = {
-        "self_attn.in_proj_": "recall_in.",
-        "self_attn.out_proj.": "recall_out.",
-        "multihead_attn.out_proj.": "look_out.",
-        "linear1.": "think_in.",
-        "linear2.": "think_out.",
-        "norm1.": "recall_norm.",
-        "norm2.": "look_norm.",
-        "norm3.": "think_norm.",
+        "self_attn.in_proj_": "self_in.",
+        "self_attn.out_proj.": "self_out.",
+        "multihead_attn.out_proj.": "cross_out.",
+        "linear1.": "feed_in.",
+        "linear2.": "feed_out.",
+        "norm1.": "self_norm.",
+        "norm2.": "cross_norm.",
+        "norm3.": "feed_norm.",
     }
     state = {}
     for index in range(options.layers):
@@ -35,7 +36,7 @@ def torchs(model: TransformerDecoder, options: TransformerOptions) -> nn.Transfo
                 state[f"layers.{index}.{theirs}{kind}"] = ours[f"layers.{index}.{name}{kind}"]
             pairs = ours[f"memory_pairs.{kind}"][index * 2 * width : (index + 1) * 2 * width]
             state[f"layers.{index}.multihead_attn.in_proj_{kind}"] = torch.cat(
-                [ours[f"layers.{index}.look_in.{kind}"], pairs]
+                [ours[f"layers.{index}.cross_in.{kind}"], pairs]
             )
     state |= {f"norm.{kind}": ours[f"norm.{kind}"] for kind in ("weight", "bias")}
     whole.load_state_dict(state)
@@ -46,7 +47,7 @@ def torchs(model: TransformerDecoder, options: TransformerOptions) -> nn.Transfo
 def test_it_equals_torchs_decoder(heads: int) -> None:
     options = TransformerOptions(16, 3, heads, 40, 0.3)
     torch.manual_seed(0)
-    model = TransformerDecoder(WORDS, FEATURES, options).eval()
+    model = TransformerDecoder(numbered(WORDS), FEATURES, options).eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3)  # biases and norms too
     encoded, tokens, owner = pictures(3), captions(5, 7), torch.tensor([0, 0, 1, 2, 2])
@@ -64,9 +65,9 @@ def test_attention_is_that_of_the_last_layer() -> None:
     encoded, tokens, owner = pictures(2), captions(2, 4), torch.arange(2)
     seen = {}
     last = model.layers[-1]
-    last.look_out.register_forward_hook(lambda _, inputs, __: seen.update(looked=inputs[0]))
+    last.cross_out.register_forward_hook(lambda _, inputs, __: seen.update(looked=inputs[0]))
     model(encoded, tokens, owner)
-    values = model.init(encoded)[-1][:, :, -16:]  # of the last layer
+    values = model.init(encoded)[-2][:, :, -16:]  # of the last layer
     torch.testing.assert_close(model.attention(encoded, tokens, owner) @ values, seen["looked"])
 
 
@@ -88,8 +89,8 @@ def test_a_word_is_read_once() -> None:
     for t in range(3):
         before = state
         _, state = model.step(torch.tensor([5, 6]), state)
-        assert state[-1] is before[-1]
-        for old, new in zip(before[:-1], state[:-1], strict=True):
+        assert all(new is old for old, new in zip(before[-2:], state[-2:], strict=True))
+        for old, new in zip(before[:-2], state[:-2], strict=True):
             assert new.shape == (2, t + 1, 32)
             assert torch.equal(new[:, :t], old)
     assert len(calls) == 1

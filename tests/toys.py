@@ -4,10 +4,11 @@ import itertools
 
 import torch
 
-from captioning.data.text.vocabulary import BOS, EOS
+from benchmarks.vocabulary import numbered
 from captioning.decoders.base import Decoder, State
 from captioning.search import SearchOptions
 from captioning.vision.encoders.encoded import Encoded
+from tests.special import BOS, EOS
 
 Ids = tuple[int, ...]
 WORDS = 7  # four special tokens and three words
@@ -18,7 +19,7 @@ class Table(Decoder):
     """Logits that depend on the picture, on all words said so far and on nothing else: nothing can be shared."""
 
     def __init__(self, seed: int, peak: float = 2.0) -> None:
-        super().__init__()
+        super().__init__(numbered(WORDS))
         self.seed, self.peak = seed, peak
 
     def init(self, encoded: Encoded) -> State:

@@ -5,10 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.vocabulary import numbered
 from captioning import decoders
-from captioning.data.text.vocabulary import BOS
 from captioning.decoders.base import Decoder
 from captioning.vision.encoders.encoded import Encoded
+from tests.special import BOS
 
 WORDS, FEATURES, REGIONS = 30, 12, 5
 _RECURRENT = {"embedding_size": 16, "hidden_size": 20}
@@ -41,7 +42,7 @@ def options(variant: str, **changes: Any) -> dict[str, Any]:
 def build(variant: str, **changes: Any) -> Decoder:
     """A decoder of WORDS words on features of FEATURES numbers, always from the same seed."""
     torch.manual_seed(1)
-    return decoders.build(VARIANTS[variant][0], WORDS, FEATURES, options(variant, **changes))
+    return decoders.build(VARIANTS[variant][0], numbered(WORDS), FEATURES, options(variant, **changes))
 
 
 def pictures(count: int, seed: int = 0) -> Encoded:

@@ -20,11 +20,11 @@ from captioning.decoders.ensemble import Ensemble
 from captioning.search import Caption, SearchOptions, in_words, n_best
 from captioning.system.errors import UserError
 from captioning.system.files import read_json
-from captioning.vision.encoders.encoded import Encoded
+from captioning.vision.encoders.encoded import Encoded, of_regions
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.encodings import Encode, mirrored_encoder, mirrored_pixels, stored_encoder
 from captioning.vision.features.store import FeatureStore
-from captioning.vision.features.unlikeness import Detector
+from captioning.vision.features.unlikeness import Detector, statistics
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Captioners:
         views = (pixels, mirrored_pixels(pixels)) if self.mirror else (pixels,)
         seen = zip(self.members, *views, strict=True)
         regions = [member.encoder(own) for member, *each in seen for own in each]  # (B, R, D) each
-        return [Encoded(part.mean(1), part) for part in regions]
+        return [of_regions(part) for part in regions]
 
     @torch.inference_mode()
     def decode(self, encoded: Sequence[Encoded], options: SearchOptions, keys: Sequence[int]) -> list[list[Caption]]:
@@ -80,19 +80,18 @@ class Captioners:
         found = n_best(self.decoder, encoded, options, keys)
         return [in_words(self.vocabulary, hypotheses) for hypotheses in found]
 
-    def unlike(self, encoded: Sequence[Encoded]) -> list[bool]:
-        """What `encode` returned → whether each of B images is unlike the training images of every member.
+    def unlike(self, pixels: Sequence[Tensor]) -> list[bool]:
+        """uint8 pixels (B, 3, S, S) for each member → whether each is unlike the training images of every member.
 
-        Members that keep no training features are not asked; False where none keeps them.
+        Members that keep no statistics of these are not asked; False where none keeps them.
         """
-        upright = encoded[:: len(self._views())]
-        asked = zip(self._detectors, upright, strict=True)
-        judged = [detector.unlike(own.mean) for detector, own in asked if detector is not None]
-        return torch.stack(judged).all(0).tolist() if judged else [False] * len(encoded[0].mean)
+        asked = zip(self._detectors, pixels, strict=True)
+        judged = [detector.unlike(statistics(own)) for detector, own in asked if detector is not None]
+        return torch.stack(judged).all(0).tolist() if judged else [False] * len(pixels[0])
 
     @cached_property
     def _detectors(self) -> list[Detector | None]:
-        return [None if member.features is None else Detector(member.features) for member in self.members]
+        return [None if member.statistics is None else Detector(member.statistics) for member in self.members]
 
 
 def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:

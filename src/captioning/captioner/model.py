@@ -4,7 +4,7 @@
     model/encoder.safetensors   the encoder's weights
     model/decoder.safetensors   the decoder's weights
     model/vocab.txt             the vocabulary
-    model/features.safetensors  features of training images, for `unlikeness`; older folders have none
+    model/statistics.safetensors  statistics of training images, for `unlikeness`; older folders have none
 
 The encoder has a file of its own: experiments that share a frozen one share its bytes in the DVC cache.
 """
@@ -26,12 +26,12 @@ from captioning.system.errors import UserError, reason
 from captioning.system.files import atomic, digest, read_json, write_bytes, write_json
 from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoders import Encoder
-from captioning.vision.features.unlikeness import KeptFeatures
+from captioning.vision.features.unlikeness import KeptStatistics
 from captioning.vision.images import Transform
 
 FORMAT = 1
 FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
-FEATURES = "features.safetensors"
+STATISTICS = "statistics.safetensors"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Captioner:
     transform: Transform
     vocabulary: Vocabulary
     card: Card
-    features: KeptFeatures | None = None
+    statistics: KeptStatistics | None = None
 
 
 def save(
@@ -72,7 +72,7 @@ def save(
     encoder: Mapping[str, Tensor],
     decoder: Mapping[str, Tensor],
     vocabulary: Vocabulary,
-    features: KeptFeatures | None = None,
+    statistics: KeptStatistics | None = None,
 ) -> None:
     """Write a model folder; it appears when it is whole. The same model gives the same bytes."""
     with atomic(folder) as temporary:
@@ -80,9 +80,9 @@ def save(
         write_bytes(temporary / "encoder.safetensors", save_tensors(_plain(encoder)))
         write_bytes(temporary / "decoder.safetensors", save_tensors(_plain(decoder)))
         vocabulary.write(temporary / "vocab.txt")
-        if features is not None:
-            write_bytes(temporary / FEATURES, save_tensors(_plain(features.tensors())))
-        files = FILES if features is None else (*FILES, FEATURES)
+        if statistics is not None:
+            write_bytes(temporary / STATISTICS, save_tensors(_plain(statistics.tensors())))
+        files = FILES if statistics is None else (*FILES, STATISTICS)
         record = {"format": FORMAT, **asdict(card), "sha256": {name: digest(temporary / name) for name in files}}
         write_json(temporary / "model.json", record)
 
@@ -92,13 +92,13 @@ def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Saved(NamedTuple):
-    """What a model folder has: card, vocabulary, the weights of both networks, and features if it keeps them."""
+    """What a model folder has: card, vocabulary, the weights of both networks, and statistics if it keeps them."""
 
     card: Card
     vocabulary: Vocabulary
     encoder: dict[str, Tensor]
     decoder: dict[str, Tensor]
-    features: KeptFeatures | None
+    statistics: KeptStatistics | None
 
 
 def read(folder: Path) -> Saved:
@@ -116,18 +116,18 @@ def read(folder: Path) -> Saved:
             raise UserError(f"{folder / name}: not the file that model.json describes; restore the folder")
     card = Card(**{name: record[name] for name in Card.__dataclass_fields__})
     encoder, decoder = (_tensors(folder / f"{name}.safetensors") for name in ("encoder", "decoder"))
-    features = KeptFeatures.of(_tensors(folder / FEATURES)) if FEATURES in record["sha256"] else None
-    return Saved(card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder, features)
+    statistics = KeptStatistics.of(_tensors(folder / STATISTICS)) if STATISTICS in record["sha256"] else None
+    return Saved(card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder, statistics)
 
 
 def load(folder: Path) -> Captioner:
     """Rebuild a model from its folder, in eval mode. Raises UserError as `read` does."""
-    card, vocabulary, weights, trained, features = read(folder)
+    card, vocabulary, weights, trained, statistics = read(folder)
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
-    decoder = decoders.build(card.decoder, len(vocabulary), encoder.dim, card.decoder_options)
+    decoder = decoders.build(card.decoder, vocabulary, encoder.dim, card.decoder_options)
     decoder.load_state_dict(trained)
-    return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, features)
+    return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, statistics)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

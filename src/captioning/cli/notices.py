@@ -56,7 +56,7 @@ class Notices:
     def begin(self, titles: Sequence[str], members: "Sequence[Captioner]") -> None:
         """Print which models are used. Images are compared with the training images of all of them."""
         for title, member in zip(titles, members, strict=True):
-            print_lines(describe(title, member.card, keeps_features=member.features is not None))
+            print_lines(describe(title, member.card, keeps_features=member.statistics is not None))
         self.training = ", ".join(dict.fromkeys(trained_on(member.card.settings) for member in members))
 
     @property

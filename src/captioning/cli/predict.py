@@ -232,9 +232,10 @@ def _caption(
         except (UserError, OSError) as fault:
             notices.skip(path, fault)
     if read:
-        encoded = captioners.encode([torch.from_numpy(np.stack(member)) for member in zip(*pixels, strict=True)])
+        batch = [torch.from_numpy(np.stack(member)) for member in zip(*pixels, strict=True)]
+        encoded = captioners.encode(batch)
         keys = [int(hashlib.sha256(data).hexdigest()[:16], 16) for data in files]
-        unlike = captioners.unlike(encoded)
+        unlike = captioners.unlike(batch)
         for index, (path, captions) in enumerate(zip(read, captioners.decode(encoded, options, keys), strict=True)):
             if unlike[index]:
                 notices.differs(path)

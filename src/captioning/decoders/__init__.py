@@ -1,23 +1,22 @@
-"""Decoders by name. A new one is one file here and one entry in `DECODERS`."""
+"""Decoders by name. A new one is one file here, and an entry in `captioning.settings.decoders`.
 
-from collections.abc import Callable
+The file has the name of the decoder, and a function `build` as here, with the options by name.
+"""
+
+from importlib import import_module
 from typing import Any
 
-from captioning.decoders import attention, lstm, neuraltalk, transformer, updown
+from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import Decoder
+from captioning.settings.decoders import names
 
-DECODERS: dict[str, Callable[..., Decoder]] = {
-    "lstm": lstm.build,
-    "neuraltalk": neuraltalk.build,
-    "attention": attention.build,
-    "updown": updown.build,
-    "transformer": transformer.build,
-}
+DECODERS = {name: import_module(f"captioning.decoders.{name}") for name in names()}
 
 
-def build(name: str, vocabulary_size: int, feature_size: int, options: dict[str, Any]) -> Decoder:
-    """Build decoder `name` for V = `vocabulary_size` words and features of width D = `feature_size`.
+def build(name: str, vocabulary: Vocabulary, feature_size: int, options: dict[str, Any]) -> Decoder:
+    """Build decoder `name` for the words of `vocabulary`, and features of width D = `feature_size`.
 
     `options` is the section of params.yaml that bears the decoder's name.
     """
-    return DECODERS[name](vocabulary_size, feature_size, **options)
+    decoder: Decoder = DECODERS[name].build(vocabulary, feature_size, **options)
+    return decoder

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from captioning.data.text.vocabulary import PAD
-from captioning.decoders.base import AttendingDecoder, State, for_captions, regions_of
+from captioning.data.text.vocabulary import Vocabulary
+from captioning.decoders.base import AttendingDecoder, State, bias_of, for_captions, regions_of
+from captioning.decoders.losses import Mean, caption_loss
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
 from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import AttentionOptions
@@ -43,30 +44,30 @@ class Unrolled(NamedTuple):
 
 
 class SoftAttentionDecoder(AttendingDecoder):
-    """The state is (h, c, keys, regions): (N, H), (N, H), (B, R, A) and (B, R, D)."""
+    """The state is (h, c, keys, regions, bias): (N, H), (N, H), (B, R, A), (B, R, D) and as `bias_of` says."""
 
-    shared = 2
+    shared = 3
 
-    def __init__(self, vocabulary_size: int, feature_size: int, options: AttentionOptions) -> None:
-        super().__init__()
+    def __init__(self, vocabulary: Vocabulary, feature_size: int, options: AttentionOptions) -> None:
+        super().__init__(vocabulary)
         embedding, hidden, attention = options.embedding_size, options.hidden_size, options.attention_size
         self.options = options
         self.attend = AdditiveAttention(feature_size, attention)
         self.start = nn.Linear(feature_size, 2 * hidden)  # h_0 and c_0
-        self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=PAD)
+        self.embedding = nn.Embedding(len(vocabulary), embedding, padding_idx=vocabulary.special.pad)
         self.from_word = nn.Linear(embedding, 4 * hidden)
         self.from_hidden = nn.Linear(hidden, attention + 1 + 4 * hidden)  # query, β and the gates' part
         self.from_context = nn.Linear(feature_size, 4 * hidden, bias=False)
         self.dropout = nn.Dropout(options.dropout)
         self.hidden_out = nn.Linear(hidden, embedding)
         self.context_out = nn.Linear(feature_size, embedding, bias=False)
-        self.output = WordLogits(embedding, vocabulary_size)
+        self.output = WordLogits(embedding, len(vocabulary))
 
     def init(self, encoded: Encoded) -> State:
         """mean (B, D), regions (B, R, D) → the state before the first word."""
         regions = regions_of(encoded)
         h, c = self.start(encoded.mean).tanh().chunk(2, dim=1)
-        return h, c, self.attend.prepare(regions), regions
+        return h, c, self.attend.prepare(regions), regions, bias_of(encoded)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""
@@ -82,13 +83,12 @@ class SoftAttentionDecoder(AttendingDecoder):
         """tokens (C, T), owner (C,) → α (C, T, R)."""
         return self._unroll(encoded, tokens, owner).alpha
 
-    def teach(
-        self, encoded: Encoded, inputs: Tensor, targets: Tensor, owner: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """inputs and targets (C, T), owner (C,) → logits (C, T, V), the doubly stochastic penalty (section 4.2.1)."""
-        unrolled = self._unroll(encoded, inputs, owner)
-        penalty = doubly_stochastic_penalty(unrolled.alpha, targets != PAD)
-        return unrolled.logits, {"attention": self.options.doubly_stochastic * penalty}
+    def losses(self, encoded: Encoded, tokens: Tensor, owner: Tensor, label_smoothing: float) -> dict[str, Mean]:
+        """tokens (C, T), owner (C,) → the caption loss, and the doubly stochastic penalty (section 4.2.1)."""
+        unrolled = self._unroll(encoded, tokens[:, :-1], owner)
+        caption = caption_loss(unrolled.logits, tokens, self.vocabulary.special, label_smoothing)
+        penalty = doubly_stochastic_penalty(unrolled.alpha, tokens[:, 1:] != self.vocabulary.special.pad)
+        return {"caption": caption, "attention": Mean(self.options.doubly_stochastic * penalty, caption.size)}
 
     def _choice(self, captions: int) -> Choice:  # noqa: ARG002 (a hard choice is drawn for each caption)
         """How `captions` captions choose their regions."""
@@ -109,10 +109,10 @@ class SoftAttentionDecoder(AttendingDecoder):
 
     def _advance(self, words: Tensor, state: State, choice: Choice) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The words' part of the gates (N, 4H) → h, c, context (N, D), α and s (N, R)."""
-        h, c, keys, regions = state
+        h, c, keys, regions, bias = state
         sizes = [keys.shape[2], 1, words.shape[1]]
         query, beta, recurrent = self.from_hidden(h).split(sizes, dim=1)
-        alpha = self.attend(query, keys)
+        alpha = self.attend(query, keys, bias)
         chosen = choice(alpha)
         context = weighted_sum(beta.sigmoid() * chosen, regions)
         h, c = lstm_cell(words + recurrent + self.from_context(context), c)
@@ -130,31 +130,31 @@ class HardAttentionDecoder(SoftAttentionDecoder):
 
     baseline: Tensor
 
-    def __init__(self, vocabulary_size: int, feature_size: int, options: AttentionOptions) -> None:
-        super().__init__(vocabulary_size, feature_size, options)
+    def __init__(self, vocabulary: Vocabulary, feature_size: int, options: AttentionOptions) -> None:
+        super().__init__(vocabulary, feature_size, options)
         self.register_buffer("baseline", torch.zeros(()))
 
-    def teach(
-        self, encoded: Encoded, inputs: Tensor, targets: Tensor, owner: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """inputs and targets (C, T), owner (C,) → logits (C, T, V) and the terms of REINFORCE (section 4.1)."""
-        unrolled = self._unroll(encoded, inputs, owner)
+    def losses(self, encoded: Encoded, tokens: Tensor, owner: Tensor, label_smoothing: float) -> dict[str, Mean]:
+        """tokens (C, T), owner (C,) → the caption loss, and the terms of REINFORCE (section 4.1)."""
+        unrolled, targets = self._unroll(encoded, tokens[:, :-1], owner), tokens[:, 1:]
+        caption = caption_loss(unrolled.logits, tokens, self.vocabulary.special, label_smoothing)
+        pad = self.vocabulary.special.pad
         nats = functional.cross_entropy(
-            unrolled.logits.detach().transpose(1, 2), targets, ignore_index=PAD, reduction="none"
+            unrolled.logits.detach().transpose(1, 2), targets, ignore_index=pad, reduction="none"
         )
         likelihood = -nats.sum(1)  # (C,) log p(y | s)
-        counted = (targets != PAD).unsqueeze(2)  # (C, T, 1)
+        counted = (targets != pad).unsqueeze(2)  # (C, T, 1)
         log_alpha = unrolled.alpha.clamp_min(torch.finfo(unrolled.alpha.dtype).tiny).log() * counted
         looked = (unrolled.chosen * log_alpha).sum((1, 2))  # (C,) log p(s)
         entropy = -(unrolled.alpha * log_alpha).sum()
         words = counted.sum()
-        losses = {
+        terms = {
             "reinforce": -self.options.reinforce * ((likelihood - self.baseline) * looked).sum() / words,
             "entropy": -self.options.entropy * entropy / words,
         }
         if self.training:
             self.baseline.lerp_(likelihood.mean(), 1 - _DECAY)
-        return unrolled.logits, losses
+        return {"caption": caption} | {name: Mean(term, caption.size) for name, term in terms.items()}
 
     def _choice(self, captions: int) -> Choice:
         """In training one region is drawn from α; some captions keep their α throughout. No gradient passes."""
@@ -183,7 +183,7 @@ def doubly_stochastic_penalty(alpha: Tensor, counted: Tensor) -> Tensor:
 KINDS = {"soft": SoftAttentionDecoder, "hard": HardAttentionDecoder}
 
 
-def build(vocabulary_size: int, feature_size: int, **options: Any) -> SoftAttentionDecoder:
+def build(vocabulary: Vocabulary, feature_size: int, **options: Any) -> SoftAttentionDecoder:
     """The entry of the table of decoders: `options` are the fields of AttentionOptions."""
     made = AttentionOptions(**options)
-    return KINDS[made.kind](vocabulary_size, feature_size, made)
+    return KINDS[made.kind](vocabulary, feature_size, made)

@@ -3,9 +3,12 @@
 B images, C captions, N hypotheses (some of each image, side by side), R regions, D feature width, T tokens, V words.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from captioning.data.text.vocabulary import Vocabulary
+from captioning.decoders.losses import Mean, caption_loss
 from captioning.kernels import captions
 from captioning.system.errors import UserError
 from captioning.vision.encoders.encoded import Encoded
@@ -16,10 +19,14 @@ decoder's are of the picture, (B, …), so that nobody copies them for each: N i
 
 
 class Decoder(nn.Module):
-    """The signatures of a decoder; it does no work. `forward` and `step` unrolled give the same logits."""
+    """The signatures of a decoder. `forward` and `step` unrolled give the same logits."""
 
     shared: int = 0
     """How many tensors of the state, the last ones, are of the picture. `step` returns them as they are."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
 
     def init(self, encoded: Encoded) -> State:
         """The state before the first word, one a picture."""
@@ -36,19 +43,14 @@ class Decoder(nn.Module):
         """
         raise NotImplementedError
 
-    def teach(
-        self,
-        encoded: Encoded,
-        inputs: Tensor,
-        targets: Tensor,  # noqa: ARG002 (losses of a decoder's own may need them)
-        owner: Tensor,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is read (C, T) and what is to be said after each of it (C, T) → logits (C, T, V), and named losses.
+    def losses(self, encoded: Encoded, tokens: Tensor, owner: Tensor, label_smoothing: float) -> dict[str, Mean]:
+        """Captions `<bos> … <eos>`, padded (C, T), and their images' rows in `encoded` (C,) → the losses of a step.
 
-        The losses are those that the decoder has beside the caption loss, which is made from the logits: none
-        here. They are sums over captions, divided by the number of words, as the caption loss is.
+        The names are the decoder's own, and so are the positions that each is a mean of. All decoders have `caption`,
+        the cross-entropy of words, which validation reports. Here: that of each token after those before it.
         """
-        return self(encoded, inputs, owner), {}
+        logits = self(encoded, tokens[:, :-1], owner)  # (C, T - 1, V)
+        return {"caption": caption_loss(logits, tokens, self.vocabulary.special, label_smoothing)}
 
     def expect(self, counts: Tensor) -> None:
         """Told once before training how often each word follows another in training captions: counts (V,).
@@ -81,6 +83,13 @@ def regions_of(encoded: Encoded) -> Tensor:
     if encoded.regions is None:
         raise UserError("this decoder attends to regions, and none are stored; set features.regions to auto or true")
     return encoded.regions
+
+
+def bias_of(encoded: Encoded) -> Tensor:
+    """What is added to the scores of regions: −∞ outside of the mask, else 0 (B, R); without a mask, (B, 0)."""
+    if encoded.mask is None:
+        return encoded.mean.new_zeros(len(encoded.mean), 0)
+    return encoded.mean.new_zeros(encoded.mask.shape).masked_fill(~encoded.mask, -torch.inf)
 
 
 def for_captions(state: State, owner: Tensor, shared: int) -> State:

@@ -24,6 +24,7 @@ class Ensemble:
 
     def __init__(self, members: Sequence[Decoder]) -> None:
         self.members = tuple(members)
+        self.vocabulary = members[0].vocabulary
         self.shared = sum(member.shared for member in members)
         self._sizes: list[int] = []  # of each member's state: the tensors that are its own; they never change
 

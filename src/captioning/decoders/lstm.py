@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captioning.data.text.vocabulary import PAD
+from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import Decoder, PictureNorm, State, select
 from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import LstmOptions
@@ -23,15 +23,15 @@ _PICTURES: dict[str, Callable[[int], nn.Module]] = {"yunjey": PictureNorm, "nic"
 class LstmDecoder(Decoder):
     """`init` reads the picture, `step` reads a word. The state is (h, c), each (B, L, H)."""
 
-    def __init__(self, vocabulary_size: int, feature_size: int, options: LstmOptions) -> None:
-        super().__init__()
+    def __init__(self, vocabulary: Vocabulary, feature_size: int, options: LstmOptions) -> None:
+        super().__init__(vocabulary)
         embedding, hidden = options.embedding_size, options.hidden_size
         layers, dropout = options.layers, options.dropout
         self.picture = nn.Sequential(nn.Linear(feature_size, embedding), _PICTURES[options.picture](embedding))
-        self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=PAD)
+        self.embedding = nn.Embedding(len(vocabulary), embedding, padding_idx=vocabulary.special.pad)
         self.lstm = nn.LSTM(embedding, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.dropout = nn.Dropout1d(dropout)
-        self.output = WordLogits(hidden, vocabulary_size)
+        self.output = WordLogits(hidden, len(vocabulary))
 
     def init(self, encoded: Encoded) -> State:
         """mean (B, D) → state after the picture: h and c, each (B, L, H)."""
@@ -62,6 +62,6 @@ class LstmDecoder(Decoder):
         return hidden, (h.transpose(0, 1), c.transpose(0, 1))
 
 
-def build(vocabulary_size: int, feature_size: int, **options: Any) -> LstmDecoder:
+def build(vocabulary: Vocabulary, feature_size: int, **options: Any) -> LstmDecoder:
     """The entry of the table of decoders: `options` are the fields of LstmOptions."""
-    return LstmDecoder(vocabulary_size, feature_size, LstmOptions(**options))
+    return LstmDecoder(vocabulary, feature_size, LstmOptions(**options))

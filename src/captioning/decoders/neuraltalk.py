@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captioning.data.text.vocabulary import PAD
+from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import Decoder, State, select
 from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import NeuralTalkOptions
@@ -25,11 +25,11 @@ from captioning.vision.encoders.encoded import Encoded
 class _NeuralTalk(Decoder):
     """What both have: words, dropout, and an output that knows how frequent words are."""
 
-    def __init__(self, vocabulary_size: int, options: NeuralTalkOptions) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(vocabulary_size, options.embedding_size, padding_idx=PAD)
+    def __init__(self, vocabulary: Vocabulary, options: NeuralTalkOptions) -> None:
+        super().__init__(vocabulary)
+        self.embedding = nn.Embedding(len(vocabulary), options.embedding_size, padding_idx=vocabulary.special.pad)
         self.dropout = nn.Dropout(options.dropout)
-        self.output = WordLogits(options.hidden_size, vocabulary_size)
+        self.output = WordLogits(options.hidden_size, len(vocabulary))
 
     def expect(self, counts: Tensor) -> None:
         """Set the output's bias to log(counts / max counts), (V,); a word that never follows another counts as one."""
@@ -41,8 +41,8 @@ class _NeuralTalk(Decoder):
 class RnnNeuralTalkDecoder(_NeuralTalk):
     """The state is (h, picture), each (N, H)."""
 
-    def __init__(self, vocabulary_size: int, feature_size: int, options: NeuralTalkOptions) -> None:
-        super().__init__(vocabulary_size, options)
+    def __init__(self, vocabulary: Vocabulary, feature_size: int, options: NeuralTalkOptions) -> None:
+        super().__init__(vocabulary, options)
         hidden = options.hidden_size
         self.picture = nn.Linear(feature_size, hidden)
         self.from_word = nn.Linear(options.embedding_size, hidden, bias=False)
@@ -79,8 +79,8 @@ class RnnNeuralTalkDecoder(_NeuralTalk):
 class LstmNeuralTalkDecoder(_NeuralTalk):
     """The state is (h, c), each (N, H)."""
 
-    def __init__(self, vocabulary_size: int, feature_size: int, options: NeuralTalkOptions) -> None:
-        super().__init__(vocabulary_size, options)
+    def __init__(self, vocabulary: Vocabulary, feature_size: int, options: NeuralTalkOptions) -> None:
+        super().__init__(vocabulary, options)
         self.picture = nn.Linear(feature_size, options.embedding_size)
         self.lstm = nn.LSTM(options.embedding_size, options.hidden_size, batch_first=True)
 
@@ -111,7 +111,7 @@ CELLS: dict[str, type[RnnNeuralTalkDecoder] | type[LstmNeuralTalkDecoder]] = {
 }
 
 
-def build(vocabulary_size: int, feature_size: int, **options: Any) -> Decoder:
+def build(vocabulary: Vocabulary, feature_size: int, **options: Any) -> Decoder:
     """The entry of the table of decoders: `options` are the fields of NeuralTalkOptions."""
     made = NeuralTalkOptions(**options)
-    return CELLS[made.cell](vocabulary_size, feature_size, made)
+    return CELLS[made.cell](vocabulary, feature_size, made)

@@ -30,9 +30,9 @@ class AdditiveAttention(nn.Module):
         """regions a (B, R, D) → their keys (B, R, A), computed once an image."""
         return additive_keys(self.keys(regions))
 
-    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        """query q (N, A), keys (B, R, A) from `prepare` → weights α (N, R)."""
-        return additive_attention(query, keys, self.score.weight)
+    def forward(self, query: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
+        """query q (N, A), keys (B, R, A) from `prepare`, bias from `base.bias_of` → weights α (N, R)."""
+        return additive_attention(query, keys, self.score.weight, bias)
 
 
 def weighted_sum(weights: Tensor, regions: Tensor) -> Tensor:

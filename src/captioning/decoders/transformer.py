@@ -10,12 +10,13 @@ V words, W width.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from captioning.data.text.vocabulary import PAD
-from captioning.decoders.base import AttendingDecoder, State, for_captions, regions_of, select
+from captioning.data.text.vocabulary import Vocabulary
+from captioning.decoders.base import AttendingDecoder, State, bias_of, for_captions, regions_of, select
 from captioning.kernels.attention import attention
 from captioning.kernels.dropout import Dropout
 from captioning.kernels.logits import WordLogits
@@ -24,20 +25,20 @@ from captioning.vision.encoders.encoded import Encoded
 
 
 class TransformerDecoder(AttendingDecoder):
-    """The state is keys and values of the words, a layer each (N, S, 2W), then of the regions (B, R, 2LW)."""
+    """The state is keys and values of words, a layer each (N, S, 2W), and of regions (B, R, 2LW), and their bias."""
 
-    shared = 1
+    shared = 2
 
-    def __init__(self, vocabulary_size: int, feature_size: int, options: TransformerOptions) -> None:
-        super().__init__()
+    def __init__(self, vocabulary: Vocabulary, feature_size: int, options: TransformerOptions) -> None:
+        super().__init__(vocabulary)
         width, layers, heads, dropout = options.width, options.layers, options.heads, options.dropout
         self.memory = nn.Sequential(nn.Linear(feature_size, width), nn.LayerNorm(width))
         self.memory_pairs = nn.Linear(width, layers * 2 * width)  # keys and values of every layer
-        self.embedding = nn.Embedding(vocabulary_size, width, padding_idx=PAD)
+        self.embedding = nn.Embedding(len(vocabulary), width, padding_idx=vocabulary.special.pad)
         self.layers = nn.ModuleList(_Layer(width, heads, options.feed_forward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
-        self.output = WordLogits(width, vocabulary_size)
+        self.output = WordLogits(width, len(vocabulary))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -47,13 +48,13 @@ class TransformerDecoder(AttendingDecoder):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.embedding.weight, std=self.embedding.embedding_dim**-0.5)
-        nn.init.zeros_(self.embedding.weight[PAD])
+        nn.init.zeros_(self.embedding.weight[self.vocabulary.special.pad])
 
     def init(self, encoded: Encoded) -> State:
-        """regions (B, R, D) → their keys and values (B, R, 2LW), and no words yet."""
+        """regions (B, R, D) → no words yet, keys and values of the regions (B, R, 2LW), and their bias."""
         pairs = self.memory_pairs(self.dropout(self.memory(regions_of(encoded))))
         nothing = pairs.new_empty(len(pairs), 0, 2 * self.embedding.embedding_dim)
-        return (*[nothing] * len(self.layers), pairs)
+        return (*[nothing] * len(self.layers), pairs, bias_of(encoded))
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""
@@ -70,24 +71,24 @@ class TransformerDecoder(AttendingDecoder):
         """tokens (C, T), owner (C,) → weights of the last layer, the mean over its heads, (C, T, R)."""
         state = select(self.init(encoded), owner)
         x = self._embed(tokens, 0)
-        for layer, pairs, said in self._with_state(state):
-            before, _ = layer.recall(x, said)
-            x = layer.think(layer.look(before, pairs))
-        return layer.weights(before, pairs)
+        for layer, pairs, words in self._with_state(state):
+            before, _ = layer.self_attention(x, words)
+            x = layer.feed_forward(layer.cross_attention(before, pairs, state[-1]))
+        return layer.weights(before, pairs, state[-1])
 
     def _read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N, T) after the S of the state → what the last layer makes of them (N, T, W), and the next state."""
         x = self._embed(tokens, state[0].shape[1])
         after = []
-        for layer, pairs, said in self._with_state(state):
-            x, kept = layer.recall(x, said)
-            x = layer.think(layer.look(x, pairs))
+        for layer, pairs, words in self._with_state(state):
+            x, kept = layer.self_attention(x, words)
+            x = layer.feed_forward(layer.cross_attention(x, pairs, state[-1]))
             after.append(kept)
-        return x, (*after, state[-1])
+        return x, (*after, *state[-2:])
 
     def _with_state(self, state: State) -> "zip[tuple[_Layer, Tensor, Tensor]]":
-        pairs = state[-1].chunk(len(self.layers), dim=2)  # (B, R, 2W) a layer
-        return zip(self.layers, pairs, state[:-1], strict=True)  # type: ignore[arg-type]
+        pairs = state[-2].chunk(len(self.layers), dim=2)  # (B, R, 2W) a layer
+        return zip(self.layers, pairs, state[:-2], strict=True)  # type: ignore[arg-type]
 
     def _embed(self, tokens: Tensor, begin: int) -> Tensor:
         """tokens (N, T) at positions `begin` and on → (N, T, W)."""
@@ -98,55 +99,65 @@ class TransformerDecoder(AttendingDecoder):
 
 
 class _Layer(nn.Module):
-    """One layer in three parts: `recall` words, `look` at regions, `think`."""
+    """One layer: self-attention over words, cross-attention over regions, feed-forward."""
 
     def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.recall_norm, self.look_norm, self.think_norm = (nn.LayerNorm(width) for _ in range(3))
-        self.recall_in, self.recall_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.look_in, self.look_out = nn.Linear(width, width), nn.Linear(width, width)
-        self.think_in, self.think_out = nn.Linear(width, feed_forward), nn.Linear(feed_forward, width)
+        self.self_norm, self.cross_norm, self.feed_norm = (nn.LayerNorm(width) for _ in range(3))
+        self.self_in, self.self_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.cross_in, self.cross_out = nn.Linear(width, width), nn.Linear(width, width)
+        self.feed_in, self.feed_out = nn.Linear(width, feed_forward), nn.Linear(feed_forward, width)
         self.dropout = Dropout(dropout)
+        self.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]
 
-    def recall(self, x: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
+    def self_attention(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
         """x (N, T, W), keys and values of the words before (N, S, 2W) → x and those with x's own (N, S + T, 2W).
 
         Several tokens at once are the first ones: S is 0 where T is more than 1.
         """
         width = x.shape[2]
-        query, own = self.recall_in(self.recall_norm(x)).split([width, 2 * width], dim=2)
-        pairs = torch.cat([said, own], dim=1)
-        return x + self.dropout(self.recall_out(self._attend(query, pairs, causal=x.shape[1] > 1))), pairs
+        query, own = self.self_in(self.self_norm(x)).split([width, 2 * width], dim=2)
+        pairs = torch.cat([before, own], dim=1)
+        return x + self.dropout(self.self_out(self._attend(query, pairs, causal=x.shape[1] > 1))), pairs
 
-    def look(self, x: Tensor, pairs: Tensor) -> Tensor:
-        """x (N, T, W), keys and values of the regions (B, R, 2W) → x (N, T, W)."""
-        query = self.look_in(self.look_norm(x))
-        seen = self._attend(query.view(len(pairs), -1, query.shape[2]), pairs, causal=False)  # a picture's side by side
-        looked: Tensor = self.dropout(self.look_out(seen.view_as(x)))
-        return x + looked
+    def cross_attention(self, x: Tensor, pairs: Tensor, bias: Tensor) -> Tensor:
+        """x (N, T, W), keys and values of the regions (B, R, 2W), their bias (B, R) or (B, 0) → x (N, T, W)."""
+        query = self.cross_in(self.cross_norm(x))
+        queries = query.view(len(pairs), -1, query.shape[2])  # an image's side by side
+        seen = self._attend(queries, pairs, bias[:, None, None] if bias.shape[1] else None)
+        attended: Tensor = self.dropout(self.cross_out(seen.view_as(x)))
+        return x + attended
 
-    def think(self, x: Tensor) -> Tensor:
+    def feed_forward(self, x: Tensor) -> Tensor:
         """x (N, T, W) → x (N, T, W)."""
-        inner = self.dropout(self.think_in(self.think_norm(x)).relu())  # (N, T, feed_forward)
-        thought: Tensor = self.dropout(self.think_out(inner))
-        return x + thought
+        inner = self.dropout(self.feed_in(self.feed_norm(x)).relu())  # (N, T, feed_forward)
+        output: Tensor = self.dropout(self.feed_out(inner))
+        return x + output
 
-    def weights(self, x: Tensor, pairs: Tensor) -> Tensor:
-        """Where `look` looks, the mean over heads: (N, T, R)."""
-        query = self._split(self.look_in(self.look_norm(x)))  # (N, heads, T, W / heads)
+    def weights(self, x: Tensor, pairs: Tensor, bias: Tensor) -> Tensor:
+        """The weights of `cross_attention`, the mean over heads: (N, T, R)."""
+        query = self._split(self.cross_in(self.cross_norm(x)))  # (N, heads, T, W / heads)
         keys = self._split(pairs.chunk(2, dim=2)[0])
         scores = query @ keys.transpose(2, 3) / math.sqrt(query.shape[3])
-        return scores.softmax(dim=3).mean(1)
+        biased = scores + bias[:, None, None] if bias.shape[1] else scores
+        return biased.softmax(dim=3).mean(1)
 
-    def _attend(self, query: Tensor, pairs: Tensor, *, causal: bool) -> Tensor:
+    def _attend(self, query: Tensor, pairs: Tensor, bias: Tensor | None = None, *, causal: bool = False) -> Tensor:
         keys, values = (self._split(part) for part in pairs.chunk(2, dim=2))
-        seen = attention(self._split(query), keys, values, causal=causal)
+        seen = attention(self._split(query), keys, values, bias, causal=causal)
         return seen.transpose(1, 2).flatten(2)
 
     def _split(self, x: Tensor) -> Tensor:
         """(N, T, W) → (N, heads, T, W / heads)."""
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def _rename(_module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Models saved before 2026-12 have other names of a layer's parameters."""
+    for old, new in (("recall_", "self_"), ("look_", "cross_"), ("think_", "feed_")):
+        for name in [name for name in state if name.startswith(prefix + old)]:
+            state[prefix + new + name.removeprefix(prefix + old)] = state.pop(name)
 
 
 def sinusoids(begin: int, count: int, width: int) -> Tensor:
@@ -157,6 +168,6 @@ def sinusoids(begin: int, count: int, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def build(vocabulary_size: int, feature_size: int, **options: float) -> TransformerDecoder:
+def build(vocabulary: Vocabulary, feature_size: int, **options: float) -> TransformerDecoder:
     """The entry of the table of decoders: `options` are the fields of TransformerOptions."""
-    return TransformerDecoder(vocabulary_size, feature_size, TransformerOptions(**options))  # type: ignore[arg-type]
+    return TransformerDecoder(vocabulary, feature_size, TransformerOptions(**options))  # type: ignore[arg-type]

@@ -12,8 +12,8 @@ R regions, T tokens, V words.
 import torch
 from torch import Tensor, nn
 
-from captioning.data.text.vocabulary import PAD
-from captioning.decoders.base import AttendingDecoder, State, for_captions, regions_of
+from captioning.data.text.vocabulary import Vocabulary
+from captioning.decoders.base import AttendingDecoder, State, bias_of, for_captions, regions_of
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
 from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import UpDownOptions
@@ -21,30 +21,31 @@ from captioning.vision.encoders.encoded import Encoded
 
 
 class UpDownDecoder(AttendingDecoder):
-    """The state is (h¹, c¹, h², c²), each (N, H), the mean's part of the gates (N, 4H), keys and regions (B, R, …)."""
+    """The state is (h¹, c¹, h², c²), each (N, H), the mean's part of the gates (N, 4H), keys, regions, bias (B, …)."""
 
-    shared = 2
+    shared = 3
 
-    def __init__(self, vocabulary_size: int, feature_size: int, options: UpDownOptions) -> None:
-        super().__init__()
+    def __init__(self, vocabulary: Vocabulary, feature_size: int, options: UpDownOptions) -> None:
+        super().__init__(vocabulary)
         embedding, hidden, attention = options.embedding_size, options.hidden_size, options.attention_size
         dropout = options.dropout
         self.hidden_size = hidden
         self.attend = AdditiveAttention(feature_size, attention)
-        self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=PAD)
+        self.embedding = nn.Embedding(len(vocabulary), embedding, padding_idx=vocabulary.special.pad)
         self.from_mean = nn.Linear(feature_size, 4 * hidden)
         self.from_word = nn.Linear(embedding, 4 * hidden, bias=False)
         self.looking = nn.Linear(2 * hidden, 4 * hidden, bias=False)  # of h¹ and h²
         self.from_looking = nn.Linear(hidden, attention + 4 * hidden)  # query and the language LSTM's part
         self.language = nn.Linear(feature_size + hidden, 4 * hidden, bias=False)  # of what is attended and h²
         self.dropout = nn.Dropout(dropout)
-        self.output = WordLogits(hidden, vocabulary_size)
+        self.output = WordLogits(hidden, len(vocabulary))
 
     def init(self, encoded: Encoded) -> State:
         """mean (B, D), regions (B, R, D) → the state before the first word."""
         regions = regions_of(encoded)
         zeros = encoded.mean.new_zeros(len(regions), self.hidden_size)
-        return zeros, zeros, zeros, zeros, self.from_mean(encoded.mean), self.attend.prepare(regions), regions
+        of_images = self.attend.prepare(regions), regions, bias_of(encoded)
+        return zeros, zeros, zeros, zeros, self.from_mean(encoded.mean), *of_images
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""
@@ -77,15 +78,15 @@ class UpDownDecoder(AttendingDecoder):
 
     def _advance(self, gates: Tensor, state: State) -> tuple[State, Tensor]:
         """The words' and the mean's part of the gates (N, 4H) → the next state and α (N, R)."""
-        h1, c1, h2, c2, mean, keys, regions = state
+        h1, c1, h2, c2, mean, keys, regions, bias = state
         h1, c1 = lstm_cell(gates + self.looking(torch.cat([h1, h2], dim=1)), c1)
         query, said = self.from_looking(h1).split([keys.shape[2], gates.shape[1]], dim=1)
-        alpha = self.attend(query, keys)
+        alpha = self.attend(query, keys, bias)
         attended = torch.cat([weighted_sum(alpha, regions), h2], dim=1)  # (N, D + H)
         h2, c2 = lstm_cell(said + self.language(attended), c2)
-        return (h1, c1, h2, c2, mean, keys, regions), alpha
+        return (h1, c1, h2, c2, mean, keys, regions, bias), alpha
 
 
-def build(vocabulary_size: int, feature_size: int, **options: float) -> UpDownDecoder:
+def build(vocabulary: Vocabulary, feature_size: int, **options: float) -> UpDownDecoder:
     """The entry of the table of decoders: `options` are the fields of UpDownOptions."""
-    return UpDownDecoder(vocabulary_size, feature_size, UpDownOptions(**options))  # type: ignore[arg-type]
+    return UpDownDecoder(vocabulary, feature_size, UpDownOptions(**options))  # type: ignore[arg-type]

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 
 from captioning.captioner.model import Captioner
-from captioning.data.text.vocabulary import BOS, EOS, SPECIAL
 from captioning.decoders.base import AttendingDecoder
 from captioning.evaluation.captioned import with_scale
 from captioning.system.archives import Pictures
@@ -63,10 +62,13 @@ def attend(captioner: Captioner, encoded: Encoded, caption: str) -> Attended:
     decoder, grid = captioner.decoder, captioner.encoder.grid
     assert isinstance(decoder, AttendingDecoder)
     assert grid is not None
-    words = caption.split()
-    tokens = torch.tensor([[BOS, *captioner.vocabulary.encode(words)]], device=encoded.mean.device)
-    weights = decoder.attention(encoded, tokens, torch.zeros_like(tokens[:, 0]))  # (1, T, R)
-    return Attended((*words, SPECIAL[EOS]), weights[0].float().cpu().numpy().reshape(-1, *grid))
+    vocabulary = captioner.vocabulary
+    ids, special = vocabulary.encode(caption.split()), vocabulary.special
+    tokens = torch.tensor([[special.bos, *ids]], device=encoded.mean.device)
+    weights = decoder.attention(encoded, tokens, torch.zeros_like(tokens[:, 0]))[0].float()  # (T, R)
+    spans = [*vocabulary.spans(ids), (vocabulary.text(special.eos), [len(ids)])]
+    of_words = torch.stack([weights[places].mean(0) for _, places in spans])  # (W, R)
+    return Attended(tuple(word for word, _ in spans), of_words.cpu().numpy().reshape(-1, *grid))
 
 
 def heat(weights: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from captioning.experiments.revisions import Revision
 
 _FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
-_FEATURES = "features.safetensors"  # models of older versions have none
+_OPTIONAL = ("statistics.safetensors", "features.safetensors")  # the second in models of older versions
 
 
 class Model(NamedTuple):
@@ -78,7 +78,7 @@ def _commit(revision: "Revision") -> str:
 def _files(card: bytes) -> list[str]:
     """The files that a model folder has beside its card; of the optional ones, those that the card names."""
     digests = json.loads(card).get("sha256", {})
-    return [*_FILES, *(name for name in (_FEATURES,) if name in digests)]
+    return [*_FILES, *(name for name in _OPTIONAL if name in digests)]
 
 
 def _cache() -> Path:

@@ -42,7 +42,8 @@ def n_best(
         return [ranked(hypotheses, options.n_best) for hypotheses in _found(decoder, encoded, options, keys)]
     drawn = options.method == "sample"
     found = _found(decoder, encoded, options if drawn else replace(options, n_best=options.beam_size), keys)
-    return [ranked(by_consensus(hypotheses, DRAWN if drawn else SEARCHED), options.n_best) for hypotheses in found]
+    power = DRAWN if drawn else SEARCHED
+    return [ranked(by_consensus(hypotheses, power, decoder.vocabulary), options.n_best) for hypotheses in found]
 
 
 def _found(

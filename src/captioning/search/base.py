@@ -11,11 +11,10 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from captioning.data.text.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from captioning.data.text.vocabulary import Special, Vocabulary
 from captioning.decoders.base import State
 from captioning.settings.search import SearchOptions
 
-_NEVER = (PAD, BOS, UNK)
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -25,6 +24,8 @@ class Speaker(Protocol[T_contra]):
 
     shared: int
     """See `Decoder.shared`."""
+
+    vocabulary: Vocabulary
 
     def init(self, encoded: T_contra, /) -> State:
         """See `Decoder.init`."""
@@ -73,17 +74,17 @@ def ranked(hypotheses: Iterable[Hypothesis], count: int) -> list[Hypothesis]:
     return different[:count] or [Hypothesis((), -math.inf, -math.inf)]
 
 
-def log_probabilities(logits: Tensor, tokens: Tensor, options: SearchOptions) -> Tensor:
+def log_probabilities(logits: Tensor, tokens: Tensor, options: SearchOptions, special: Special) -> Tensor:
     """log p of the next word (N, V), with what must not be said at −∞. tokens (N, T) are those so far, from `<bos>`."""
     length = tokens.shape[1] - 1
     words = logits.float().log_softmax(dim=-1)
-    words[:, list(_NEVER)] = -torch.inf
+    words[:, special.unsayable] = -torch.inf
     if length < options.min_words:
-        words[:, EOS] = -torch.inf
+        words[:, special.eos] = -torch.inf
     if length >= options.max_words:
-        end = words[:, EOS].clone()
+        end = words[:, special.eos].clone()
         words.fill_(-torch.inf)
-        words[:, EOS] = end
+        words[:, special.eos] = end
     elif options.repeat_ngram:
         _ban_repeats(words, tokens, options.repeat_ngram)
     return words

@@ -5,11 +5,12 @@ N hypotheses (B * W).
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from captioning.data.text.vocabulary import BOS, EOS
+from captioning.data.text.vocabulary import Special
 from captioning.decoders.base import State
 from captioning.search.base import Hypothesis, Speaker, T, finished, log_probabilities
 from captioning.settings.search import SearchOptions
@@ -22,7 +23,7 @@ def beam_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> list
     All images advance together; an image leaves the batch when K of its hypotheses have ended, or none that
     still grows can outrank the last of the n best. After `max_words` words every hypothesis ends.
     """
-    beams = Beams(decoder.init(encoded), decoder.shared, options)
+    beams = Beams(decoder, decoder.init(encoded), options)
     run(decoder, beams)
     return beams.ended
 
@@ -36,13 +37,14 @@ def run(decoder: Speaker[T], beams: "Beams") -> None:
 class Beams:
     """The growing hypotheses of the images that are still searched, and the ended ones of all."""
 
-    def __init__(self, state: State, shared: int, options: SearchOptions) -> None:
+    def __init__(self, decoder: Speaker[Any], state: State, options: SearchOptions) -> None:
         images, device = len(state[0]), state[0].device
         self.options = options
-        self.state, self.shared = state, shared
+        self.state, self.shared = state, decoder.shared
+        self.special: Special = decoder.vocabulary.special
         self.open = torch.arange(images, device=device)  # (B,) the images still searched
         self.scores = torch.zeros(images, 1, device=device)  # (B, W) log probabilities; one beam at first
-        self.tokens = torch.full((images, 1, 1), BOS, device=device)  # (B, W, T)
+        self.tokens = torch.full((images, 1, 1), self.special.bos, device=device)  # (B, W, T)
         self.ended: list[list[Hypothesis]] = [[] for _ in range(images)]
 
     def last_tokens(self) -> Tensor:
@@ -56,7 +58,8 @@ class Beams:
     def advance(self, logits: Tensor, state: State) -> None:
         """Grow every hypothesis by its best words; put those that end aside."""
         images, width = self.scores.shape
-        words = log_probabilities(logits, self.tokens.flatten(0, 1), self.options).view(images, width, -1)  # (B, W, V)
+        words = log_probabilities(logits, self.tokens.flatten(0, 1), self.options, self.special)
+        words = words.view(images, width, -1)  # (B, W, V)
         scores, flat = self._choose(self.scores.unsqueeze(2) + words)  # (B, S, 2K): K remain even if K end
         parent, token = flat // words.shape[2], flat % words.shape[2]
         self._finish(scores[:, -1], parent[:, -1], token[:, -1])
@@ -71,14 +74,14 @@ class Beams:
     def _finish(self, scores: Tensor, parent: Tensor, token: Tensor) -> None:
         """Put aside the hypotheses that end here, if they are among the K best of their image."""
         kept = self.options.beam_size
-        ends = (token[:, :kept] == EOS) & torch.isfinite(scores[:, :kept])
+        ends = (token[:, :kept] == self.special.eos) & torch.isfinite(scores[:, :kept])
         for image, beam in ends.nonzero().tolist():
             ids = self.tokens[image, parent[image, beam], 1:].tolist()
             self.ended[int(self.open[image])].append(finished(ids, float(scores[image, beam]), self.options))
 
     def _grow(self, scores: Tensor, parent: Tensor, token: Tensor, state: State) -> None:
         """Keep the K best hypotheses of each bank that go on, in the images that can still improve."""
-        ends = token == EOS
+        ends = token == self.special.eos
         order = ends.byte().argsort(dim=2, stable=True)[:, :, : self.options.beam_size]  # (B, S, K)
         scores = scores.masked_fill(ends, -torch.inf).gather(2, order).flatten(1)  # (B, W)
         parent, token = parent.gather(2, order).flatten(1), token.gather(2, order).flatten(1)

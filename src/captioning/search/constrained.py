@@ -10,13 +10,13 @@ B images, K beams, S states, V words, W hypotheses an image (S * K).
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from captioning.data.text.tokenizer import tokenize
-from captioning.data.text.vocabulary import EOS, UNK, Vocabulary
+from captioning.data.text.vocabulary import Special, Vocabulary
 from captioning.decoders.base import State
 from captioning.search.base import Hypothesis, Speaker, T
 from captioning.search.beam import Beams, run
@@ -41,8 +41,8 @@ def phrases(vocabulary: Vocabulary, texts: Iterable[str]) -> tuple[Phrase, ...]:
         if not words:
             raise UserError(f"must {text!r}: there is no word in it")
         for word, index in zip(words, vocabulary.encode(words), strict=True):
-            if index == UNK:
-                close = difflib.get_close_matches(word, vocabulary.words[UNK + 1 :], n=3, cutoff=0.5)
+            if index == vocabulary.special.unk:
+                close = difflib.get_close_matches(word, vocabulary.words[len(vocabulary.special) :], n=3, cutoff=0.5)
                 hint = f"; did you mean {' or '.join(close)}?" if close else ""
                 raise UserError(f"must {text!r}: the model's vocabulary has no word {word!r}{hint}")
         found[tuple(vocabulary.encode(words))] = None
@@ -61,7 +61,7 @@ def constrained_search(decoder: Speaker[T], encoded: T, options: SearchOptions) 
             f"max_words = {options.max_words}: the required words and phrases take {machine.shortest} words; "
             "raise max_words or ask for less"
         )
-    beams = _Banks(decoder.init(encoded), decoder.shared, options, machine)
+    beams = _Banks(decoder, decoder.init(encoded), options, machine)
     run(decoder, beams)
     if not all(beams.ended):
         raise UserError(
@@ -102,13 +102,13 @@ class Machine(NamedTuple):
         table = [{word: number[reached] for word, reached in arrows[place].items()} for place in number]
         return cls([row.pop(-1) for row in table], table, steps[goal])
 
-    def table(self, words: int) -> Tensor:
+    def table(self, words: int, special: Special) -> Tensor:
         """The state after each of V words: (S, V). `<eos>` leads nowhere, −1, but from the last."""
         table = torch.tensor(self.after).unsqueeze(1).repeat(1, words)
         for state, moves in enumerate(self.moves):
             for word, reached in moves.items():
                 table[state, word] = reached
-        table[:-1, EOS] = -1
+        table[:-1, special.eos] = -1
         return table
 
 
@@ -125,15 +125,15 @@ def _read(place: _Place, word: int) -> _Place:
 class _Banks(Beams):
     """Beams with a bank of K for each state of the machine: hypotheses k, K + k, 2K + k … are of states 0, 1, 2 …"""
 
-    def __init__(self, state: State, shared: int, options: SearchOptions, machine: Machine) -> None:
-        super().__init__(state, shared, options)
+    def __init__(self, decoder: Speaker[Any], state: State, options: SearchOptions, machine: Machine) -> None:
+        super().__init__(decoder, state, options)
         self.machine = machine
         self.table: Tensor | None = None  # (S, V), made when V is known
 
     def _choose(self, total: Tensor) -> tuple[Tensor, Tensor]:
         states, width = len(self.machine.after), total.shape[1]
         if self.table is None:
-            self.table = self.machine.table(total.shape[2]).to(total.device)
+            self.table = self.machine.table(total.shape[2], self.special).to(total.device)
         # at first there is one hypothesis, in state 0
         reached = self.table[:1] if width == 1 else self.table.repeat_interleave(width // states, dim=0)  # (W, V)
         banks = [super(_Banks, self)._choose(total.masked_fill(reached != s, -torch.inf)) for s in range(states)]

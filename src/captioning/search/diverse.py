@@ -9,11 +9,11 @@ B images, K beams of a group, V words.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from captioning.data.text.vocabulary import EOS
 from captioning.decoders.base import State
 from captioning.search.base import Hypothesis, Speaker, T
 from captioning.search.beam import Beams
@@ -26,7 +26,7 @@ def diverse_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> l
     share = options.beam_size // options.groups
     own = replace(options, beam_size=share, groups=1, n_best=min(options.n_best, share))
     state = decoder.init(encoded)
-    groups = [_Group(state, decoder.shared, own) for _ in range(options.groups)]
+    groups = [_Group(decoder, state, own) for _ in range(options.groups)]
     while not all(group.done() for group in groups):
         said: Tensor | None = None  # (all images, V) how often each word was said at this step
         for group in groups:
@@ -43,8 +43,8 @@ class _Group(Beams):
 
     said: Tensor
 
-    def __init__(self, state: State, shared: int, options: SearchOptions) -> None:
-        super().__init__(state, shared, options)
+    def __init__(self, decoder: Speaker[Any], state: State, options: SearchOptions) -> None:
+        super().__init__(decoder, state, options)
         self.paid = torch.zeros_like(self.scores)  # (B, K) what the words of each hypothesis have cost more
 
     def _choose(self, total: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,5 +56,5 @@ class _Group(Beams):
         cost = self.options.strength * self.said[self.open]
         self.paid = (self.paid.gather(1, parent) + cost.gather(1, token))[alive]
         super()._take(alive, scores, parent, token, state)
-        counted = (self.scores.isfinite() & (self.last_tokens().view_as(self.scores) != EOS)).to(self.said)
+        counted = (self.scores.isfinite() & (self.last_tokens().view_as(self.scores) != self.special.eos)).to(self.said)
         self.said.index_put_((self.open.unsqueeze(1), self.tokens[:, :, -1]), counted, accumulate=True)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captioning.data.text.vocabulary import BOS, EOS
 from captioning.decoders.base import select
 from captioning.search.base import Hypothesis, Speaker, T, finished, log_probabilities
 from captioning.settings.search import SearchOptions
@@ -27,22 +26,22 @@ def sample(
     What is banned is never drawn; where everything is, the caption is left out. The log probability is that of the
     decoder, whatever the temperature.
     """
-    state = decoder.init(encoded)
+    state, special = decoder.init(encoded), decoder.vocabulary.special
     images, device = len(state[0]), state[0].device
     owner = torch.arange(images, device=device).repeat_interleave(options.n_best)  # (N,)
     draws = uniforms(options, keys if keys is not None else range(images)).to(device)  # (N, T)
-    state, tokens = select(state, owner), torch.full((len(owner), 1), BOS, device=device)
+    state, tokens = select(state, owner), torch.full((len(owner), 1), special.bos, device=device)
     scores = torch.zeros(len(owner), device=device)
     found: list[list[Hypothesis]] = [[] for _ in range(images)]
     while len(tokens):
         logits, state = decoder.step(tokens[:, -1], state)
-        words = log_probabilities(logits, tokens, options)
+        words = log_probabilities(logits, tokens, options, special)
         token = draw(words, draws[:, tokens.shape[1] - 1], options)
         scores = scores + words.gather(1, token.unsqueeze(1)).squeeze(1)
         possible = scores.isfinite()  # not so where every word is banned, whatever was drawn there
-        for row in ((token == EOS) & possible).nonzero().flatten().tolist():
+        for row in ((token == special.eos) & possible).nonzero().flatten().tolist():
             found[int(owner[row])].append(finished(tokens[row, 1:].tolist(), float(scores[row]), options))
-        on = ((token != EOS) & possible).nonzero().flatten()
+        on = ((token != special.eos) & possible).nonzero().flatten()
         tokens = torch.cat([tokens[on], token[on].unsqueeze(1)], dim=1)
         state, owner, scores, draws = select(state, on), owner[on], scores[on], draws[on]
     return found

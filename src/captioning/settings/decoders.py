@@ -1,6 +1,8 @@
 """The options of the decoders: the sections `decoders.NAME` of params.yaml.
 
-A field with a value is a constant of the decoder's paper, and no setting. Model folders record it.
+A new decoder has its options here, and itself in the module `captioning.decoders.NAME`. A field with a value is a
+constant of the decoder's paper, and no setting. Model folders record it. `attends`: it reads regions, not only their
+mean.
 """
 
 from dataclasses import dataclass
@@ -45,6 +47,8 @@ class AttentionOptions:
     sampling: hard attention, share of captions whose regions are sampled, not weighted.
     """
 
+    attends = True
+
     kind: Annotated[
         Literal["soft", "hard"], Meaning("soft (all regions, weighted) | hard (one sampled region, by REINFORCE)")
     ]
@@ -62,6 +66,8 @@ class AttentionOptions:
 class UpDownOptions:
     """Bottom-up and top-down attention (Anderson et al. 2018). attention_size: as in `AttentionOptions`."""
 
+    attends = True
+
     embedding_size: Annotated[Count, Meaning("width of word embeddings")]
     hidden_size: Annotated[Count, Meaning("width of both LSTMs")]
     dropout: Annotated[Fraction, Meaning("on embeddings and on the language LSTM's output")]
@@ -71,6 +77,8 @@ class UpDownOptions:
 @dataclass(frozen=True)
 class TransformerOptions:
     """A transformer decoder (Vaswani et al. 2017)."""
+
+    attends = True
 
     width: Annotated[Count, Meaning("width of every layer, a multiple of 2 * heads"), Auto(128, 256)]
     layers: Annotated[Count, Meaning("layers"), Auto(2, 3)]
@@ -87,3 +95,13 @@ class Decoders(Section):
     attention: AttentionOptions
     updown: UpDownOptions
     transformer: TransformerOptions
+
+
+def names() -> tuple[str, ...]:
+    """The names of all decoders."""
+    return tuple(Decoders.model_fields)
+
+
+def attends(name: str) -> bool:
+    """Does a decoder read regions, not only their mean?"""
+    return bool(getattr(Decoders.model_fields[name].annotation, "attends", False))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from captioning.settings.decoders import attends
 from captioning.settings.schema import Settings
 from captioning.settings.search import USUAL, SearchOptions
 from captioning.settings.training import INITIAL, Augmentation
@@ -15,7 +16,6 @@ from captioning.system.errors import UserError
 
 DRAWN = frozenset({"scenes"})  # data sets whose images are drawn, small enough to train an encoder from scratch
 LABELLED = frozenset({"scenes"})  # data sets that say what is in their images
-ATTENDING = frozenset({"attention", "updown", "transformer"})  # decoders that read regions, not only their mean
 _OWN = ("official",)
 _SPLITS = {  # the published splits of a data set, the usual one first; the others have their own
     "flickr8k": ("official", "karpathy"),
@@ -91,7 +91,7 @@ def _beam_size(settings: Any) -> int:
 
 AUTO: dict[str, Callable[[Any], Any]] = {
     "download.split": lambda settings: splits_of(settings.dataset)[0],
-    "features.regions": lambda settings: settings.decoder in ATTENDING,
+    "features.regions": lambda settings: attends(settings.decoder),
     "train.captions_per_image": _captions_per_image,
     "train.labels.epochs": _label_epochs,
     "evaluate.beam_size": _beam_size,
@@ -108,7 +108,7 @@ def _split(settings: Settings) -> None:
 
 
 def _regions(settings: Settings) -> None:
-    if not settings.features.regions and settings.decoder in ATTENDING and not settings.features.trainable:
+    if not settings.features.regions and attends(settings.decoder) and not settings.features.trainable:
         raise UserError(
             f"features.regions = false: the decoder {settings.decoder} attends to regions, and the encoder is frozen; "
             "write auto or true"

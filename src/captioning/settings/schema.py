@@ -5,12 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from captioning.settings import search
-from captioning.settings.decoders import Decoders
+from captioning.settings import decoders, search
 from captioning.settings.sections import Auto, Count, Meaning, Natural, Section, as_written
 from captioning.settings.training import Train
 
-DecoderName = Literal["lstm", "neuraltalk", "attention", "updown", "transformer"]
 ImageSize = Literal["native", "enlarged", "quick"] | Annotated[int, Field(ge=32)]
 
 
@@ -182,15 +180,15 @@ class Settings(Section):
     ]
     encoder: Annotated[str, Meaning("CNN or vision transformer: any torchvision classification backbone, by name")]
     decoder: Annotated[
-        DecoderName,
-        Meaning("lstm | neuraltalk | attention | updown | transformer (docs/models.md has a diagram of each)"),
+        Literal[decoders.names()],  # type: ignore[valid-type]
+        Meaning(f"{' | '.join(decoders.names())} (docs/models.md has a diagram of each)"),
     ]
     compute: Compute
     download: Download
     vocab: Vocab
     split: Split
     features: Features
-    decoders: Decoders
+    decoders: decoders.Decoders
     train: Train
     evaluate: Evaluate
 

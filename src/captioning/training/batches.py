@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captioning.data.text.encoded_captions import EncodedCaptions
-from captioning.data.text.vocabulary import PAD
+from captioning.data.text.vocabulary import Special
 
 _WINDOW = 32  # batches that are sorted by length together: long enough to pad little, short enough to mix
 
@@ -99,12 +99,12 @@ def process_part(captions: EncodedCaptions, numbers: np.ndarray, rank: int, worl
     return (part, 1.0) if len(part) else (numbers[:1], 0.0)
 
 
-def collate(captions: EncodedCaptions, numbers: np.ndarray) -> Batch:
+def collate(captions: EncodedCaptions, numbers: np.ndarray, special: Special) -> Batch:
     """The captions of these numbers (C,) as tensors."""
     rows, owner = np.unique(captions.image[numbers], return_inverse=True)
     begin, end = captions.offsets[numbers, None], captions.offsets[numbers + 1, None]  # (C, 1)
     positions = begin + np.arange((end - begin).max())  # (C, T)
     inside = positions < end
-    tokens = np.full(positions.shape, PAD, dtype=np.int64)
+    tokens = np.full(positions.shape, special.pad, dtype=np.int64)
     tokens[inside] = captions.tokens[positions[inside]]
     return Batch(rows, torch.from_numpy(owner), torch.from_numpy(tokens))

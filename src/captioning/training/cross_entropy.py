@@ -68,7 +68,7 @@ class CrossEntropy:
     def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:  # noqa: ARG002 (`prepare` knows)
         """The network's own."""
         _, inputs, data, fabric = self._setup
-        batch = batches.collate(data.train, part)
+        batch = batches.collate(data.train, part, data.vocabulary.special)
         tokens, owner = to_device((batch.tokens, batch.owner), fabric.device)
         labels = inputs.labels(batch.rows, fabric.device)
         drawn = inputs.draw(batch.rows, fabric.device)

@@ -8,9 +8,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from captioning.data.text.vocabulary import Vocabulary
+from captioning.decoders.losses import Mean
 from captioning.training.encoder.fine_tuning import EncoderTraining
 from captioning.training.labels import ImageLabels
-from captioning.training.losses import Mean, label_loss, word_presence_loss
+from captioning.training.losses import label_loss, word_presence_loss
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.encoders.encoders import Encoder
 
@@ -55,7 +57,7 @@ class EncoderHeads(nn.Module):
     def __init__(
         self,
         training: EncoderTraining,
-        vocabulary_size: int,
+        vocabulary: Vocabulary,
         labels: ImageLabels | None = None,
         *,
         word_presence: float,
@@ -63,7 +65,8 @@ class EncoderHeads(nn.Module):
     ) -> None:
         super().__init__()
         encoder, labels = training.encoder, labels if training.trains else None
-        self.presence = nn.Linear(encoder.dim, vocabulary_size)
+        self.presence = nn.Linear(encoder.dim, len(vocabulary))
+        self.special = vocabulary.special
         self.labels = None if labels is None else LabelHeads(encoder, labels)
         self.word_presence, self.facts = (word_presence, facts) if training.trains else (0.0, 0.0)
 
@@ -73,9 +76,8 @@ class EncoderHeads(nn.Module):
 
     def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor, *labels: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,), labels as `LabelHeads` reads them, or none → the losses, weighted."""
-        losses = {
-            "presence": _weighted(word_presence_loss(self.presence(encoded.mean), tokens, owner), self.word_presence)
-        }
+        presence = word_presence_loss(self.presence(encoded.mean), tokens, owner, self.special)
+        losses = {"presence": _weighted(presence, self.word_presence)}
         if self.labels is not None and labels:
             losses |= {name: _weighted(loss, self.facts) for name, loss in self.labels(encoded, *labels).items()}
         return losses

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from captioning.decoders.losses import Mean
 from captioning.training import batches, optimization
-from captioning.training.losses import Mean
 from captioning.training.network import Network
 from captioning.training.phase import Losses, Setup
 

@@ -1,36 +1,17 @@
-"""The losses of training, each a function of logits and targets.
+"""The losses of the encoder's heads, each a function of logits and targets.
 
 B images, C captions, T tokens, V words.
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from captioning.data.text.vocabulary import PAD, SPECIAL
+from captioning.data.text.vocabulary import Special
+from captioning.decoders.losses import Mean
 
 
-class Mean(NamedTuple):
-    """A loss that is a mean, and of how many words, so that the parts of a batch can be put together."""
-
-    value: Tensor
-    size: Tensor
-
-
-def caption_loss(logits: Tensor, tokens: Tensor, label_smoothing: float) -> Mean:
-    """Cross-entropy a word under teacher forcing, in nats, averaged over words and `<eos>`.
-
-    logits (C, T - 1, V) say what follows each of tokens (C, T) but the last; padding does not count.
-    `label_smoothing` of the target is spread over all words (Szegedy et al. 2016, section 7).
-    """
-    targets = tokens[:, 1:].flatten()
-    loss = functional.cross_entropy(logits.flatten(0, 1), targets, ignore_index=PAD, label_smoothing=label_smoothing)
-    return Mean(loss, (targets != PAD).sum())
-
-
-def word_presence_loss(logits: Tensor, tokens: Tensor, owner: Tensor) -> Mean:
+def word_presence_loss(logits: Tensor, tokens: Tensor, owner: Tensor, special: Special) -> Mean:
     """Which words occur in an image's captions: binary cross-entropy in nats a word that occurs.
 
     logits (B, V), tokens (C, T), owner (C,). The loss is summed over the vocabulary and divided by the number
@@ -39,7 +20,7 @@ def word_presence_loss(logits: Tensor, tokens: Tensor, owner: Tensor) -> Mean:
     """
     present = torch.zeros_like(logits, dtype=torch.float32)
     present[owner.unsqueeze(1).expand_as(tokens), tokens] = 1.0
-    present[:, : len(SPECIAL)] = 0.0
+    present[:, list(special)] = 0.0
     return label_loss(logits, present)
 
 

@@ -6,9 +6,9 @@ B images, C captions, D feature width, R regions, S side in pixels, T tokens, V 
 from torch import Tensor, nn
 
 from captioning.decoders.base import Decoder
+from captioning.decoders.losses import Mean
 from captioning.training.encoder.fine_tuning import EncoderTraining
 from captioning.training.heads import EncoderHeads
-from captioning.training.losses import Mean, caption_loss
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features import encodings
@@ -100,11 +100,5 @@ class Network(nn.Module):
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor, *labels: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,), labels (B, K) and, where they are located, (B, R, K) → the losses of the step."""
         encoded = self.encode(self.through_frozen_blocks(inputs))
-        losses = self._teacher_forcing(encoded, tokens, owner)
+        losses = self.decoder.losses(encoded, tokens, owner, self.label_smoothing)
         return losses if self.heads is None else losses | self.heads(encoded, tokens, owner, *labels)
-
-    def _teacher_forcing(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
-        """tokens (C, T), owner (C,) → the caption loss, and those that the decoder has of its own."""
-        logits, losses = self.decoder.teach(encoded, tokens[:, :-1], tokens[:, 1:], owner)  # (C, T - 1, V)
-        caption = caption_loss(logits, tokens, self.label_smoothing)
-        return {"caption": caption} | {name: Mean(value, caption.size) for name, value in losses.items()}

@@ -13,10 +13,10 @@ from torch import nn
 
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
+from captioning.decoders.losses import Mean
 from captioning.metrics import References
 from captioning.training.inputs import Inputs
 from captioning.training.labels import ImageLabels
-from captioning.training.losses import Mean
 from captioning.training.network import Network
 from captioning.vision.features.store import FeatureStore
 

@@ -10,7 +10,7 @@ B images, N captions, R references, T tokens.
 import numpy as np
 
 from captioning.data.text.encoded_captions import EncodedCaptions
-from captioning.data.text.vocabulary import PAD, Vocabulary
+from captioning.data.text.vocabulary import Vocabulary
 from captioning.metrics.cider import bigrams, cider_d
 from captioning.metrics.ngrams import Floats, Ints, Numbering, count, numbered, pack, unpack
 from captioning.metrics.tfidf import Pairs, TfIdf, Weighed, match, within
@@ -31,6 +31,7 @@ class CiderReward:
                 "they were encoded with another one; run `dvc repro split`"
             )
         self._captions, self._vocabulary = captions, vocabulary.sha256
+        self._pad = vocabulary.special.pad
         self._order = np.argsort(captions.image, kind="stable")  # captions by image
         self._image = captions.image[self._order]
         self._numbering = Numbering(len(vocabulary))
@@ -65,7 +66,7 @@ class CiderReward:
         people = np.searchsorted(self._image, rows, side="right") - first  # (B,) references of each image
         references = self._order[np.repeat(first, people) + within(people)]  # (R,)
         theirs = self._weigh(*_after_bos(self._captions, references))
-        words = tokens != PAD
+        words = tokens != self._pad
         ours = self._weigh(tokens[words], words.sum(1))
         pairs = Pairs((np.cumsum(people) - people)[owner], people[owner])
         return cider_d(ours, theirs, pairs, match(ours, theirs, pairs))

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from captioning.data.text.vocabulary import BOS, EOS, PAD, UNK
+from captioning.data.text.vocabulary import Special
 from captioning.decoders.base import Decoder, State, select, side_by_side
+from captioning.decoders.losses import Mean
 from captioning.search import SearchOptions, search
 from captioning.training import batches, optimization
-from captioning.training.losses import Mean
 from captioning.training.network import Network
 from captioning.training.phase import Losses, Setup
 from captioning.training.rewards import CiderReward
@@ -62,7 +62,8 @@ class Policy(nn.Module):
 
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor) -> Tensor:
         """tokens (C, T), owner (C,) → log p of each caption, in nats, (C,)."""
-        return log_likelihood(self.decoder(self.encode(inputs), tokens[:, :-1], owner), tokens[:, 1:])
+        logits = self.decoder(self.encode(inputs), tokens[:, :-1], owner)
+        return log_likelihood(logits, tokens[:, 1:], self.decoder.vocabulary.special)
 
 
 class SelfCritical:
@@ -116,7 +117,7 @@ class SelfCritical:
 
     def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:
         """−Σ (r − b) log p(y) / C, which descends as the expected reward of a caption rises; and what was drawn."""
-        network, inputs, _, fabric = self._setup
+        network, inputs, data, fabric = self._setup
         rows, samples, device = np.sort(part), self._options.samples, fabric.device
         drawn = inputs.draw(rows, device)  # once: both passes see the same images
         owner = torch.arange(len(rows)).repeat_interleave(samples)
@@ -132,8 +133,12 @@ class SelfCritical:
             baseline = torch.from_numpy(self._reward.score(rows, greedy, np.arange(len(rows))))[owner]
         advantage = (rewards - baseline).float()
         likelihood = wrapped(drawn, tokens, moved(owner, device))
-        captions = torch.tensor(len(owner), device=device)
-        logged = {"reward/sample": rewards, "reward/baseline": baseline, "words/sample": _words(tokens)}
+        captions, words = torch.tensor(len(owner), device=device), _words(tokens, data.vocabulary.special)
+        logged = {
+            "reward/sample": rewards,
+            "reward/baseline": baseline,
+            "words/sample": words,
+        }
         return Losses(
             {"self_critical": Mean(-(moved(advantage, device) * likelihood).mean(), captions)},
             {name: Mean(values.float().mean().to(device), captions) for name, values in logged.items()},
@@ -150,9 +155,10 @@ class SelfCritical:
     def _greedy(self, encoded: Encoded) -> np.ndarray:
         """The captions that validation would give, with `<eos>`, padded: (B, T)."""
         options = SearchOptions(beam_size=1, max_words=self._setup.data.longest)
+        special = self._setup.data.vocabulary.special
         hypotheses = search(self._setup.network.decoder, encoded, options)
-        captions = [torch.tensor([*hypothesis.ids, EOS]) for hypothesis in hypotheses]
-        return pad_sequence(captions, batch_first=True, padding_value=PAD).numpy()
+        captions = [torch.tensor([*hypothesis.ids, special.eos]) for hypothesis in hypotheses]
+        return pad_sequence(captions, batch_first=True, padding_value=special.pad).numpy()
 
 
 def leave_one_out(rewards: Tensor) -> Tensor:
@@ -160,24 +166,24 @@ def leave_one_out(rewards: Tensor) -> Tensor:
     return (rewards.sum(1, keepdim=True) - rewards) / (rewards.shape[1] - 1)
 
 
-def log_likelihood(logits: Tensor, tokens: Tensor) -> Tensor:
+def log_likelihood(logits: Tensor, tokens: Tensor, special: Special) -> Tensor:
     """logits (C, T, V), the tokens (C, T) that followed, padded → log p of each caption, in nats, (C,)."""
     nats = functional.cross_entropy(
-        _sayable(logits).flatten(0, 1), tokens.flatten(), ignore_index=PAD, reduction="none"
+        _sayable(logits, special).flatten(0, 1), tokens.flatten(), ignore_index=special.pad, reduction="none"
     )
     return -nats.view(tokens.shape).sum(1)
 
 
-def _sayable(logits: Tensor) -> Tensor:
+def _sayable(logits: Tensor, special: Special) -> Tensor:
     """logits (…, V) with those of `<pad>`, `<bos>` and `<unk>` at −∞: what captions are drawn from."""
     never = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-    never[[PAD, BOS, UNK]] = True
+    never[special.unsayable] = True
     return logits.float().masked_fill(never, -torch.inf)
 
 
-def _words(tokens: Tensor) -> Tensor:
+def _words(tokens: Tensor, special: Special) -> Tensor:
     """Words a caption, without `<bos>`, `<eos>` and padding: (C,)."""
-    return (tokens > EOS).sum(1)
+    return torch.isin(tokens, tokens.new_tensor(special), invert=True).sum(1)
 
 
 @torch.no_grad()
@@ -188,21 +194,21 @@ def sample(decoder: Decoder, encoded: Encoded, random: Tensor) -> Tensor:
     has no `<eos>`. Images whose captions have all ended leave the batch when they are a quarter of it: to copy the
     state costs time too.
     """
-    longest = random.shape[2]
+    longest, special = random.shape[2], decoder.vocabulary.special
     state = side_by_side(decoder.init(encoded), random.shape[1], decoder.shared)
     if not decoder.shared:
         random = random.reshape(-1, 1, longest)  # nothing is of the image: its captions can leave one by one
     images, samples = random.shape[:2]
     going = torch.arange(images, device=random.device)  # images in the batch
-    tokens = random.new_full((images, samples, 1 + longest), PAD)
-    tokens[:, :, 0] = BOS
+    tokens = random.new_full((images, samples, 1 + longest), special.pad)
+    tokens[:, :, 0] = special.bos
     ended = torch.zeros_like(tokens[:, :, 0], dtype=torch.bool)  # (B, S)
     for position in range(longest):
         logits, state = decoder.step(tokens[going, :, position].flatten(), state)
-        words = draw(_sayable(logits).softmax(1), random[going, :, position].flatten()).view_as(ended)
-        words = words.masked_fill(ended, PAD)
+        words = draw(_sayable(logits, special).softmax(1), random[going, :, position].flatten()).view_as(ended)
+        words = words.masked_fill(ended, special.pad)
         tokens[going, :, position + 1] = words
-        ended |= words == EOS
+        ended |= words == special.eos
         over = ended.all(1)
         left = len(going) - int(over.sum())
         if left == 0:

@@ -5,7 +5,6 @@ Captions are decoded greedily, by the code that `evaluate` runs.
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from captioning.captioner.decoding import decode_rows
 from captioning.search import SearchOptions
@@ -14,7 +13,6 @@ from captioning.training import batches
 from captioning.training.phase import Setup
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.placement import to_device
-from captioning.vision.features.unlikeness import KeptFeatures, kept, spread
 
 
 class Validation:
@@ -40,24 +38,12 @@ class Validation:
 
         return distributed.once(self._fabric, scores), captions
 
-    @torch.inference_mode()
-    def means(self, rows: np.ndarray) -> Tensor:
-        """Rows of the store (B,) → their mean features (B, D), float32; on one process."""
-        self._network.eval()
-        size = self._batch_size
-        return torch.cat([self._encode(rows[start : start + size]).mean.float() for start in range(0, len(rows), size)])
-
-    def kept_features(self) -> KeptFeatures:
-        """Features of some training and validation images, by which images of another kind are recognised later."""
-        rows = np.unique(self._data.train.image), self._data.val_rows
-        return KeptFeatures(*(kept(self.means(spread(part))) for part in rows))
-
     def _loss(self) -> float:
         """Nats a word of the validation captions."""
         total, words = 0.0, 0
         plan = self._inputs.plan(self._data.val, self._batch_size, (0,))
         for numbers in plan[self._fabric.global_rank :: self._fabric.world_size]:
-            batch = batches.collate(self._data.val, numbers)
+            batch = batches.collate(self._data.val, numbers, self._data.vocabulary.special)
             inputs = self._inputs.read(batch.rows, self._fabric.device)
             tokens, owner = to_device((batch.tokens, batch.owner), self._fabric.device)
             count = int((self._data.val.lengths[numbers] - 1).sum())

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from captioning.data.splits.captions import SPLITS
-from captioning.data.text.vocabulary import SPECIAL, Vocabulary
+from captioning.data.text.vocabulary import Vocabulary
 from captioning.system.files import write_text
 
 _PERCENTILES = (50, 95, 99)
@@ -55,7 +55,7 @@ def describe(counts: Counts, vocabulary: Vocabulary, max_words: int) -> dict[str
     `unknown` is the share of its words that are `<unk>`, `cut` the share of its captions longer than `max_words`.
     """
     total = counts.words.total()
-    known = sum(counts.words[word] for word in vocabulary.words[len(SPECIAL) :])
+    known = sum(counts.words[word] for word in vocabulary.words[len(vocabulary.special) :])
     percentiles = np.percentile(counts.lengths, _PERCENTILES, method="inverted_cdf").tolist()
     return {
         "images": len(counts.per_image),

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
-from torchvision import models
 
 from captioning.data.network.downloads import fetch
 from captioning.system.errors import UserError, reason
 from captioning.system.files import digest, write_bytes
-from captioning.vision.encoders.backbones import check_name, transform_for
+from captioning.vision.encoders import families
+from captioning.vision.encoders.backbones import transform_for
 from captioning.vision.encoders.encoders import build
 from captioning.vision.encoders.weights import IMAGENET, NONE
 
@@ -20,12 +20,12 @@ from captioning.vision.encoders.weights import IMAGENET, NONE
 def bring(encoder: str, weights: str, target: Path, *, source: Path | None, cache: Path, root: Path) -> dict[str, Any]:
     """Leave the weights of `encoder`, without its head, in `target`, and say where they are from.
 
-    weights: `imagenet` (the file that torchvision publishes, looked for in `source` first), `none` (no tensor:
-    the network is drawn from the seed), or a path to a state dict, relative to `root`.
+    weights: `imagenet` (the file that the backbone's library publishes, looked for in `source` first), `none` (no
+    tensor: the network is drawn from the seed), or a path to a state dict, relative to `root`.
     Returns kind (imagenet, none or file), origin (URL, path as given, or None) and the sha256 of that file.
     Raises UserError when there is neither network nor file, or the weights do not fit the encoder.
     """
-    check_name(encoder)
+    families.of(encoder)
     if weights == NONE:
         _write(target, {})
         return {"kind": NONE, "origin": None, "sha256": None}
@@ -42,8 +42,10 @@ def bring(encoder: str, weights: str, target: Path, *, source: Path | None, cach
 
 
 def _published(encoder: str, source: Path | None, cache: Path) -> tuple[Path, dict[str, Any]]:
-    """The file of torchvision's default weights; its name ends in the first digits of its sha256."""
-    url = models.get_model_weights(encoder).DEFAULT.url
+    """The file of the library's default weights; its name ends in the first digits of its sha256."""
+    url = families.of(encoder).preset(encoder).url
+    if url is None:
+        raise UserError(f"features.weights = {IMAGENET}: none are published for {encoder}; write {NONE}, or a path")
     name = url.rpartition("/")[2]
     published = f"sha256-prefix:{Path(name).stem.rpartition('-')[2]}"
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captioning.data.text.vocabulary import BOS, EOS, Vocabulary
+from captioning.data.text.vocabulary import Vocabulary
 from captioning.system.files import atomic
 
 
@@ -47,12 +47,13 @@ class EncodedCaptions:
         cls, captions: Iterable[Sequence[str]], image: Sequence[int], vocabulary: Vocabulary, max_words: int
     ) -> "EncodedCaptions":
         """Encode tokenised captions. One longer than `max_words` is cut there, and has no `<eos>`."""
+        special = vocabulary.special
         tokens, offsets = array("i"), array("q", [0])
         for words in captions:
-            tokens.append(BOS)
+            tokens.append(special.bos)
             tokens.extend(vocabulary.encode(words[:max_words]))
             if len(words) <= max_words:
-                tokens.append(EOS)
+                tokens.append(special.eos)
             offsets.append(len(tokens))
         return cls(np.array(tokens, np.int32), np.array(offsets, np.int64), np.asarray(image, dtype=np.int32))
 

@@ -4,19 +4,39 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from captioning.system.errors import UserError
 from captioning.system.files import write_text
 
-PAD, BOS, EOS, UNK = range(4)
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+
+
+class Special(NamedTuple):
+    """The ids of a vocabulary's tokens that are no words."""
+
+    pad: int
+    bos: int
+    eos: int
+    unk: int
+
+    @property
+    def unsayable(self) -> list[int]:
+        """The ids that no caption has, whatever probability a decoder gives them."""
+        return [self.pad, self.bos, self.unk]
 
 
 class Vocabulary:
     """An ordered list of words. The id of a word is its line in the file, counted from zero.
 
-    The first four are `<pad>`, `<bos>`, `<eos>` and `<unk>`, in this order.
+    The first four are `<pad>`, `<bos>`, `<eos>` and `<unk>`, in this order. Words are commonest first.
+    Nothing else knows these ids or this order: another kind of vocabulary has other ids in `special`, says in `begins`
+    where a word begins, and in `ranks` how common a token is.
     """
+
+    special = Special(*range(4))
 
     def __init__(self, words: Sequence[str]) -> None:
         if tuple(words[: len(SPECIAL)]) != SPECIAL or len(set(words)) != len(words):
@@ -55,17 +75,38 @@ class Vocabulary:
 
     def encode(self, words: Iterable[str]) -> list[int]:
         """Words to ids; a word that is not in the vocabulary is `<unk>`."""
-        return [self._ids.get(word, UNK) for word in words]
+        return [self._ids.get(word, self.special.unk) for word in words]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Ids to a caption: the words before the first `<eos>`, without `<bos>` and `<pad>`."""
-        words = []
-        for index in ids:
-            if index == EOS:
+        return " ".join(word for word, _ in self.spans(ids))
+
+    def spans(self, ids: Iterable[int]) -> list[tuple[str, list[int]]]:
+        """Ids as in `decode` → the words of the caption, each with the places of its tokens in `ids`."""
+        spans: list[tuple[str, list[int]]] = []
+        for place, index in enumerate(ids):
+            if index == self.special.eos:
                 break
-            if index not in (BOS, PAD):
-                words.append(self.words[index])
-        return " ".join(words)
+            if index in (self.special.bos, self.special.pad):
+                continue
+            if spans and not self.begins(index):
+                word, places = spans.pop()
+                spans.append((word + self.text(index), [*places, place]))
+            else:
+                spans.append((self.text(index), [place]))
+        return spans
+
+    def text(self, index: int) -> str:
+        """What a token adds to a caption."""
+        return self.words[index]
+
+    def begins(self, index: int) -> bool:  # noqa: ARG002 (of a vocabulary of words every token is one)
+        """Whether a token begins a word; one that does not is joined to the token before it."""
+        return True
+
+    def ranks(self, ids: np.ndarray) -> np.ndarray:
+        """Ids of words (N,) → their ranks by frequency in the training captions, 1 for the commonest: (N,)."""
+        return ids - self.special.unk
 
     def __len__(self) -> int:
         return len(self.words)

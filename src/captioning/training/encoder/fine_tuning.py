@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from captioning.kernels import convolutions
 from captioning.training.encoder import blocks
 from captioning.training.encoder.division import Divided, divide
-from captioning.vision.encoders.encoded import Encoded
+from captioning.vision.encoders.encoded import Encoded, of_regions
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features import encodings
 
@@ -101,4 +101,4 @@ class EncoderTraining:
             if self.divided is None:
                 return encodings.encode_pixels(self.encoder, inputs)
             regions = self.divided.regions(inputs)
-            return Encoded(regions.mean(1), regions)
+            return of_regions(regions)

@@ -9,7 +9,28 @@ from torch import Tensor
 
 
 class Encoded(NamedTuple):
-    """What the encoder says of B images."""
+    """What the encoder says of B images: always the mean, and the rest where there is any.
 
-    mean: Tensor  # (B, D)
-    regions: Tensor | None  # (B, R, D), absent where no decoder asks for it
+    A decoder that attends gives regions outside of `mask` no weight. `boxes` are x and y of the upper left corner and
+    of the lower right one, as shares of the image's width and height. `tags` are ids of the vocabulary.
+    """
+
+    mean: Tensor  # (B, D), over the regions in the mask
+    regions: Tensor | None = None  # (B, R, D), absent where no decoder asks for it
+    mask: Tensor | None = None  # (B, R), bool: False where an image has fewer regions; absent: all have R
+    boxes: Tensor | None = None  # (B, R, 4)
+    tags: Tensor | None = None  # (B, R)
+
+    def rows(self, rows: Tensor | slice | list[int]) -> "Encoded":
+        """The same of some of the images."""
+        mean, *others = (None if part is None else part[rows] for part in self)
+        assert mean is not None
+        return Encoded(mean, *others)
+
+
+def of_regions(regions: Tensor, mask: Tensor | None = None) -> Encoded:
+    """Regions (B, R, D), and which of them there are (B, R) → these and their mean."""
+    if mask is None:
+        return Encoded(regions.mean(1), regions)
+    counted = mask.unsqueeze(2).to(regions)
+    return Encoded((regions * counted).sum(1) / counted.sum(1).clamp(min=1.0), regions, mask)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captioning.system.errors import UserError
-from captioning.vision.encoders.encoded import Encoded
+from captioning.vision.encoders.encoded import Encoded, of_regions
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.placement import to_device
 from captioning.vision.features.store import FeatureStore
@@ -51,7 +51,7 @@ def encode_features(inputs: tuple[Tensor, ...]) -> Encoded:
 def encode_pixels(encoder: Encoder, inputs: tuple[Tensor, ...]) -> Encoded:
     """Pixels → regions (B, R, D) and their mean (B, D)."""
     regions = encoder(inputs[0])
-    return Encoded(regions.mean(1), regions)
+    return of_regions(regions)
 
 
 def stored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) -> Encode:

@@ -1,11 +1,12 @@
-"""How unlike an image is to those that a model was trained on, by its features: out-of-distribution detection.
+"""How unlike an image is to those that a model was trained on: out-of-distribution detection by image statistics.
 
-A model folder keeps the features of some training and validation images. The measure is the squared distance between
-an image's feature vector, scaled to length 1, and the principal subspace of the training ones, which most images that
-a network was not trained on lie far from (Wang et al. 2022, "ViM: Out-of-Distribution with Virtual-logit Matching",
-section 4). No image of another kind is needed to set it up: the threshold is a quantile over validation images.
+A model folder keeps statistics of some training and validation images: colours, and how smooth images are at several
+scales. The measure is the Mahalanobis distance to the training ones (Lee et al. 2018, "A Simple Unified Framework for
+Detecting Out-of-Distribution Samples", equation 2), with a shrunk covariance. No image of another kind is needed to set
+it up: the threshold is a quantile over validation images. Statistics of pixels tell drawings, photographs, noise and
+blank images apart more surely than the encoder's features do (benchmarks/README.md).
 
-N training images, M validation images, B images, D feature width, C principal components.
+N training images, M validation images, B images, S side in pixels, K statistics.
 """
 
 from collections.abc import Mapping
@@ -14,15 +15,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import avg_pool2d
 
 IMAGES = 512  # at most so many training images, and validation images, are kept
-_COMPONENTS = 4  # C = min(N, D) / 4
+_SCALES = (1, 2, 4)  # sides in pixels of the squares whose means are compared with their neighbours'
+_STEPS = (1, 3, 8, 16, 32, 64)  # of 255: smaller differences of neighbours are counted
+_SHRINKAGE = 0.01  # how much of the identity is added to the correlation matrix
 _QUANTILE = 0.99  # of validation images, so many are like the training images
 
 
-class KeptFeatures(NamedTuple):
-    """Mean features of length 1, float16: training images (N, D) and validation images (M, D)."""
+class KeptStatistics(NamedTuple):
+    """Statistics, float32: of training images (N, K) and validation images (M, K)."""
 
     train: Tensor
     val: Tensor
@@ -32,14 +35,9 @@ class KeptFeatures(NamedTuple):
         return {"train": self.train, "val": self.val}
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> "KeptFeatures":
+    def of(cls, tensors: Mapping[str, Tensor]) -> "KeptStatistics":
         """As `tensors` gave them."""
         return cls(tensors["train"], tensors["val"])
-
-
-def kept(means: Tensor) -> Tensor:
-    """Mean features (N, D) as a model folder keeps them: of length 1, float16, on the CPU."""
-    return normalize(means.float()).half().cpu()
 
 
 def spread(rows: np.ndarray) -> np.ndarray:
@@ -49,22 +47,41 @@ def spread(rows: np.ndarray) -> np.ndarray:
     return chosen
 
 
+def statistics(pixels: Tensor) -> Tensor:
+    """uint8 pixels (B, 3, S, S) → mean and deviation of each channel, and how often neighbours are alike: (B, K).
+
+    Neighbours are squares side by side, or one below the other, at each of `_SCALES`. They are alike when no channel
+    differs by as much as a step; each of `_STEPS` has a share of its own.
+    """
+    values = pixels.float()
+    columns = [values.mean((2, 3)) / 255, values.std((2, 3)) / 255]
+    for scale in _SCALES:
+        squares = avg_pool2d(values, scale)  # (B, 3, S / scale, S / scale)
+        across = (squares[:, :, :, 1:] - squares[:, :, :, :-1]).abs().amax(1).flatten(1)
+        down = (squares[:, :, 1:] - squares[:, :, :-1]).abs().amax(1).flatten(1)
+        difference = torch.cat([across, down], dim=1)  # (B, 2 S / scale (S / scale - 1))
+        columns += [(difference < step).float().mean(1, keepdim=True) for step in _STEPS]
+    return torch.cat(columns, dim=1).cpu()
+
+
 class Detector:
-    """Says which images are unlike the training images. The kept features must be of the same encoder."""
+    """Says which images are unlike the training images. Images must be read by the same transform."""
 
-    def __init__(self, features: KeptFeatures) -> None:
-        train = features.train.double()
+    def __init__(self, kept: KeptStatistics) -> None:
+        train = kept.train.double()
         self._mean = train.mean(0)
-        _, _, directions = torch.linalg.svd(train - self._mean, full_matrices=False)
-        self._basis = directions[: min(train.shape) // _COMPONENTS].T  # (D, C)
-        self.threshold = float(self.distances(features.val).quantile(_QUANTILE))
+        self._deviation = train.std(0, correction=0).clamp_min(1e-6)
+        scaled = (train - self._mean) / self._deviation  # (N, K)
+        size = train.shape[1]
+        self._correlation = scaled.T @ scaled / len(train) + _SHRINKAGE * torch.eye(size, dtype=train.dtype)
+        self.threshold = float(self.distances(kept.val).quantile(_QUANTILE))
 
-    def distances(self, means: Tensor) -> Tensor:
-        """Mean features (B, D), of any length → (B,): squared distance to the principal subspace, 0 to 4."""
-        centred = normalize(means.double().cpu()) - self._mean
-        residuals: Tensor = centred.square().sum(1) - (centred @ self._basis).square().sum(1)
-        return residuals
+    def distances(self, found: Tensor) -> Tensor:
+        """What `statistics` returned (B, K) → squared Mahalanobis distances to the training images, (B,)."""
+        scaled = (found.double() - self._mean) / self._deviation
+        distances: Tensor = (scaled * torch.linalg.solve(self._correlation, scaled.T).T).sum(1)
+        return distances
 
-    def unlike(self, means: Tensor) -> Tensor:
-        """Mean features (B, D) → (B,): whether each image is farther away than nearly all validation images."""
-        return self.distances(means) > self.threshold
+    def unlike(self, found: Tensor) -> Tensor:
+        """What `statistics` returned (B, K) → whether each image is farther away than nearly all validation ones."""
+        return self.distances(found) > self.threshold

@@ -1,0 +1,41 @@
+"""What a family says of a backbone."""
+
+from typing import NamedTuple
+
+
+class Sizes(NamedTuple):
+    """The sides of images that a backbone takes, in pixels: from `least` on, in steps of `step`, or `only` one.
+
+    fixed: a backbone that was built for one side takes no other.
+    """
+
+    least: int
+    step: int = 1
+    only: int | None = None
+    fixed: bool = False
+
+    def take(self, size: int) -> bool:
+        """Is `size` one of them?"""
+        return size == self.only if self.only else size >= self.least and size % self.step == 0
+
+    def __str__(self) -> str:
+        if self.only:
+            return f"{self.only}"
+        return f"{self.least} and more" if self.step == 1 else f"multiples of {self.step}"
+
+
+class Preset(NamedTuple):
+    """What the published weights of a backbone were trained with.
+
+    image_size, resize: side of an image, and the shorter side ahead of the centre crop, pixels. interpolation:
+    `bilinear` or `bicubic`. mean, std: of the channels, 0 to 1. gflops: of an image. url: of the file of weights, whose
+    name ends in digits of its sha256; None: there are none.
+    """
+
+    image_size: int
+    resize: int
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    gflops: float
+    url: str | None
