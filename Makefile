@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once; compiling 
 repro: .venv/ready
 	dvc repro
 
-test: hint .venv/ready check
+test: hint .venv/ready-to-test check
 	pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 hint:
@@ -20,29 +20,43 @@ hint:
 # New examples for the property tests, for MINUTES: each pass draws FACTOR times those of make test.
 fuzz: MINUTES ?= 30
 fuzz: FACTOR ?= 5
-fuzz: .venv/ready
+fuzz: .venv/ready-to-test
 	python -m tests.fuzz --minutes $(MINUTES) --factor $(FACTOR)
 
-check: .venv/ready
+check: .venv/ready-to-test
 	ruff check .
 	ruff format --check .
+	codespell
 	mypy
 
-# The environment: uv if it is there, else uv brought into the environment with pip.
+# The environment: what the pipeline needs, and for the tests more. uv if it is there, else uv brought into the
+# environment with pip.
 .venv/ready: requirements.lock pyproject.toml
+	$(call install,requirements.lock)
+	rm -f .venv/ready-to-test
+	touch $@
+
+.venv/ready-to-test: requirements-dev.lock pyproject.toml
+	$(call install,requirements-dev.lock)
+	touch .venv/ready $@
+
+define install
 	@$(PYTHON) -c 'import sys; sys.exit("captioning needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; run make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -d .venv || $(PYTHON) -m venv .venv
 	command -v uv >/dev/null || $(BIN)/python -m pip install --quiet uv
-	uv pip sync --quiet --require-hashes requirements.lock
+	uv pip sync --quiet --require-hashes $(1)
 	uv pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m captioning.experiments.plots_page .dvc/plots.html # pages of dvc plots that need no network
 	$(BIN)/dvc config --local plots.html_template plots.html
-	touch $@
+endef
 
-# New versions of the dependencies, none of them younger than two weeks.
+# New versions of the dependencies, none of them younger than two weeks; the same ones in both files.
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-annotate --python-version 3.11 \
-		--exclude-newer "$$(date -u -d '14 days ago' +%F)" --custom-compile-command 'make lock' --upgrade -o requirements.lock
+	$(LOCK) --extra build --upgrade -o requirements.lock
+	$(LOCK) --extra dev --constraint requirements.lock --upgrade -o requirements-dev.lock
+
+LOCK = uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --python-version 3.11 --quiet \
+	--exclude-newer "$$(date -u -d '14 days ago' +%F)" --custom-compile-command 'make lock'
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,6 @@
 """The table of experiments, and what differs in their scores, as a person reads them in a terminal."""
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,20 +24,16 @@ def command_in(page: str, beginning: str) -> str:
 
 def state(rev: str, scores: dict[str, float], params: dict[str, Any], code: str = "1", **more: Any) -> Any:
     """What DVC collects of a revision."""
-    data = SimpleNamespace(
-        metrics={"metrics.json": {"data": scores}},
-        params={"params.yaml": {"data": params}},
-        deps={"a.py": SimpleNamespace(hash=code), "data/x": SimpleNamespace(hash=rev)},
-    )
-    return SimpleNamespace(**{"rev": rev, "name": None, "data": data, "experiments": None, **more})
+    data = {
+        "metrics": {"metrics.json": {"data": scores}},
+        "params": {"params.yaml": {"data": params}},
+        "deps": {"src/captioning/search": {"hash": code}, "stages/train.py": {"hash": code}, "data/x": {"hash": rev}},
+    }
+    return {"rev": rev, "name": None, "data": data, "experiments": None, **more}
 
 
 def run(name: str, tip: Any, word: str = "") -> Any:
-    return SimpleNamespace(name=name, revs=[tip], executor=SimpleNamespace(state=word) if word else None)
-
-
-def repository(*states: Any) -> Any:
-    return SimpleNamespace(experiments=SimpleNamespace(show=lambda **_: list(states)))
+    return {"name": name, "revs": [tip], "executor": {"state": word} if word else None}
 
 
 def test_two_experiments_are_read_in_the_table(copy: Project) -> None:
@@ -127,7 +122,7 @@ def test_scores_that_some_have_and_states_are_shown() -> None:
     assert table([Row("main", {})], 80) == ["experiment  changed", "─" * 19, "main      "]
 
 
-def test_what_was_changed_is_settings_and_source_files() -> None:
+def test_what_was_changed_is_settings_and_folders_of_code() -> None:
     base = {"seed": 1, "train": {"optimizer": {"lr": 0.1}, "start": "x"}, "flag": True}
     other = {"seed": 1, "train": {"optimizer": {"lr": 0.2}, "start": None}, "flag": False}
     runs = [
@@ -136,19 +131,19 @@ def test_what_was_changed_is_settings_and_source_files() -> None:
         run("waits", state("d", {"cider": 0.7}, base | {"seed": 2}), "queued"),
     ]
     head = state("a" * 40, {"cider": 0.4}, base, name="main", experiments=runs)
-    rows = collect(repository(state("w", {"cider": 0.4}, base), head))
+    rows = collect([state("w", {"cider": 0.4}, base), head])
     assert rows == [
         Row("main", {"cider": 0.4}),
         Row("lr", {"cider": 0.5}, ["train.optimizer.lr=0.2", "train.start=null", "flag=false"]),
-        Row("edited", {"cider": 0.9}, ["code: 1 file"]),
+        Row("edited", {"cider": 0.9}, ["code: search stages/train.py"]),
         Row("waits", {}, ["seed=2"], "queued"),
     ]
-    assert [row.name for row in collect(repository(head, head), by="cider")] == ["main", "edited", "lr", "waits"]
+    assert [row.name for row in collect([head, head], by="cider")] == ["main", "edited", "lr", "waits"]
     with pytest.raises(UserError, match="--by spice: no experiment here has this score; there are: cider"):
-        collect(repository(head, head), by="spice")
+        collect([head, head], by="spice")
 
 
 def test_the_workspace_is_a_row_if_it_is_like_no_other() -> None:
     head = state("a" * 40, {"cider": 0.4}, {"seed": 1})
-    rows = collect(repository(state("workspace", {"cider": 0.4}, {"seed": 7}), head))
+    rows = collect([state("workspace", {"cider": 0.4}, {"seed": 7}), head])
     assert [(row.name, row.changed) for row in rows] == [("workspace", ["seed=7"]), ("aaaaaaa", [])]

@@ -35,10 +35,10 @@ REFUSED = {  # changes → what is said of them
 }
 QUEUE_START = """
 from types import SimpleNamespace
-from captioning.experiments.queueing import open_queue
-with open_queue() as queue:
-    queue.start(1)  # `dvc queue start`, whose workers go on when it has ended
-    queue.wait([SimpleNamespace(name="typo")], 1, lambda *_: None)
+from captioning.experiments.queueing import Queue
+queue = Queue()
+queue.start(1)  # `dvc queue start`, whose workers go on when it has ended
+queue.wait([SimpleNamespace(name="typo")], 1, lambda *_: None)
 """
 TYPO, SAID = "+train.epoch=3", "train.epoch is not a setting; did you mean train.epochs?"
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from captioning.cli import experiments
 from captioning.experiments import alternative_text, charts, queueing, results, suites
 from captioning.experiments.progress import Progress
-from captioning.experiments.queueing import Queue, State
+from captioning.experiments.queueing import Entry, Queue, State
 from captioning.experiments.results import Result, Results
 from captioning.settings.yaml_lines import loads
 from captioning.system import compute
@@ -221,24 +221,27 @@ def test_results_are_kept_and_read_back(folder: Path) -> None:
         results.read("s")
 
 
+RUNS = [suites.Run(name, name, None, {}) for name in "abc"]
+
+
 class Watched(Queue):
     """A queue of which only what a look at it finds is known; a run's log says that something ran."""
 
     def __init__(self, looks: list[dict[str, str]], log: Path) -> None:
         self.baseline = "c0ffee"
         self._looks, self._file = iter(looks), log
-        self._tasks = SimpleNamespace(iter_success=list)
+        self._entries = []
 
-    def states(self, runs: object) -> dict[str, State]:  # noqa: ARG002
-        return {name: State(state) for name, state in next(self._looks).items()}
-
-    def _log(self, name: str, ended: object) -> Path:  # noqa: ARG002
-        return self._file
+    def look(self) -> list[Entry]:
+        self._entries = [Entry(name, "1", State(state), None, self._file) for name, state in next(self._looks).items()]
+        return self._entries
 
 
 def test_a_run_that_was_watched_from_start_to_end_has_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 52.5])
     monkeypatch.setattr(queueing, "_PAUSE_S", 0)
+    monkeypatch.setattr(queueing, "_AGAIN_S", 0)
+    monkeypatch.setattr(Watched, "_pause", lambda *_, **__: None)
     monkeypatch.setattr(queueing.time, "monotonic", lambda: next(clock))
     log = folder / "log"
     log.write_text("Running stage 'train'\n")
@@ -249,7 +252,7 @@ def test_a_run_that_was_watched_from_start_to_end_has_a_time(folder: Path, monke
         {"a": "done", "b": "done", "c": "done"},
     ]
     queue, told = Watched(looks, log), []
-    assert set(queue.wait([], 1, lambda name, state: told.append((name, state))).values()) == {State.done}
+    assert set(queue.wait(RUNS, 1, lambda name, state: told.append((name, state))).values()) == {State.done}
     assert [state for name, state in told if name == "a"] == ["queued", "running", "done"]
     assert [queue.seconds(name) for name in "abc"] == [42.5, None, None]
     log.write_text("Stage 'train' is cached - skipping run\n")
@@ -295,7 +298,7 @@ def test_progress_is_printed_with_place_epoch_and_time_left(capsys: pytest.Captu
 
 def test_an_epoch_is_read_from_the_newest_bar_of_a_log(folder: Path) -> None:
     queue = Watched([], folder / "log")
-    queue._tasks = SimpleNamespace(iter_active=list)
+    queue._entries = [Entry("a", "1", State.running, None, folder / "log")]
     (folder / "log").write_text("Running stage 'train'\n")
     assert queue.epoch("a") is None
     bars = "\r".join(f"epoch {epoch}/5:  40%|####      | 8/20 [00:10<00:15]" for epoch in range(1, 5))
@@ -346,12 +349,13 @@ def test_a_suite_that_sets_its_threads_has_them_and_one_that_was_mixed_is_refuse
 
 def test_a_run_is_queued_with_its_threads_as_a_setting(copy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copy.folder)
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "DVC_SITE_CACHE_DIR"):
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "DVC_SITE_CACHE_DIR", "PATH"):
         monkeypatch.setenv(name, copy.environment[name])
-    with queueing.open_queue() as queue:
-        queue.add(suites.Run("r-a", "a", 5, {"seed": 5}), threads=3)
-        [entry] = queue._tasks.iter_queued()
-    params = yaml.safe_load(copy.run("git", "show", f"{entry.stash_rev}:params.yaml").stdout)
+    queue = Queue()
+    queue.add(suites.Run("r-a", "a", 5, {"seed": 5}), threads=3)
+    [entry] = queue.look()
+    assert (entry.name, entry.state) == ("r-a", State.queued)
+    params = yaml.safe_load(copy.run("git", "show", f"{entry.revision}:params.yaml").stdout)
     assert (params["seed"], params["compute"]["threads"]) == (5, 3)
 
 

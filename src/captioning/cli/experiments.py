@@ -39,11 +39,11 @@ def experiments(
 
     `dvc exp show` has a column for every setting and source file as well.
     """
-    from captioning.experiments.queueing import open_repository
+    from captioning.experiments.commands import check_repository, shown
     from captioning.experiments.table import collect, table
 
-    with open_repository() as repo:
-        rows = collect(repo, all_commits=all_commits, by=by)
+    check_repository()
+    rows = collect(shown(*["--all-commits"] * all_commits), by)
     print(*table(rows, shutil.get_terminal_size(_PIPED).columns), sep="\n")
 
 
@@ -104,13 +104,13 @@ def list_suites(
 ) -> None:
     """List the suites, their questions, and the state of each run: done, running, queued, failed, missing."""
     from captioning.experiments import results, suites
-    from captioning.experiments.queueing import open_queue
+    from captioning.experiments.queueing import Queue
 
-    with open_queue() as queue:
-        for name in names or suites.names():
-            suite = suites.load(name)
-            print(f"{name}: {suite.question.strip()}")
-            print(*results.state_lines(suite, queue.states(suite.runs)), sep="\n")
+    queue = Queue()
+    for name in names or suites.names():
+        suite = suites.load(name)
+        print(f"{name}: {suite.question.strip()}")
+        print(*results.state_lines(suite, queue.states(suite.runs)), sep="\n")
 
 
 @suite_app.command("run")
@@ -126,25 +126,25 @@ def run_suite(
     """
     from captioning.experiments import suites
     from captioning.experiments.progress import Progress
-    from captioning.experiments.queueing import State, open_queue
+    from captioning.experiments.queueing import Queue, State
 
     suite = suites.load(name)
     _heed_interrupts()
-    with open_queue() as queue:
-        try:
-            if not _queue_missing(suite, queue, jobs):
-                return
-            queue.start(jobs)
-            progress = Progress(queue, suite.runs, jobs)
-            states = queue.wait(suite.runs, jobs, progress.changed, progress.looked)
-        except KeyboardInterrupt:
-            print("stopping; the same command continues", file=sys.stderr)
-            queue.stop(suite.runs)
-            raise typer.Exit(130) from None
-        failed = [run for run, state in states.items() if state is not State.done]
-        for run in failed:
-            print(f"{run} failed: {queue.complaint(run)}; its log: `dvc queue logs {run}`", file=sys.stderr)
-        raise typer.Exit(1 if failed else 0)
+    queue = Queue()
+    try:
+        if not _queue_missing(suite, queue, jobs):
+            return
+        queue.start(jobs)
+        progress = Progress(queue, suite.runs, jobs)
+        states = queue.wait(suite.runs, jobs, progress.changed, progress.looked)
+    except KeyboardInterrupt:
+        print("stopping; the same command continues", file=sys.stderr)
+        queue.stop(suite.runs)
+        raise typer.Exit(130) from None
+    failed = [run for run, state in states.items() if state is not State.done]
+    for run in failed:
+        print(f"{run} failed: {queue.complaint(run)}; its log: `dvc queue logs {run}`", file=sys.stderr)
+    raise typer.Exit(1 if failed else 0)
 
 
 def _heed_interrupts() -> None:
@@ -222,12 +222,11 @@ def show_table(
     Where none of them was run there, the results that were kept in experiments/ are shown.
     """
     from captioning.experiments import charts, results, suites
-    from captioning.experiments.queueing import open_queue
+    from captioning.experiments.queueing import Queue
     from captioning.system.files import write_bytes
 
     suite, kept = suites.load(name), results.read(name)
-    with open_queue() as queue:
-        found = results.gather(suite, queue, kept)
+    found = results.gather(suite, Queue(), kept)
     if not found.runs and kept:
         print(f"no run of {name} at {found.commit[:7]}; this is {results.path_of(name)}", file=sys.stderr)
         found = kept

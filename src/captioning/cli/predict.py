@@ -14,6 +14,7 @@ import typer
 from typer import Option
 
 from captioning.cli.notices import Notices, name_some, print_lines
+from captioning.cli.search_options import BEAM_SIZE, with_search_options
 from captioning.experiments import released
 from captioning.settings.rules import usual_beam
 from captioning.system import compute
@@ -35,21 +36,6 @@ class Format(StrEnum):
     jsonl = "jsonl"
 
 
-class Method(StrEnum):
-    """How captions are searched; `SearchOptions` knows them by the same names."""
-
-    beam = "beam"
-    diverse = "diverse"
-    sample = "sample"
-
-
-class RankBy(StrEnum):
-    """Which of the captions found is the best, as `SearchOptions` has it."""
-
-    likelihood = "likelihood"
-    consensus = "consensus"
-
-
 _Paths = Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or patterns such as 'trip/*.jpg'.")]
 _Models = Annotated[
     list[str] | None,
@@ -60,26 +46,7 @@ _Models = Annotated[
 ]
 _Repo = Annotated[str | None, Option(help="Address or path of the repository that --model names a revision of.")]
 _Format = Annotated[Format, Option("--format", help="text: path, tab, caption; jsonl: an object a line.")]
-_Method = Annotated[Method, Option(help="diverse: groups of beams avoid each other's words; sample: draws words.")]
-_BeamSize = Annotated[
-    int | None,
-    Option(min=1, help="Hypotheses kept at each step; 1 is greedy.", show_default="evaluate's, or for --n-best"),
-]
-_NBest = Annotated[
-    int, Option(min=1, help="Captions for each image, best first; with score and log probability if several.")
-]
-_MaxWords = Annotated[int, Option(min=1, help="Longest caption, words.")]
-_MinWords = Annotated[int, Option(min=0, help="Shortest caption, words.")]
-_LengthPenalty = Annotated[float, Option(min=0, help="Likelihood: log probability / length to this power.")]
-_RankBy = Annotated[RankBy, Option(help="The best caption: the likeliest, or the one most similar to the others.")]
-_RepeatNgram = Annotated[int, Option(min=0, help="No n-gram of this size occurs twice; 0: no restriction.")]
 _Mirror = Annotated[bool, Option("--mirror", help="Read the mirrored image too, and average the probabilities.")]
-_Groups = Annotated[int, Option(min=1, help="diverse: groups that share the beam.")]
-_Strength = Annotated[float, Option(min=0, help="diverse: cost of a word, in nats, if an earlier group has it.")]
-_Temperature = Annotated[float, Option(min=1e-9, help="sample: below 1, likely words become likelier.")]
-_TopK = Annotated[int, Option(min=0, help="sample: words are sampled from this many likeliest words; 0: from all.")]
-_TopP = Annotated[float, Option(min=1e-9, max=1, help="sample: and from the smallest set with this total probability.")]
-_Seed = Annotated[int, Option(min=0, help="sample: random seed; another one gives other captions.")]
 _Must = Annotated[list[str] | None, Option(help="beam: a word or phrase that captions must contain; may be repeated.")]
 _BatchSize = Annotated[int, Option(min=1, help="Pictures captioned together.")]
 _Attention = Annotated[
@@ -87,43 +54,30 @@ _Attention = Annotated[
 ]
 
 
+@with_search_options
 def predict(
     paths: _Paths,
     model: _Models = None,
     repo: _Repo = None,
     output: _Format = Format.text,
-    method: _Method = Method.beam,
-    beam_size: _BeamSize = None,
-    n_best: _NBest = 1,
-    max_words: _MaxWords = 30,
-    min_words: _MinWords = 0,
-    length_penalty: _LengthPenalty = 1.0,
-    rank_by: _RankBy = RankBy.likelihood,
-    repeat_ngram: _RepeatNgram = 0,
     mirror: _Mirror = False,
-    groups: _Groups = 3,
-    strength: _Strength = 0.5,
-    temperature: _Temperature = 1.0,
-    top_k: _TopK = 0,
-    top_p: _TopP = 1.0,
-    seed: _Seed = 1,
     must: _Must = None,
     batch_size: _BatchSize = 16,
     attention: _Attention = None,
+    **search: Any,
 ) -> None:
     """Caption pictures with a trained model, or with several as one.
 
     A file that cannot be read is reported and the rest go on; the exit status is then 1. Captions are printed on
     standard output, and on standard error which model is used, and which pictures are unlike its training images.
     """
-    asked = locals()  # what concerns the search is called as SearchOptions calls it
     notices = Notices()
     named, failed = _expand(paths)
     files = [path for path in named if _is_there(path, notices)]
     if files:
         models = released.models(model, repo, MODEL)
         captioners = _load(models, mirror=mirror)
-        options = _options(captioners, asked)
+        options = _options(captioners, search, must or [])
         sheets = _sheets(captioners, attention, files) if attention else {}
         notices.begin([found.title for found in models], captioners.members)
         for start in range(0, len(files), batch_size):
@@ -141,15 +95,14 @@ def _load(models: Sequence[released.Model], *, mirror: bool) -> "Captioners":
     return ensembles.load([model.folder for model in models], mirror=mirror)
 
 
-def _options(captioners: "Captioners", asked: dict[str, Any]) -> "SearchOptions":
+def _options(captioners: "Captioners", search: dict[str, Any], must: list[str]) -> "SearchOptions":
     """How to search, as it was asked for. A beam size that was left out is as for `evaluate`."""
     from captioning.search import SearchOptions, phrases
 
-    chosen = {name: asked[name] for name in SearchOptions.__dataclass_fields__}
-    groups = chosen["groups"] if chosen["method"] is Method.diverse else 1
-    usual = usual_beam(captioners.members[0].card.settings["dataset"], chosen["n_best"], groups)
-    must = phrases(captioners.vocabulary, chosen["must"] or [])
-    return SearchOptions(**chosen | {"beam_size": chosen["beam_size"] or usual, "must": must})
+    groups = search["groups"] if search["method"] == "diverse" else 1
+    usual = usual_beam(captioners.members[0].card.settings["dataset"], search["n_best"], groups)
+    beam_size = search[BEAM_SIZE] or usual
+    return SearchOptions(**search | {BEAM_SIZE: beam_size, "must": phrases(captioners.vocabulary, must)})
 
 
 def _sheets(captioners: "Captioners", folder: Path, files: list[Path]) -> dict[Path, Path]:

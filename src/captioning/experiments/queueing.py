@@ -1,31 +1,21 @@
 """The runs of a suite in DVC's own queue: what is done, what is not, queue, start, wait, stop.
 
 Each run starts from the commit HEAD, as it is there: `Queue` refuses to add one while files that the pipeline reads
-differ from that commit, since DVC would take the changes along.
+differ from that commit, since DVC would take the changes along. All of it goes through DVC's commands. One takes
+seconds, so that `Queue` asks again only when something can have changed; what a run prints is read from its log.
 """
 
-import io
 import re
-import shutil
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from dvc.exceptions import DvcException, NotDvcRepoError
-from dvc.repo import Repo
-from dvc.repo.experiments.exceptions import UnresolvedRunningExpNamesError
-from dvc.repo.experiments.queue.exceptions import CannotKillTasksError
-from dvc.repo.experiments.utils import exp_refs_by_baseline
-from dvc.scm import NoSCM, SCMError
-
+from captioning.experiments.commands import check_repository, dvc, git, shown
 from captioning.experiments.revisions import Revision
 from captioning.experiments.suites import Run
-from captioning.system.errors import UserError, reason
+from captioning.system.errors import UserError
 from captioning.system.files import read_json, scratch, write_json
 from captioning.system.processes import another_runs
 
@@ -33,17 +23,12 @@ _HARMLESS = ("docs/", "experiments/")  # not read by the pipeline
 _EXAMPLES = 3
 _RAN = "Running stage"  # what DVC prints of a stage that it does not find in its cache
 _EPOCH = re.compile(r"epoch (\d+)/(\d+):")  # of the bar that `train` prints
+_AT_WORK = re.compile(r"Worker status: (\d+) active")  # as `dvc queue status` prints it
 _TAIL = 20_000  # bytes of a log in which that bar is looked for: the newest
 THREADS = "compute.threads"
-_PAUSE_S = 1.0  # between two looks at the queue
-_PATIENCE = 20  # looks at a queue in which nothing runs, before its workers are started again
-
-
-def _end_of(log: Path) -> str:
-    """The last part of a log, which may grow meanwhile."""
-    with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - _TAIL))
-        return stream.read().decode(errors="replace")
+_PAUSE_S = 1.0  # between two looks at processes and logs
+_AGAIN_S = 3.0  # until DVC is asked again, while runs are about to start or to end
+_PATIENCE = 7  # such questions while nothing runs, before workers are started again; and failures of DVC in a row
 
 
 class State(StrEnum):
@@ -57,53 +42,43 @@ class State(StrEnum):
     missing = "missing"
 
 
-@contextmanager
-def open_queue() -> Iterator["Queue"]:
-    """The queue of the repository in the working folder. Raises UserError as `open_repository`."""
-    with open_repository() as repo:
-        yield Queue(repo)
+class Entry(NamedTuple):
+    """What DVC says of one experiment of HEAD. A run that is not done has a stash commit as its revision."""
 
-
-@contextmanager
-def open_repository() -> Iterator[Any]:
-    """DVC's repository in the working folder. Raises UserError where there is none, or no commit."""
-    try:
-        with Repo() as repo:
-            if isinstance(repo.scm, NoSCM) or repo.scm.no_commits:
-                raise UserError("experiments start from a commit, and there is none here: `git init`, `git commit`")
-            yield repo
-    except NotDvcRepoError:
-        raise UserError("this folder is not in a DVC repository; run in the project's folder") from None
-    except (DvcException, SCMError) as fault:
-        raise UserError(f"DVC: {reason(fault)}") from fault
+    name: str
+    revision: str
+    state: State
+    process: int | None
+    log: Path | None
 
 
 class Queue:
-    """DVC's queue, seen from the commit HEAD."""
+    """DVC's queue, seen from the commit HEAD. Raises UserError where there is no repository, or no commit."""
 
-    def __init__(self, repo: Any) -> None:
-        self._repo = repo
-        self._tasks = repo.experiments.celery_queue
-        self.baseline: str = repo.scm.get_rev()
+    def __init__(self) -> None:
+        check_repository()
+        self.baseline: str = git("rev-parse", "HEAD").strip()
+        self._entries: list[Entry] | None = None
 
     def head(self) -> Revision:
         """The commit that every run starts from."""
         return Revision("HEAD", self.baseline)
 
+    def look(self) -> list[Entry]:
+        """Ask DVC for the experiments of HEAD."""
+        commits = [commit for commit in shown("--rev", self.baseline) if commit["rev"] == self.baseline]
+        entries = [_entry(one) for commit in commits for one in commit["experiments"] or []]
+        self._entries = self._with_stopped(entries)
+        return self._entries
+
     def done(self) -> dict[str, str]:
         """The commits of HEAD's finished experiments, by name."""
-        refs = exp_refs_by_baseline(self._repo.scm, {self.baseline}).get(self.baseline, [])
-        return {ref.name: self._repo.scm.get_ref(str(ref)) for ref in refs}
+        return {entry.name: entry.revision for entry in self._known() if entry.state is State.done}
 
     def states(self, runs: Iterable[Run]) -> dict[str, State]:
         """Where each run is, by name."""
-        queued = [entry for entry in self._tasks.iter_queued() if self._is_ours(entry)]
-        active = [entry for entry in self._tasks.iter_active() if self._is_ours(entry)]
-        failed = [entry for entry, _ in self._tasks.iter_failed() if self._is_ours(entry)]
-        found = {entry.name: State.failed for entry in failed}
-        found |= {entry.name: State.queued for entry in queued}
-        found |= {entry.name: State.running if self._lives(entry) else State.stopped for entry in active}
-        found |= dict.fromkeys(self.done(), State.done)  # read last: what ends meanwhile is not missed
+        order = (State.failed, State.queued, State.stopped, State.running, State.done)  # the last one counts
+        found = {entry.name: entry.state for state in order for entry in self._known() if entry.state is state}
         return {run.name: found.get(run.name, State.missing) for run in runs}
 
     def add(self, run: Run, threads: int | None = None) -> None:
@@ -113,16 +88,15 @@ class Queue:
         """
         self.check_clean()
         self._forget([run.name])
-        set_threads = [] if threads is None else [f"{THREADS}={threads}"]
-        with redirect_stdout(io.StringIO()):  # DVC says of each what it queues
-            self._repo.experiments.run(queue=True, name=run.name, params=[*run.arguments, *set_threads])
+        settings = [*run.arguments, *([] if threads is None else [f"{THREADS}={threads}"])]
+        options = [part for setting in settings for part in ("--set-param", setting)]
+        dvc("exp", "run", "--queue", "--name", run.name, *options)
+        self._entries = None
 
     def check_clean(self) -> None:
         """Raise UserError, with examples, when tracked files differ from HEAD in what the pipeline reads."""
-        printed = subprocess.run(
-            ["git", "diff", "--name-only", "HEAD"], cwd=self._repo.root_dir, capture_output=True, text=True, check=True
-        )
-        changed = [name for name in printed.stdout.splitlines() if not name.startswith(_HARMLESS)]
+        printed = git("diff", "--name-only", "HEAD")
+        changed = [name for name in printed.splitlines() if not name.startswith(_HARMLESS)]
         if changed:
             raise UserError(
                 f"every run starts from the last commit, and {len(changed)} files differ from it, such as "
@@ -131,15 +105,7 @@ class Queue:
 
     def start(self, jobs: int) -> None:
         """Start so many workers, unless they work already. They take whatever is in the queue."""
-        if shutil.which("dvc") is None:
-            raise UserError("`dvc` is not on the PATH, but the queue's workers need it: source .venv/bin/activate")
-        command = ["dvc", "queue", "start", "--jobs", str(jobs)]
-        with tempfile.TemporaryFile() as said:  # no pipe: the workers would keep it open, and this would wait for them
-            done = subprocess.run(command, cwd=self._repo.root_dir, stdout=said, stderr=said)
-            said.seek(0)
-            text = " ".join(said.read().decode(errors="replace").split())
-        if done.returncode:
-            raise UserError(f"`{' '.join(command)}` failed: {text}")
+        dvc("queue", "start", "--jobs", str(jobs))
 
     def wait(
         self,
@@ -148,14 +114,15 @@ class Queue:
         changed: Callable[[str, State], None],
         looked: Callable[[dict[str, State]], None] = lambda _: None,
     ) -> dict[str, State]:
-        """Wait until two looks find no run queued or running; returns the last states.
+        """Wait until DVC says twice that no run is queued or running; returns the last states.
 
-        changed: called with each change of a run's state; looked: with all states, after each look.
+        changed: called with each change of a run's state; looked: with all states, each second.
         """
         before: dict[str, State] = {}
         started: dict[str, float] = {}
         idle = 0
         while True:
+            self._look_patiently()
             states = self.states(runs)
             for name, state in states.items():
                 if before.get(name) is state:
@@ -168,81 +135,149 @@ class Queue:
             looked(states)
             if states == before and not {State.queued, State.running} & set(states.values()):
                 return states
-            before = states
             idle = 0 if State.running in states.values() else idle + 1
             if idle and idle % _PATIENCE == 0:
                 self.start(jobs)
+            self._pause(states, jobs, settled=states == before, looked=looked)
+            before = states
+
+    def _look_patiently(self) -> None:
+        """As `look`. While a run starts, DVC may fail to read what is not written yet: it is asked again."""
+        for left in range(_PATIENCE - 1, -1, -1):
+            try:
+                self.look()
+            except UserError:
+                if not left:
+                    raise
+                time.sleep(_AGAIN_S)
+            else:
+                return
+
+    def _pause(
+        self, states: dict[str, State], jobs: int, *, settled: bool, looked: Callable[[dict[str, State]], None]
+    ) -> None:
+        """Wait until DVC may have something new to say: at once if a run may start or has just changed its state.
+
+        If all is as it was, and as many run as may, that is when a process ends.
+        """
+        running = [entry for entry in self._known() if entry.state is State.running]
+        steady = settled and len(running) >= min(jobs, sum(state in _GOING for state in states.values()))
+        begin = time.monotonic()
+        while True:
             time.sleep(_PAUSE_S)
+            looked(states)
+            if any(entry.process is None or not another_runs(entry.process) for entry in running):
+                return
+            if not steady and time.monotonic() - begin >= _AGAIN_S:
+                return
 
     def stop(self, runs: list[Run]) -> None:
         """Take back the runs that wait, interrupt those that run, and let the queue's workers go.
 
         An interrupted run is `missing` afterwards, not failed; its checkpoints stay, so that it goes on where it was.
         """
-        states = self.states(runs)
-        self._forget([name for name, state in states.items() if state is State.queued])
-        self._tasks.celery.control.shutdown()
+        names = {run.name for run in runs}
+        self._look_patiently()
+        self._remove(entry for entry in self._known() if entry.name in names and entry.state is State.queued)
+        dvc("queue", "stop")
         told: set[str] = set()
-        while running := {name for name, state in self.states(runs).items() if state is State.running}:
-            for name in running - told:
-                try:
-                    with redirect_stdout(io.StringIO()):
-                        self._tasks.kill([name])
-                    told.add(name)
-                except (CannotKillTasksError, UnresolvedRunningExpNamesError):
-                    continue  # it is about to start, or has just ended: look again
+        while True:
+            running = [entry for entry in self._known() if entry.name in names and entry.state is State.running]
+            if not running:
+                break
+            for entry in running:
+                if entry.revision not in told and entry.process and another_runs(entry.process):
+                    dvc("queue", "kill", entry.revision)
+                    told.add(entry.revision)
             time.sleep(_PAUSE_S)
-        self._forget(told)
+            self._look_patiently()
+        self._forget(names)
 
     def seconds(self, name: str) -> float | None:
-        """How long a finished run took, as `wait` saw it, to a second or two.
+        """How long a finished run took, as `wait` saw it, to a few seconds.
 
         None where nobody waited from its start to its end, or DVC had all of it in its cache, so that nothing ran.
         """
-        log, kept = self._log(name, self._tasks.iter_success()), self._time_of(name)
+        log, kept = self._log(name, State.done), self._time_of(name)
         if log is None or _RAN not in log.read_text(errors="replace") or not kept.exists():
             return None
         return float(read_json(kept))
 
     def epoch(self, name: str) -> tuple[int, int] | None:
         """The epoch, from 1, that a running run trains, and how many it has; None before its training begins."""
-        log = self._log(name, ((entry, None) for entry in self._tasks.iter_active()))
+        log = self._log(name, State.running)
         found = _EPOCH.findall(_end_of(log)) if log else []
         return (int(found[-1][0]), int(found[-1][1])) if found else None
 
-    def _time_of(self, name: str) -> Path:
-        return scratch("suites") / f"{self.baseline[:12]}-{name}.json"
-
     def complaint(self, name: str) -> str:
         """What a failed run said last: its first line that begins with `error`, else its last line."""
-        log = self._log(name, self._tasks.iter_failed())
+        log = self._log(name, State.failed)
         lines = log.read_text(errors="replace").strip().splitlines() if log else []
         said = [line for line in lines if line.lower().startswith("error")] or lines[-1:]
         return said[0] if said else "nothing was printed"
 
-    def _log(self, name: str, ended: Iterable[Any]) -> Path | None:
-        """The newest log of an experiment of HEAD, among tasks that ended."""
-        entries = [entry for entry, _ in ended if entry.name == name and self._is_ours(entry)]
-        processes = [self._tasks.proc.get(entry.stash_rev) for entry in entries]
-        logs = [log for process in processes if process and (log := Path(process.stdout)).exists()]
-        return max(logs, key=lambda log: log.stat().st_mtime, default=None)
+    def _time_of(self, name: str) -> Path:
+        return scratch("suites") / f"{self.baseline[:12]}-{name}.json"
+
+    def _known(self) -> list[Entry]:
+        return self.look() if self._entries is None else self._entries
+
+    def _log(self, name: str, state: State) -> Path | None:
+        """The newest log of an experiment of HEAD in this state."""
+        logs = [entry.log for entry in self._known() if entry.name == name and entry.state is state]
+        there = [log for log in logs if log is not None and log.exists()]
+        return max(there, key=lambda log: log.stat().st_mtime, default=None)
 
     def _forget(self, names: Iterable[str]) -> None:
-        """Take entries of these names that wait, failed or were lost out of the queue."""
+        """Take runs of these names that wait, failed or were stopped out of the queue."""
         wanted = set(names)
-        lost = [entry.name for entry in self._tasks.iter_active() if entry.name in wanted and not self._lives(entry)]
-        if lost:
-            with redirect_stdout(io.StringIO()):
-                self._tasks.kill(lost)  # marks a task without a process as failed
-        entries = [*self._tasks.iter_queued(), *(entry for entry, _ in self._tasks.iter_failed())]
-        revisions = [entry.stash_rev for entry in entries if entry.name in wanted and self._is_ours(entry)]
+        entries = [entry for entry in self._known() if entry.name in wanted]
+        for entry in entries:
+            if entry.state is State.stopped:
+                dvc("queue", "kill", entry.revision)  # marks a task without a process as failed
+        self._remove(entry for entry in entries if entry.state in (State.queued, State.failed, State.stopped))
+
+    def _remove(self, entries: Iterable[Entry]) -> None:
+        revisions = [entry.revision for entry in entries]
         if revisions:
-            self._tasks.remove(revisions)
+            dvc("queue", "remove", *revisions)
+            self._entries = None
 
-    def _is_ours(self, entry: Any) -> bool:
-        return bool(entry.baseline_rev == self.baseline)
+    def _with_stopped(self, entries: list[Entry]) -> list[Entry]:
+        """The entries, where those that DVC calls running have neither a process nor a worker that ends them."""
+        gone = [
+            entry
+            for entry in entries
+            if entry.state is State.running and entry.process is not None and not another_runs(entry.process)
+        ]
+        if not gone:
+            return entries
+        at_work = _AT_WORK.search(dvc("queue", "status"))
+        running = sum(entry.state is State.running for entry in entries)
+        if at_work and int(at_work[1]) >= running:
+            return entries
+        return [entry._replace(state=State.stopped) if entry in gone else entry for entry in entries]
 
-    def _lives(self, entry: Any) -> bool:
-        """Whether an entry that the queue calls active has a process, or is about to have one."""
-        process = self._tasks.proc.get(entry.stash_rev)
-        return process is None or process.returncode is not None or another_runs(process.pid)
+
+_GOING = (State.queued, State.running)
+_STATES = {"success": State.done, "queued": State.queued, "running": State.running, "failed": State.failed}
+
+
+def _entry(experiment: dict[str, Any]) -> Entry:
+    """An experiment, as `dvc exp show --json` has it; one that ran in the workspace has no executor."""
+    tip, executor = experiment["revs"][0], experiment.get("executor") or {}
+    local = executor.get("local") or {}
+    return Entry(
+        name=experiment["name"] or tip["name"] or "",
+        revision=tip["rev"],
+        state=_STATES[executor.get("state", "success")],
+        process=local.get("pid"),
+        log=Path(local["log"]) if local.get("log") else None,
+    )
+
+
+def _end_of(log: Path) -> str:
+    """The last part of a log, which may grow meanwhile."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - _TAIL))
+        return stream.read().decode(errors="replace")

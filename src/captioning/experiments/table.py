@@ -14,9 +14,15 @@ from captioning.experiments.revisions import WORKSPACE
 from captioning.metrics import NAMES
 from captioning.system.errors import UserError
 
+Commit = Mapping[str, Any]
+"""A commit, or an experiment's state, as `dvc exp show --json` has it."""
+
 _HEAD, _GAP, _INDENT = "experiment", "  ", "    "
 _LEAST = 30  # characters of a column with what was changed
 _DONE = ("", "success")  # of DVC's states
+_LIBRARY = "src/captioning/"
+_CODE = (_LIBRARY, "stages/")
+_PLACES = 3  # of changed code, so many folders and files are named
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Row:
     """A commit, or one of its experiments.
 
     scores: by name, as in data/evaluate/metrics.json. changed: `setting=value` of those that differ from the commit,
-    and `code: N files`. state: DVC's word where it is not done: running, queued, failed.
+    and `code:` with folders and files. state: DVC's word where it is not done: running, queued, failed.
     """
 
     name: str
@@ -33,13 +39,13 @@ class Row:
     state: str = ""
 
 
-def collect(repo: Any, *, all_commits: bool = False, by: str | None = None) -> list[Row]:
-    """The experiments of HEAD below its own row, or those of every commit.
+def collect(document: Sequence[Commit], by: str | None = None) -> list[Row]:
+    """The experiments of each commit below its own row, out of what `dvc exp show --json` prints.
 
     The workspace is a row if no other has its settings and scores. by: a score; experiments are sorted by it, the best
     first, those without it last. Raises UserError when no row has that score.
     """
-    workspace, *commits = repo.experiments.show(all_commits=all_commits)
+    workspace, *commits = document
     blocks = [list(_block(state, by)) for state in commits]
     rows = [row for block in blocks for row in block]
     known = sorted({name for row in rows for name in row.scores})
@@ -50,27 +56,27 @@ def collect(repo: Any, *, all_commits: bool = False, by: str | None = None) -> l
     return rows if alike else [here, *rows]
 
 
-def _block(baseline: Any, by: str | None) -> Iterator[Row]:
+def _block(baseline: Commit, by: str | None) -> Iterator[Row]:
     """A commit's row, and those of its experiments."""
-    yield Row(baseline.name or baseline.rev[:7], _scores(baseline))
+    yield Row(baseline["name"] or baseline["rev"][:7], _scores(baseline))
     experiments = [
-        _row(tip.name or each.name or tip.rev[:7], tip, baseline, each.executor.state if each.executor else "")
-        for each in baseline.experiments or []
-        for tip in each.revs[:1]
+        _row(tip["name"] or each["name"] or tip["rev"][:7], tip, baseline, (each["executor"] or {"state": ""})["state"])
+        for each in baseline["experiments"] or []
+        for tip in each["revs"][:1]
     ]
     if by is not None:
         experiments.sort(key=lambda row: -row.scores.get(by, float("-inf")))
     yield from experiments
 
 
-def _row(name: str, state: Any, baseline: Any, word: str = "") -> Row:
+def _row(name: str, state: Commit, baseline: Commit, word: str = "") -> Row:
     done = word in _DONE
     return Row(name, _scores(state) if done else {}, _changed(baseline, state), "" if done else word)
 
 
-def _scores(state: Any) -> dict[str, float]:
+def _scores(state: Commit) -> dict[str, float]:
     """All metrics. What DVC could not read has none."""
-    return _values(state.data.metrics) if state.data else {}
+    return _values(state["data"]["metrics"]) if state["data"] else {}
 
 
 def _values(files: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,20 +84,21 @@ def _values(files: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for part in parts for name, value in part.items()}
 
 
-def _changed(baseline: Any, state: Any) -> list[str]:
+def _changed(baseline: Commit, state: Commit) -> list[str]:
     """What an experiment has otherwise than its commit."""
-    if not (baseline.data and state.data):
+    if not (baseline["data"] and state["data"]):
         return []
-    before, after = _values(baseline.data.params), _values(state.data.params)
+    before, after = _values(baseline["data"]["params"]), _values(state["data"]["params"])
     settings = [f"{key}={_plain(after[key])}" for key in after if key not in before or before[key] != after[key]]
-    code = _code(baseline) ^ _code(state)
-    files = len({path for path, _ in code})
-    return settings + ([f"code: {files} file{'s' * (files > 1)}"] if files else [])
+    places = sorted({path.removeprefix(_LIBRARY) for path, _ in _code(baseline) ^ _code(state)})
+    more = f" and {len(places) - _PLACES} more" if len(places) > _PLACES else ""
+    return settings + ([f"code: {' '.join(places[:_PLACES])}{more}"] if places else [])
 
 
-def _code(state: Any) -> set[tuple[str, str]]:
-    """Source files and the digests with which they ran."""
-    return {(path, dep.hash) for path, dep in state.data.deps.items() if path.endswith(".py") and dep.hash}
+def _code(state: Commit) -> set[tuple[str, str]]:
+    """Source files and folders, and the digests with which they ran."""
+    deps = state["data"]["deps"]
+    return {(path, dep["hash"]) for path, dep in deps.items() if path.startswith(_CODE) and dep["hash"]}
 
 
 def _plain(value: Any) -> str:

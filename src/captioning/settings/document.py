@@ -60,15 +60,24 @@ def _rows(kind: Any, prefix: str) -> list[str]:
 
 def _limits(field: FieldInfo) -> str:
     """The range of a number, in words: `integer >= 1`, `> 0, at most 1`; nothing for other types."""
-    numbers = [(kind, marks) for kind, marks in _plain(field.annotation, field.metadata) if kind in (int, float)]
-    if not numbers:
+    kind, marks = _number(field)
+    if kind is None:
         return ""
-    kind, marks = numbers[0]
     shown = ((Gt, "gt", "> {:g}"), (Ge, "ge", ">= {:g}"), (Lt, "lt", "below {:g}"), (Le, "le", "at most {:g}"))
     parts = [
         text.format(getattr(mark, name)) for bound, name, text in shown for mark in marks if isinstance(mark, bound)
     ]
     return f"integer {', '.join(parts)}".strip() if kind is int else ", ".join(parts)
+
+
+def limits(field: FieldInfo) -> list[Any]:
+    """The marks of the range of a number; none for other types."""
+    return _number(field)[1]
+
+
+def _number(field: FieldInfo) -> tuple[type | None, list[Any]]:
+    plain = _plain(field.annotation, field.metadata)
+    return next(((kind, marks) for kind, marks in plain if kind in (int, float)), (None, []))
 
 
 def _plain(kind: Any, marks: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
