@@ -11,7 +11,7 @@ from PIL import Image
 
 from captioning.experiments import compare
 from captioning.experiments.compare import Comparison
-from captioning.experiments.page import content, pictures
+from captioning.experiments.report import content, pictures
 from captioning.experiments.revisions import Revision
 
 PEOPLE = ["A dog runs on the red grass.", "The big dog is running over grass <b>fast</b>!"]

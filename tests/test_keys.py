@@ -87,7 +87,7 @@ def sources(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (
             key_of_train,
             ["stages/train.py", "src/captioning/decoders/lstm.py", "src/captioning/training/encoder/division.py"],
-            ["stages/features.py", "src/captioning/experiments/page/tables.py", "src/captioning/cli/predict.py"],
+            ["stages/features.py", "src/captioning/experiments/report/tables.py", "src/captioning/cli/predict.py"],
         ),
     ],
 )

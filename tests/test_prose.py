@@ -20,6 +20,8 @@ SENTENCE = 35  # words; the aim is 25
 
 TARGET = re.compile(r"\]\([^)\s]*\)|<https?://[^>]*>")  # of a link: it cannot be broken
 GENERATED = re.compile(r"<!-- suite (\S+) -->\n.*?<!-- end -->", flags=re.DOTALL)  # by `captioning suite table`
+BEFORE = re.compile(r"^\| before \| after \|.*\n(?:\|.*\n)+", flags=re.MULTILINE)  # sentences that were made plain
+EXAMPLE = re.compile(r"^\|[^|]*\|", flags=re.MULTILINE)
 END = re.compile(r"(?<!\bal\.)(?<=[.?!])[)\"*]*\s+")
 
 BANNED = [
@@ -47,8 +49,9 @@ BANNED = [
 
 
 def lines(page: Path) -> list[str]:
-    """The page without generated blocks, which are data; line numbers stay."""
+    """The page without generated blocks, which are data, and bad examples; line numbers stay."""
     text = page.read_text(encoding="utf-8")
+    text = BEFORE.sub(lambda table: EXAMPLE.sub("|", table[0]), text)
     return GENERATED.sub(lambda block: "\n" * block[0].count("\n"), text).split("\n")
 
 

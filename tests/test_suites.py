@@ -230,15 +230,18 @@ class Watched(Queue):
     def __init__(self, looks: list[dict[str, str]], log: Path) -> None:
         self.baseline = "c0ffee"
         self._looks, self._file = iter(looks), log
-        self._entries = []
+        self._entries, self._waiting = [], {}
 
     def look(self) -> list[Entry]:
         self._entries = [Entry(name, "1", State(state), None, self._file) for name, state in next(self._looks).items()]
         return self._entries
 
+    def done(self) -> dict[str, str]:
+        return {entry.name: "1" for entry in self._entries or [] if entry.state is State.done}
+
 
 def test_a_run_that_was_watched_from_start_to_end_has_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([10.0, 52.5])
+    clock = iter([10.0, 20.0, 50.0, 52.5, 52.5, 60.0])  # each look, and the end of `a` and `c`
     monkeypatch.setattr(queueing, "_PAUSE_S", 0)
     monkeypatch.setattr(queueing, "_AGAIN_S", 0)
     monkeypatch.setattr(Watched, "_pause", lambda *_, **__: None)
@@ -254,7 +257,7 @@ def test_a_run_that_was_watched_from_start_to_end_has_a_time(folder: Path, monke
     queue, told = Watched(looks, log), []
     assert set(queue.wait(RUNS, 1, lambda name, state: told.append((name, state))).values()) == {State.done}
     assert [state for name, state in told if name == "a"] == ["queued", "running", "done"]
-    assert [queue.seconds(name) for name in "abc"] == [42.5, None, None]
+    assert [queue.seconds(name) for name in "abc"] == [42.5, None, 32.5]
     log.write_text("Stage 'train' is cached - skipping run\n")
     assert queue.seconds("a") is None
 
@@ -373,7 +376,7 @@ question: Does the beam matter?
 overrides: {evaluate.max_words: 20}
 scores: [cider, val.loss.caption]
 runs:
-  long: {evaluate.beam_size: 1}
+  long: {train.epochs: 40}
   broken: {features.weights: none.pth}
   wide: {evaluate.beam_size: 2}
 """

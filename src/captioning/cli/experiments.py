@@ -39,10 +39,10 @@ def experiments(
 
     `dvc exp show` has a column for every setting and source file as well.
     """
-    from captioning.experiments.commands import check_repository, shown
+    from captioning.experiments.commands import repository, shown
     from captioning.experiments.table import collect, table
 
-    check_repository()
+    repository()
     rows = collect(shown(*["--all-commits"] * all_commits), by)
     print(*table(rows, shutil.get_terminal_size(_PIPED).columns), sep="\n")
 
@@ -84,7 +84,7 @@ def report(
 
     Half of the images are those on which the experiments differ most. Nothing is checked out or downloaded.
     """
-    from captioning.experiments import page
+    from captioning.experiments import report as pages
     from captioning.experiments.compare import compare as compared
     from captioning.experiments.compare import read
     from captioning.experiments.revisions import resolve
@@ -94,7 +94,7 @@ def report(
     limit = None if images == "all" else int(images)
     comparison = compared([read(revision) for revision in resolve(revisions)], seed=seed)
     command = f"captioning report {' '.join(revisions)}"
-    size = page.write(out, comparison, command, limit, seed)
+    size = pages.write(out, comparison, command, limit, seed)
     print(f"{out}: {size / 1e6:.1f} MB; open it in a browser")
 
 

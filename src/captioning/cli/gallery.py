@@ -44,7 +44,7 @@ def sample(count: int, seed: int) -> "list[Shown]":
     """
     from captioning.data.splits import coco
     from captioning.evaluation.captioned import Shown
-    from captioning.experiments.page.pictures import shuffled
+    from captioning.experiments.report.pictures import shuffled
     from captioning.system.archives import Pictures
     from captioning.system.files import read_json
     from captioning.vision.images import decode

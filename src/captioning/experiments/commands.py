@@ -26,13 +26,15 @@ def shown(*options: str) -> list[dict[str, Any]]:
     return document
 
 
-def check_repository() -> None:
-    """Raise UserError where the working folder is in no DVC repository, or in one without a commit."""
+def repository() -> Path:
+    """The DVC repository of the working folder. Raises UserError where there is none, or no commit in it."""
     here = Path.cwd()
-    if not any((folder / ".dvc").is_dir() for folder in (here, *here.parents)):
+    root = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), None)
+    if root is None:
         raise UserError("this folder is not in a DVC repository; run in the project's folder")
     if not _succeeds("git", "rev-parse", "--verify", "--quiet", "HEAD"):
         raise UserError("experiments start from a commit, and there is none here: `git init`, `git commit`")
+    return root
 
 
 def _succeeds(*command: str) -> bool:

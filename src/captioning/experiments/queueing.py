@@ -2,7 +2,9 @@
 
 Each run starts from the commit HEAD, as it is there: `Queue` refuses to add one while files that the pipeline reads
 differ from that commit, since DVC would take the changes along. All of it goes through DVC's commands. One takes
-seconds, so that `Queue` asks again only when something can have changed; what a run prints is read from its log.
+seconds, so that `Queue` asks again only when something can have changed: DVC leaves a log beside the number of each
+run's process, and both are looked at in between. `dvc exp show` would say more, but it opens the folders of running
+experiments, and hangs when one ends meanwhile.
 """
 
 import re
@@ -10,9 +12,9 @@ import time
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from captioning.experiments.commands import check_repository, dvc, git, shown
+from captioning.experiments.commands import dvc, git, repository
 from captioning.experiments.revisions import Revision
 from captioning.experiments.suites import Run
 from captioning.system.errors import UserError
@@ -23,12 +25,13 @@ _HARMLESS = ("docs/", "experiments/")  # not read by the pipeline
 _EXAMPLES = 3
 _RAN = "Running stage"  # what DVC prints of a stage that it does not find in its cache
 _EPOCH = re.compile(r"epoch (\d+)/(\d+):")  # of the bar that `train` prints
-_AT_WORK = re.compile(r"Worker status: (\d+) active")  # as `dvc queue status` prints it
+_TASK = re.compile(r"^([0-9a-f]{7,})\s+(\S+)\s.*\b(Queued|Running|Success|Failed)\s*$", re.MULTILINE)
+_RUNS = ".dvc/tmp/exps/run"  # a folder for each task: its log, and the record of its process
 _TAIL = 20_000  # bytes of a log in which that bar is looked for: the newest
 THREADS = "compute.threads"
 _PAUSE_S = 1.0  # between two looks at processes and logs
 _AGAIN_S = 3.0  # until DVC is asked again, while runs are about to start or to end
-_PATIENCE = 7  # such questions while nothing runs, before workers are started again; and failures of DVC in a row
+_PATIENCE = 7  # such questions while nothing runs, before workers are started again
 
 
 class State(StrEnum):
@@ -43,43 +46,51 @@ class State(StrEnum):
 
 
 class Entry(NamedTuple):
-    """What DVC says of one experiment of HEAD. A run that is not done has a stash commit as its revision."""
+    """A task of DVC's queue, of HEAD. `revision`: digits of its stash commit. `process`: None until it has started."""
 
     name: str
     revision: str
     state: State
-    process: int | None
-    log: Path | None
+    process: int | None = None
+    log: Path | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Is there no such process any more?"""
+        return self.process is not None and not another_runs(self.process)
 
 
 class Queue:
     """DVC's queue, seen from the commit HEAD. Raises UserError where there is no repository, or no commit."""
 
     def __init__(self) -> None:
-        check_repository()
+        self._root = repository()
         self.baseline: str = git("rev-parse", "HEAD").strip()
         self._entries: list[Entry] | None = None
+        self._waiting: dict[str, float] = {}  # when each run was last known not to have begun
 
     def head(self) -> Revision:
         """The commit that every run starts from."""
         return Revision("HEAD", self.baseline)
 
     def look(self) -> list[Entry]:
-        """Ask DVC for the experiments of HEAD."""
-        commits = [commit for commit in shown("--rev", self.baseline) if commit["rev"] == self.baseline]
-        entries = [_entry(one) for commit in commits for one in commit["experiments"] or []]
-        self._entries = self._with_stopped(entries)
+        """Ask DVC for the tasks of HEAD."""
+        tasks = _TASK.findall(dvc("queue", "status"))
+        self._entries = [self._entry(*task) for task in tasks if self._is_ours(task[0])]
         return self._entries
 
     def done(self) -> dict[str, str]:
         """The commits of HEAD's finished experiments, by name."""
-        return {entry.name: entry.revision for entry in self._known() if entry.state is State.done}
+        prefix = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}/"
+        lines = git("for-each-ref", "--format=%(objectname) %(refname)", prefix).splitlines()
+        return {name.removeprefix(prefix): commit for commit, _, name in (line.partition(" ") for line in lines)}
 
     def states(self, runs: Iterable[Run]) -> dict[str, State]:
         """Where each run is, by name."""
-        order = (State.failed, State.queued, State.stopped, State.running, State.done)  # the last one counts
-        found = {entry.name: entry.state for state in order for entry in self._known() if entry.state is state}
-        return {run.name: found.get(run.name, State.missing) for run in runs}
+        order = (State.failed, State.queued, State.stopped, State.running)  # of several of a name, the last one counts
+        states = {entry.name: entry.state for state in order for entry in self._known() if entry.state is state}
+        states |= dict.fromkeys(self.done(), State.done)  # read last: a run that ends meanwhile is not missed
+        return {run.name: states.get(run.name, State.missing) for run in runs}
 
     def add(self, run: Run, threads: int | None = None) -> None:
         """Queue a run, from HEAD; threads: its `compute.threads`, if that is not to be the one at HEAD.
@@ -91,6 +102,7 @@ class Queue:
         settings = [*run.arguments, *([] if threads is None else [f"{THREADS}={threads}"])]
         options = [part for setting in settings for part in ("--set-param", setting)]
         dvc("exp", "run", "--queue", "--name", run.name, *options)
+        self._waiting[run.name] = time.monotonic()
         self._entries = None
 
     def check_clean(self) -> None:
@@ -105,6 +117,7 @@ class Queue:
 
     def start(self, jobs: int) -> None:
         """Start so many workers, unless they work already. They take whatever is in the queue."""
+        self._waiting = dict.fromkeys(self._waiting, time.monotonic())
         dvc("queue", "start", "--jobs", str(jobs))
 
     def wait(
@@ -119,19 +132,18 @@ class Queue:
         changed: called with each change of a run's state; looked: with all states, each second.
         """
         before: dict[str, State] = {}
-        started: dict[str, float] = {}
         idle = 0
         while True:
-            self._look_patiently()
+            asked = time.monotonic()
+            self.look()
             states = self.states(runs)
             for name, state in states.items():
-                if before.get(name) is state:
-                    continue
-                changed(name, state)
-                if state is State.running and before.get(name) is State.queued:
-                    started[name] = time.monotonic()
-                elif state is State.done and name in started:
-                    write_json(self._time_of(name), round(time.monotonic() - started[name], 1))
+                if before.get(name) is not state:
+                    changed(name, state)
+                if state is State.queued:
+                    self._waiting[name] = asked
+                elif state is State.done and name in self._waiting:
+                    write_json(self._time_of(name), round(time.monotonic() - self._waiting.pop(name), 1))
             looked(states)
             if states == before and not {State.queued, State.running} & set(states.values()):
                 return states
@@ -140,18 +152,6 @@ class Queue:
                 self.start(jobs)
             self._pause(states, jobs, settled=states == before, looked=looked)
             before = states
-
-    def _look_patiently(self) -> None:
-        """As `look`. While a run starts, DVC may fail to read what is not written yet: it is asked again."""
-        for left in range(_PATIENCE - 1, -1, -1):
-            try:
-                self.look()
-            except UserError:
-                if not left:
-                    raise
-                time.sleep(_AGAIN_S)
-            else:
-                return
 
     def _pause(
         self, states: dict[str, State], jobs: int, *, settled: bool, looked: Callable[[dict[str, State]], None]
@@ -166,8 +166,8 @@ class Queue:
         while True:
             time.sleep(_PAUSE_S)
             looked(states)
-            if any(entry.process is None or not another_runs(entry.process) for entry in running):
-                return
+            if any(entry.ended for entry in running):
+                steady = False
             if not steady and time.monotonic() - begin >= _AGAIN_S:
                 return
 
@@ -177,21 +177,22 @@ class Queue:
         An interrupted run is `missing` afterwards, not failed; its checkpoints stay, so that it goes on where it was.
         """
         names = {run.name for run in runs}
-        self._look_patiently()
-        self._remove(entry for entry in self._known() if entry.name in names and entry.state is State.queued)
-        dvc("queue", "stop")
-        told: set[str] = set()
-        while True:
-            running = [entry for entry in self._known() if entry.name in names and entry.state is State.running]
-            if not running:
-                break
+        dvc("queue", "stop")  # first, so that no worker takes another run
+        interrupted: set[str] = set()
+        while running := [entry for entry in self.look() if entry.name in names and entry.state is State.running]:
             for entry in running:
-                if entry.revision not in told and entry.process and another_runs(entry.process):
-                    dvc("queue", "kill", entry.revision)
-                    told.add(entry.revision)
+                if entry.process and not entry.ended and entry.revision not in interrupted:
+                    self._interrupt(entry)
+                    interrupted.add(entry.revision)
             time.sleep(_PAUSE_S)
-            self._look_patiently()
         self._forget(names)
+
+    def _interrupt(self, entry: Entry) -> None:
+        try:
+            dvc("queue", "kill", entry.revision)
+        except UserError:
+            if not entry.ended:  # else it has come to its end by itself
+                raise
 
     def seconds(self, name: str) -> float | None:
         """How long a finished run took, as `wait` saw it, to a few seconds.
@@ -243,37 +244,23 @@ class Queue:
             dvc("queue", "remove", *revisions)
             self._entries = None
 
-    def _with_stopped(self, entries: list[Entry]) -> list[Entry]:
-        """The entries, where those that DVC calls running have neither a process nor a worker that ends them."""
-        gone = [
-            entry
-            for entry in entries
-            if entry.state is State.running and entry.process is not None and not another_runs(entry.process)
-        ]
-        if not gone:
-            return entries
-        at_work = _AT_WORK.search(dvc("queue", "status"))
-        running = sum(entry.state is State.running for entry in entries)
-        if at_work and int(at_work[1]) >= running:
-            return entries
-        return [entry._replace(state=State.stopped) if entry in gone else entry for entry in entries]
+    def _is_ours(self, revision: str) -> bool:
+        """Is a stash commit made from HEAD?"""
+        return git("rev-parse", f"{revision}^1").strip() == self.baseline
+
+    def _entry(self, revision: str, name: str, word: str) -> Entry:
+        records = sorted((self._root / _RUNS).glob(f"{revision}*/{revision}*.json"))
+        record = read_json(records[0]) if records else {}
+        process, log = record.get("pid"), Path(record["stdout"]) if record.get("stdout") else None
+        state = _STATES[word]
+        if state is State.running and record.get("returncode") is None:
+            entry = Entry(name, revision, state, process, log)
+            return entry._replace(state=State.stopped) if entry.ended else entry
+        return Entry(name, revision, state, process, log)
 
 
 _GOING = (State.queued, State.running)
-_STATES = {"success": State.done, "queued": State.queued, "running": State.running, "failed": State.failed}
-
-
-def _entry(experiment: dict[str, Any]) -> Entry:
-    """An experiment, as `dvc exp show --json` has it; one that ran in the workspace has no executor."""
-    tip, executor = experiment["revs"][0], experiment.get("executor") or {}
-    local = executor.get("local") or {}
-    return Entry(
-        name=experiment["name"] or tip["name"] or "",
-        revision=tip["rev"],
-        state=_STATES[executor.get("state", "success")],
-        process=local.get("pid"),
-        log=Path(local["log"]) if local.get("log") else None,
-    )
+_STATES = {"Success": State.done, "Queued": State.queued, "Running": State.running, "Failed": State.failed}
 
 
 def _end_of(log: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from captioning.data.text.tokenizer import tokenize
 from captioning.experiments.compare import Experiment
-from captioning.experiments.page.pictures import Gallery, sheets, shuffled
+from captioning.experiments.report.pictures import Gallery, sheets, shuffled
 from captioning.experiments.revisions import Revision
 from captioning.experiments.verdicts import NAMES
 

@@ -11,15 +11,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from captioning.experiments import compare, page
-from captioning.experiments.page import content, pictures
+from captioning.experiments import compare, report
+from captioning.experiments.report import content, pictures
 from captioning.system.errors import UserError
 from tests import reports
 from tests.project import Project
 
 
 def written(path: Path, images: int = 12, limit: int | None = None, others: int = 1, seed: int = 0) -> str:
-    page.write(path, reports.comparison(images, others), "captioning report base other1", limit, seed)
+    report.write(path, reports.comparison(images, others), "captioning report base other1", limit, seed)
     return path.read_text(encoding="utf-8")
 
 
@@ -114,7 +114,7 @@ def test_one_experiment_alone_and_no_picture(tmp_path: Path) -> None:
 def test_the_settings_of_one_experiment_are_all_there_by_section(tmp_path: Path) -> None:
     params = {"train.optimizer.lr": 0.003, "decoders.lstm.layers": 1, "split.limit": None, "decoder": "<lstm>"}
     one = compare.read(reports.revision("one", [reports.SAID[0]] * 3, b"", **params))
-    page.write(tmp_path / "a.html", compare.compare([one], draws=10), "", 0)
+    report.write(tmp_path / "a.html", compare.compare([one], draws=10), "", 0)
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert re.findall(r"<summary>(\w+) <small>(\d) settings", text) == [
         ("experiment", "2"),
@@ -136,7 +136,7 @@ def test_code_that_differs_is_named(tmp_path: Path) -> None:
         lock = {"stages": {"train": {"deps": deps, "params": {"params.yaml": {"seed": int(digest)}}}}}
         revision.files["dvc.lock"] = yaml.safe_dump(lock).encode()
         made.append(compare.read(revision))
-    page.write(tmp_path / "a.html", compare.compare(made, draws=10), "", 0)
+    report.write(tmp_path / "a.html", compare.compare(made, draws=10), "", 0)
     cells = "<td class=left>the first's</td><td class=left>other in src/&lt;a&gt;.py</td>"
     assert f"<th scope=row>Source code</th>{cells}</tr>" in (tmp_path / "a.html").read_text(encoding="utf-8")
 
@@ -162,7 +162,7 @@ def test_one_experiment_starts_with_a_sample_that_knows_nothing_of_scores(tmp_pa
     orders = []
     for said in (reports.SAID[0], reports.SAID[1]):
         one = compare.read(reports.revision("one", [said] * 60, reports.archive(60), looked=True))
-        page.write(tmp_path / "a.html", compare.compare([one], draws=10), "", 12, seed=3)
+        report.write(tmp_path / "a.html", compare.compare([one], draws=10), "", 12, seed=3)
         images = data((tmp_path / "a.html").read_text(encoding="utf-8"))["images"]
         orders.append([image["file"] for image in sorted(images, key=lambda image: image["order"])])
     first, second = orders
@@ -176,7 +176,7 @@ def test_one_experiment_starts_with_a_sample_that_knows_nothing_of_scores(tmp_pa
 def test_an_archive_without_the_picture_is_said_in_one_line(tmp_path: Path) -> None:
     broken = compare.read(reports.revision("one", [reports.SAID[0]] * 3, reports.archive(1)))
     with pytest.raises(UserError, match=r"^one: data/download/photos.zip is damaged or lacks 0002.png"):
-        page.write(tmp_path / "a.html", compare.compare([broken], draws=10), "", None)
+        report.write(tmp_path / "a.html", compare.compare([broken], draws=10), "", None)
     assert list(tmp_path.iterdir()) == []
 
 

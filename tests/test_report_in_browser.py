@@ -12,8 +12,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.ui import WebDriverWait
 
-from captioning.experiments import page
-from captioning.experiments.page import pictures
+from captioning.experiments import report as reporting
+from captioning.experiments.report import pictures
 from tests import browser, reports
 
 pytestmark = pytest.mark.skipif(browser.MISSING is not None, reason=str(browser.MISSING))
@@ -44,7 +44,7 @@ step();
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    page.write(path, reports.comparison(IMAGES, 2), "captioning report base other1 other2", None)
+    reporting.write(path, reports.comparison(IMAGES, 2), "captioning report base other1 other2", None)
     return path
 
 
@@ -201,7 +201,7 @@ def test_a_phone_shows_cider_without_scrolling_sideways(view: webdriver.Chrome) 
 
 def test_one_experiment_opens_with_a_random_sample(opened: webdriver.Chrome, tmp_path: Path) -> None:
     path = tmp_path / "one.html"
-    page.write(path, reports.comparison(100, 0), "captioning report base", None)
+    reporting.write(path, reports.comparison(100, 0), "captioning report base", None)
     opened.get(path.as_uri())
     assert Select(opened.find_element(By.ID, "tool-sort-by")).first_selected_option.text == "random sample"
     assert [k + 1 for k in cards(opened)[:20]] == pictures.shuffled(range(1, 101), 0)[:20]

@@ -16,9 +16,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from captioning.experiments import verdicts
 from captioning.experiments.compare import Comparison
-from captioning.experiments.page import header, tables
-from captioning.experiments.page.content import document
-from captioning.experiments.page.pictures import choose
+from captioning.experiments.report import header, tables
+from captioning.experiments.report.content import document
+from captioning.experiments.report.pictures import choose
 from captioning.system.files import write_text
 
 _SCRIPTS = ("page.js", "charts.js", "gallery.js")
