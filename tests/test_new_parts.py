@@ -112,7 +112,7 @@ def test_a_toy_decoder_and_a_toy_encoder_go_through_the_pipeline(copy: Project) 
 
 
 def test_a_name_of_neither_is_answered_with_those_there_are(copy: Project) -> None:
-    for setting, said in (("decoder=toys", "decoder"), ("encoder=patchs", "image classification backbone")):
+    for setting, said in (("decoder=toys", "decoder"), ("encoder=patchs", "no classification backbone")):
         copy.set(setting)
         failed = copy.run("dvc", "repro", check=False)
         assert failed.returncode

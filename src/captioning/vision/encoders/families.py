@@ -48,4 +48,4 @@ def of(name: str) -> Family:
         if name in family.names():
             return family
     close = difflib.get_close_matches(name, names(), n=3, cutoff=0.4) or ["resnet50", "mobilenet_v2"]
-    raise UserError(f"encoder: {name!r} is no image classification backbone; write {' or '.join(close)}")
+    raise UserError(f"encoder: {name!r} is no classification backbone; write {' or '.join(close)}")
