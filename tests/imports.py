@@ -40,7 +40,9 @@ def _names(path: Path) -> Iterator[str]:
         elif isinstance(statement, ast.ImportFrom) and statement.module:
             yield statement.module
             yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
-            if statement.module == "importlib":  # a table of modules, made from the names of the files beside it
+            if statement.module == "importlib" and path.is_relative_to(
+                ROOT / "src"
+            ):  # a table of modules, made from the names of the files beside it
                 yield from (f"{_module(path)}.{file.stem}" for file in _modules(path.parent) if file != path)
 
 
