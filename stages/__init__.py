@@ -78,7 +78,7 @@ def code(stage: str) -> dict[str, Path]:
 
 
 def _settings(stage: str) -> Settings:
-    """Where DVC was asked for a stage without those before it, `check` did not run, and the outputs are gone."""
+    """When DVC runs a stage without those before it, `check` did not run, and the outputs are gone."""
     try:
         return load()
     except UserError as fault:

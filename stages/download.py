@@ -26,5 +26,5 @@ def main(settings: Settings) -> None:
     images = prepared.table.drop_duplicates("image_id")["split"].value_counts()
     for note in prepared.notes:
         print(note)
-    told = f"{len(prepared.table)} captions of {images.to_dict()} images"
-    print(f"{settings.dataset}, download.split = {download.split}: {told}")
+    counts = f"{len(prepared.table)} captions of {images.to_dict()} images"
+    print(f"{settings.dataset}, download.split = {download.split}: {counts}")

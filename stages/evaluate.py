@@ -50,10 +50,10 @@ def main(settings: Settings) -> None:
     store = FeatureStore(FEATURES, images["image_id"].tolist())
     captioners = _captioners(settings.evaluate, fabric, store)
     readers = captioners.readers(store, fabric.device)
-    found = _decode(fabric, options, captioners, readers, images)
+    candidates = _decode(fabric, options, captioners, readers, images)
     if not fabric.is_global_zero:
         return
-    captions = {image: listed[0].text for image, listed in found.items()}
+    captions = {image: listed[0].text for image, listed in candidates.items()}
     references = coco.read_references(SPLIT / "references_test.json")
     scores = _score(references, captions, java=settings.evaluate.java)
     training = _training_captions(settings.split.limit)
@@ -64,12 +64,12 @@ def main(settings: Settings) -> None:
         scores = scores | truths["model"].scores
     variety = samples.variety(captions, set(map(" ".join, training)))
     live.summarise(OUT, scores.corpus)
-    write_json(OUT / "baselines.json", compared | _oracle(options, references, found) | {"variety": variety})
+    write_json(OUT / "baselines.json", compared | _oracle(options, references, candidates) | {"variety": variety})
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
-    write_json(OUT / "n_best.json", samples.n_best(found))
+    write_json(OUT / "n_best.json", samples.n_best(candidates))
     write_json(OUT / "truth.json", {name: row.record() for name, row in truths.items()})
-    chosen = _report(images, captions, references, scores)
-    _attention(captioners.members[0], readers[0], images, chosen)
+    selected = _report(images, captions, references, scores)
+    _attention(captioners.members[0], readers[0], images, selected)
     rows = {"constant-caption baseline": compared["floor"], "this model": scores.corpus}
     print(samples.score_table(rows | ({"human baseline": compared["human"]} if "human" in compared else {})))
     _print_truth(truths)
@@ -84,21 +84,21 @@ def _report(
     """What a person reads: a row an image, samples, gallery and plots. Returns the samples."""
     table = samples.table(images[images["split"] == "test"], captions, scores.per_image)
     write_text(OUT / "per_image.csv", table.to_csv(index=False, lineterminator="\n"))
-    chosen = samples.choose(table, SAMPLES)
-    write_text(OUT / "samples.md", samples.samples(chosen, references))
+    selected = samples.choose(table, SAMPLES)
+    write_text(OUT / "samples.md", samples.samples(selected, references))
     samples.plots(OUT / "plots", scores.corpus, table, references)
-    with Pictures(DATA) as pictures:
-        samples.gallery(OUT / "gallery", chosen["random"], pictures)
-    return chosen
+    with Pictures(DATA) as image_files:
+        samples.gallery(OUT / "gallery", selected["random"], image_files)
+    return selected
 
 
-def _attention(captioner: Captioner, encode: Encode, images: pd.DataFrame, chosen: dict[str, pd.DataFrame]) -> None:
+def _attention(captioner: Captioner, encode: Encode, images: pd.DataFrame, selected: dict[str, pd.DataFrame]) -> None:
     """Where the decoder looked in the samples, word by word."""
 
     rows = dict(zip(images["coco_id"], images.index, strict=True))
-    with Pictures(DATA) as pictures:
+    with Pictures(DATA) as image_files:
         attention_maps.write(
-            OUT / "attention", chosen, pictures, captioner, lambda coco_id: encode(np.array([rows[coco_id]]))
+            OUT / "attention", selected, image_files, captioner, lambda coco_id: encode(np.array([rows[coco_id]]))
         )
 
 
@@ -124,7 +124,7 @@ def _decode(
 ) -> dict[int, list[Caption]]:
     """COCO image id → captions of each test image, best first, over what `features` stored."""
     test = images[images["split"] == "test"]
-    found = decode_rows(
+    candidates = decode_rows(
         lambda rows: [read(rows) for read in readers],
         captioners.decoder,
         captioners.vocabulary,
@@ -133,16 +133,16 @@ def _decode(
         BATCH,
         fabric,
     )
-    return dict(zip(test["coco_id"].tolist(), found, strict=True))
+    return dict(zip(test["coco_id"].tolist(), candidates, strict=True))
 
 
 def _oracle(
-    options: SearchOptions, references: dict[int, list[str]], found: dict[int, list[Caption]]
+    options: SearchOptions, references: dict[int, list[str]], candidates: dict[int, list[Caption]]
 ) -> dict[str, dict[str, float]]:
     """`oracle`: CIDEr of the best of each image's captions, where there are several."""
     if options.n_best == 1:
         return {}
-    texts = {image: [caption.text for caption in listed] for image, listed in found.items()}
+    texts = {image: [caption.text for caption in listed] for image, listed in candidates.items()}
     return {"oracle": {"cider": baselines.oracle_cider(references, texts)}}
 
 

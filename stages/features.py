@@ -39,11 +39,11 @@ def main(settings: Settings) -> None:
     fabric.print(
         f"features.trainable = {features.trainable}, image_size = {transform.image_size}, regions = {features.regions}"
     )
-    with Pictures(DATA) as pictures:
-        chosen = {"encoder": settings.encoder, "seed": seed, **compute.software(fabric.device.type)}
-        key = _key(chosen, features, machine, pictures.archives(images["file"]))
+    with Pictures(DATA) as image_files:
+        encoding = {"encoder": settings.encoder, "seed": seed, **compute.software(fabric.device.type)}
+        key = _key(encoding, features, machine, image_files.archives(images["file"]))
         encoder = None if features.trainable else _frozen(settings.encoder, transform, settings.seed, fabric)
-        extractor = _extractor(features, pictures, transform, encoder, fabric)
+        extractor = _extractor(features, image_files, transform, encoder, fabric)
         extraction.write(OUT, images, extractor, features.shard_size, scratch("features") / key, fabric)
 
 
@@ -54,14 +54,14 @@ def _frozen(name: str, transform: Transform, seed: int, fabric: Fabric) -> Encod
 
 
 def _extractor(
-    features: Features, pictures: Pictures, transform: Transform, encoder: Encoder | None, fabric: Fabric
+    features: Features, image_files: Pictures, transform: Transform, encoder: Encoder | None, fabric: Fabric
 ) -> Extractor:
-    """What is stored of an image: what a frozen encoder says of it, or its pixels."""
+    """What is stored of an image: the output of a frozen encoder, or its pixels."""
     if encoder is None:
-        return extraction.pixels(pictures, transform, features.batch_size)
+        return extraction.pixels(image_files, transform, features.batch_size)
     keep = ["means", "regions"] if features.regions else ["means"]
     return extraction.features(
-        pictures, encoder, keep, features.batch_size, mirror=features.mirror, autocast=fabric.autocast
+        image_files, encoder, keep, features.batch_size, mirror=features.mirror, autocast=fabric.autocast
     )
 
 
@@ -69,14 +69,14 @@ def _pretrained() -> bool:
     return bool(read_json(WEIGHTS / "weights.json")["kind"] != NONE)
 
 
-def _key(chosen: dict[str, object], features: Features, machine: Compute, archives: list[Path]) -> str:
+def _key(encoding: dict[str, object], features: Features, machine: Compute, archives: list[Path]) -> str:
     """A key of all that the store's bytes depend on.
 
     archives: those of the images. They are read whole for their digests: their names and the captions stay the same
     when images are replaced.
     """
     settings = {
-        **chosen,
+        **encoding,
         "trainable": features.trainable,
         "image_size": features.image_size,
         "crop": features.crop,

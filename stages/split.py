@@ -26,8 +26,8 @@ def main(settings: Settings) -> None:
     for name, described in numbers.items():
         print(summary.line(name, described), flush=True)
     summary.write_plots(OUT / "plots", counts)
-    with Pictures(DATA) as pictures:
-        known = fingerprints.read(pictures, images["file"].tolist())
+    with Pictures(DATA) as image_files:
+        known = fingerprints.read(image_files, images["file"].tolist())
     leaks = leakage.find(table, images, known)
     print(*leakage.report(leaks, images, known), sep="\n")
     write_text(OUT / "leaks.csv", leaks.to_csv(index=False, lineterminator="\n"))

@@ -1,4 +1,4 @@
-"""train: a model, chosen by its validation score → data/train/."""
+"""train: a model, selected by its validation score → data/train/."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -80,7 +80,7 @@ def main(settings: Settings) -> None:
     started = _start(settings, network, data, initial)
     checkpoint = Checkpoint(_key({**resolved, **started}, fabric))
     setup = Setup(network, _inputs(train, network, data, mirror=settings.features.mirror), data, fabric)
-    _say(settings, setup, label_epochs)
+    _print_settings(settings, setup, label_epochs)
     phases = plan.phases(settings.seed, train, label_epochs, setup)
     trainer = Trainer(setup, phases, plan.loop(settings.seed, train, machine), checkpoint)
     if not fabric.is_global_zero:
@@ -92,12 +92,12 @@ def main(settings: Settings) -> None:
     checkpoint.clear()
 
 
-def _key(chosen: dict[str, Any], fabric: Fabric) -> str:
+def _key(settings: dict[str, Any], fabric: Fabric) -> str:
     """A key of all that the trained weights depend on. The index of the features has the digests of its arrays."""
     machine = {"processes": fabric.world_size, **compute.software(fabric.device.type), **kernels.describe()}
     weights = (WEIGHTS / name for name in ("weights.json", "weights.safetensors"))
     inputs = [VOCABULARY, *weights, FEATURES / "index.json", *(SPLIT / name for name in READ)]
-    return run_key({**chosen, **machine}, inputs, code("train"))
+    return run_key({**settings, **machine}, inputs, code("train"))
 
 
 def _learns_labels(settings: Settings) -> bool:
@@ -142,9 +142,9 @@ def _network(settings: Settings, data: Data, initial: Encoder) -> Network:
 def _training(name: str, encoder: Encoder, weights: str, train: Train) -> EncoderTraining:
     """An encoder that is trained, in all of its blocks or some."""
     backbones.check_training_size(name, train.augment.image_size, encoder.transform.image_size)
-    chosen = train.encoder
+    options = train.encoder
     return EncoderTraining(
-        encoder, from_block=chosen.from_block, start_epoch=chosen.start_epoch, batchnorm=batchnorm(weights)
+        encoder, from_block=options.from_block, start_epoch=options.start_epoch, batchnorm=batchnorm(weights)
     )
 
 
@@ -158,7 +158,7 @@ def _inputs(train: Train, network: Network, data: Data, *, mirror: bool) -> Inpu
 
 
 def _labels(train: Train, image_ids: list[str], captions: EncodedCaptions) -> ImageLabels:
-    """What the data set says is in the training images."""
+    """What the data set records of the training images."""
     moved = train.augment.flip > 0 or train.augment.crop < 1
     return ImageLabels.read(DATA / FILE, image_ids, captions, moved=moved)
 
@@ -169,7 +169,7 @@ def _chances(chance: float, data: Data) -> np.ndarray | None:
 
 
 def _start(settings: Settings, network: Network, data: Data, initial: Encoder) -> dict[str, Any]:
-    """Load the weights that `train.start` names; what is said of them in the model's provenance."""
+    """Load the weights that `train.start` names, and return their record in the model's provenance."""
     folder = warm_start(settings.train.start)
     if folder is None:
         return {}
@@ -185,7 +185,7 @@ def _start(settings: Settings, network: Network, data: Data, initial: Encoder) -
     return {"start": record}
 
 
-def _say(settings: Settings, setup: Setup, label_epochs: int) -> None:
+def _print_settings(settings: Settings, setup: Setup, label_epochs: int) -> None:
     """Print what is trained, and how `auto` was decided."""
     train, options, data = settings.train, vars(decoder_options(settings)), setup.data
     parameters = count_parameters(setup.network)
@@ -208,11 +208,11 @@ def _fit(trainer: Trainer, trackers: tuple[str, ...], name: str, resolved: dict[
     images = splits.read_images(SPLIT / "images.csv")
     files = images[images["split"] == "val"]["file"].tolist()[:SAMPLES]
     with (
-        Pictures(DATA) as pictures,
+        Pictures(DATA) as image_files,
         Tracker(OUT, SPEEDS) as tracker,
         Trackers(trackers, name, resolved) as others,
     ):
-        shown = [decode(pictures.read(file), file) for file in files]
+        shown = [decode(image_files.read(file), file) for file in files]
         trainer.fit(EpochLog(tracker, others, shown).end_of_epoch)
 
 
@@ -248,13 +248,13 @@ def _save(
 def _statistics(data: Data) -> KeptStatistics:
     """Statistics of some training and validation images, by which images of another kind are recognised later."""
     files, store = splits.read_images(SPLIT / "images.csv")["file"].to_numpy(), data.store
-    with Pictures(DATA) as pictures:
+    with Pictures(DATA) as image_files:
 
         def pixels(row: int) -> Tensor:
             """(1, 3, S, S), from the store where it has pixels."""
             if store.pixels is not None:
                 return stored_pixels(store, np.array([row]))[0]
-            image = decode(pictures.read(files[row]), files[row])
+            image = decode(image_files.read(files[row]), files[row])
             return torch.from_numpy(store.transform.pixels(image)).unsqueeze(0)
 
         def of(rows: np.ndarray) -> Tensor:

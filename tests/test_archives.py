@@ -197,7 +197,7 @@ def test_a_zip_file_is_copied_as_it_is(tmp_path: Path, archive: Path) -> None:
         ([("../x.jpg", b"")], "leads outside"),
         ([("/x.jpg", b"")], "leads outside"),
         ([("x.jpg", b""), ("x.jpg", b"")], "is there twice"),
-        ([("x.txt", b"")], "no pictures there"),
+        ([("x.txt", b"")], "no images there"),
     ],
 )
 def test_a_tar_file_that_is_not_to_be_trusted_is_refused(
@@ -213,7 +213,7 @@ def test_a_link_in_a_tar_file_is_no_picture(tmp_path: Path) -> None:
         link = tarfile.TarInfo("x.jpg")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    with pytest.raises(UserError, match="no pictures there"):
+    with pytest.raises(UserError, match="no images there"):
         pack(tmp_path / "a.tar", tmp_path / "a.zip")
 
 

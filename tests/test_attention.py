@@ -75,11 +75,11 @@ def test_soft_attention_is_taught_with_the_penalty() -> None:
 
 def test_hard_attention_reads_one_region_in_training_and_all_of_them_in_captions() -> None:
     model, encoded = hard(sampling=1.0), pictures(3)
-    drawn = model.train()._unroll(encoded, captions(6, 5), torch.arange(6) % 3).chosen
+    drawn = model.train()._unroll(encoded, captions(6, 5), torch.arange(6) % 3).weights
     assert torch.equal(drawn.amax(2), torch.ones(6, 5))
     assert torch.equal(drawn.sum(2), torch.ones(6, 5))
     searched = model.eval()._unroll(encoded, captions(6, 5), torch.arange(6) % 3)
-    assert torch.equal(searched.chosen, searched.alpha)
+    assert torch.equal(searched.weights, searched.alpha)
     expected = soft().eval()
     expected.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if name != "baseline"})
     assert torch.equal(searched.logits, expected(encoded, captions(6, 5), torch.arange(6) % 3))

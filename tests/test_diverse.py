@@ -75,14 +75,14 @@ def test_what_was_paid_counts_at_the_next_step() -> None:
 
     options = SearchOptions(4, 2, 2, method="diverse", n_best=2, groups=2, strength=1.0)
     group = _Group(Turning(0), (torch.zeros(1),), SearchOptions(2, 2, 2, strength=1.0))
-    group.said = torch.zeros(1, WORDS)
-    group.said[0, 4] = 2
+    group.word_counts = torch.zeros(1, WORDS)
+    group.word_counts[0, 4] = 2
     logits, _ = Turning(0).step(group.last_tokens(), group.state)
     group.advance(logits, group.state)
     assert group.tokens[0, :, -1].tolist() == [5, 4]
     assert group.paid.tolist() == [[0.0, 2.0]]
     assert group.scores[0].tolist() == pytest.approx([-0.9163, -0.5108], abs=1e-4)
-    assert group.said[0, 4:6].tolist() == [3, 1]
+    assert group.word_counts[0, 4:6].tolist() == [3, 1]
     logits, _ = Turning(0).step(group.last_tokens(), (torch.zeros(2),))
     group.advance(logits, (torch.zeros(2),))
     assert group.tokens[0, :, 1:].tolist() == [[5, 6], [4, 6]]

@@ -100,7 +100,7 @@ def damaged() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", damaged())
 def test_what_cannot_be_decoded_is_named(name: str) -> None:
-    with pytest.raises(UserError, match=rf"^pictures\.zip/{name}: not a picture.*replace or remove") as fault:
+    with pytest.raises(UserError, match=rf"^pictures\.zip/{name}: not an image.*replace or remove") as fault:
         decode(damaged()[name], f"pictures.zip/{name}")
     assert "\n" not in str(fault.value)
 

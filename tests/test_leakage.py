@@ -149,7 +149,7 @@ def test_the_report_counts_names_a_few_and_says_what_to_do(tmp_path: Path) -> No
 
 
 def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a\.zip/test_bad: not a picture that can be decoded"):
+    with pytest.raises(UserError, match=r"a\.zip/test_bad: not an image that can be decoded"):
         leaks(tmp_path, unrelated() | {"test_bad": b"no picture"})
 
 

@@ -267,7 +267,7 @@ def test_predict_captions_pictures_and_reports_the_bad_one(project: Project, tmp
         r"CIDEr \d\.\d\d on its validation images",
         about,
     )
-    assert bad.startswith(f"error: {tmp_path}/bad.jpg: not a picture that can be decoded (its format is not known)")
+    assert bad.startswith(f"error: {tmp_path}/bad.jpg: not an image that can be decoded (its format is not known)")
     assert all(": unlike the pictures that this model was trained on (scenes: drawings)" in line for line in unlike)
     assert counted == f"1 of 4 files skipped: {tmp_path}/bad.jpg"
     assert project.run("captioning", "predict", f"{gallery}/w*.png").stdout.startswith(f"{gallery}/worst.png\t")

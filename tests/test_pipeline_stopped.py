@@ -65,7 +65,7 @@ def test_killed_features_go_on_and_end_with_the_same_bytes(copy: Project) -> Non
     assert not (copy.folder / "data/features").exists()
     assert list((copy.folder / ".scratch/features").glob("*/records/00000.json"))
     printed = copy.run("dvc", "repro", "--force", "--single-item", "features")
-    assert "going on: 20 pictures are left" in printed.stdout + printed.stderr
+    assert "going on: 20 images are left" in printed.stdout + printed.stderr
     assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
     assert len(list((copy.folder / ".scratch/features").glob("[!.]*"))) == 1
     shutil.rmtree(copy.folder / "data/features")

@@ -96,7 +96,7 @@ def test_a_frozen_encoder_must_be_the_one_that_made_the_features(folder: Path) -
     with pytest.raises(UserError, match=r"other weights; set features\.weights to .*/encoder\.safetensors"):
         taken(folder, network(2, False), encoder(2))
     scaled = replace(TRANSFORM, resize=TRANSFORM.resize + 2)
-    with pytest.raises(UserError, match="pictures"):
+    with pytest.raises(UserError, match=r"images \(Transform"):
         taken(folder, network(2, False), encoder(1), transform=scaled)
 
 

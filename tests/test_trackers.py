@@ -40,7 +40,7 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def log(*names: str) -> None:
     with Trackers(names, "a-run", SETTINGS) as tracker:
         for loss in LOSSES:
-            tracker.picture("validation.png", RED)
+            tracker.image("validation.png", RED)
             tracker.epoch({"train/loss": loss}, {"train/images_per_second": 3.0})
 
 

@@ -1,8 +1,9 @@
 """Stages without their start: a process that has loaded the libraries, and forks for each `python -m stages …`.
 
-Loading torch and what goes with it takes longer than a stage of a tiny pipeline. So tests have another `python` and
-another `captioning` first in PATH. For a stage, or a command of `captioning`, they ask this process for a fork, which
+Loading torch and what goes with it takes longer than a stage of a tiny pipeline. So tests have another `python`,
+another `captioning` and another `dvc` first in PATH. For a stage, or a command, they ask this process for a fork, which
 gets their folder, environment and streams, and loads the project's code then; for all else `python` becomes Python.
+DVC's queue, whose workers outlive the command, is not served so.
 Signals are handed on, and whoever is killed takes the fork along. That a stage does the same in a process of its own is
 what `test_the_same_bytes_under_other_limits` shows.
 """
@@ -26,14 +27,18 @@ from typing import NoReturn
 
 _LIBRARIES = (
     "torch torchvision lightning_fabric numpy pandas PIL.PngImagePlugin PIL.JpegImagePlugin yaml pydantic nltk "
-    "safetensors.torch dvclive dvc.repo pycocotools.coco tqdm requests"
+    "safetensors.torch dvclive tqdm requests dvc.cli.parser dvc.repo dvc.repo.reproduce dvc.repo.experiments "
+    "dvc.repo.plots dvc.stage.run dvc.output dvc.dependency dvc_data.index dvc_data.hashfile.build pycocotools.coco"
 )
 _PINNED = ("OMP_", "GOMP_", "MKL_", "ATEN_", "DNNL_", "ONEDNN_", "CUBLAS_")  # what `compute.pin` sets before torch
 _CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 arguments = sys.argv[1:]
-if os.path.basename(sys.argv[0]) == "captioning":
-    module = "captioning"
+name = os.path.basename(sys.argv[0])
+if name == "captioning" or (name == "dvc" and not {{"queue", "queue-worker", "exec-run"}} & set(arguments)):
+    module = name
+elif name == "dvc":
+    os.execv({python!r}, [{python!r}, "-m", "dvc", *arguments])
 elif len(arguments) == 3 and arguments[:2] == ["-m", "stages"]:
     module, arguments = "stages", arguments[2:]
 else:
@@ -56,10 +61,10 @@ sys.exit(status)
 
 @contextmanager
 def serving(folder: Path) -> Iterator[None]:
-    """Leave a `python` and a `captioning` in `folder` that start this way, while the context lasts."""
+    """Leave a `python`, a `captioning` and a `dvc` in `folder` that start this way, while the context lasts."""
     folder.mkdir()
     address = str(folder / "socket")
-    for name in ("python", "captioning"):
+    for name in ("python", "captioning", "dvc"):
         client = folder / name
         client.write_text(_CLIENT.format(python=sys.executable, address=address))
         client.chmod(client.stat().st_mode | stat.S_IXUSR)
@@ -121,12 +126,12 @@ def _become(streams: list[int], module: str, arguments: list[str], folder: str, 
         os.dup2(stream, number)
     pinned = {name: value for name, value in os.environ.items() if name.startswith(_PINNED)}
     os.environ.clear()
-    os.environ.update(environment | pinned)
+    os.environ.update(environment | ({} if module == "dvc" else pinned))
     os.chdir(folder)
     sys.argv = [module, *arguments]
-    if module == "captioning":
+    if module != "stages":
         del sys.path[0]
-        sys.exit(import_module("captioning.cli.app").main())
+        sys.exit(import_module({"captioning": "captioning.cli.app", "dvc": "dvc.cli"}[module]).main())
     sys.path[0] = folder
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -29,10 +29,10 @@ def decode_rows(
     No caption is fed back to the decoder but its own words: there is no teacher forcing here.
     """
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    said = [
-        [in_words(vocabulary, found) for found in n_best(decoder, encode(batch), options, batch.tolist())]
+    captions = [
+        [in_words(vocabulary, hypotheses) for hypotheses in n_best(decoder, encode(batch), options, batch.tolist())]
         for batch in batches[fabric.global_rank :: fabric.world_size]
     ]
-    gathered = distributed.gather(fabric, said)
+    gathered = distributed.gather(fabric, captions)
     turns = (divmod(index, fabric.world_size) for index in range(len(batches)))
-    return [[Caption(*caption) for caption in found] for turn, rank in turns for found in gathered[rank][turn]]
+    return [[Caption(*caption) for caption in best] for turn, rank in turns for best in gathered[rank][turn]]

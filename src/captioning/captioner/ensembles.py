@@ -1,4 +1,4 @@
-"""Several trained models as one captioner, and what lets them be one.
+"""Several trained models as one captioner, and the checks that they fit together.
 
 B images, S side in pixels.
 """
@@ -29,9 +29,9 @@ from captioning.vision.features.unlikeness import Detector, statistics
 
 @dataclass(frozen=True)
 class Captioners:
-    """Models that share a vocabulary; their probabilities are averaged. Each reads a picture by its own transform.
+    """Models that share a vocabulary; their probabilities are averaged. Each reads an image by its own transform.
 
-    mirror: each reads the mirrored picture too, as if it were one more member (Krizhevsky et al. 2012, section 4.1).
+    mirror: each reads the mirrored image too, as if it were one more member (Krizhevsky et al. 2012, section 4.1).
     """
 
     members: tuple[Captioner, ...]
@@ -39,17 +39,17 @@ class Captioners:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The words that all members know."""
+        """The words of all members."""
         return self.members[0].vocabulary
 
     @property
     def decoder(self) -> Ensemble:
-        """The members' decoders as one; it reads what `readers` say, in their order."""
+        """The members' decoders as one; it reads the output of `readers`, in their order."""
         views = len(self._views())
         return Ensemble([member.decoder for member in self.members for _ in range(views)])
 
     def readers(self, store: FeatureStore, device: torch.device) -> list[Encode]:
-        """What each member's encoder says of the store's rows, and of the mirrored pictures if they are read too.
+        """Each member's encoder output for the store's rows, and for the mirrored images if they are read too.
 
         Raises UserError where they are, and the store is of features without them.
         """
@@ -58,9 +58,9 @@ class Captioners:
     def _views(self) -> tuple[Callable[[FeatureStore, Encoder, torch.device], Encode], ...]:
         return (stored_encoder, mirrored_encoder) if self.mirror else (stored_encoder,)
 
-    def pixels(self, picture: Image.Image) -> tuple[np.ndarray, ...]:
-        """A picture → uint8 (3, S, S) for each member."""
-        return tuple(member.transform.pixels(picture) for member in self.members)
+    def pixels(self, image: Image.Image) -> tuple[np.ndarray, ...]:
+        """An image → uint8 (3, S, S) for each member."""
+        return tuple(member.transform.pixels(image) for member in self.members)
 
     def captions(self, pixels: Sequence[Tensor], options: SearchOptions, keys: Sequence[int]) -> list[list[Caption]]:
         """uint8 pixels (B, 3, S, S) for each member → B lists of captions, best first; see `search.n_best` for keys."""
@@ -77,16 +77,16 @@ class Captioners:
     @torch.inference_mode()
     def decode(self, encoded: Sequence[Encoded], options: SearchOptions, keys: Sequence[int]) -> list[list[Caption]]:
         """What `encode` returned → B lists of captions, best first."""
-        found = n_best(self.decoder, encoded, options, keys)
-        return [in_words(self.vocabulary, hypotheses) for hypotheses in found]
+        hypotheses = n_best(self.decoder, encoded, options, keys)
+        return [in_words(self.vocabulary, candidates) for candidates in hypotheses]
 
     def unlike(self, pixels: Sequence[Tensor]) -> list[bool]:
         """uint8 pixels (B, 3, S, S) for each member → whether each is unlike the training images of every member.
 
-        Members that keep no statistics of these are not asked; False where none keeps them.
+        Members without statistics of these do not count; False where no member has any.
         """
-        asked = zip(self._detectors, pixels, strict=True)
-        judged = [detector.unlike(statistics(own)) for detector, own in asked if detector is not None]
+        pairs = zip(self._detectors, pixels, strict=True)
+        judged = [detector.unlike(statistics(own)) for detector, own in pairs if detector is not None]
         return torch.stack(judged).all(0).tolist() if judged else [False] * len(pixels[0])
 
     @cached_property

@@ -36,12 +36,12 @@ STATISTICS = "statistics.safetensors"
 
 @dataclass(frozen=True)
 class Card:
-    """What model.json says beside the digests: enough to rebuild the networks and to trust them.
+    """What model.json records besides the digests: enough to rebuild the networks and to trust them.
 
     encoder: torchvision's name. decoder: name in `decoders`. decoder_options: its sizes.
-    transform: how a picture becomes pixels. settings: every resolved setting of the
+    transform: how an image becomes pixels. settings: every resolved setting of the
     training. compute: instruction set, threads. provenance: digests of weights and features. scores:
-    the validation scores of the chosen epoch.
+    the validation scores of the selected epoch.
     """
 
     encoder: str
@@ -56,7 +56,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Captioner:
-    """Pictures to captions: encoder, decoder, transform and vocabulary, in eval mode."""
+    """Images to captions: encoder, decoder, transform and vocabulary, in eval mode."""
 
     encoder: Encoder
     decoder: Decoder

@@ -9,7 +9,7 @@ from captioning.system.files import main_root, read_json
 def check_start(folder: Path, *, encoder: str, decoder: str) -> None:
     """Raise UserError unless `folder` has a model with this encoder and decoder, to start training from.
 
-    A folder that is missing and that DVC tracks is left to DVC, which may bring it. `start` compares the rest.
+    A folder that is missing and that DVC tracks is left to DVC, which may fetch it. `warm_start` compares the rest.
     """
     if not folder.is_dir() and folder.with_name(f"{folder.name}.dvc").is_file():
         return
@@ -31,10 +31,10 @@ def members(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"evaluate.ensemble: {folder}: no such folder")
     roots = (folder, main_root() / folder)
-    found, there = ({path.parent.name for path in root.glob("*/model.json")} for root in roots)
-    if there - found:
+    present, expected = ({path.parent.name for path in root.glob("*/model.json")} for root in roots)
+    if expected - present:
         raise UserError(
-            f"evaluate.ensemble: {folder}: this copy of the repository lacks {', '.join(sorted(there - found))}; "
+            f"evaluate.ensemble: {folder}: this copy of the repository lacks {', '.join(sorted(expected - present))}; "
             "in a queued experiment give an absolute path, or add the models with `dvc add`"
         )
-    return [folder / name for name in sorted(found)]
+    return [folder / name for name in sorted(present)]

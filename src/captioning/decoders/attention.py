@@ -40,11 +40,11 @@ class Unrolled(NamedTuple):
 
     logits: Tensor
     alpha: Tensor
-    chosen: Tensor
+    weights: Tensor
 
 
 class SoftAttentionDecoder(AttendingDecoder):
-    """The state is (h, c, keys, regions, bias): (N, H), (N, H), (B, R, A), (B, R, D) and as `bias_of` says."""
+    """The state is (h, c, keys, regions, bias): (N, H), (N, H), (B, R, A), (B, R, D) and that of `bias_of`."""
 
     shared = 3
 
@@ -73,7 +73,7 @@ class SoftAttentionDecoder(AttendingDecoder):
         """tokens (N,) → logits (N, V) and the next state."""
         words = self.embedding(tokens)  # (N, E)
         h, c, context, _, _ = self._advance(self.from_word(words), state, self._choice(len(tokens)))
-        return self._say(words, h, context), (h, c, *state[2:])
+        return self._logits(words, h, context), (h, c, *state[2:])
 
     def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
         """tokens (C, T), owner (C,) → logits (C, T, V)."""
@@ -101,11 +101,11 @@ class SoftAttentionDecoder(AttendingDecoder):
         choice = self._choice(len(tokens))
         seen: list[tuple[Tensor, ...]] = []
         for part in self.from_word(words).unbind(1):
-            h, c, context, alpha, chosen = self._advance(part, state, choice)
+            h, c, context, alpha, weights = self._advance(part, state, choice)
             state = (h, c, *state[2:])
-            seen.append((h, context, alpha, chosen))
-        h, context, alpha, chosen = (torch.stack(tensors, dim=1) for tensors in zip(*seen, strict=True))  # (C, T, …)
-        return Unrolled(self._say(words, h, context), alpha, chosen)
+            seen.append((h, context, alpha, weights))
+        h, context, alpha, weights = (torch.stack(tensors, dim=1) for tensors in zip(*seen, strict=True))  # (C, T, …)
+        return Unrolled(self._logits(words, h, context), alpha, weights)
 
     def _advance(self, words: Tensor, state: State, choice: Choice) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The words' part of the gates (N, 4H) → h, c, context (N, D), α and s (N, R)."""
@@ -113,15 +113,15 @@ class SoftAttentionDecoder(AttendingDecoder):
         sizes = [keys.shape[2], 1, words.shape[1]]
         query, beta, recurrent = self.from_hidden(h).split(sizes, dim=1)
         alpha = self.attend(query, keys, bias)
-        chosen = choice(alpha)
-        context = weighted_sum(beta.sigmoid() * chosen, regions)
+        weights = choice(alpha)
+        context = weighted_sum(beta.sigmoid() * weights, regions)
         h, c = lstm_cell(words + recurrent + self.from_context(context), c)
-        return h, c, context, alpha, chosen
+        return h, c, context, alpha, weights
 
-    def _say(self, words: Tensor, h: Tensor, context: Tensor) -> Tensor:
+    def _logits(self, words: Tensor, h: Tensor, context: Tensor) -> Tensor:
         """The deep output (equation 7): words (…, E), h (…, H), context (…, D) → logits (…, V)."""
-        said = self.hidden_out(self.dropout(h)) + words + self.context_out(context)
-        logits: Tensor = self.output(self.dropout(said.tanh()))
+        hidden = self.hidden_out(self.dropout(h)) + words + self.context_out(context)
+        logits: Tensor = self.output(self.dropout(hidden.tanh()))
         return logits
 
 
@@ -145,7 +145,7 @@ class HardAttentionDecoder(SoftAttentionDecoder):
         likelihood = -nats.sum(1)  # (C,) log p(y | s)
         counted = (targets != pad).unsqueeze(2)  # (C, T, 1)
         log_alpha = unrolled.alpha.clamp_min(torch.finfo(unrolled.alpha.dtype).tiny).log() * counted
-        looked = (unrolled.chosen * log_alpha).sum((1, 2))  # (C,) log p(s)
+        looked = (unrolled.weights * log_alpha).sum((1, 2))  # (C,) log p(s)
         entropy = -(unrolled.alpha * log_alpha).sum()
         words = counted.sum()
         terms = {

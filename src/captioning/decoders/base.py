@@ -15,21 +15,21 @@ from captioning.vision.encoders.encoded import Encoded
 
 State = tuple[Tensor, ...]
 """What a decoder carries from word to word: tensors whose first axis is the hypothesis, (N, …). The last `shared` of a
-decoder's are of the picture, (B, …), so that nobody copies them for each: N is B, or a multiple of it."""
+decoder's are of the image, (B, …), and are not copied for each hypothesis: N is B, or a multiple of it."""
 
 
 class Decoder(nn.Module):
     """The signatures of a decoder. `forward` and `step` unrolled give the same logits."""
 
     shared: int = 0
-    """How many tensors of the state, the last ones, are of the picture. `step` returns them as they are."""
+    """How many tensors of the state, the last ones, are of the image. `step` returns them as they are."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.vocabulary = vocabulary
 
     def init(self, encoded: Encoded) -> State:
-        """The state before the first word, one a picture."""
+        """The state before the first word, one an image."""
         raise NotImplementedError
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
@@ -53,22 +53,22 @@ class Decoder(nn.Module):
         return {"caption": caption_loss(logits, tokens, self.vocabulary.special, label_smoothing)}
 
     def expect(self, counts: Tensor) -> None:
-        """Told once before training how often each word follows another in training captions: counts (V,).
+        """Called once before training. counts (V,): how often each word follows another in training captions.
 
-        A decoder that makes nothing of it does nothing.
+        A decoder that does not use them does nothing.
         """
 
 
 class AttendingDecoder(Decoder):
-    """A decoder that reads regions, and can say where it looked."""
+    """A decoder that reads regions, and gives its attention weights."""
 
     def attention(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
-        """The weight of each region when the word after each of tokens (C, T) was chosen: (C, T, R), sums of 1."""
+        """The weight of each region for the word after each of tokens (C, T): (C, T, R), sums of 1."""
         raise NotImplementedError
 
 
-class PictureNorm(nn.BatchNorm1d):
-    """BatchNorm of pictures (B, E). A single one has no spread: it is normalised by the stored statistics."""
+class ImageNorm(nn.BatchNorm1d):
+    """BatchNorm of images (B, E). A single one has no spread: it is normalised by the stored statistics."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, E) → (B, E)."""
@@ -93,20 +93,20 @@ def bias_of(encoded: Encoded) -> Tensor:
 
 
 def for_captions(state: State, owner: Tensor, shared: int) -> State:
-    """The states of captions, from one hypothesis a picture; owner (C,) is the row of each caption's picture.
+    """The states of captions, from one hypothesis an image; owner (C,) is the row of each caption's image.
 
-    The last `shared` tensors stay (B, …) where every picture is known to have as many captions, side by side.
+    The last `shared` tensors stay (B, …) where every image is known to have as many captions, side by side.
     """
     count = captions.each(owner, len(state[-1]))
     return select(state, owner) if count is None else side_by_side(state, count, shared)
 
 
 def side_by_side(state: State, each: int, shared: int) -> State:
-    """So many hypotheses of each picture, side by side, of a state with one: all but the last `shared` are repeated."""
+    """So many hypotheses of each image, side by side, of a state with one: all but the last `shared` are repeated."""
     own = len(state) - shared
     return (*(tensor.repeat_interleave(each, 0) for tensor in state[:own]), *state[own:])
 
 
 def select(state: State, rows: Tensor) -> State:
-    """The states of `rows` (C,), of a state with one hypothesis a picture; with repetition for several captions."""
+    """The states of `rows` (C,), of a state with one hypothesis an image; with repetition for several captions."""
     return tuple(tensor.index_select(0, rows) for tensor in state)

@@ -1,4 +1,4 @@
-"""Several decoders as one: the mean of what they say (Vinyals et al. 2015, section 4.3).
+"""Several decoders as one: the mean of their probabilities (Vinyals et al. 2015, section 4.3).
 
 N hypotheses, V words.
 """
@@ -15,10 +15,10 @@ from captioning.vision.encoders.encoded import Encoded
 
 
 class Ensemble:
-    """The mean of the members' probabilities, word by word. They must know the same words.
+    """The mean of the members' probabilities, word by word. They must share a vocabulary.
 
-    It is searched as a decoder is, and reads what the encoder of each member says of the same pictures. The state is
-    the members' states, one after the other, and then what they have of the pictures. One member alone is searched as
+    It is searched like a decoder, and reads the output of each member's encoder for the same images. The state is
+    the members' states, one after the other, and then what they have of the images. One member alone is searched as
     it is.
     """
 
@@ -29,8 +29,8 @@ class Ensemble:
         self._sizes: list[int] = []  # of each member's state: the tensors that are its own; they never change
 
     def init(self, encoded: Sequence[Encoded]) -> State:
-        """What each member's encoder says of B pictures → the state before the first word."""
-        states = [member.init(said) for member, said in zip(self.members, encoded, strict=True)]
+        """The output of each member's encoder for B images → the state before the first word."""
+        states = [member.init(features) for member, features in zip(self.members, encoded, strict=True)]
         self._sizes = [len(state) - member.shared for state, member in zip(states, self.members, strict=True)]
         return self._join(states)
 
@@ -38,14 +38,14 @@ class Ensemble:
         """tokens (N,) → log mean probabilities (N, V) and the next state."""
         if len(self.members) == 1:
             return self.members[0].step(tokens, state)
-        said: list[Tensor] = []
+        log_probabilities: list[Tensor] = []
         after: list[State] = []
         own, shared = iter(state), iter(state[len(state) - self.shared :])
         for member, size in zip(self.members, self._sizes, strict=True):
-            logits, kept = member.step(tokens, (*islice(own, size), *islice(shared, member.shared)))
-            said.append(logits.float().log_softmax(1))
-            after.append(kept)
-        return torch.stack(said).logsumexp(0) - math.log(len(said)), self._join(after)
+            logits, next_state = member.step(tokens, (*islice(own, size), *islice(shared, member.shared)))
+            log_probabilities.append(logits.float().log_softmax(1))
+            after.append(next_state)
+        return torch.stack(log_probabilities).logsumexp(0) - math.log(len(log_probabilities)), self._join(after)
 
     def _join(self, states: Sequence[State]) -> State:
         pairs = list(zip(states, self._sizes, strict=True))

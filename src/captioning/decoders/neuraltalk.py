@@ -1,7 +1,7 @@
 """NeuralTalk (Karpathy and Fei-Fei 2015), with both recurrent networks of the authors' code.
 
-    rnn:  h_t = max(0, W_x x_t + W_h h_{t-1} + b + W_v v)     the picture is added at every step
-    lstm: the picture W_v v is read before `<bos>`; what is said at that step is not used
+    rnn:  h_t = max(0, W_x x_t + W_h h_{t-1} + b + W_v v)     the image is added at every step
+    lstm: the image W_v v is read before `<bos>`; the output at that step is not used
 
 Half of the inputs and of the outputs are dropped, number by number. The output's bias begins as the logarithm of
 each word's frequency, so that training does not begin by learning that. The LSTM is torch's, with the tanh on the
@@ -23,7 +23,7 @@ from captioning.vision.encoders.encoded import Encoded
 
 
 class _NeuralTalk(Decoder):
-    """What both have: words, dropout, and an output that knows how frequent words are."""
+    """What both have: words, dropout, and an output whose bias is set from word frequencies."""
 
     def __init__(self, vocabulary: Vocabulary, options: NeuralTalkOptions) -> None:
         super().__init__(vocabulary)
@@ -39,7 +39,7 @@ class _NeuralTalk(Decoder):
 
 
 class RnnNeuralTalkDecoder(_NeuralTalk):
-    """The state is (h, picture), each (N, H)."""
+    """The state is (h, image), each (N, H)."""
 
     def __init__(self, vocabulary: Vocabulary, feature_size: int, options: NeuralTalkOptions) -> None:
         super().__init__(vocabulary, options)
@@ -49,9 +49,9 @@ class RnnNeuralTalkDecoder(_NeuralTalk):
         self.from_hidden = nn.Linear(hidden, hidden, bias=False)
 
     def init(self, encoded: Encoded) -> State:
-        """mean (B, D) → h, zero, and the picture's part of every step, each (B, H)."""
-        picture = self.dropout(self.picture(encoded.mean))
-        return torch.zeros_like(picture), picture
+        """mean (B, D) → h, zero, and the image's part of every step, each (B, H)."""
+        image = self.dropout(self.picture(encoded.mean))
+        return torch.zeros_like(image), image
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""
@@ -60,9 +60,9 @@ class RnnNeuralTalkDecoder(_NeuralTalk):
 
     def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
         """tokens (C, T), owner (C,) → logits (C, T, V)."""
-        h, picture = select(self.init(encoded), owner)
+        h, image = select(self.init(encoded), owner)
         hidden = []
-        for inputs in (self._read(tokens) + picture.unsqueeze(1)).unbind(1):  # (C, H)
+        for inputs in (self._read(tokens) + image.unsqueeze(1)).unbind(1):  # (C, H)
             h = self._advance(inputs, h)
             hidden.append(h)
         logits: Tensor = self.output(self.dropout(torch.stack(hidden, dim=1)))
@@ -85,9 +85,9 @@ class LstmNeuralTalkDecoder(_NeuralTalk):
         self.lstm = nn.LSTM(options.embedding_size, options.hidden_size, batch_first=True)
 
     def init(self, encoded: Encoded) -> State:
-        """mean (B, D) → h and c after the picture, each (B, H)."""
-        picture = self.dropout(self.picture(encoded.mean)).unsqueeze(1)  # (B, 1, E)
-        _, (h, c) = self.lstm(picture)
+        """mean (B, D) → h and c after the image, each (B, H)."""
+        image = self.dropout(self.picture(encoded.mean)).unsqueeze(1)  # (B, 1, E)
+        _, (h, c) = self.lstm(image)
         return h.squeeze(0), c.squeeze(0)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:

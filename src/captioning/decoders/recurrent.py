@@ -1,6 +1,6 @@
 """What the recurrent decoders that attend share: the LSTM cell, and additive attention over regions.
 
-N captions or hypotheses, of B pictures (N is B, or a multiple of it: those of a picture are side by side), A attention
+N captions or hypotheses, of B images (N is B, or a multiple of it: those of an image are side by side), A attention
 width, D feature width, H hidden, R regions.
 """
 

@@ -2,7 +2,7 @@
 
 Pre-norm layers (Xiong et al. 2020): x + Attend(Norm(x)) over the words so far, x + Attend(Norm(x)) over the
 regions, x + FeedForward(Norm(x)); a last norm before the output. Regions come through a linear map and a norm.
-The keys and values of the regions are computed once a picture, for all layers in one product; `step` keeps those of
+The keys and values of the regions are computed once an image, for all layers in one product; `step` keeps those of
 the words, so that a word costs the same however long the caption is.
 
 B images, C captions, N captions or hypotheses, D feature width, L layers, R regions, S words so far, T tokens,
@@ -81,9 +81,9 @@ class TransformerDecoder(AttendingDecoder):
         x = self._embed(tokens, state[0].shape[1])
         after = []
         for layer, pairs, words in self._with_state(state):
-            x, kept = layer.self_attention(x, words)
+            x, words = layer.self_attention(x, words)
             x = layer.feed_forward(layer.cross_attention(x, pairs, state[-1]))
-            after.append(kept)
+            after.append(words)
         return x, (*after, *state[-2:])
 
     def _with_state(self, state: State) -> "zip[tuple[_Layer, Tensor, Tensor]]":

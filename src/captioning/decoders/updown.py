@@ -80,10 +80,10 @@ class UpDownDecoder(AttendingDecoder):
         """The words' and the mean's part of the gates (N, 4H) → the next state and α (N, R)."""
         h1, c1, h2, c2, mean, keys, regions, bias = state
         h1, c1 = lstm_cell(gates + self.looking(torch.cat([h1, h2], dim=1)), c1)
-        query, said = self.from_looking(h1).split([keys.shape[2], gates.shape[1]], dim=1)
+        query, recurrent = self.from_looking(h1).split([keys.shape[2], gates.shape[1]], dim=1)
         alpha = self.attend(query, keys, bias)
         attended = torch.cat([weighted_sum(alpha, regions), h2], dim=1)  # (N, D + H)
-        h2, c2 = lstm_cell(said + self.language(attended), c2)
+        h2, c2 = lstm_cell(recurrent + self.language(attended), c2)
         return (h1, c1, h2, c2, mean, keys, regions, bias), alpha
 
 

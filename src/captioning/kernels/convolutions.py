@@ -1,7 +1,7 @@
 """Convolutions over maps of few places: on a CPU, the gradient of the weight as one matrix product.
 
 At 2 x 2 places and 512 channels oneDNN's own kernel takes seven times as long for it (`benchmarks/convolutions.py`).
-A ResNet that is trained on small pictures ends in such maps.
+A ResNet that is trained on small images ends in such maps.
 
 B images, C channels of the input, D of the output, H x W places of the input, P x Q of the output, K x L of the kernel.
 """
@@ -68,7 +68,7 @@ def _like(conv: nn.Conv2d) -> Conv2d:
 
 
 class _SmallMap(torch.autograd.Function):
-    """A convolution whose backward pass lays out what each place saw, and multiplies."""
+    """A convolution whose backward pass lays out the patch of each position, and multiplies."""
 
     @staticmethod
     def forward(
@@ -95,7 +95,7 @@ class _SmallMap(torch.autograd.Function):
 
 
 def _seen(input: Tensor, kernel: torch.Size, stride: list[int], padding: list[int]) -> Tensor:
-    """(B, C, H, W) → what the kernel covers at each place, (B * P * Q, K * L * C)."""
+    """(B, C, H, W) → the patch that the kernel covers at each position, (B * P * Q, K * L * C)."""
     (down, across), (high, wide) = padding, kernel
     padded = F.pad(input, (across, across, down, down)).permute(0, 2, 3, 1)  # (B, H + .., W + .., C)
     windows = padded.unfold(1, high, stride[0]).unfold(2, wide, stride[1])  # (B, P, Q, C, K, L)

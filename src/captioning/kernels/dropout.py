@@ -28,5 +28,5 @@ class Dropout(nn.Module):
             return functional.dropout(x, self.p)
         quads = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(1 << 63), None)
         numbers = quads.view(torch.int16)[: x.numel()].view(x.shape)
-        kept = numbers >= self.dropped - (1 << _BITS - 1)
-        return x * kept * ((1 << _BITS) / ((1 << _BITS) - self.dropped))
+        mask = numbers >= self.dropped - (1 << _BITS - 1)
+        return x * mask * ((1 << _BITS) / ((1 << _BITS) - self.dropped))

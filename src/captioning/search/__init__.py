@@ -1,8 +1,8 @@
-"""How captions are found, written once over a decoder's `step`: `search`, and `n_best` for more than one a picture.
+"""Search for captions, written once over a decoder's `step`: `search`, and `n_best` for several captions an image.
 
-`options.method` says how: `beam` (beam search, or greedy), `diverse` (groups of beams that avoid each other's words) or
-`sample` (words are drawn). `beam` also finds captions that say what they must. `options.rank_by` says which of the
-captions found is the best.
+`options.method` is one of `beam` (beam search, or greedy), `diverse` (groups of beams that avoid each other's words) or
+`sample` (words are drawn). `beam` also finds captions with required phrases. `options.rank_by` decides which of the
+captions is the best.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def search(
 
     Where the bans leave no caption at all, it is empty and its score −∞.
     """
-    return [found[0] for found in n_best(decoder, encoded, options, keys)]
+    return [hypotheses[0] for hypotheses in n_best(decoder, encoded, options, keys)]
 
 
 def n_best(
@@ -34,19 +34,19 @@ def n_best(
 ) -> list[list[Hypothesis]]:
     """At most `options.n_best` captions for each of the B images, all different, the best first.
 
-    keys: (B,) natural numbers that, with the seed, decide what is drawn for an image; absent: its place in the batch.
+    keys: (B,) natural numbers that, with the seed, decide what is drawn for an image; absent: its index in the batch.
     There are fewer captions where the search finds no more, and always one (see `search`).
-    Raises UserError when no caption can say what `options.must` names.
+    Raises UserError when no caption can have all phrases of `options.must`.
     """
     if options.rank_by == "likelihood":
-        return [ranked(hypotheses, options.n_best) for hypotheses in _found(decoder, encoded, options, keys)]
+        return [ranked(hypotheses, options.n_best) for hypotheses in _hypotheses(decoder, encoded, options, keys)]
     drawn = options.method == "sample"
-    found = _found(decoder, encoded, options if drawn else replace(options, n_best=options.beam_size), keys)
+    candidates = _hypotheses(decoder, encoded, options if drawn else replace(options, n_best=options.beam_size), keys)
     power = DRAWN if drawn else SEARCHED
-    return [ranked(by_consensus(hypotheses, power, decoder.vocabulary), options.n_best) for hypotheses in found]
+    return [ranked(by_consensus(hypotheses, power, decoder.vocabulary), options.n_best) for hypotheses in candidates]
 
 
-def _found(
+def _hypotheses(
     decoder: Speaker[T], encoded: T, options: SearchOptions, keys: Sequence[int] | None
 ) -> list[list[Hypothesis]]:
     """What the method finds for each of the B images, in no order."""

@@ -1,4 +1,4 @@
-"""What all searches share: their options, what they find, and which words may come next.
+"""What all searches share: hypotheses, captions, and which words may come next.
 
 N hypotheses, T tokens so far, V words.
 """
@@ -58,7 +58,10 @@ class Caption(NamedTuple):
 
 def in_words(vocabulary: Vocabulary, hypotheses: Iterable[Hypothesis]) -> list[Caption]:
     """Each hypothesis as a caption."""
-    return [Caption(vocabulary.decode(found.ids), found.score, found.log_probability) for found in hypotheses]
+    return [
+        Caption(vocabulary.decode(hypothesis.ids), hypothesis.score, hypothesis.log_probability)
+        for hypothesis in hypotheses
+    ]
 
 
 def finished(ids: Sequence[int], log_probability: float, options: SearchOptions) -> Hypothesis:
@@ -69,13 +72,13 @@ def finished(ids: Sequence[int], log_probability: float, options: SearchOptions)
 
 def ranked(hypotheses: Iterable[Hypothesis], count: int) -> list[Hypothesis]:
     """The `count` best, best first, each caption once. Where there are none: an empty caption whose score is −∞."""
-    best = sorted(hypotheses, key=lambda found: (found.score, found.ids), reverse=True)
-    different = list({found.ids: found for found in reversed(best)}.values())[::-1]
+    best = sorted(hypotheses, key=lambda hypothesis: (hypothesis.score, hypothesis.ids), reverse=True)
+    different = list({hypothesis.ids: hypothesis for hypothesis in reversed(best)}.values())[::-1]
     return different[:count] or [Hypothesis((), -math.inf, -math.inf)]
 
 
 def log_probabilities(logits: Tensor, tokens: Tensor, options: SearchOptions, special: Special) -> Tensor:
-    """log p of the next word (N, V), with what must not be said at −∞. tokens (N, T) are those so far, from `<bos>`."""
+    """log p of the next word (N, V), −∞ where it is banned. tokens (N, T) are those so far, from `<bos>`."""
     length = tokens.shape[1] - 1
     words = logits.float().log_softmax(dim=-1)
     words[:, special.unsayable] = -torch.inf
@@ -91,7 +94,7 @@ def log_probabilities(logits: Tensor, tokens: Tensor, options: SearchOptions, sp
 
 
 def _ban_repeats(words: Tensor, tokens: Tensor, size: int) -> None:
-    for row, said in enumerate(tokens[:, 1:].tolist()):
-        tail = said[len(said) - size + 1 :] if size > 1 else []
-        ban = [said[i + size - 1] for i in range(len(said) - size + 1) if said[i : i + size - 1] == tail]
-        words[row, ban] = -torch.inf
+    for row, ids in enumerate(tokens[:, 1:].tolist()):
+        tail = ids[len(ids) - size + 1 :] if size > 1 else []
+        banned = [ids[i + size - 1] for i in range(len(ids) - size + 1) if ids[i : i + size - 1] == tail]
+        words[row, banned] = -torch.inf

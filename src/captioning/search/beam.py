@@ -66,15 +66,15 @@ class Beams:
         self._grow(scores, parent, token, state)
 
     def _choose(self, total: Tensor) -> tuple[Tensor, Tensor]:
-        """total (B, W, V) → the 2K best for each bank, best first: their scores and places in W * V, (B, S, 2K)."""
+        """total (B, W, V) → the 2K best for each bank, best first: their scores and indices in W * V, (B, S, 2K)."""
         count = min(2 * self.options.beam_size, total[0].numel())
         scores, flat = total.flatten(1).topk(count, dim=1)
         return scores.unsqueeze(1), flat.unsqueeze(1)
 
     def _finish(self, scores: Tensor, parent: Tensor, token: Tensor) -> None:
         """Put aside the hypotheses that end here, if they are among the K best of their image."""
-        kept = self.options.beam_size
-        ends = (token[:, :kept] == self.special.eos) & torch.isfinite(scores[:, :kept])
+        width = self.options.beam_size
+        ends = (token[:, :width] == self.special.eos) & torch.isfinite(scores[:, :width])
         for image, beam in ends.nonzero().tolist():
             ids = self.tokens[image, parent[image, beam], 1:].tolist()
             self.ended[int(self.open[image])].append(finished(ids, float(scores[image, beam]), self.options))
@@ -91,8 +91,8 @@ class Beams:
         """Go on with the images that are `alive` (B,), each hypothesis (B, W) with its parent's state and words."""
         rows = torch.arange(len(self.open), device=token.device).unsqueeze(1) * self.scores.shape[1] + parent
         own = len(state) - self.shared
-        chosen = [tensor.index_select(0, rows[alive].flatten()) for tensor in state[:own]]
-        self.state = (*chosen, *(state[own:] if alive.all() else (tensor[alive] for tensor in state[own:])))
+        selected = [tensor.index_select(0, rows[alive].flatten()) for tensor in state[:own]]
+        self.state = (*selected, *(state[own:] if alive.all() else (tensor[alive] for tensor in state[own:])))
         history = self.tokens[alive].gather(1, parent[alive].unsqueeze(2).expand(-1, -1, self.tokens.shape[2]))
         self.tokens = torch.cat([history, token[alive].unsqueeze(2)], dim=2)
         self.scores = scores[alive]
@@ -106,5 +106,5 @@ class Beams:
         return torch.tensor(alive, dtype=torch.bool, device=scores.device)
 
     def _beats(self, image: int, ceiling: float) -> bool:
-        best = sorted((found.score for found in self.ended[image]), reverse=True)[: self.options.n_best]
+        best = sorted((hypothesis.score for hypothesis in self.ended[image]), reverse=True)[: self.options.n_best]
         return ceiling > (best[-1] if len(best) == self.options.n_best else -math.inf)

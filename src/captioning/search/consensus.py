@@ -1,4 +1,4 @@
-"""Consensus: the caption that is most like the others that were found, not the likeliest.
+"""Consensus: the caption that is most like the other candidates, not the likeliest.
 
 Minimum Bayes risk (Kumar and Byrne 2004), as Devlin et al. 2015 ("Exploring nearest neighbor approaches for image
 captioning") rank candidates. What a caption risks is to be unlike those that people would write; the other hypotheses
@@ -6,7 +6,7 @@ stand for these, and likeness is the cosine of CIDEr with the Gaussian of CIDEr-
 2015). What a hypothesis of a search counts is a power of its probability (Ehling et al. 2007, "Minimum Bayes risk
 decoding for BLEU"; the scaling factor there): the probability itself lets the first few decide alone.
 
-A model does not know document frequencies. But its vocabulary knows the order of frequency, and the r-th commonest word
+A model has no document frequencies. But its vocabulary has the order of frequency, and the r-th commonest word
 is about as rare as r is large (Zipf's law): the idf of an n-gram is log(1 + the rank of its rarest word) here.
 
 N captions.
@@ -28,7 +28,7 @@ from captioning.search.base import Hypothesis
 
 Ids = tuple[int, ...]
 
-SEARCHED, DRAWN = 0.4, 0.0  # power of a probability: chosen on validation; what is drawn comes as often as is likely
+SEARCHED, DRAWN = 0.4, 0.0  # power of a probability: selected on validation; what is drawn comes as often as is likely
 _DIGITS = 9  # of a score: sums of two machines differ later, and must not decide between equals
 
 
@@ -39,15 +39,16 @@ def by_consensus(hypotheses: Sequence[Hypothesis], power: float, vocabulary: Voc
     """
     if not hypotheses:
         return []
-    expected = likeness([found.ids for found in hypotheses], vocabulary) @ _weights(hypotheses, power)  # (N,)
+    expected = likeness([hypothesis.ids for hypothesis in hypotheses], vocabulary) @ _weights(hypotheses, power)  # (N,)
     return [
-        replace(found, score=float(score)) for found, score in zip(hypotheses, expected.round(_DIGITS), strict=True)
+        replace(hypothesis, score=float(score))
+        for hypothesis, score in zip(hypotheses, expected.round(_DIGITS), strict=True)
     ]
 
 
 def _weights(hypotheses: Sequence[Hypothesis], power: float) -> Floats:
     """What each counts, of 1: (N,)."""
-    nats = np.array([found.log_probability for found in hypotheses])
+    nats = np.array([hypothesis.log_probability for hypothesis in hypotheses])
     scaled = elementary.exp(power * (nats - nats.max()))
     return scaled / math.fsum(scaled)
 

@@ -1,9 +1,9 @@
-"""Beam search for captions that say what they must: constrained beam search (Anderson et al. 2017).
+"""Beam search for captions with required phrases: constrained beam search (Anderson et al. 2017).
 
-A finite-state machine reads the words of a hypothesis. Its states are which phrases have been said, and how far the
-hypothesis has got in the others; each has a bank of K beams of its own, so that a hypothesis competes only with those
-that have said as much. Only where all has been said may a caption end. There are 2^C states for C single words; phrases
-of several words add some.
+A finite-state machine reads the words of a hypothesis. A state is the set of phrases that are complete, and how far
+the hypothesis has got in the others. Each state has a bank of K beams, so that a hypothesis competes only with those
+in the same state. A caption may end only where all phrases are complete. There are 2^C states for C single words;
+phrases of several words add some.
 
 B images, K beams, S states, V words, W hypotheses an image (S * K).
 """
@@ -26,8 +26,8 @@ from captioning.system.errors import UserError
 _LIMIT = 64  # states: six words, or fewer phrases
 
 Phrase = tuple[int, ...]
-_Place = tuple[frozenset[Phrase], Phrase]
-"""A state: the phrases not said yet, and the longest end of the caption that begins one of them."""
+_MachineState = tuple[frozenset[Phrase], Phrase]
+"""A state: the phrases that are not complete yet, and the longest end of the caption that begins one of them."""
 
 
 def phrases(vocabulary: Vocabulary, texts: Iterable[str]) -> tuple[Phrase, ...]:
@@ -35,7 +35,7 @@ def phrases(vocabulary: Vocabulary, texts: Iterable[str]) -> tuple[Phrase, ...]:
 
     Raises UserError for one without a word, or with words that the vocabulary lacks, naming the closest it has.
     """
-    found: dict[Phrase, None] = {}
+    required: dict[Phrase, None] = {}
     for text in texts:
         words = tokenize(text)
         if not words:
@@ -45,13 +45,13 @@ def phrases(vocabulary: Vocabulary, texts: Iterable[str]) -> tuple[Phrase, ...]:
                 close = difflib.get_close_matches(word, vocabulary.words[len(vocabulary.special) :], n=3, cutoff=0.5)
                 hint = f"; did you mean {' or '.join(close)}?" if close else ""
                 raise UserError(f"must {text!r}: the model's vocabulary has no word {word!r}{hint}")
-        found[tuple(vocabulary.encode(words))] = None
-    return tuple(found)
+        required[tuple(vocabulary.encode(words))] = None
+    return tuple(required)
 
 
 @torch.inference_mode()
 def constrained_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> list[list[Hypothesis]]:
-    """The captions that ended, for each of the B images, in no order; each says all phrases of `options.must`.
+    """The captions that ended, for each of the B images, in no order; each has all phrases of `options.must`.
 
     Raises UserError when no caption of at most `max_words` words can, or none was found under the bans.
     """
@@ -72,7 +72,7 @@ def constrained_search(decoder: Speaker[T], encoded: T, options: SearchOptions) 
 
 
 class Machine(NamedTuple):
-    """The finite-state machine. State 0 is the start; in the last one all has been said.
+    """The finite-state machine. State 0 is the start; in the last one all phrases are complete.
 
     after: of each state, the state after any word that is not in `moves`. moves: of each state, word → state.
     shortest: the fewest words that lead from the start to the last state.
@@ -86,20 +86,20 @@ class Machine(NamedTuple):
     def build(cls, must: Sequence[Phrase]) -> "Machine":
         """The machine of these phrases. Raises UserError when it would have too many states."""
         words = sorted({word for phrase in must for word in phrase})
-        start: _Place = (frozenset(must), ())
+        start: _MachineState = (frozenset(must), ())
         order, steps = [start], {start: 0}
-        arrows: dict[_Place, dict[int, _Place]] = {}
-        for place in order:  # grows while it is read: breadth first, so that `steps` are the fewest
-            arrows[place] = {word: _read(place, word) for word in words} | {-1: (place[0], ())}
-            for reached in arrows[place].values():
+        arrows: dict[_MachineState, dict[int, _MachineState]] = {}
+        for state in order:  # grows while it is read: breadth first, so that `steps` are the fewest
+            arrows[state] = {word: _read(state, word) for word in words} | {-1: (state[0], ())}
+            for reached in arrows[state].values():
                 if reached not in steps:
-                    steps[reached] = steps[place] + 1
+                    steps[reached] = steps[state] + 1
                     order.append(reached)
             if len(order) > _LIMIT:
                 raise UserError(f"must: {len(must)} phrases of {len(words)} different words are too many; ask for less")
-        goal: _Place = (frozenset(), ())
-        number = {place: index for index, place in enumerate([p for p in order if p != goal] + [goal])}
-        table = [{word: number[reached] for word, reached in arrows[place].items()} for place in number]
+        goal: _MachineState = (frozenset(), ())
+        number = {state: index for index, state in enumerate([p for p in order if p != goal] + [goal])}
+        table = [{word: number[reached] for word, reached in arrows[state].items()} for state in number]
         return cls([row.pop(-1) for row in table], table, steps[goal])
 
     def table(self, words: int, special: Special) -> Tensor:
@@ -112,9 +112,9 @@ class Machine(NamedTuple):
         return table
 
 
-def _read(place: _Place, word: int) -> _Place:
+def _read(state: _MachineState, word: int) -> _MachineState:
     """The state after one more word."""
-    left, begun = place
+    left, begun = state
     text = (*begun, word)
     left = frozenset(phrase for phrase in left if text[-len(phrase) :] != phrase)
     begins = {phrase[:size] for phrase in left for size in range(len(phrase))}

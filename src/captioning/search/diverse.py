@@ -1,7 +1,7 @@
 """Diverse beam search (Vijayakumar et al. 2018, algorithm 1) with Hamming diversity.
 
 The beam is shared by groups that advance one after the other. A word costs a group λ nats more for each hypothesis of
-the groups before it that says this word at this step (their section 5.1); what it has cost so far counts when the next
+the groups before it that has this word at this step (their section 5.1); what it has cost so far counts when the next
 words are chosen, as in the authors' code. The captions of all groups are then ranked by their log probability alone.
 `<eos>` is no word and costs nothing more. One group is beam search.
 
@@ -22,39 +22,40 @@ from captioning.settings.search import SearchOptions
 
 @torch.inference_mode()
 def diverse_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> list[list[Hypothesis]]:
-    """The captions that ended in any group, for each of the B images, in no order; groups may have found the same."""
+    """The captions that ended in any group, for each of the B images, in no order; groups may have the same ones."""
     share = options.beam_size // options.groups
     own = replace(options, beam_size=share, groups=1, n_best=min(options.n_best, share))
     state = decoder.init(encoded)
     groups = [_Group(decoder, state, own) for _ in range(options.groups)]
     while not all(group.done() for group in groups):
-        said: Tensor | None = None  # (all images, V) how often each word was said at this step
+        word_counts: Tensor | None = None  # (all images, V) how often each word was selected at this step
         for group in groups:
             if not group.done():
                 logits, after = decoder.step(group.last_tokens(), group.state)
-                said = logits.new_zeros(len(state[0]), logits.shape[1]) if said is None else said
-                group.said = said
+                word_counts = logits.new_zeros(len(state[0]), logits.shape[1]) if word_counts is None else word_counts
+                group.word_counts = word_counts
                 group.advance(logits, after)
-    return [[found for group in groups for found in group.ended[image]] for image in range(len(state[0]))]
+    return [[hypothesis for group in groups for hypothesis in group.ended[image]] for image in range(len(state[0]))]
 
 
 class _Group(Beams):
-    """A group: what a word costs it more is in `said`, and it adds its own words there."""
+    """A group. `word_counts` decides how much more a word costs; the group adds its own words there."""
 
-    said: Tensor
+    word_counts: Tensor
 
     def __init__(self, decoder: Speaker[Any], state: State, options: SearchOptions) -> None:
         super().__init__(decoder, state, options)
         self.paid = torch.zeros_like(self.scores)  # (B, K) what the words of each hypothesis have cost more
 
     def _choose(self, total: Tensor) -> tuple[Tensor, Tensor]:
-        cost = self.options.strength * self.said[self.open]  # (B, V)
+        cost = self.options.strength * self.word_counts[self.open]  # (B, V)
         _, flat = super()._choose(total - self.paid.unsqueeze(2) - cost.unsqueeze(1))
         return total.flatten(1).gather(1, flat.flatten(1)).view_as(flat), flat
 
     def _take(self, alive: Tensor, scores: Tensor, parent: Tensor, token: Tensor, state: State) -> None:
-        cost = self.options.strength * self.said[self.open]
+        cost = self.options.strength * self.word_counts[self.open]
         self.paid = (self.paid.gather(1, parent) + cost.gather(1, token))[alive]
         super()._take(alive, scores, parent, token, state)
-        counted = (self.scores.isfinite() & (self.last_tokens().view_as(self.scores) != self.special.eos)).to(self.said)
-        self.said.index_put_((self.open.unsqueeze(1), self.tokens[:, :, -1]), counted, accumulate=True)
+        words = self.last_tokens().view_as(self.scores) != self.special.eos
+        counted = (self.scores.isfinite() & words).to(self.word_counts)
+        self.word_counts.index_put_((self.open.unsqueeze(1), self.tokens[:, :, -1]), counted, accumulate=True)

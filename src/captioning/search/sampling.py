@@ -1,6 +1,6 @@
 """Captions whose words are drawn: temperature, the k likeliest words (Fan et al. 2018), nucleus (Holtzman et al. 2020).
 
-Every caption has random numbers of its own, made from the seed, the picture's key and the caption's number, so that
+Every caption has random numbers of its own, made from the seed, the image's key and the caption's number, so that
 it is the same in any batch.
 
 B images, N captions that are drawn (B * n_best), V words.
@@ -32,7 +32,7 @@ def sample(
     draws = uniforms(options, keys if keys is not None else range(images)).to(device)  # (N, T)
     state, tokens = select(state, owner), torch.full((len(owner), 1), special.bos, device=device)
     scores = torch.zeros(len(owner), device=device)
-    found: list[list[Hypothesis]] = [[] for _ in range(images)]
+    hypotheses: list[list[Hypothesis]] = [[] for _ in range(images)]
     while len(tokens):
         logits, state = decoder.step(tokens[:, -1], state)
         words = log_probabilities(logits, tokens, options, special)
@@ -40,11 +40,11 @@ def sample(
         scores = scores + words.gather(1, token.unsqueeze(1)).squeeze(1)
         possible = scores.isfinite()  # not so where every word is banned, whatever was drawn there
         for row in ((token == special.eos) & possible).nonzero().flatten().tolist():
-            found[int(owner[row])].append(finished(tokens[row, 1:].tolist(), float(scores[row]), options))
+            hypotheses[int(owner[row])].append(finished(tokens[row, 1:].tolist(), float(scores[row]), options))
         on = ((token != special.eos) & possible).nonzero().flatten()
         tokens = torch.cat([tokens[on], token[on].unsqueeze(1)], dim=1)
         state, owner, scores, draws = select(state, on), owner[on], scores[on], draws[on]
-    return found
+    return hypotheses
 
 
 def uniforms(options: SearchOptions, keys: Sequence[int]) -> Tensor:
@@ -72,6 +72,6 @@ def draw(words: Tensor, uniform: Tensor, options: SearchOptions) -> Tensor:
     """log p (N, V) and a number from 0 to 1 each (N,) → a word each (N,), drawn by inverting the distribution."""
     p, order = distribution(words, options)
     reached = p.cumsum(1)
-    place = (reached <= (uniform * reached[:, -1]).unsqueeze(1)).sum(1)  # the first that is beyond has p > 0
+    index = (reached <= (uniform * reached[:, -1]).unsqueeze(1)).sum(1)  # the first that is beyond has p > 0
     last = p.count_nonzero(1) - 1
-    return order.gather(1, torch.minimum(place, last).clamp_min(0).unsqueeze(1)).squeeze(1)
+    return order.gather(1, torch.minimum(index, last).clamp_min(0).unsqueeze(1)).squeeze(1)

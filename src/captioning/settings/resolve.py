@@ -32,8 +32,8 @@ def load(path: Path = Path("params.yaml"), overrides: Mapping[str, Any] = Mappin
     settings = resolve(written)
     try:
         check_all(settings, REFUSALS)
-    except UserError as complaints:
-        raise UserError("\n".join(_placed(path, lines, said) for said in str(complaints).splitlines())) from None
+    except UserError as fault:
+        raise UserError("\n".join(_placed(path, lines, complaint) for complaint in str(fault).splitlines())) from None
     return settings
 
 
@@ -48,10 +48,10 @@ def read(path: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> tup
         written = Written.model_validate(values)
     except ValidationError as invalid:
         for error in invalid.errors():
-            place, complaint = describe(dict(error), lines)
-            faults.setdefault(place, []).append(complaint)  # a union complains once a branch
+            where, complaint = describe(dict(error), lines)
+            faults.setdefault(where, []).append(complaint)  # a union complains once a branch
     if faults:
-        raise UserError("\n".join(f"{path}, {place}{' or '.join(said)}" for place, said in faults.items()))
+        raise UserError("\n".join(f"{path}, {where}{' or '.join(messages)}" for where, messages in faults.items()))
     return written, lines
 
 

@@ -47,8 +47,8 @@ Seed = Annotated[Natural, Meaning("sample: random seed; another one gives other 
 class SearchOptions:
     """How captions are searched. Lengths are words; `<eos>` is not a word.
 
-    must: of `beam`: phrases, as word ids, each of which a caption says. The other options are explained where they are
-    declared. Raises UserError where options contradict each other.
+    must: of `beam`: phrases, as word ids, each of which a caption must have. The other options are explained
+    where they are declared. Raises UserError where options contradict each other.
     """
 
     beam_size: BeamSize
@@ -96,4 +96,4 @@ USUAL: dict[str, Any] = {
     "seed": 1,
     "rank_by": "likelihood",
 }
-"""What `captioning predict` does unless it is asked for something else. The beam is as wide as for `evaluate`."""
+"""The defaults of `captioning predict`. The beam is as wide as for `evaluate`."""

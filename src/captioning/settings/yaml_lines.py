@@ -26,7 +26,7 @@ def _reader() -> YAML:
 
 
 def parse(path: Path) -> tuple[dict[str, Any], Node]:
-    """The values of a YAML file, and its tree, which knows their lines.
+    """The values of a YAML file, and its tree, which has their lines.
 
     Raises UserError when it is missing, not YAML, or no mapping.
     """

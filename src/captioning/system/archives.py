@@ -1,4 +1,4 @@
-"""Zip archives of pictures: read in place, never unpacked; written with the same bytes every time."""
+"""Zip archives of images: read in place, never unpacked; written with the same bytes every time."""
 
 import tarfile
 import threading
@@ -14,7 +14,7 @@ from captioning.system.files import atomic, copy
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 _UNIX, _REGULAR_FILE = 3, 0o100644
 _FAULTS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError, UnicodeDecodeError)
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))  # of pictures
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))  # of images
 
 
 def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
@@ -28,37 +28,37 @@ def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
 
 
 def pack(source: Path, target: Path) -> None:
-    """Leave the pictures of `source` in the zip file `target`, which can be read in place.
+    """Write the images of `source` to the zip file `target`, which can be read in place.
 
-    source: a folder (its pictures at any depth, sorted by path), a tar file, compressed or not (in the order of the
-    file, one picture in memory at a time), or a zip file (copied as it is). The same source gives the same bytes.
-    Raises UserError when it is missing, damaged, has no picture, or has one whose path leads outside it.
+    source: a folder (its images at any depth, sorted by path), a tar file, compressed or not (in the order of the
+    file, one image in memory at a time), or a zip file (copied as it is). The same source gives the same bytes.
+    Raises UserError when it is missing, damaged, has no image, or has one whose path leads outside it.
     """
     if source.is_dir():
-        write_zip(target, _whole(_folder_pictures(source), source))
+        write_zip(target, _whole(_folder_images(source), source))
     elif zipfile.is_zipfile(source):
         copy(source, target)
     else:
-        write_zip(target, _whole(_tar_pictures(source), source))
+        write_zip(target, _whole(_tar_images(source), source))
 
 
-def _folder_pictures(folder: Path) -> Iterator[tuple[str, bytes]]:
-    named = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if _is_picture(path.name)}
+def _folder_images(folder: Path) -> Iterator[tuple[str, bytes]]:
+    named = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if _is_image(path.name)}
     for name, path in sorted(named.items()):
         if path.is_file():
             yield name, path.read_bytes()
 
 
-def _tar_pictures(path: Path) -> Iterator[tuple[str, bytes]]:
+def _tar_images(path: Path) -> Iterator[tuple[str, bytes]]:
     seen: set[str] = set()
     with tarfile.open(path, "r|*") as archive:
         for entry in archive:
             name = entry.name.removeprefix("./")
-            if not (entry.isfile() and _is_picture(PurePosixPath(name).name)):
-                continue  # folders, links and devices are no pictures
+            if not (entry.isfile() and _is_image(PurePosixPath(name).name)):
+                continue  # folders, links and devices are no images
             if leads_outside(name) or name in seen:
-                said = "leads outside the archive" if leads_outside(name) else "is there twice"
-                raise UserError(f"{path}: member {entry.name!r} {said}; do not use this file")
+                problem = "leads outside the archive" if leads_outside(name) else "is there twice"
+                raise UserError(f"{path}: member {entry.name!r} {problem}; do not use this file")
             seen.add(name)
             content = archive.extractfile(entry)
             assert content is not None
@@ -74,10 +74,10 @@ def _whole(members: Iterable[tuple[str, bytes]], source: Path) -> Iterator[tuple
     except _FAULTS as fault:
         raise _unreadable(str(source), fault) from fault
     if not count:
-        raise UserError(f"{source}: no pictures there ({' '.join(sorted(SUFFIXES))})")
+        raise UserError(f"{source}: no images there ({' '.join(sorted(SUFFIXES))})")
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES and not name.startswith(".")
 
 
@@ -139,7 +139,7 @@ class Archive:
 
 
 class Pictures:
-    """Pictures by the `file` column of the caption table: `ARCHIVE.zip/member/path.jpg`, the archive under `root`.
+    """Images by the `file` column of the caption table: `ARCHIVE.zip/member/path.jpg`, the archive under `root`.
 
     Archives are opened when first read from and stay open. Threads may read at the same time.
     """
@@ -150,7 +150,7 @@ class Pictures:
         self._open: dict[str, Archive] = {}
 
     def read(self, file: str) -> bytes:
-        """The bytes of a picture, as they are in the archive. Raises UserError as `Archive` does."""
+        """The bytes of an image, as they are in the archive. Raises UserError as `Archive` does."""
         name, _, member = file.partition("/")
         with self._lock:
             if name not in self._open:
@@ -158,7 +158,7 @@ class Pictures:
         return self._open[name].read(member)
 
     def archives(self, files: Iterable[str]) -> list[Path]:
-        """The archives that these pictures are in, sorted."""
+        """The archives that these images are in, sorted."""
         return sorted({self.root / file.partition("/")[0] for file in files})
 
     def __enter__(self) -> Self:
@@ -177,6 +177,6 @@ def _is_content(entry: zipfile.ZipInfo) -> bool:
     return not (entry.is_dir() or path.parts[0] == "__MACOSX" or path.name.startswith("."))
 
 
-def _unreadable(place: str, fault: Exception) -> UserError:
-    said = fault.strerror if isinstance(fault, OSError) and fault.strerror else reason(fault)
-    return UserError(f"{place}: missing, cut short or damaged ({said}); {_REMEDY}")
+def _unreadable(name: str, fault: Exception) -> UserError:
+    cause = fault.strerror if isinstance(fault, OSError) and fault.strerror else reason(fault)
+    return UserError(f"{name}: missing, cut short or damaged ({cause}); {_REMEDY}")

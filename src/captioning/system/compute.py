@@ -29,7 +29,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def pin(*, portable: bool, threads: int) -> None:
-    """Fix the thread count and, if `portable`, AVX2 for ATen, oneDNN and MKL, whatever the environment says.
+    """Fix the thread count and, if `portable`, AVX2 for ATen, oneDNN and MKL, whatever the environment contains.
 
     Memory that is freed is kept for the next tensor. The variables are read when the libraries load: call this
     before the first `import torch`.
@@ -69,9 +69,9 @@ def cores() -> int:
 def ran_in_processes(module: str, argument: str, processes: int) -> bool:
     """Run `python -m MODULE ARGUMENT` in so many processes here and wait for them; True: they all ended well.
 
-    False, and nothing is run, when one process is asked for, or when this one was started by torchrun itself.
+    False, and nothing is run, when `processes` is 1, or when this one was started by torchrun itself.
     Raises UserError when a process failed; the others are ended then. Terminated or KeyboardInterrupt when
-    a signal asked for the end, which they were told too. Call it after `pin`, which they inherit.
+    a signal requested the end, which is passed on to them. Call it after `pin`, which they inherit.
     """
     if processes == 1 or _launched():
         return False
@@ -131,7 +131,7 @@ def start(*, seed: int, threads: int, device: str, precision: Any, idle: bool = 
 
 
 def choose_device(device: str, precision: str, processes: int) -> str:
-    """cpu or cuda, with `auto` decided, for so many processes on this machine. Raises UserError as `start` says."""
+    """cpu or cuda, with `auto` decided, for so many processes on this machine. Raises UserError as `start` does."""
     import torch
 
     if device == "auto":

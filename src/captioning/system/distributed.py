@@ -1,4 +1,4 @@
-"""What processes that torchrun started tell each other. It goes as JSON or tensors: nothing is pickled.
+"""Messages between the processes that torchrun started. They are JSON or tensors: nothing is pickled.
 
 W processes.
 """

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this", and how another library's exception is put in words."""
+"""The one exception that means "the user can fix this", and how another library's exception is put in words."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ def check_all(subject: _Subject, rules: Iterable[Callable[[_Subject], object]]) 
 
 
 def reason(fault: BaseException, *, first_line: bool = False) -> str:
-    """What an exception of another library says, in one line and without memory addresses; else its class's name.
+    """The text of another library's exception, in one line and without memory addresses; else its class's name.
 
     An object that its text shows as `<_io.BytesIO object at 0x7f...>` is named `BytesIO`.
     first_line: only the first line of its text, for libraries whose texts are paragraphs.

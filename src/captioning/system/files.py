@@ -56,10 +56,10 @@ def _sweep(path: Path) -> None:
 
 
 @contextmanager
-def disk_faults_told(place: Path) -> Iterator[None]:
-    """Raise UserError for an OSError that says that the disk is full or may not be written.
+def disk_faults_told(path: Path) -> Iterator[None]:
+    """Raise UserError for an OSError of a disk that is full or may not be written.
 
-    place: what is named where the fault names no file.
+    path: what is named where the fault names no file.
     """
     try:
         yield
@@ -67,7 +67,7 @@ def disk_faults_told(place: Path) -> Iterator[None]:
         if fault.errno not in _FULL + _BARRED:
             raise
         raise UserError(
-            f"{fault.filename or place}: {fault.strerror}; make room or give access, and run again"
+            f"{fault.filename or path}: {fault.strerror}; make room or give access, and run again"
         ) from fault
 
 
@@ -163,8 +163,8 @@ def main_root() -> Path:
     """
     root = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
     marker = f"{os.sep}.dvc{os.sep}tmp{os.sep}exps{os.sep}"
-    head, found, _ = f"{root}{os.sep}".partition(marker)
-    return Path(head) if found else root
+    head, separator, _ = f"{root}{os.sep}".partition(marker)
+    return Path(head) if separator else root
 
 
 def scratch(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Which processes of this machine run, asked without touching them."""
+"""Which processes of this machine run, without any effect on them."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ if sys.platform == "win32":
     _SYNCHRONIZE, _ACCESS_DENIED, _WAIT_TIMEOUT = 0x00100000, 5, 0x102  # of winnt.h, winerror.h and winbase.h
 
     def _runs(process: int) -> bool:
-        """os.kill with 0 would interrupt the process here, so Windows is asked for a handle of it instead."""
+        """os.kill with 0 would interrupt the process on Windows, so a handle of it is opened instead."""
         kernel = ctypes.WinDLL("kernel32", use_last_error=True)
         handle = kernel.OpenProcess(_SYNCHRONIZE, False, process)
         if not handle:

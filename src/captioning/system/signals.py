@@ -1,4 +1,4 @@
-"""SIGTERM asks a process to leave, before SIGKILL makes it: what can be taken up again is saved first."""
+"""SIGTERM asks a process to leave, before SIGKILL makes it: what can be resumed is saved first."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -22,9 +22,9 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def postponed() -> Iterator[Callable[[], bool]]:
-    """SIGTERM waits for the end of the block, which raises Terminated then. What is yielded says whether it has come.
+    """SIGTERM waits for the end of the block, which raises Terminated then.
 
-    For the main thread.
+    The yielded function returns whether it has come. For the main thread.
     """
     came: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))

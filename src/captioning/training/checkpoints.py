@@ -1,6 +1,6 @@
 """Training that was killed goes on: checkpoints in the scratch folder, under a key of all that decides the result.
 
-Another setting, another line of code or other data make another key, so a checkpoint is never taken up by a
+Another setting, another line of code or other data make another key, so a checkpoint is never resumed by a
 run that it does not belong to. It is removed when the run has ended well.
 """
 

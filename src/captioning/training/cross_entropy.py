@@ -15,7 +15,7 @@ from captioning.vision.features.placement import to_device
 
 @dataclass(frozen=True)
 class CrossEntropyOptions:
-    """How long and how fast; the section `train` of params.yaml says what each means."""
+    """How long and how fast; the section `train` of params.yaml explains each."""
 
     seed: int
     epochs: int

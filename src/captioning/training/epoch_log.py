@@ -32,7 +32,7 @@ class EpochLog:
         if captions is not None:
             drawn = grid(self._shown, captions[: len(self._shown)], columns=4)
             for tracker in self._trackers:
-                tracker.picture("validation.png", drawn)
+                tracker.image("validation.png", drawn)
         for tracker in self._trackers:
             tracker.epoch(scalars, speeds)
         print(line(scalars, speeds), flush=True)

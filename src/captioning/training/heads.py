@@ -1,4 +1,4 @@
-"""Heads on a trained encoder, there for its sake: they read words and labels from what it says of an image.
+"""Auxiliary heads on a trained encoder: they predict words and labels from its output for an image.
 
 B images, C captions, D feature width, K labels, R regions, T tokens, V words.
 """
@@ -48,7 +48,7 @@ def _linear(width: int, bias: Tensor) -> nn.Linear:
 
 
 class EncoderHeads(nn.Module):
-    """A head that says which words occur, and heads for labels where the data set has any.
+    """A head that predicts which words occur, and heads for labels where the data set has any.
 
     word_presence, facts: the weights of their losses beside the captions'. An encoder of which no block is trained
     learns nothing from them: the weights are 0 then, and there are no heads for labels.

@@ -1,6 +1,6 @@
-"""A phase of training ahead of the captions: the encoder learns what the data set says is in each image, and where.
+"""A phase of training ahead of the captions: the encoder learns what is in each image, and where.
 
-A caption mentions a part of its image, and its loss reaches the encoder through a decoder that knows nothing yet.
+A caption mentions a part of its image, and its loss reaches the encoder through a decoder that is not trained yet.
 Labels are exact and are placed, so an encoder that starts from scratch learns them in a fraction of the steps
 (as in the pretraining of attribute predictors: Fang et al. 2015, section 3; Wu et al. 2016).
 
@@ -46,7 +46,7 @@ class Labeller(nn.Module):
 
 @dataclass(frozen=True)
 class LabellingOptions:
-    """How long and how fast; the section `train` of params.yaml says what each means."""
+    """How long and how fast; the section `train` of params.yaml explains each."""
 
     seed: int
     label_epochs: int

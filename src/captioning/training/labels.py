@@ -1,4 +1,4 @@
-"""What a data set says is in its images, and where, as labels that a trained encoder learns beside its captions.
+"""What is in the images of a data set, and where, as labels that a trained encoder learns beside its captions.
 
 B images of a step, N images, R regions in H rows and W columns, K labels.
 """

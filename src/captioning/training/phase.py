@@ -25,7 +25,7 @@ from captioning.vision.features.store import FeatureStore
 class Data:
     """What a training reads. `val_rows` (N,) are rows of the store, `val_ids` the ids of their references.
 
-    `labels`: what the data set says is in the training images; None where it says nothing, or nothing learns it.
+    `labels`: what is in the training images; None where the data set does not record it, or nothing learns it.
     """
 
     train: EncodedCaptions

@@ -74,16 +74,16 @@ def _cross_entropy(seed: int, train: Train, setup: Setup) -> Iterator[Phase]:
 
 
 def _self_critical(seed: int, train: Train, setup: Setup) -> Iterator[Phase]:
-    chosen = train.self_critical
-    if not chosen.epochs:
+    section = train.self_critical
+    if not section.epochs:
         return
-    rates = {"encoder": chosen.encoder_lr, "decoder": chosen.lr}
+    rates = {"encoder": section.encoder_lr, "decoder": section.lr}
     modules = [(module, rates[name]) for name, module in setup.network.named_children() if rates.get(name)]
     options = SelfCriticalOptions(
         seed=seed,
-        epochs=chosen.epochs,
-        batch_size=chosen.batch_size,
-        samples=chosen.samples,
+        epochs=section.epochs,
+        batch_size=section.batch_size,
+        samples=section.samples,
         baseline="leave_one_out",
         weight_decay=train.optimizer.weight_decay,
         warmup_steps=train.optimizer.warmup_steps,

@@ -7,10 +7,10 @@
 No baseline depends on the caption that it is subtracted for, so that none changes the expectation.
 
 Captions are drawn through `init` and `step`, without gradient; `forward` over what was drawn then gives log p(y) with
-gradient, at once for all words, which no decoder needs to know of. Both passes must see one distribution, or the
+gradient, at once for all words, and needs nothing more from a decoder. Both passes must see one distribution, or the
 estimate is of no model's reward, and masks of dropout would be others in each. So this phase has no dropout,
 BatchNorm keeps its statistics, and hard attention weighs all regions: what is drawn from and differentiated is the
-function that is validated. Pictures may be changed at random, once a step, ahead of both passes.
+function that is validated. Images may be changed at random, once a step, ahead of both passes.
 
 B images, S captions an image, C captions (B * S), L longest caption, T tokens, V words.
 """
@@ -41,7 +41,7 @@ _SCALE = 1 << 30  # probabilities as whole numbers: their products with random n
 
 @dataclass(frozen=True)
 class SelfCriticalOptions:
-    """How long, how fast and against what; `train.self_critical` of params.yaml says what each means."""
+    """How long, how fast and against what; `train.self_critical` of params.yaml explains each."""
 
     seed: int
     epochs: int

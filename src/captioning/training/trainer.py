@@ -1,6 +1,6 @@
 """The training loop: plain PyTorch on Lightning Fabric, resumable at every checkpoint.
 
-It goes through `phases`, one after another, each from the best model so far; `validation` says which is the best.
+It goes through `phases`, one after another, each from the best model so far; `validation` decides which is the best.
 
 Several processes (see `compute`) take parts of the same steps (`process_parts`); the first one decides and writes.
 """
@@ -33,7 +33,7 @@ _UPDATE_STEPS = 50  # steps between two looks at how far a step moves the weight
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """What all phases share; the section `train` of params.yaml says what each means."""
+    """What all phases share; the section `train` of params.yaml explains each."""
 
     seed: int
     batch_size: int
@@ -132,12 +132,15 @@ class Trainer:
         self.phase.prepare(progress.epoch - progress.begin)
         images, before = 0, (progress.epoch - progress.begin) * len(plan)
         title, quiet = f"epoch {progress.epoch + 1}/{self._end()}", not fabric.is_global_zero
-        with self._leaving() as asked, tqdm(plan, title, unit="step", initial=progress.step, disable=quiet) as bar:
+        with (
+            self._leaving() as interrupted,
+            tqdm(plan, title, unit="step", initial=progress.step, disable=quiet) as bar,
+        ):
             for items in plan[progress.step :]:
                 images += self._step(items, before + progress.step, len(plan))
                 progress.step += 1
                 bar.update()
-                leave = asked()
+                leave = interrupted()
                 if leave or progress.step % options.checkpoint_steps == 0:
                     self._read_sums(len(plan))
                     self._save()

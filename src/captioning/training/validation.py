@@ -16,7 +16,7 @@ from captioning.vision.features.placement import to_device
 
 
 class Validation:
-    """Looks at `network` as it is when asked; processes take batches in turns."""
+    """Validates `network` in its current state; processes take batches in turns."""
 
     def __init__(self, setup: Setup, batch_size: int) -> None:
         self._network, self._inputs, self._data, self._fabric = setup

@@ -26,11 +26,11 @@ def take_up(
     transform: Transform,
     vocabulary: Vocabulary,
 ) -> dict[str, str]:
-    """Load the weights of the model in `folder` into `network`, and say where they are from: path and sha256.
+    """Load the weights of the model in `folder` into `network`, and return where they are from: path and sha256.
 
     The digest is that of model.json, which has those of the weights. decoder, options: name and sizes of the network's
-    decoder. transform: of the pictures. frozen: the encoder that made the stored features, if it is not trained.
-    Raises UserError that says all in which the model differs, and what to set.
+    decoder. transform: of the images. frozen: the encoder that made the stored features, if it is not trained.
+    Raises UserError that lists every difference of the model, and what to set.
     """
     saved = model.read(folder)
     encoder = network.encoder or frozen
@@ -68,7 +68,7 @@ def _faults(
             for name in sorted((theirs.keys() | options.keys()) - _FREE)
         }
     if card.encoder == encoder.name:
-        compared["pictures"] = (Transform(**card.transform), transform)
+        compared["images"] = (Transform(**card.transform), transform)
     return faults + [f"{name} ({its}, here {here})" for name, (its, here) in compared.items() if its != here]
 
 

@@ -11,9 +11,9 @@ INK = (35, 38, 45)
 _FONT_SIZE = 20  # of a caption, pixels
 
 
-def grid(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
-    """A contact sheet: each picture cut to a square, with its caption beneath. Same input, same bytes."""
-    tiles = [ImageOps.fit(picture, (TILE, TILE), Image.Resampling.LANCZOS) for picture in pictures]
+def grid(images: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
+    """A contact sheet: each image cut to a square, with its caption beneath. Same input, same bytes."""
+    tiles = [ImageOps.fit(image, (TILE, TILE), Image.Resampling.LANCZOS) for image in images]
     return sheet(tiles, captions, columns)
 
 

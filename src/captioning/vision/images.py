@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from captioning.system.errors import UserError, reason
 
 Box = tuple[float, float, float, float]
-"""A rectangle in a picture: left, top, right, bottom, in pixels, not rounded."""
+"""A rectangle in an image: left, top, right, bottom, in pixels, not rounded."""
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -50,7 +50,7 @@ _QUIET = _Quiet()
 
 
 def decode(data: bytes, name: str, side: int | None = None) -> Image.Image:
-    """Decode a picture to RGB, upright as its EXIF says; of an animation, the first frame.
+    """Decode an image to RGB, upright according to its EXIF; of an animation, the first frame.
 
     What is transparent becomes white; 16-bit grey is scaled to 8. Thread-safe.
     side: a JPEG may come smaller than it is, no shorter than so many pixels: several times as fast.
@@ -58,10 +58,10 @@ def decode(data: bytes, name: str, side: int | None = None) -> Image.Image:
     """
     try:
         with _QUIET:
-            picture = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data))
             if side:
-                picture.draft(None, (side, side))
-            return _rgb(ImageOps.exif_transpose(picture))
+                image.draft(None, (side, side))
+            return _rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as fault:
         raise _undecodable(name, "its format is not known" if data else "the file is empty") from fault
     except Exception as fault:  # on malformed files, Pillow's plugins raise whatever they stumble over
@@ -69,26 +69,26 @@ def decode(data: bytes, name: str, side: int | None = None) -> Image.Image:
 
 
 def _undecodable(name: str, why: str) -> UserError:
-    return UserError(f"{name}: not a picture that can be decoded ({why}); replace or remove it")
+    return UserError(f"{name}: not an image that can be decoded ({why}); replace or remove it")
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode == "F":
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
         raise ValueError("floating-point brightness, whose range is unknown")
-    if picture.mode.startswith("I"):
-        grey = np.asarray(picture).astype(np.int64).clip(0, 2**16 - 1) >> 8
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64).clip(0, 2**16 - 1) >> 8
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 @dataclass(frozen=True)
 class Transform:
-    """How a picture becomes pixels.
+    """How an image becomes pixels.
 
-    image_size: S. resize: None, and the whole picture is squeezed to S × S; or the shorter side, in pixels, before the
+    image_size: S. resize: None, and the whole image is squeezed to S × S; or the shorter side, in pixels, before the
     centre S × S is cut out, as in torchvision's `ImageClassification` preset.
     interpolation: bilinear or bicubic, antialiased. mean, std: a channel, of values scaled to 0-1; the
     encoder subtracts and divides on its own device, so that pixels are stored and moved as bytes.
@@ -104,23 +104,23 @@ class Transform:
         for name in ("mean", "std"):  # JSON gives lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
-    def pixels(self, picture: Image.Image) -> np.ndarray:
-        """An RGB picture of any size → uint8 (3, S, S)."""
-        size, (left, top) = self._plan(picture.size)
-        if picture.size != size:
-            picture = picture.resize(size, _FILTERS[self.interpolation])
-        cut = picture.crop((left, top, left + self.image_size, top + self.image_size))
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """An RGB image of any size → uint8 (3, S, S)."""
+        size, (left, top) = self._plan(image.size)
+        if image.size != size:
+            image = image.resize(size, _FILTERS[self.interpolation])
+        cut = image.crop((left, top, left + self.image_size, top + self.image_size))
         return np.ascontiguousarray(np.asarray(cut).transpose(2, 0, 1))
 
     def seen(self, size: tuple[int, int]) -> Box:
-        """What `pixels` takes of a picture of `size` (width, height), in pixels of that picture.
+        """What `pixels` takes of an image of `size` (width, height), in pixels of that image.
 
         The box extends beyond the image if `resize` < S.
         """
         resized, corner = self._plan(size)
         scale = [before / after for before, after in zip(size, resized, strict=True)]
-        left, top = (place * factor for place, factor in zip(corner, scale, strict=True))
-        right, bottom = ((place + self.image_size) * factor for place, factor in zip(corner, scale, strict=True))
+        left, top = (offset * factor for offset, factor in zip(corner, scale, strict=True))
+        right, bottom = ((offset + self.image_size) * factor for offset, factor in zip(corner, scale, strict=True))
         return left, top, right, bottom
 
     def _plan(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

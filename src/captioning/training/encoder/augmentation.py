@@ -1,6 +1,6 @@
-"""Pictures changed at random in training, and which of them may be mirrored. The step's pictures are changed together.
+"""Images changed at random in training, and which of them may be mirrored. The step's images are changed together.
 
-Random numbers are torch's own on the pictures' device: a checkpoint holds their state, and each process has its own.
+Random numbers are torch's own on the images' device: a checkpoint holds their state, and each process has its own.
 
 B images, N images of the store, P side in training, S side as stored, both in pixels.
 """
@@ -25,8 +25,8 @@ _NARROWEST, _WIDEST = 3 / 4, 4 / 3  # width / height of a crop (Szegedy et al. 2
 def mirror_chances(captions: EncodedCaptions, images: int, vocabulary: Vocabulary, chance: float) -> np.ndarray:
     """How likely each of N images of the store is mirrored, float32 (N,): `chance`, or 0 where a caption forbids it.
 
-    A caption that says left or right would be wrong of the mirrored picture. Exchanging the two words would mend most
-    of them, but not "a man who left", "right behind" or what is written in the picture, so such pictures stay upright.
+    A caption that says left or right would be wrong of the mirrored image. Exchanging the two words would correct most
+    of them, but not "a man who left", "right behind" or what is written in the image. So such images are not mirrored.
     """
     ids = [index for index, word in enumerate(vocabulary.words) if not _SIDES.isdisjoint(word.split("-"))]
     sided = np.add.reduceat(np.isin(captions.tokens, ids), captions.offsets[:-1]) > 0  # a caption each
@@ -36,10 +36,10 @@ def mirror_chances(captions: EncodedCaptions, images: int, vocabulary: Vocabular
 
 
 def augment(pixels: Tensor, chances: Tensor | None, options: Augmentation) -> Tensor:
-    """uint8 (B, 3, S, S) → (B, 3, P, P), each picture changed by a draw of its own; chances (B,) of being mirrored.
+    """uint8 (B, 3, S, S) → (B, 3, P, P), each image changed by a draw of its own; chances (B,) of being mirrored.
 
     What is off draws nothing and changes nothing; without chances nothing is mirrored, without a size P is S. A box
-    that is enlarged shows things larger than they are in the whole picture, and a smaller P undoes that (Touvron et
+    that is enlarged shows things larger than they are in the whole image, and a smaller P undoes that (Touvron et
     al. 2019, "Fixing the train-test resolution discrepancy").
     """
     size = options.image_size or pixels.shape[3]
@@ -88,7 +88,7 @@ def mirrored(pixels: Tensor, which: Tensor) -> Tensor:
 def coloured(pixels: Tensor, factors: Tensor) -> Tensor:
     """uint8 (B, 3, S, S), factors (3, B) → the same with brightness, contrast and saturation times these, in turn.
 
-    Contrast is the distance from the picture's mean grey, saturation that from each pixel's own grey. Every step is
+    Contrast is the distance from the image's mean grey, saturation that from each pixel's own grey. Every step is
     cut at 0 and 255.
     """
     brightness, contrast, saturation = factors.view(3, -1, 1, 1, 1)

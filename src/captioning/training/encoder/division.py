@@ -22,12 +22,12 @@ _RANDOM = (nn.modules.dropout._DropoutNd, ops.StochasticDepth)
 
 @dataclass(frozen=True)
 class Divided:
-    """`regions(ahead(pixels))` is what the encoder says; for what lies between, see `divide`."""
+    """`regions(ahead(pixels))` is the encoder's output; for what lies between, see `divide`."""
 
     encoder: Encoder
     front: nn.Module
     back: nn.Module
-    separable: bool  # is each picture a row of its own in all that the front returns?
+    separable: bool  # is each image a row of its own in all that the front returns?
 
     @torch.no_grad()
     def ahead(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -63,7 +63,7 @@ def divide(encoder: Encoder, frozen: Collection[nn.Module]) -> Divided | None:
 
 @torch.no_grad()
 def _has_rows(divided: Divided) -> bool:
-    """Try with two pictures. Sizes and parameters have no rows, nor have windows that lie side by side."""
+    """Try with two images. Sizes and parameters have no rows, nor have windows that lie side by side."""
     encoder = divided.encoder
     side = encoder.transform.image_size
     blank = torch.zeros(2, 3, side, side, dtype=torch.uint8, device=encoder.scale.device)

@@ -1,6 +1,6 @@
 """BatchNorm whose statistics are those of the whole batch, when its parts are in several processes.
 
-torch's SyncBatchNorm knows GPUs alone; this one runs wherever collectives do.
+torch's SyncBatchNorm supports only GPUs; this one runs wherever collectives do.
 
 B images, D channels.
 """

@@ -1,4 +1,4 @@
-"""What every tracker is told of a run when it begins."""
+"""What every tracker receives when a run begins."""
 
 import shlex
 from collections.abc import Mapping

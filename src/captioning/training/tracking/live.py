@@ -1,4 +1,4 @@
-"""Scalars and pictures of a run, through DVCLive.
+"""Scalars and images of a run, through DVCLive.
 
 What the run computes goes to files that DVC versions, and is the same on every run. How fast it was and
 how much memory it took is another thing each time: that goes to `logs/`, which nothing versions.
@@ -40,9 +40,9 @@ class Tracker:
                 live.log_metric(name, value)
             live.next_step()
 
-    def picture(self, name: str, picture: Image.Image) -> None:
-        """Log a picture; one of the same name replaces it."""
-        self._results.log_image(name, picture)
+    def image(self, name: str, image: Image.Image) -> None:
+        """Log an image; one of the same name replaces it."""
+        self._results.log_image(name, image)
 
     def __enter__(self) -> "Tracker":
         return self
@@ -63,7 +63,7 @@ def summarise(folder: Path, summary: Mapping[str, Any]) -> None:
 def peak_memory() -> dict[str, float]:
     """`peak_memory_mib`: the most memory that this process held so far; on a GPU, the most held there.
 
-    Empty where the operating system is not asked so: on Windows.
+    Empty on Windows, which has no such function.
     """
     if torch.cuda.is_available():
         return {"peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20}

@@ -32,9 +32,9 @@ class MLflow:
         for name, value in row.items():
             self._client.log_metric(self._run, name, value, step=epoch)
 
-    def picture(self, epoch: int, name: str, picture: Image.Image) -> None:
-        """Log a picture as an artifact, in a folder of its epoch."""
-        self._client.log_image(self._run, picture, artifact_file=f"epoch_{epoch}/{name}")
+    def image(self, epoch: int, name: str, image: Image.Image) -> None:
+        """Log an image as an artifact, in a folder of its epoch."""
+        self._client.log_image(self._run, image, artifact_file=f"epoch_{epoch}/{name}")
 
     def end(self, well: bool) -> None:
         """Say how the run ended."""

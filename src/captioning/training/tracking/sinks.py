@@ -1,4 +1,4 @@
-"""The same scalars, settings and pictures to other trackers: those that `train.trackers` names.
+"""The same scalars, settings and images to other trackers: those that `train.trackers` names.
 
 Each is a file behind one seam, through its project's own client, which is an extra and is imported only when it is
 switched on. A tracker that is not installed, or fails at any moment, is dropped with one line; the run goes on.
@@ -26,7 +26,7 @@ class _Sink(Protocol):
 
     def scalars(self, epoch: int, row: Mapping[str, float]) -> None: ...
 
-    def picture(self, epoch: int, name: str, picture: Image.Image) -> None: ...
+    def image(self, epoch: int, name: str, image: Image.Image) -> None: ...
 
     def end(self, well: bool) -> None: ...
 
@@ -46,9 +46,9 @@ class Trackers:
         for name in dict.fromkeys(names):
             self._begin(name, Run(run_name, flatten(settings), main_root() / "logs"))
 
-    def picture(self, name: str, picture: Image.Image) -> None:
-        """Log a picture of this epoch."""
-        self._each(lambda sink: sink.picture(self._epoch, name, picture))
+    def image(self, name: str, image: Image.Image) -> None:
+        """Log an image of this epoch."""
+        self._each(lambda sink: sink.image(self._epoch, name, image))
 
     def epoch(self, scalars: Mapping[str, float], speeds: Mapping[str, float]) -> None:
         """Log a row, and go on to the next epoch."""

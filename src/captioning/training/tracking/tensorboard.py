@@ -26,11 +26,11 @@ class TensorBoard:
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
 
-    def picture(self, epoch: int, name: str, picture: Image.Image) -> None:
-        """Write a picture."""
+    def image(self, epoch: int, name: str, image: Image.Image) -> None:
+        """Write an image."""
         import numpy as np
 
-        self._writer.add_image(name, np.asarray(picture.convert("RGB")), epoch, dataformats="HWC")
+        self._writer.add_image(name, np.asarray(image.convert("RGB")), epoch, dataformats="HWC")
 
     def end(self, well: bool) -> None:  # noqa: ARG002
         """Close the file."""

@@ -1,4 +1,4 @@
-"""Weights & Biases: a run of the project `captioning`, offline in `logs/wandb` unless WANDB_MODE says otherwise."""
+"""Weights & Biases: a run of the project `captioning`, offline in `logs/wandb` unless WANDB_MODE is set otherwise."""
 
 import os
 from collections.abc import Mapping
@@ -47,9 +47,9 @@ class WandB:
         """Log a row of scalars."""
         self._run.log(dict(row), step=epoch)
 
-    def picture(self, epoch: int, name: str, picture: Image.Image) -> None:
-        """Log a picture."""
-        self._run.log({name: self._image(picture)}, step=epoch)
+    def image(self, epoch: int, name: str, image: Image.Image) -> None:
+        """Log an image."""
+        self._run.log({name: self._image(image)}, step=epoch)
 
     def end(self, well: bool) -> None:
         """Write what is left, and say how the run ended."""

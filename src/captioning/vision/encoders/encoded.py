@@ -1,4 +1,4 @@
-"""What an encoder says of images, and decoders read.
+"""The output of an encoder, which decoders read.
 
 B images, R regions, D feature width.
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Encoded(NamedTuple):
-    """What the encoder says of B images: always the mean, and the rest where there is any.
+    """The encoder's output for B images: always the mean, and the rest where there is any.
 
     A decoder that attends gives regions outside of `mask` no weight. `boxes` are x and y of the upper left corner and
     of the lower right one, as shares of the image's width and height. `tags` are ids of the vocabulary.

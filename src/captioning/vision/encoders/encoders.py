@@ -22,7 +22,7 @@ _MOMENTUM = 0.1  # of BatchNorm's stored statistics, from scratch: torch's defau
 class Encoder(nn.Module):
     """uint8 pixels (B, 3, S, S) → regions (B, R, D), float32; their mean over R is what the backbone pools.
 
-    `dim` is D and `regions` is R, found by running the network; `grid` is their rows and columns over the square,
+    `dim` is D and `regions` is R, determined by running the network; `grid` is their rows and columns over the square,
     row by row, or None where they form no grid. The state of `body` has the names of the backbone's own library.
     """
 
@@ -39,9 +39,9 @@ class Encoder(nn.Module):
         self.register_buffer("shift", -mean / std, persistent=False)
         shape = (1, 3, transform.image_size, transform.image_size)
         with torch.inference_mode():
-            found = self.eval()._run(torch.zeros(shape, dtype=torch.uint8, device=device))
-        self.regions, self.dim = as_regions(found).shape[1:]
-        self.grid = _grid(found)
+            output = self.eval()._run(torch.zeros(shape, dtype=torch.uint8, device=device))
+        self.regions, self.dim = as_regions(output).shape[1:]
+        self.grid = _grid(output)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, S, S) → (B, R, D)."""
@@ -49,8 +49,8 @@ class Encoder(nn.Module):
 
     def _run(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, S, S) → (B, D, H, W), or (B, 1 + R, D) with the class token first."""
-        found: Tensor = self.body(self.normalised(pixels))
-        return found
+        output: Tensor = self.body(self.normalised(pixels))
+        return output
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, S, S) → what the body reads of them, float32."""
@@ -58,16 +58,16 @@ class Encoder(nn.Module):
         return torch.addcmul(self.shift, pixels.float(), self.scale)
 
 
-def as_regions(found: Tensor) -> Tensor:
+def as_regions(output: Tensor) -> Tensor:
     """(B, D, H, W) or (B, 1 + R, D) → (B, R, D), float32: the class token is no region."""
-    return (found.flatten(2).transpose(1, 2) if found.ndim == 4 else found[:, 1:]).float()
+    return (output.flatten(2).transpose(1, 2) if output.ndim == 4 else output[:, 1:]).float()
 
 
-def _grid(found: Tensor) -> tuple[int, int] | None:
-    """Rows and columns of the regions: of a square picture, patches are as many across as down."""
-    if found.ndim == 4:
-        return found.shape[2], found.shape[3]
-    patches = found.shape[1] - 1
+def _grid(output: Tensor) -> tuple[int, int] | None:
+    """Rows and columns of the regions: of a square image, patches are as many across as down."""
+    if output.ndim == 4:
+        return output.shape[2], output.shape[3]
+    patches = output.shape[1] - 1
     side = math.isqrt(patches)
     return (side, side) if side**2 == patches else None
 
@@ -102,18 +102,18 @@ def _follow_quickly(body: nn.Module) -> None:
 def _fitting(
     name: str, weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], known: set[str]
 ) -> dict[str, Tensor]:
-    """What the body wants of `weights`, under the names of today. Raises UserError when something does not fit."""
-    given = {key: torch.tensor(0) for key in wanted if key.endswith("num_batches_tracked")}  # old files lack them
-    given |= weights
-    faults = [f"{key} is missing" for key in wanted.keys() - given.keys()]
-    faults += [f"{key} is unknown" for key in given.keys() - known]
-    for key in wanted.keys() & given.keys():
-        if given[key].shape != wanted[key].shape:
-            faults.append(f"{key} has shape {tuple(given[key].shape)}, not {tuple(wanted[key].shape)}")
+    """The body's entries of `weights`, under today's names. Raises UserError when something does not fit."""
+    state = {key: torch.tensor(0) for key in wanted if key.endswith("num_batches_tracked")}  # old files lack them
+    state |= weights
+    faults = [f"{key} is missing" for key in wanted.keys() - state.keys()]
+    faults += [f"{key} is unknown" for key in state.keys() - known]
+    for key in wanted.keys() & state.keys():
+        if state[key].shape != wanted[key].shape:
+            faults.append(f"{key} has shape {tuple(state[key].shape)}, not {tuple(wanted[key].shape)}")
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise UserError(f"the weights are not those of {name}: {'; '.join(sorted(faults)[:3])}{more}")
-    return {key: given[key] for key in wanted}
+    return {key: state[key] for key in wanted}
 
 
 def freeze(encoder: Encoder) -> Encoder:
@@ -133,7 +133,7 @@ def folded(encoder: Encoder) -> Encoder:
 
 
 class _Folder(fx.Tracer):
-    """Keeps convolutions whole, also those of other classes than torch's, which may look at what they are given."""
+    """Keeps convolutions whole, also those of other classes than torch's, which may inspect their input."""
 
     def is_leaf_module(self, module: nn.Module, path: str) -> bool:
         return super().is_leaf_module(module, path) or isinstance(module, nn.Conv2d)

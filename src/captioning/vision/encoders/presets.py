@@ -1,4 +1,4 @@
-"""What a family says of a backbone."""
+"""The properties of a backbone, which its family provides."""
 
 from typing import NamedTuple
 

@@ -56,7 +56,7 @@ def sizes(name: str, *, pretrained: bool) -> Sizes:
     if name.startswith("maxvit_"):
         return Sizes(native, native, fixed=True)
     if name.startswith("swin_"):
-        return Sizes(32)  # windows are padded, whatever the published least size says
+        return Sizes(32)  # windows are padded, whatever the published least size is
     return Sizes(least)
 
 
@@ -97,10 +97,10 @@ class _Tracer(fx.Tracer):
 
 
 def _cut(network: nn.Module, image_size: int) -> fx.GraphModule:
-    """The network up to the last result, ahead of its head, that still has more than one place.
+    """The network up to the last result, ahead of its head, that still has more than one position.
 
-    It is found by running the network. Small images can end in a grid of one place, so that the run is on an image of
-    224 pixels, or more.
+    It is found by running the network. Small images can end in a grid of one position, so that the run is on an image
+    of 224 pixels, or more.
     """
     graph = _Tracer(autowrap_modules=(math, ops)).trace(network)
     size = image_size if isinstance(network, models.VisionTransformer | models.MaxVit) else max(image_size, 224)
@@ -113,7 +113,7 @@ def _cut(network: nn.Module, image_size: int) -> fx.GraphModule:
 
 
 def _is_map(node: fx.Node) -> bool:
-    """Is the node's result (B, D, H, W) or (B, T, D), with more than one place, and not of the head?"""
+    """Is the node's result (B, D, H, W) or (B, T, D), with more than one position, and not of the head?"""
     result, inside = node.meta.get("tensor_meta"), node.meta.get("nn_module_stack", {})
     if not isinstance(result, TensorMetadata) or not _HEADS.isdisjoint(inside):
         return False

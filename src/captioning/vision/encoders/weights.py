@@ -12,7 +12,7 @@ IMAGENET, NONE = "imagenet", "none"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """What `bring` left, under torchvision's names; empty for an encoder that is drawn from the seed.
+    """The weights that the stage wrote, under torchvision's names; empty for an encoder that is drawn from the seed.
 
     Raises UserError when the file is missing or damaged.
     """

@@ -1,4 +1,4 @@
-"""The feature store, written: every picture is decoded once, and its features or pixels go to shards.
+"""The feature store, written: every image is decoded once, and its features or pixels go to shards.
 
 A shard appears when it is whole. Until all are, they are in a scratch folder, so that a run that was killed goes on
 from its last whole shard and ends with the same bytes. Several processes write shards in turns.
@@ -36,22 +36,22 @@ from captioning.vision.extraction.npy import GrowingArray
 from captioning.vision.features.store import FORMAT
 from captioning.vision.images import Transform, decode
 
-THREADS = os.cpu_count() or 1  # that decode and encode; Pillow and torch let go of the interpreter while they do
+THREADS = os.cpu_count() or 1  # that decode and encode; Pillow and torch release the interpreter lock meanwhile
 _AHEAD = 2  # batches that are done, or waited for, beyond those at work
-_KEPT: dict[str, Callable[[Tensor], Tensor]] = {  # of regions (B, R, D)
+_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {  # of regions (B, R, D)
     "means": lambda regions: regions.mean(1),
     "regions": lambda regions: regions,
 }
 
 Rows = dict[str, np.ndarray]
-"""Arrays (B, …) by name: what is stored of B pictures."""
+"""Arrays (B, …) by name: what is stored of B images."""
 
 Stream = Generator[Rows, None, None]
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """What is stored of a picture: `extract` takes files and yields their rows, `batch_size` pictures at a time."""
+    """What is stored of an image: `extract` takes files and yields their rows, `batch_size` images at a time."""
 
     kind: str
     transform: Transform
@@ -60,20 +60,20 @@ class Extractor:
     extract: Callable[[list[str]], Stream]
 
 
-def pixels(pictures: Pictures, transform: Transform, batch_size: int, *, threads: int = THREADS) -> Extractor:
-    """Resized pictures, uint8 (B, 3, S, S), for an encoder that is trained.
+def pixels(image_files: Pictures, transform: Transform, batch_size: int, *, threads: int = THREADS) -> Extractor:
+    """Resized images, uint8 (B, 3, S, S), for an encoder that is trained.
 
-    Extracting raises UserError, with the file's name, when a picture cannot be decoded.
+    Extracting raises UserError, with the file's name, when an image cannot be decoded.
     """
 
     def rows(files: list[str]) -> Rows:
-        return {"pixels": _pixels(pictures, files, transform)}
+        return {"pixels": _pixels(image_files, files, transform)}
 
     return Extractor("pixels", transform, None, batch_size, partial(_in_batches, rows, batch_size, threads))
 
 
 def features(
-    pictures: Pictures,
+    image_files: Pictures,
     encoder: Encoder,
     keep: Sequence[str],
     batch_size: int,
@@ -82,18 +82,18 @@ def features(
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
     threads: int = THREADS,
 ) -> Extractor:
-    """What a frozen encoder says, float16: `keep` names means (B, D), regions (B, R, D), or both.
+    """The output of a frozen encoder, float16: `keep` names means (B, D), regions (B, R, D), or both.
 
-    mirror: the same of the mirrored pictures, as mirrored_means and mirrored_regions; they are decoded once.
+    mirror: the same of the mirrored images, as mirrored_means and mirrored_regions; they are decoded once.
     autocast: the precision that the encoder runs in.
-    Extracting raises UserError, with the file's name, when a picture cannot be decoded or a feature is no float16.
+    Extracting raises UserError, with the file's name, when an image cannot be decoded or a feature is no float16.
     """
 
     def extract(files: list[str]) -> Stream:
         encode = _Encode(folded(encoder), keep, batch_size, mirror, autocast)
 
         def rows(files: list[str]) -> Rows:
-            return encode(_pixels(pictures, files, encoder.transform), files)
+            return encode(_pixels(image_files, files, encoder.transform), files)
 
         yield from _in_batches(rows, batch_size, threads, files)
 
@@ -104,11 +104,11 @@ def features(
 def write(
     folder: Path, images: pd.DataFrame, extractor: Extractor, shard_size: int, unfinished: Path, fabric: Fabric
 ) -> None:
-    """Write the store of `images` (image_id, file), in shards of `shard_size` pictures, rounded up to whole batches.
+    """Write the store of `images` (image_id, file), in shards of `shard_size` images, rounded up to whole batches.
 
-    `unfinished` is a scratch folder that belongs to these images, this extractor and this code: what is whole there
-    is taken up, and a whole store stays there under second names, until one with another key is whole: experiments that
-    differ in what the encoder does not see write it once. Rank r of W writes shards r, r + W, …; the first the index.
+    `unfinished` is a scratch folder that belongs to these images, this extractor and this code. Whole shards in it are
+    used again. A whole store stays there under second names, until one with another key is whole: experiments that
+    differ only in later settings write it once. Rank r of W writes shards r, r + W, …; rank 0 writes the index.
     Raises UserError as `extractor` does, and when another machine's shards are not to be seen here.
     """
     rows = -(-shard_size // extractor.batch_size) * extractor.batch_size  # no batch is in two shards
@@ -127,28 +127,28 @@ def write(
 
 
 def _fill(work: "_Work", shards: list[list[str]], extractor: Extractor, fabric: Fabric) -> None:
-    """Write the shards of this process, each the files of its pictures, that are not whole yet."""
+    """Write the shards of this process, each the files of its images, that are not whole yet."""
     mine = [index for index in range(fabric.global_rank, len(shards), fabric.world_size) if not work.whole(index)]
     files = [file for index in mine for file in shards[index]]
     if mine and len(files) < sum(map(len, shards[fabric.global_rank :: fabric.world_size])):
-        tqdm.write(f"going on: {len(files):,} pictures are left")
+        tqdm.write(f"going on: {len(files):,} images are left")
     with (
         closing(extractor.extract(files)) as batches,
         tqdm(total=len(files), unit="image", desc="features", disable=not fabric.is_global_zero) as bar,
     ):
         for index in mine:
             count = len(shards[index])
-            work.write(index, count, _told(islice(batches, -(-count // extractor.batch_size)), bar))
+            work.write(index, count, _with_progress(islice(batches, -(-count // extractor.batch_size)), bar))
 
 
-def _told(batches: Iterator[Rows], bar: "tqdm[Any]") -> Iterator[Rows]:
+def _with_progress(batches: Iterator[Rows], bar: "tqdm[Any]") -> Iterator[Rows]:
     for batch in batches:
         yield batch
         bar.update(len(next(iter(batch.values()))))
 
 
 def _index(images: pd.DataFrame, extractor: Extractor, rows: int) -> dict[str, Any]:
-    """All that index.json says but for the arrays."""
+    """All of index.json except the arrays."""
     return {
         "format": FORMAT,
         "kind": extractor.kind,
@@ -182,7 +182,7 @@ class _Work:
         return all(path.exists() and digest(path) == array["sha256"] for path, array in arrays)
 
     def write(self, index: int, count: int, batches: Iterator[Rows]) -> None:
-        """Write the arrays of one shard of `count` pictures, and then its record."""
+        """Write the arrays of one shard of `count` images, and then its record."""
         arrays: dict[str, GrowingArray] = {}
         with ExitStack() as files:
             for batch in batches:
@@ -204,12 +204,12 @@ class _Work:
             for file, array in read_json(self._record(number)).items():
                 arrays.setdefault(file.rpartition("-")[0], {})[file] = array
         write_json(self._store / "index.json", {**index, "arrays": arrays})
-        given = self._folder / "given"
-        shutil.rmtree(given, ignore_errors=True)
-        given.mkdir()
+        links = self._folder / "given"
+        shutil.rmtree(links, ignore_errors=True)
+        links.mkdir()
         for path in sorted(self._store.iterdir()):
-            link(path, given / path.name)
-        move(given, folder)
+            link(path, links / path.name)
+        move(links, folder)
         others = {path.parents[1] for path in self._folder.parent.glob("*/store/index.json")} - {self._folder}
         for other in sorted(others):
             with if_free(_lock(other)) as free:
@@ -226,8 +226,8 @@ def _half(features: Tensor, files: Sequence[str]) -> np.ndarray:
     half = features.half()
     finite = half.isfinite().flatten(1).all(1)
     if not finite.all():
-        file, found = next((file, row) for file, row, good in zip(files, features, finite, strict=True) if not good)
-        raise UserError(f"{file}: a feature of {found.abs().max():.3g} overflows float16; choose another encoder")
+        file, feature = next((file, row) for file, row, good in zip(files, features, finite, strict=True) if not good)
+        raise UserError(f"{file}: a feature of {feature.abs().max():.3g} overflows float16; choose another encoder")
     return half.cpu().numpy()
 
 
@@ -251,9 +251,9 @@ class _Encode:
         self._turns = Semaphore(torch.get_num_threads() if encoder.scale.device.type == "cpu" else 1)
 
     def __call__(self, pixels: np.ndarray, files: list[str]) -> Rows:
-        """uint8 (B, 3, S, S) → what is kept of their regions (B, R, D), and under mirrored_ of the mirrored pictures.
+        """uint8 (B, 3, S, S) → their rows; those of the mirrored images have the prefix mirrored_.
 
-        A batch that is not full is filled up: kernels are chosen by shape, and no row may depend on how many others
+        A batch that is not full is filled up: kernels are selected by shape, and no row may depend on how many others
         there are.
         """
         filled = np.zeros((self._batch_size, *pixels.shape[1:]), dtype=np.uint8)
@@ -261,16 +261,16 @@ class _Encode:
         rows: Rows = {}
         with self._turns, torch.inference_mode(), self._autocast():
             batch = torch.from_numpy(filled).to(self._encoder.scale.device)
-            shown = {"": batch, "mirrored_": batch.flip(3)} if self._mirror else {"": batch}
-            for of, given in shown.items():
-                regions = self._encoder(given)[: len(files)]
-                rows |= {f"{of}{name}": _half(_KEPT[name](regions), files) for name in self._keep}
+            views = {"": batch, "mirrored_": batch.flip(3)} if self._mirror else {"": batch}
+            for prefix, view in views.items():
+                regions = self._encoder(view)[: len(files)]
+                rows |= {f"{prefix}{name}": _half(_REDUCTIONS[name](regions), files) for name in self._keep}
         return rows
 
 
-def _pixels(pictures: Pictures, files: list[str], transform: Transform) -> np.ndarray:
+def _pixels(image_files: Pictures, files: list[str], transform: Transform) -> np.ndarray:
     """Pixels uint8 (B, 3, S, S), in the order of `files`."""
-    return np.stack([transform.pixels(decode(pictures.read(file), file)) for file in files])
+    return np.stack([transform.pixels(decode(image_files.read(file), file)) for file in files])
 
 
 def _in_batches(rows: Callable[[list[str]], Rows], batch_size: int, threads: int, files: list[str]) -> Stream:

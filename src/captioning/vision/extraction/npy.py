@@ -28,5 +28,5 @@ class GrowingArray:
         self._put(np.ascontiguousarray(rows, self._dtype).data)
 
     def describe(self) -> dict[str, Any]:
-        """What the index says of the file."""
+        """The file's entry in the index."""
         return {"dtype": str(self._dtype), "shape": self._shape, "sha256": self._digest.hexdigest()}

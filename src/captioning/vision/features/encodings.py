@@ -1,4 +1,4 @@
-"""What an encoder says of rows of the feature store: read from it, or computed from its pixels.
+"""An encoder's output for rows of the feature store: read from it, or computed from its pixels.
 
 B images, D feature width, R regions, S side in pixels.
 """
@@ -16,17 +16,17 @@ from captioning.vision.features.placement import to_device
 from captioning.vision.features.store import FeatureStore
 
 Encode = Callable[[np.ndarray], Encoded]
-"""Rows of the feature store (B,) → what the encoder says of them."""
+"""Rows of the feature store (B,) → the encoder's output for them."""
 
 
 def stored_features(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
-    """What a frozen encoder said of `rows`, float16: mean (B, D) and, where they are stored, regions (B, R, D)."""
+    """A frozen encoder's output for `rows`, float16: mean (B, D) and, where they are stored, regions (B, R, D)."""
     arrays = (store.means, store.regions)
     return tuple(torch.as_tensor(array[rows]) for array in arrays if array is not None)
 
 
 def drawn_features(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray) -> tuple[Tensor, ...]:
-    """As `stored_features`, but what the encoder said of the mirrored picture where mirrored (B,) is true."""
+    """As `stored_features`, but the output for the mirrored image where mirrored (B,) is true."""
     order = torch.from_numpy(np.argsort(np.argsort(mirrored, kind="stable")))  # (B,) where rows are, the upright first
     pairs = ((store.means, store.mirrored_means), (store.regions, store.mirrored_regions))
     return tuple(
@@ -55,7 +55,7 @@ def encode_pixels(encoder: Encoder, inputs: tuple[Tensor, ...]) -> Encoded:
 
 
 def stored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) -> Encode:
-    """What `encoder` says of the store's rows: read from the store if it was frozen, else computed from pixels.
+    """The output of `encoder` for the store's rows: read from the store if it was frozen, else computed from pixels.
 
     The encoder and what comes out of it are on `device`.
     """
@@ -65,12 +65,12 @@ def stored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) 
 
 
 def mirrored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) -> Encode:
-    """As `stored_encoder`, of the mirrored pictures. Raises UserError where a store of features has none of them."""
+    """As `stored_encoder`, of the mirrored images. Raises UserError where a store of features has none of them."""
     if store.pixels is not None:
         return lambda rows: encode_pixels(encoder, mirrored_pixels(to_device(stored_pixels(store, rows), device)))
     if store.mirrored_means is None:
         raise UserError(
-            "evaluate.mirror = true reads mirrored pictures too, and data/features has none; "
+            "evaluate.mirror = true reads mirrored images too, and data/features has none; "
             "write features.mirror: true, or evaluate.mirror: false"
         )
     return lambda rows: encode_features(to_device(drawn_features(store, rows, np.ones(len(rows), bool)), device))

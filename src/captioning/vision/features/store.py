@@ -1,10 +1,10 @@
-"""The feature store: what the model reads of every picture, prepared once and read through memory maps.
+"""The feature store: what the model reads of every image, prepared once and read through memory maps.
 
     index.json              what is in the store: image ids in row order, transform, encoder, digests of the shards
     means-00000.npy …       a frozen encoder's mean features, float16 (N, D)
     regions-00000.npy …     its regions, float16 (N, R, D), for a decoder that attends
-    mirrored_means-…, mirrored_regions-…    the same of the mirrored pictures, where `features.mirror` asks for them
-    pixels-00000.npy …      resized pictures, uint8 (N, 3, S, S), for an encoder that is trained
+    mirrored_means-…, mirrored_regions-…    the same of the mirrored images, where `features.mirror` asks for them
+    pixels-00000.npy …      resized images, uint8 (N, 3, S, S), for an encoder that is trained
 
 Each array is cut into shards, files of so many rows; `extraction` writes them.
 
@@ -38,25 +38,25 @@ class Sharded:
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Rows (B,), in any order → a copy of them (B, …)."""
-        shard, place = np.divmod(rows, self.rows_per_shard)
-        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        shard, row = np.divmod(rows, self.rows_per_shard)
+        selected = np.empty((len(rows), *self.shape[1:]), self.dtype)
         for index in np.unique(shard):
             here = shard == index
-            found[here] = self.shards[index][place[here]]
-        return found
+            selected[here] = self.shards[index][row[here]]
+        return selected
 
 
 class FeatureStore:
     """A store, opened for reading. `ids` are its image ids, in row order.
 
     means float16 (N, D), regions float16 (N, R, D), pixels uint8 (N, 3, S, S): read by memory map, None where absent;
-    mirrored_means and mirrored_regions: those of the mirrored pictures.
+    mirrored_means and mirrored_regions: those of the mirrored images.
     """
 
     def __init__(self, folder: Path, image_ids: Sequence[str]) -> None:
         """Open the store in `folder`, which must have been made for `image_ids`, in this order.
 
-        Raises UserError when it was made for others, or when a file is missing or is not what the index says.
+        Raises UserError when it was made for others, or when a file is missing or does not match the index.
         """
         index = read_json(folder / "index.json")
         if index.get("format") != FORMAT:
@@ -86,8 +86,8 @@ def _open(path: Path, expected: dict[str, Any]) -> np.ndarray:
         raise UserError(f"{path}: no such file, though index.json names it; run `dvc repro features`") from None
     except (ValueError, OSError) as fault:
         raise UserError(f"{path}: cannot be read ({reason(fault)}); run `dvc repro features`") from None
-    found = f"{array.dtype} {list(array.shape)}"
+    actual = f"{array.dtype} {list(array.shape)}"
     wanted = f"{expected['dtype']} {expected['shape']}"
-    if found != wanted:
-        raise UserError(f"{path}: {found}, but index.json says {wanted}; run `dvc repro features`")
+    if actual != wanted:
+        raise UserError(f"{path}: {actual}, but index.json says {wanted}; run `dvc repro features`")
     return array

@@ -43,8 +43,8 @@ class KeptStatistics(NamedTuple):
 def spread(rows: np.ndarray) -> np.ndarray:
     """At most IMAGES of these rows, evenly spread: the same ones each time."""
     places = np.linspace(0, len(rows) - 1, min(len(rows), IMAGES)).round().astype(int)
-    chosen: np.ndarray = rows[places]
-    return chosen
+    selected: np.ndarray = rows[places]
+    return selected
 
 
 def statistics(pixels: Tensor) -> Tensor:
@@ -65,23 +65,23 @@ def statistics(pixels: Tensor) -> Tensor:
 
 
 class Detector:
-    """Says which images are unlike the training images. Images must be read by the same transform."""
+    """Detects images that are unlike the training images. Images must be read by the same transform."""
 
-    def __init__(self, kept: KeptStatistics) -> None:
-        train = kept.train.double()
+    def __init__(self, reference: KeptStatistics) -> None:
+        train = reference.train.double()
         self._mean = train.mean(0)
         self._deviation = train.std(0, correction=0).clamp_min(1e-6)
         scaled = (train - self._mean) / self._deviation  # (N, K)
         size = train.shape[1]
         self._correlation = scaled.T @ scaled / len(train) + _SHRINKAGE * torch.eye(size, dtype=train.dtype)
-        self.threshold = float(self.distances(kept.val).quantile(_QUANTILE))
+        self.threshold = float(self.distances(reference.val).quantile(_QUANTILE))
 
-    def distances(self, found: Tensor) -> Tensor:
-        """What `statistics` returned (B, K) → squared Mahalanobis distances to the training images, (B,)."""
-        scaled = (found.double() - self._mean) / self._deviation
+    def distances(self, values: Tensor) -> Tensor:
+        """Statistics (B, K) → squared Mahalanobis distances to the training images, (B,)."""
+        scaled = (values.double() - self._mean) / self._deviation
         distances: Tensor = (scaled * torch.linalg.solve(self._correlation, scaled.T).T).sum(1)
         return distances
 
-    def unlike(self, found: Tensor) -> Tensor:
-        """What `statistics` returned (B, K) → whether each image is farther away than nearly all validation ones."""
-        return self.distances(found) > self.threshold
+    def unlike(self, values: Tensor) -> Tensor:
+        """Statistics (B, K) → whether each image is farther away than nearly all validation ones."""
+        return self.distances(values) > self.threshold
