@@ -87,8 +87,8 @@ def test_mlflow_store_is_read_back(logs: Path) -> None:
     assert run.data.params == {name: str(value) for name, value in FLAT.items()}
     history = client.get_metric_history(run.info.run_id, "train/loss")
     assert [(metric.step, metric.value) for metric in history] == list(enumerate(LOSSES))
-    (picture,) = (logs / "mlflow").rglob("epoch_1/validation.png")
-    assert np.array_equal(np.asarray(Image.open(picture)), np.asarray(RED))
+    (image,) = (logs / "mlflow").rglob("epoch_1/validation.png")
+    assert np.array_equal(np.asarray(Image.open(image)), np.asarray(RED))
 
 
 def test_wandb_offline_run_is_read_back(logs: Path) -> None:
@@ -108,8 +108,8 @@ def test_wandb_offline_run_is_read_back(logs: Path) -> None:
         if record.HasField("history")
     ]
     assert [(row["_step"], row["train/loss"]) for row in rows] == list(enumerate(LOSSES))
-    picture = path.parent / "files" / rows[1]["validation.png/path"]
-    assert np.array_equal(np.asarray(Image.open(picture)), np.asarray(RED))
+    image = path.parent / "files" / rows[1]["validation.png/path"]
+    assert np.array_equal(np.asarray(Image.open(image)), np.asarray(RED))
     (ended,) = [record.exit for record in records if record.HasField("exit")]
     assert ended.exit_code == 0
 
@@ -182,8 +182,8 @@ class Failing:
     def scalars(self, epoch: int, row: Mapping[str, float]) -> None:
         self._tell("scalars", epoch, row)
 
-    def picture(self, epoch: int, name: str, picture: Image.Image) -> None:
-        self._tell("picture", epoch, name, picture)
+    def image(self, epoch: int, name: str, image: Image.Image) -> None:
+        self._tell("image", epoch, name, image)
 
     def end(self, well: bool) -> None:
         self._tell("well" if well else "badly")
@@ -192,7 +192,7 @@ class Failing:
         return "nowhere"
 
 
-@pytest.mark.parametrize("at", ["begin", "picture", "scalars", "well"])
+@pytest.mark.parametrize("at", ["begin", "image", "scalars", "well"])
 def test_one_that_fails_is_dropped_in_one_line_and_the_others_go_on(
     at: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,7 +205,7 @@ def test_one_that_fails_is_dropped_in_one_line_and_the_others_go_on(
     begins = {"wandb": lambda run: begin(at, run), "mlflow": lambda run: begin("never", run)}
     monkeypatch.setattr(sinks, "_SINKS", begins)
     log("wandb", "mlflow")
-    assert begun[-1].told == ["begin", *["picture", "scalars"] * 2, "well"]
+    assert begun[-1].told == ["begin", *["image", "scalars"] * 2, "well"]
     assert all(other.told[-1] == at for other in begun[:-1])
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("warning: train.trackers: wandb ")
