@@ -163,7 +163,9 @@ def test_plain_attention_leaves_the_choice_to_torch(monkeypatch: pytest.MonkeyPa
 
 def test_plain_additive_attention_is_its_equation() -> None:
     query, keys, score = torch.randn(6, 4), torch.randn(3, 5, 4), torch.randn(1, 4)
-    fast, simple = both(lambda: attention.additive_attention(query, attention.additive_keys(keys), score))
+    fast, simple = both(
+        lambda: attention.additive_attention(query, attention.additive_keys(keys), score, torch.zeros(len(keys), 0))
+    )
     expected = ((keys.repeat_interleave(2, 0) + query[:, None]).tanh() @ score[0]).softmax(1)
     assert torch.equal(simple, expected) or torch.allclose(simple, expected, atol=1e-6)
     torch.testing.assert_close(fast, expected)

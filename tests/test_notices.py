@@ -30,17 +30,17 @@ def test_every_data_set_says_what_its_images_are() -> None:
 
 def test_a_model_is_described_by_its_record() -> None:
     said = "model short: resnet18 + lstm, trained on scenes: drawings, epoch 4, CIDEr 1.77 on its validation images"
-    assert describe("short", CARD, keeps_features=True) == [said]
-    older = describe("short", CARD, keeps_features=False)
+    assert describe("short", CARD, keeps_statistics=True) == [said]
+    older = describe("short", CARD, keeps_statistics=False)
     assert older == [said, "it was trained on drawings alone: its captions of photographs are guesses"]
     bare = ["model x: resnet18 + lstm, trained on flickr8k: photographs"]
-    assert describe("x", PHOTOGRAPHS, keeps_features=False) == bare
+    assert describe("x", PHOTOGRAPHS, keeps_statistics=False) == bare
     unknown = replace(PHOTOGRAPHS, settings={})
-    assert describe("x", unknown, keeps_features=True) == ["model x: resnet18 + lstm, trained on an unknown data set"]
+    assert describe("x", unknown, keeps_statistics=True) == ["model x: resnet18 + lstm, trained on an unknown data set"]
 
 
 def members(*cards: Card) -> Any:
-    return [SimpleNamespace(card=card, features=()) for card in cards]
+    return [SimpleNamespace(card=card, statistics=()) for card in cards]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 60])

@@ -23,10 +23,10 @@ CONTENT = {  # of each data set's images
 _NAMED = 3  # of many unlike images, so many are named
 
 
-def describe(title: str, card: "Card", *, keeps_features: bool) -> list[str]:
+def describe(title: str, card: "Card", *, keeps_statistics: bool) -> list[str]:
     """Lines on a model, by its own record: what it is, what it was trained on, and how well that went.
 
-    keeps_features: whether images can be compared with its training images, so that photographs are noticed.
+    keeps_statistics: whether images can be compared with its training images, so that photographs are noticed.
     """
     parts = [f"model {title}: {card.encoder} + {card.decoder}, trained on {trained_on(card.settings)}"]
     if "epoch" in card.scores:
@@ -34,7 +34,7 @@ def describe(title: str, card: "Card", *, keeps_features: bool) -> list[str]:
     if "val/cider" in card.scores:
         parts.append(f"CIDEr {card.scores['val/cider']:.2f} on its validation images")
     lines = [", ".join(parts)]
-    if CONTENT.get(card.settings.get("dataset", "")) == _DRAWINGS and not keeps_features:
+    if CONTENT.get(card.settings.get("dataset", "")) == _DRAWINGS and not keeps_statistics:
         lines.append("it was trained on drawings alone: its captions of photographs are guesses")
     return lines
 
@@ -56,7 +56,7 @@ class Notices:
     def begin(self, titles: Sequence[str], members: "Sequence[Captioner]") -> None:
         """Print which models are used. Images are compared with the training images of all of them."""
         for title, member in zip(titles, members, strict=True):
-            print_lines(describe(title, member.card, keeps_features=member.statistics is not None))
+            print_lines(describe(title, member.card, keeps_statistics=member.statistics is not None))
         self.training = ", ".join(dict.fromkeys(trained_on(member.card.settings) for member in members))
 
     @property
