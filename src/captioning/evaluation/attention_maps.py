@@ -116,14 +116,14 @@ def draw(picture: Image.Image, attended: Attended, transform: Transform) -> Imag
     tinted = [_tint(plain, heat(smooth(weights / top), box, plain.size), box) for weights in attended.weights]
     rows = -(-(len(tinted) + 1) // min(_TILES, _SHEET // (width + MARGIN)))
     tiles = sheet([plain, *tinted], ["", *attended.words], columns=-(-(len(tinted) + 1) // rows))
-    said = f"of the attention on one of {attended.weights[0].size} regions, at every word"
-    return with_scale(tiles, " ".join(attended.words[:-1]), _bar(), ("0 %", f"{top:.0%}".replace("%", " %")), said)
+    note = f"of the attention on one of {attended.weights[0].size} regions, at every word"
+    return with_scale(tiles, " ".join(attended.words[:-1]), _bar(), ("0 %", f"{top:.0%}".replace("%", " %")), note)
 
 
 def _window(size: tuple[int, int]) -> Box:
     """The part of a picture that is shown: all of it, but of a panorama the middle."""
     shown = [min(side, _PANORAMA * min(size)) for side in size]
-    left, top = ((side - kept) / 2 for side, kept in zip(size, shown, strict=True))
+    left, top = ((side - visible) / 2 for side, visible in zip(size, shown, strict=True))
     return left, top, left + shown[0], top + shown[1]
 
 
@@ -166,7 +166,7 @@ def draw_pixels(captioner: Captioner, file: bytes, pixels: np.ndarray, caption: 
 
 def write(
     folder: Path,
-    chosen: Mapping[str, "pd.DataFrame"],
+    samples: Mapping[str, "pd.DataFrame"],
     pictures: Pictures,
     captioner: Captioner,
     encode: Callable[[int], Encoded],
@@ -182,7 +182,7 @@ def write(
     rows = []
     with atomic(folder) as temporary:
         temporary.mkdir()
-        for group, number, row in () if reason else _ranked(chosen):
+        for group, number, row in () if reason else _ranked(samples):
             attended = attend(captioner, encode(row.coco_id), row.hypothesis)
             name = f"{group}-{number:02}-{_safe(row.image_id)}"
             picture = decode(pictures.read(row.file), row.file)
@@ -195,9 +195,9 @@ def write(
         write_json(temporary / "index.json", index)
 
 
-def _ranked(chosen: Mapping[str, "pd.DataFrame"]) -> Iterator[tuple[str, int, Any]]:
+def _ranked(samples: Mapping[str, "pd.DataFrame"]) -> Iterator[tuple[str, int, Any]]:
     """Group, place in it from 1, and row of each chosen picture."""
-    for group, rows in chosen.items():
+    for group, rows in samples.items():
         for number, row in enumerate(rows.itertuples(), start=1):
             yield group, number, row
 
@@ -208,13 +208,13 @@ def file_names(folder: Path, pictures: Sequence[Path]) -> dict[Path, Path]:
     Two pictures of one name get two sheets, and no sheet has the name of one of the pictures.
     """
     taken = {str(path.resolve()).casefold() for path in pictures}
-    found: dict[Path, Path] = {}
+    sheets: dict[Path, Path] = {}
     for path in dict.fromkeys(pictures):
         stem = f"{_safe(path.stem)}-attention"
         names = (folder / f"{stem}{number}.png" for number in chain([""], (f"-{n}" for n in count(2))))
-        found[path] = next(name for name in names if str(name.resolve()).casefold() not in taken)
-        taken.add(str(found[path].resolve()).casefold())
-    return found
+        sheets[path] = next(name for name in names if str(name.resolve()).casefold() not in taken)
+        taken.add(str(sheets[path].resolve()).casefold())
+    return sheets
 
 
 def _safe(name: str) -> str:

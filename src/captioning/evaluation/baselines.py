@@ -59,9 +59,9 @@ def human_scores(references: Mapping[Id, Sequence[str]]) -> dict[str, float]:
 def oracle_cider(references: Mapping[Id, Sequence[str]], captions: Mapping[Id, Sequence[str]]) -> float:
     """Mean CIDEr where a judge who knows the references picks the best of each image's captions: a ceiling."""
     prepared = References(references)
-    most = max(len(found) for found in captions.values())
+    most = max(len(one) for one in captions.values())
     ranks = [
-        prepared.score({name: found[min(rank, len(found) - 1)] for name, found in captions.items()}).per_image["cider"]
+        prepared.score({name: one[min(rank, len(one) - 1)] for name, one in captions.items()}).per_image["cider"]
         for rank in range(most)
     ]
     return math.fsum(max(scores[name] for scores in ranks) for name in captions) / len(captions)

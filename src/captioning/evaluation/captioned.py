@@ -131,10 +131,10 @@ def _note(shown: Sequence[Shown], width: int) -> Image.Image | None:
     return note
 
 
-def with_scale(body: Image.Image, caption: str, bar: Image.Image, ends: tuple[str, str], said: str) -> Image.Image:
+def with_scale(body: Image.Image, caption: str, bar: Image.Image, ends: tuple[str, str], note: str) -> Image.Image:
     """A sheet with its caption above, and below it a bar of colour with what its ends mean, and what it measures."""
     width = body.width - 2 * MARGIN
-    above, lines = wrap(caption, _font(_CAPTION), width), wrap(said, _font(_NOTE), width)
+    above, lines = wrap(caption, _font(_CAPTION), width), wrap(note, _font(_NOTE), width)
     bar = bar.resize((min(bar.width, width), bar.height))
     starts, line = MARGIN // 2 + _GAP + len(above) * leading(_CAPTION), leading(_NOTE)
     height = starts + body.height + bar.height + (1 + len(lines)) * line + MARGIN + _GAP

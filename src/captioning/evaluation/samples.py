@@ -38,9 +38,9 @@ def variety(captions: Mapping[int, str], training: Collection[str]) -> dict[str,
     words that are said. distinct_1, distinct_2: different words and word pairs over all that are said (Li et al. 2016,
     "A diversity-promoting objective function"). novel_captions: the share that is no training caption.
     """
-    said = [caption.split() for caption in captions.values()]
-    words = [word for caption in said for word in caption]
-    pairs = [pair for caption in said for pair in pairwise(caption)]
+    words_of_captions = [caption.split() for caption in captions.values()]
+    words = [word for caption in words_of_captions for word in caption]
+    pairs = [pair for caption in words_of_captions for pair in pairwise(caption)]
     return {
         "distinct_captions": len(set(captions.values())) / len(captions),
         "words_per_caption": len(words) / len(captions),
@@ -55,9 +55,9 @@ def _distinct(ngrams: Sequence[Hashable]) -> float:
     return len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
-def n_best(found: Mapping[int, Sequence[Caption]]) -> list[dict[str, Any]]:
+def n_best(lists: Mapping[int, Sequence[Caption]]) -> list[dict[str, Any]]:
     """What n_best.json holds: each image's captions, best first, with score and log probability, nats."""
-    return [{"image_id": image, "captions": [c.record() for c in captions]} for image, captions in found.items()]
+    return [{"image_id": image, "captions": [c.record() for c in captions]} for image, captions in lists.items()]
 
 
 def table(
@@ -65,8 +65,8 @@ def table(
 ) -> pd.DataFrame:
     """A row an image: image_id, file, coco_id, hypothesis, and each of its scores."""
     names = {name: images["coco_id"].map(scores) for name, scores in per_image.items()}
-    kept = images[["image_id", "file", "coco_id"]]
-    return kept.assign(hypothesis=images["coco_id"].map(captions), **names).reset_index(drop=True)
+    columns = images[["image_id", "file", "coco_id"]]
+    return columns.assign(hypothesis=images["coco_id"].map(captions), **names).reset_index(drop=True)
 
 
 def choose(table: pd.DataFrame, count: int) -> dict[str, pd.DataFrame]:
@@ -80,16 +80,16 @@ def choose(table: pd.DataFrame, count: int) -> dict[str, pd.DataFrame]:
     return {"best": ranked.head(count), "worst": ranked.tail(count).iloc[::-1], "random": random}
 
 
-def samples(chosen: Mapping[str, pd.DataFrame], references: Mapping[int, Sequence[str]]) -> str:
+def samples(tables: Mapping[str, pd.DataFrame], references: Mapping[int, Sequence[str]]) -> str:
     """Markdown tables of hypothesis and references, one a group."""
     parts = ["# Samples"]
-    for group, rows in chosen.items():
+    for group, rows in tables.items():
         parts += [f"\n## {group.capitalize()}\n", "| image | CIDEr | hypothesis | references |", "|---|---|---|---|"]
         for image_id, coco_id, cider, hypothesis in zip(
             rows["image_id"], rows["coco_id"], rows["cider"], rows["hypothesis"], strict=True
         ):
-            said = "<br>".join(_cell(caption) for caption in references[coco_id])
-            parts.append(f"| {_cell(image_id)} | {cider:.2f} | {_cell(hypothesis)} | {said} |")
+            listed = "<br>".join(_cell(caption) for caption in references[coco_id])
+            parts.append(f"| {_cell(image_id)} | {cider:.2f} | {_cell(hypothesis)} | {listed} |")
     return "\n".join(parts) + "\n"
 
 
@@ -140,8 +140,8 @@ def word_frequency(hypotheses: Iterable[str], references: Iterable[str]) -> pd.D
     }
     ranked = sorted(counts["references"], key=lambda word: (-counts["references"][word], word))[:_WORDS]
     rows = [
-        (rank, word, who, said[word] / max(said.total(), 1))
-        for who, said in counts.items()
+        (rank, word, who, count[word] / max(count.total(), 1))
+        for who, count in counts.items()
         for rank, word in enumerate(ranked, start=1)
     ]
     return pd.DataFrame(rows, columns=["rank", "word", "who", "share"])

@@ -84,8 +84,8 @@ def _run_meteor(folder: Path, lines: Sequence[str]) -> list[float]:
                 return [float(first), *(float(process.stdout.readline()) for _ in lines)]
         except (BrokenPipeError, ValueError):
             log.seek(0)
-            said = " ".join(log.read().split()) or "nothing"
-            raise UserError(f"METEOR: `{' '.join(_METEOR)}` in {folder} failed and said: {said}") from None
+            message = " ".join(log.read().split()) or "nothing"
+            raise UserError(f"METEOR: `{' '.join(_METEOR)}` in {folder} failed and said: {message}") from None
 
 
 def _ask(process: subprocess.Popen[str], line: str) -> str:

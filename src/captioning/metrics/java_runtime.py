@@ -14,8 +14,8 @@ def java_available() -> bool:
 
 def pycocoevalcap() -> Path | None:
     """The folder of the package pycocoevalcap, if it is installed."""
-    found = importlib.util.find_spec("pycocoevalcap")
-    return Path(next(iter(found.submodule_search_locations))) if found and found.submodule_search_locations else None
+    spec = importlib.util.find_spec("pycocoevalcap")
+    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
 
 
 def require(metric: str) -> Path:

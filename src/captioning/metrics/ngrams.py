@@ -127,9 +127,9 @@ class Cells:
         """How often the hypothesis of the cell's image has the cell's n-gram: (C,). Sentence i is of image i."""
         keys = cell_keys(hypotheses.sentence, hypotheses)
         places = np.searchsorted(self._keys, keys)
-        found = self._keys[places] == keys
+        matched = self._keys[places] == keys
         matches = np.zeros(len(self.image), np.int64)
-        matches[places[found]] = hypotheses.count[found]
+        matches[places[matched]] = hypotheses.count[matched]
         return matches
 
 
@@ -154,9 +154,9 @@ def count(words: Sequence[int] | Ints, lengths: Ints, number: Number) -> Counts:
     sentence = np.repeat(np.arange(len(lengths)), lengths)
     parts = []
     for order, (starts, ngram) in enumerate(numbered(words, lengths, number)):
-        keys, found = np.unique(pack(sentence[starts], ngram), return_counts=True)
+        keys, occurrences = np.unique(pack(sentence[starts], ngram), return_counts=True)
         of_sentence, number_of = unpack(keys)
-        parts.append((of_sentence, np.full(len(keys), order), number_of, found))
+        parts.append((of_sentence, np.full(len(keys), order), number_of, occurrences))
     return Counts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 

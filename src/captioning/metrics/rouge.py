@@ -22,8 +22,8 @@ def rouge_l(hypothesis: Sequence[str], references: Iterable[Sequence[str]]) -> f
 def word_places(words: Sequence[str]) -> dict[str, int]:
     """For each word, the places where it stands, as the bits of one integer."""
     places: dict[str, int] = {}
-    for place, word in enumerate(words):
-        places[word] = places.get(word, 0) | 1 << place
+    for position, word in enumerate(words):
+        places[word] = places.get(word, 0) | 1 << position
     return places
 
 

@@ -103,12 +103,12 @@ def check_references(references: Mapping[Id, Sequence[str]]) -> None:
 
 def check_ids(references: Iterable[Id], hypotheses: Iterable[Id]) -> None:
     """Raise UserError, with examples, unless both name the same images."""
-    expected, given = dict.fromkeys(references), dict.fromkeys(hypotheses)
+    expected, actual = dict.fromkeys(references), dict.fromkeys(hypotheses)
     faults = [
         f"{len(images)} without {what}, such as {', '.join(map(repr, images[:_EXAMPLES]))}"
         for what, images in (
-            ("a hypothesis", [image for image in expected if image not in given]),
-            ("references", [image for image in given if image not in expected]),
+            ("a hypothesis", [image for image in expected if image not in actual]),
+            ("references", [image for image in actual if image not in expected]),
         )
         if images
     ]

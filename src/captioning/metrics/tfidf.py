@@ -81,9 +81,9 @@ def cosine(ours: Weighed, theirs: Weighed, pairs: Pairs, matches: Matches, *, cl
     a sentence is too short for, it has nothing in common with any. clipped: what our sentence says more often than
     theirs counts as often as in theirs, as CIDEr-D wants it.
     """
-    entry, said = matches.entry, matches.said
+    entry, own_counts = matches.entry, matches.said
     referred = theirs.counts.count[entry]
-    products = (np.minimum(said, referred) if clipped else said) * referred * theirs.idf[entry] ** 2
+    products = (np.minimum(own_counts, referred) if clipped else own_counts) * referred * theirs.idf[entry] ** 2
     cosines = sums(matches.pair, theirs.counts.order[entry], products, len(pairs.ours))  # (Q, ORDERS)
     norms = ours.norms[pairs.ours] * theirs.norms[pairs.theirs]
     np.divide(cosines, norms, out=cosines, where=norms != 0)
@@ -100,9 +100,9 @@ def match(ours: Weighed, theirs: Weighed, pairs: Pairs) -> Matches:
     order = np.argsort(keys, kind="stable")
     wanted, keys = cell_keys(pairs.first[ours.counts.sentence], ours.counts), keys[order]
     first = np.searchsorted(keys, wanted)
-    found = np.searchsorted(keys, wanted, side="right") - first
-    own = np.repeat(np.arange(len(wanted)), found)
-    entry = order[first[own] + within(found)]
+    counts = np.searchsorted(keys, wanted, side="right") - first
+    own = np.repeat(np.arange(len(wanted)), counts)
+    entry = order[first[own] + within(counts)]
     return Matches(pairs.place(ours.counts.sentence[own], theirs.counts.sentence[entry]), entry, ours.counts.count[own])
 
 

@@ -50,13 +50,15 @@ def read(pictures: Pictures, files: Sequence[str], *, threads: int = THREADS) ->
     def fingerprints(names: Sequence[str]) -> list[tuple[bytes, bytes, bool]]:
         return [_fingerprint(pictures.read(name), name) for name in names]
 
-    found = []
+    hashes = []
     with ThreadPoolExecutor(threads) as pool, tqdm(total=len(files), unit="image", desc="leaks", disable=None) as bar:
         for part in pool.map(fingerprints, tasks):
-            found += part
+            hashes += part
             bar.update(len(part))
-    bits = np.frombuffer(b"".join(bits for _, bits, _ in found), dtype="<u8").reshape(len(found), BITS // 64)
-    return Fingerprints([digest for digest, _, _ in found], bits, np.array([plain for *_, plain in found], dtype=bool))
+    bits = np.frombuffer(b"".join(bits for _, bits, _ in hashes), dtype="<u8").reshape(len(hashes), BITS // 64)
+    return Fingerprints(
+        [digest for digest, _, _ in hashes], bits, np.array([plain for *_, plain in hashes], dtype=bool)
+    )
 
 
 def _fingerprint(data: bytes, name: str) -> tuple[bytes, bytes, bool]:
@@ -66,8 +68,8 @@ def _fingerprint(data: bytes, name: str) -> tuple[bytes, bytes, bool]:
 
 def _cosines() -> np.ndarray:
     """The first rows of the orthonormal DCT-II matrix, int64 (16, 32), times `_SCALE`."""
-    frequency, place = np.arange(_FREQUENCIES)[:, None], np.arange(_SIDE)
-    rows = np.sqrt(2 / _SIDE) * np.cos(np.pi * frequency * (2 * place + 1) / (2 * _SIDE))
+    frequency, position = np.arange(_FREQUENCIES)[:, None], np.arange(_SIDE)
+    rows = np.sqrt(2 / _SIDE) * np.cos(np.pi * frequency * (2 * position + 1) / (2 * _SIDE))
     rows[0] = np.sqrt(1 / _SIDE)
     scaled: np.ndarray = np.rint(rows * _SCALE).astype(np.int64)
     return scaled
@@ -101,19 +103,19 @@ def nearest(queries: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndar
     index, first = np.unique(index, axis=0, return_index=True)  # many copies of one picture are one hash
     queries, back = np.unique(queries, axis=0, return_inverse=True)
     best = np.full(len(queries), np.iinfo(np.int64).max)
-    parts, asked = (np.ascontiguousarray(hashes).view("<u2").reshape(-1, _BANDS) for hashes in (index, queries))
+    parts, query_parts = (np.ascontiguousarray(hashes).view("<u2").reshape(-1, _BANDS) for hashes in (index, queries))
     for band in range(_BANDS):
         order = np.argsort(parts[:, band], kind="stable")
         start = np.searchsorted(parts[order, band], np.arange((1 << _WIDTH) + 1))
         for flipped in (0, *(1 << bit for bit in range(_WIDTH))):
-            key = asked[:, band].astype(np.int64) ^ flipped  # the key after the last is no 16-bit number
+            key = query_parts[:, band].astype(np.int64) ^ flipped  # the key after the last is no 16-bit number
             for rows, places in _pairs(start[key], start[key + 1]):
                 candidates = order[places]
                 distance = np.bitwise_count(queries[rows] ^ index[candidates]).sum(1, dtype=np.int64)
                 near = distance <= RADIUS
                 np.minimum.at(best, rows[near], (distance[near] << 32) + first[candidates[near]])
-    found = best < np.iinfo(np.int64).max
-    row, distance = np.where(found, best & 0xFFFFFFFF, -1), np.where(found, best >> 32, 0)
+    has_match = best < np.iinfo(np.int64).max
+    row, distance = np.where(has_match, best & 0xFFFFFFFF, -1), np.where(has_match, best >> 32, 0)
     return row[back], distance[back]
 
 

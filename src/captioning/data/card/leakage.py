@@ -48,8 +48,8 @@ def _caption_sets(table: pd.DataFrame, images: pd.DataFrame) -> list[bytes]:
     """Of each image, its captions without order and repetition; eight bytes of a digest stand for a caption."""
     digests = b"".join(hashlib.sha256(" ".join(words).encode()).digest()[:8] for words in table["words"])
     image = pd.Index(images["image_id"]).get_indexer(table["image_id"])
-    said = np.unique(np.stack([image, np.frombuffer(digests, "<i8")], axis=1), axis=0)
-    return [part.tobytes() for part in np.split(said[:, 1], np.flatnonzero(np.diff(said[:, 0])) + 1)]
+    captions = np.unique(np.stack([image, np.frombuffer(digests, "<i8")], axis=1), axis=0)
+    return [part.tobytes() for part in np.split(captions[:, 1], np.flatnonzero(np.diff(captions[:, 0])) + 1)]
 
 
 def _equal(keys: Sequence[bytes], here: np.ndarray, there: np.ndarray) -> Iterator[_Match]:
@@ -91,11 +91,11 @@ def report(leaks: pd.DataFrame, images: pd.DataFrame, fingerprints: Fingerprints
         doubt = f", {plain:,} of them too plain to compare their looks" if plain else ""
         return [f"no image of a split is in another, by file, looks or captions ({len(images):,} compared{doubt})"]
     lines = []
-    for _, found in leaks.groupby(["split", "other_split", "kind"], sort=False):
-        later, earlier, kind = found.iloc[0][["split", "other_split", "kind"]]
-        pairs = zip(found["image_id"].head(_NAMED), found["other_id"].head(_NAMED), strict=True)
-        named = ", ".join(f"{image} = {other}" for image, other in pairs) + (", ..." if len(found) > _NAMED else "")
-        lines.append(f"{len(found)} of {sizes[later]} {later} images are in {earlier} too, {KINDS[kind]}: {named}")
+    for _, group in leaks.groupby(["split", "other_split", "kind"], sort=False):
+        later, earlier, kind = group.iloc[0][["split", "other_split", "kind"]]
+        pairs = zip(group["image_id"].head(_NAMED), group["other_id"].head(_NAMED), strict=True)
+        named = ", ".join(f"{image} = {other}" for image, other in pairs) + (", ..." if len(group) > _NAMED else "")
+        lines.append(f"{len(group)} of {sizes[later]} {later} images are in {earlier} too, {KINDS[kind]}: {named}")
     return [
         *lines,
         "scores on these images are inflated; data/split/leaks.csv lists them: remove one image of each pair",

@@ -113,9 +113,9 @@ def _unknown(splits: Mapping[str, Counts]) -> Iterator[tuple[str, int, float]]:
     training = splits["train"].words
     for split, counts in splits.items():
         seen = np.array([training[word] for word in counts.words])
-        said = np.array(list(counts.words.values()))
+        occurrences = np.array(list(counts.words.values()))
         for minimum in _MIN_COUNTS:
-            yield split, minimum, said[seen < minimum].sum() / said.sum()
+            yield split, minimum, occurrences[seen < minimum].sum() / occurrences.sum()
 
 
 def _write(path: Path, columns: tuple[str, ...], rows: Iterator[tuple[str, int, float]]) -> None:

@@ -75,8 +75,8 @@ def _find_pictures(archive: Archive) -> tuple[dict[int, str], list[str]]:
         if PurePosixPath(member).parent.name == _FOLDER:
             folders[PurePosixPath(member).parent].append(member)
     if len(folders) != 1:
-        found = f"{len(folders)} folders" if folders else "no folder"
-        raise UserError(f"{archive.path}: it has {found} {_FOLDER}/; {REMEDY}")
+        described = f"{len(folders)} folders" if folders else "no folder"
+        raise UserError(f"{archive.path}: it has {described} {_FOLDER}/; {REMEDY}")
     pictures: dict[int, str] = {}
     strangers = []
     for member in next(iter(folders.values())):
@@ -95,11 +95,11 @@ def _read_sentences(archive: Archive, text: str) -> list[tuple[int, str]]:
     members = [member for member in archive.names() if PurePosixPath(member).name == text]
     if len(members) != 1:
         raise UserError(f"{archive.path}: it has {len(members) or 'no'} files {text}; {REMEDY}")
-    place = f"{archive.path}/{members[0]}"
-    return parse_sentences(decode_text(archive.read(members[0]), place), place)
+    location = f"{archive.path}/{members[0]}"
+    return parse_sentences(decode_text(archive.read(members[0]), location), location)
 
 
-def parse_sentences(text: str, place: str) -> list[tuple[int, str]]:
+def parse_sentences(text: str, location: str) -> list[tuple[int, str]]:
     """Lines `scene<TAB>number<TAB>sentence` → (scene, sentence); every other line is blank, as published.
 
     Raises UserError with `place` and the line number for any other line.
@@ -110,7 +110,7 @@ def parse_sentences(text: str, place: str) -> list[tuple[int, str]]:
             continue
         match = _LINE.fullmatch(line)
         if not match:
-            raise UserError(f"{place}, line {number}: {line!r} is not scene<TAB>number<TAB>sentence; {REMEDY}")
+            raise UserError(f"{location}, line {number}: {line!r} is not scene<TAB>number<TAB>sentence; {REMEDY}")
         sentences.append((int(match[1]), match[2].strip()))
     return sentences
 

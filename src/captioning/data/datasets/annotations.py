@@ -56,12 +56,12 @@ def assemble(space: Workspace, year: int, published: dict[str, str], expected: C
     """
     (url, digest), *archives = published.items()
     annotations = space.fetch(url, digest)
-    photographs, found = read(space.folder / annotations.name, year)
+    photographs, counts = read(space.folder / annotations.name, year)
     files = [annotations, *(space.pictures(url, digest) for url, digest in archives)]
     table, notes = tabulate(photographs, space.folder, str(space.folder / annotations.name))
     held_out = sum(photograph.split == "val" for photograph in photographs)
-    said = f"val is {held_out} images of train{year}, chosen by a hash of their numbers; test is val{year}"
-    return Prepared(table, files, [said, *differences(found, expected), *notes])
+    note = f"val is {held_out} images of train{year}, chosen by a hash of their numbers; test is val{year}"
+    return Prepared(table, files, [note, *differences(counts, expected), *notes])
 
 
 def read(path: Path, year: int) -> tuple[list[Photograph], Counts]:
@@ -71,24 +71,24 @@ def read(path: Path, year: int) -> tuple[list[Photograph], Counts]:
     or has a caption of an image that it does not list.
     """
     photographs: list[Photograph] = []
-    found: Counts = {}
+    counts: Counts = {}
     with Archive(path) as archive:
         for part in (f"train{year}", f"val{year}"):
             index = _index(archive, f"annotations/captions_{part}.json")
-            found[part] = (len(index.imgs), len(index.anns))
-            chosen = held_out(index.imgs) if part.startswith("train") else ()
+            counts[part] = (len(index.imgs), len(index.anns))
+            held_out_ids = held_out(index.imgs) if part.startswith("train") else ()
             other = "train" if part.startswith("train") else "test"
             photographs += (
                 Photograph(
                     str(number),
                     f"{part}.zip",
                     image["file_name"],
-                    "val" if number in chosen else other,
+                    "val" if number in held_out_ids else other,
                     [annotation["caption"] for annotation in index.imgToAnns.get(number, ())],
                 )
                 for number, image in index.imgs.items()
             )
-    return photographs, found
+    return photographs, counts
 
 
 def held_out(images: Iterable[int]) -> frozenset[int]:
@@ -102,15 +102,15 @@ def held_out(images: Iterable[int]) -> frozenset[int]:
 
 def _index(archive: Archive, member: str) -> COCO:
     """pycocotools' index of an annotation file, which it would make without complaint of a faulty one."""
-    place = f"{archive.path}/{member}"
-    document = parse_json(archive.read(member), place, _SHAPE)
-    refuse_twice([str(image["id"]) for image in document["images"]], f"{place}: image")
-    refuse_twice([str(annotation["id"]) for annotation in document["annotations"]], f"{place}: annotation")
+    location = f"{archive.path}/{member}"
+    document = parse_json(archive.read(member), location, _SHAPE)
+    refuse_twice([str(image["id"]) for image in document["images"]], f"{location}: image")
+    refuse_twice([str(annotation["id"]) for annotation in document["annotations"]], f"{location}: annotation")
     listed = {image["id"] for image in document["images"]}
     for annotation in document["annotations"]:
         if annotation["image_id"] not in listed:
             raise UserError(
-                f"{place}: annotation {annotation['id']} is of image {annotation['image_id']}, which it does not list; "
-                f"{REMEDY}"
+                f"{location}: annotation {annotation['id']} is of image {annotation['image_id']}, "
+                f"which it does not list; {REMEDY}"
             )
     return coco.index(document)

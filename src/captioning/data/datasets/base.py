@@ -80,13 +80,13 @@ class Dataset(Protocol):
         ...
 
 
-def decode_text(data: bytes, place: str) -> str:
+def decode_text(data: bytes, location: str) -> str:
     """UTF-8, with or without a byte order mark. Raises UserError with `place` and the line of what is not."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
         line = fault.object.count(b"\n", 0, fault.start) + 1
-        raise UserError(f"{place}, line {line}: not UTF-8; save it as UTF-8") from fault
+        raise UserError(f"{location}, line {line}: not UTF-8; save it as UTF-8") from fault
 
 
 def check_table(table: pd.DataFrame) -> None:
@@ -105,10 +105,12 @@ def check_table(table: pd.DataFrame) -> None:
         raise UserError("the caption table is not in order of split (train, val, test) and image_id; sort it")
 
 
-def _refuse(table: pd.DataFrame, faulty: "pd.Series[bool]", said: str) -> None:
+def _refuse(table: pd.DataFrame, faulty: "pd.Series[bool]", reason: str) -> None:
     if faulty.any():
         row = table[faulty].iloc[0]
-        raise UserError(f"image {row['image_id']} ({row['file']}) {said}; correct the data set's captions or its split")
+        raise UserError(
+            f"image {row['image_id']} ({row['file']}) {reason}; correct the data set's captions or its split"
+        )
 
 
 def sort_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -149,12 +151,12 @@ def settle(whole: Prepared, workspace: Path, folder: Path, archives: Iterable[st
     Raises UserError as `drop_corrupt` and `check_table` do.
     """
     table, corrupt = drop_corrupt(whole.table, workspace, skip=skip_corrupt)
-    said = f"{len(corrupt)} pictures that cannot be decoded are left out: {', '.join(corrupt)}"
+    note = f"{len(corrupt)} pictures that cannot be decoded are left out: {', '.join(corrupt)}"
     check_table(table)
     folder.mkdir(parents=True, exist_ok=True)
     for name in archives:
         shutil.move(workspace / name, folder / name)
-    return Prepared(table, whole.files, [*whole.notes, *([said] if corrupt else [])])
+    return Prepared(table, whole.files, [*whole.notes, *([note] if corrupt else [])])
 
 
 def _decodes(pictures: Pictures, name: str) -> bool:

@@ -39,17 +39,17 @@ def prepare(folder: Path, options: Options, cache: Path) -> Prepared:
 
 def _karpathy(space: Workspace) -> Prepared:
     document = karpathy.bring(space, _DOCUMENT)
-    entries, place = karpathy.read(space.folder / document.name, _DOCUMENT)
-    photographs = [_photograph(entry, place) for entry in entries]
+    entries, location = karpathy.read(space.folder / document.name, _DOCUMENT)
+    photographs = [_photograph(entry, location) for entry in entries]
     files = [document, *(space.pictures(url, digest) for url, digest in _PICTURES.items())]
-    table, notes = tabulate(photographs, space.folder, place)
+    table, notes = tabulate(photographs, space.folder, location)
     return Prepared(table, files, [*differences(karpathy.counts(entries), _KARPATHY), *notes])
 
 
-def _photograph(entry: karpathy.Entry, place: str) -> Photograph:
+def _photograph(entry: karpathy.Entry, location: str) -> Photograph:
     if entry.filepath not in _FOLDERS or entry.cocoid is None:
         raise UserError(
-            f"{place}: image {entry.filename} has filepath {entry.filepath!r} and cocoid {entry.cocoid}; "
+            f"{location}: image {entry.filename} has filepath {entry.filepath!r} and cocoid {entry.cocoid}; "
             f"it needs {' or '.join(_FOLDERS)}, and a number; {REMEDY}"
         )
     return Photograph(str(entry.cocoid), f"{entry.filepath}.zip", entry.filename, entry.used_as, entry.captions)

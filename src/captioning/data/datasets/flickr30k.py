@@ -41,15 +41,15 @@ def _assemble(space: Workspace) -> Prepared:
             f"CAPTIONING_SOURCE: Flickr30k's photographs are given out by form only; fill in {FORM} and put it there"
         )
     document = karpathy.bring(space, _DOCUMENT)
-    entries, place = karpathy.read(space.folder / document.name, _DOCUMENT)
+    entries, location = karpathy.read(space.folder / document.name, _DOCUMENT)
     captions = {entry.filename: entry.captions for entry in entries}
     files = [document]
-    if found := space.find(_CAPTIONS):
-        files.append(take(found, space.folder / _CAPTIONS))
-        place = f"{space.folder / _CAPTIONS}"
-        captions = tokens.parse_captions(decode_text((space.folder / _CAPTIONS).read_bytes(), place), place)
+    if table := space.find(_CAPTIONS):
+        files.append(take(table, space.folder / _CAPTIONS))
+        location = f"{space.folder / _CAPTIONS}"
+        captions = tokens.parse_captions(decode_text((space.folder / _CAPTIONS).read_bytes(), location), location)
     files.append(take(photographs, space.folder / _PHOTOGRAPHS, pack))
-    return _tabulated(space, files, entries, captions, place)
+    return _tabulated(space, files, entries, captions, location)
 
 
 def _tabulated(
@@ -57,7 +57,7 @@ def _tabulated(
     files: list[Fetched],
     entries: list[karpathy.Entry],
     captions: dict[str, list[str]],
-    place: str,
+    location: str,
 ) -> Prepared:
     table, notes = published.tabulate(
         [
@@ -67,9 +67,9 @@ def _tabulated(
             for entry in entries
         ],
         space.folder,
-        place,
+        location,
     )
     splits = {entry.filename: entry.used_as for entry in entries}
-    said = published.differences(tokens.counts(captions, splits), _COUNTS)
+    differences = published.differences(tokens.counts(captions, splits), _COUNTS)
     unknown = tokens.without_picture(captions, published.pictures(space.folder / _PHOTOGRAPHS))
-    return Prepared(table, files, [*said, *notes, *unknown])
+    return Prepared(table, files, [*differences, *notes, *unknown])

@@ -58,13 +58,13 @@ def _official(space: Workspace, published: Mapping[str, str]) -> Prepared:
 
 def _karpathy(space: Workspace, published: Mapping[str, str]) -> Prepared:
     document = karpathy.bring(space, _DOCUMENT)
-    entries, place = karpathy.read(space.folder / document.name, _DOCUMENT)
+    entries, location = karpathy.read(space.folder / document.name, _DOCUMENT)
     archive = next(space.fetch(url, digest) for url, digest in published.items() if url.endswith(_PHOTOGRAPHS))
     photographs = [
         Photograph(entry.filename.removesuffix(".jpg"), _PHOTOGRAPHS, entry.filename, entry.used_as, entry.captions)
         for entry in entries
     ]
-    table, notes = tabulate(photographs, space.folder, place)
+    table, notes = tabulate(photographs, space.folder, location)
     return Prepared(table, [document, archive], [*differences(karpathy.counts(entries), _COUNTS), *notes])
 
 
@@ -73,9 +73,9 @@ def read(text: Path, photographs: Path) -> tuple[pd.DataFrame, list[str]]:
 
     Raises UserError that names file and line of what is malformed, or the file that is missing.
     """
-    place = f"{text}/{_CAPTIONS}"
+    location = f"{text}/{_CAPTIONS}"
     with Archive(text) as archive:
-        captions = parse_captions(decode_text(archive.read(_CAPTIONS), place), place)
+        captions = parse_captions(decode_text(archive.read(_CAPTIONS), location), location)
         splits = _read_splits(archive)
     table, notes = tabulate(
         [
@@ -83,20 +83,24 @@ def read(text: Path, photographs: Path) -> tuple[pd.DataFrame, list[str]]:
             for image, split in splits.items()
         ],
         photographs.parent,
-        place,
+        location,
     )
-    found = {_CAPTIONS: (len(captions), sum(map(len, captions.values()))), **counts(captions, splits)}
-    return table, [*differences(found, _COUNTS | _IN_FILE), *notes, *without_picture(captions, pictures(photographs))]
+    own_counts = {_CAPTIONS: (len(captions), sum(map(len, captions.values()))), **counts(captions, splits)}
+    return table, [
+        *differences(own_counts, _COUNTS | _IN_FILE),
+        *notes,
+        *without_picture(captions, pictures(photographs)),
+    ]
 
 
 def _read_splits(archive: Archive) -> dict[str, str]:
     """Image → split, from the three official lists of file names."""
     splits: dict[str, str] = {}
     for split, member in _SPLITS.items():
-        place = f"{archive.path}/{member}"
-        for number, line in enumerate(lines(decode_text(archive.read(member), place)), start=1):
+        location = f"{archive.path}/{member}"
+        for number, line in enumerate(lines(decode_text(archive.read(member), location)), start=1):
             image = line.strip()
             if image in splits:
-                raise UserError(f"{place}, line {number}: {image} is listed twice; {REMEDY}")
+                raise UserError(f"{location}, line {number}: {image} is listed twice; {REMEDY}")
             splits[image] = split
     return splits

@@ -45,17 +45,17 @@ def find(folder: Path) -> tuple[Path, Path]:
     """The table, and the archive or else the folder that the images are in. Raises UserError without one table."""
     if not folder.is_dir():
         raise UserError(f"download.folder = {folder}: no such folder; {_REMEDY}")
-    found = [folder / each for each in _TABLES if (folder / each).is_file()]
+    tables = [folder / each for each in _TABLES if (folder / each).is_file()]
     archives = [folder / each for each in _ARCHIVES if (folder / each).is_file()]
-    if not found:
+    if not tables:
         raise UserError(
             f"download.folder = {folder.resolve()}: no table of captions there; "
             f"write {', or '.join(_TABLES)}, or name the folder that has it; {_REMEDY}"
         )
-    for several in (found, archives):
+    for several in (tables, archives):
         if len(several) > 1:
             raise UserError(f"{folder}: {' and '.join(path.name for path in several)} are both there; keep one")
-    return found[0], archives[0] if archives else folder
+    return tables[0], archives[0] if archives else folder
 
 
 _REMEDY = "see docs/own-pictures.md (in a queued experiment, give the folder's absolute path)"
@@ -94,14 +94,14 @@ def read(rows: Sequence[Row], captions: Path, packed: Path, pictures: Path) -> t
 
 def _complete(row: Row, captions: Path) -> Row:
     """The row with its file spelt in one way, and with an image_id: by default, the file without its suffix."""
-    place, file = f"{captions}, {row.place}", row.cells["file"]
+    location, file = f"{captions}, {row.place}", row.cells["file"]
     if leads_outside(file):
-        raise UserError(f"{place}: file {file!r} leads outside the folder; write a path inside it, with /")
+        raise UserError(f"{location}: file {file!r} leads outside the folder; write a path inside it, with /")
     if not _is_picture(file):
-        raise UserError(f"{place}: file {file!r} is no picture; its name must end in {' '.join(sorted(SUFFIXES))}")
+        raise UserError(f"{location}: file {file!r} is no picture; its name must end in {' '.join(sorted(SUFFIXES))}")
     split = row.cells.get("split", "train")
     if split not in SPLITS:
-        raise UserError(f"{place}: split {split!r} is none of {', '.join(SPLITS)}; write one of them")
+        raise UserError(f"{location}: split {split!r} is none of {', '.join(SPLITS)}; write one of them")
     path = PurePosixPath(unicodedata.normalize("NFC", file))
     return Row(row.place, {"image_id": str(path.with_suffix("")), **row.cells, "file": str(path)})
 

@@ -56,8 +56,8 @@ _SHAPE = TypeAdapter(_Document)
 
 def bring(space: Workspace, document: str) -> Fetched:
     """Bring the document: as it is, where the user's folder has it, else in the published archive of all three."""
-    found = space.find(document)
-    return take(found, space.folder / document) if found else space.fetch(URL, None)
+    file = space.find(document)
+    return take(file, space.folder / document) if file else space.fetch(URL, None)
 
 
 def read(path: Path, document: str) -> tuple[list[Entry], str]:
@@ -69,8 +69,8 @@ def read(path: Path, document: str) -> tuple[list[Entry], str]:
         return parse_json(path.read_bytes(), str(path), _SHAPE).images, str(path)
     with Archive(path) as archive:
         member = next((name for name in archive.names() if PurePosixPath(name).name == document), document)
-        place = f"{path}/{member}"
-        return parse_json(archive.read(member), place, _SHAPE).images, place
+        location = f"{path}/{member}"
+        return parse_json(archive.read(member), location, _SHAPE).images, location
 
 
 def counts(entries: Sequence[Entry]) -> dict[str, tuple[int, int]]:

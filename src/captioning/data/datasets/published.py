@@ -81,24 +81,24 @@ class Photograph:
     captions: Sequence[str]
 
 
-def tabulate(photographs: Sequence[Photograph], folder: Path, place: str) -> tuple[pd.DataFrame, list[str]]:
+def tabulate(photographs: Sequence[Photograph], folder: Path, location: str) -> tuple[pd.DataFrame, list[str]]:
     """The caption table of photographs whose archives are in `folder`, and notes on what is left out.
 
     White space in captions becomes single spaces, and captions of nothing else are left out and counted. Pictures
-    are found in their archives by name, in whatever folder there. place: the file that the captions come from.
+    are found in their archives by name, in whatever folder there. location: the file that the captions come from.
     Raises UserError when an image is there twice, has no caption or no picture.
     """
-    refuse_twice([photograph.image_id for photograph in photographs], f"{place}: image")
-    said = [[" ".join(caption.split()) for caption in photograph.captions] for photograph in photographs]
-    silent = [photograph.name for photograph, captions in zip(photographs, said, strict=True) if not any(captions)]
-    _require(silent, len(photographs), f"{place} has no caption of")
+    refuse_twice([photograph.image_id for photograph in photographs], f"{location}: image")
+    written = [[" ".join(caption.split()) for caption in photograph.captions] for photograph in photographs]
+    silent = [photograph.name for photograph, captions in zip(photographs, written, strict=True) if not any(captions)]
+    _require(silent, len(photographs), f"{location} has no caption of")
     members, notes = _locate(photographs, folder)
-    empty = sum(not caption for captions in said for caption in captions)
+    empty = sum(not caption for captions in written for caption in captions)
     if empty:
         notes.append(f"{empty} captions without a word are left out")
     rows = [
         (photograph.image_id, file, caption, photograph.split)
-        for photograph, file, captions in zip(photographs, members, said, strict=True)
+        for photograph, file, captions in zip(photographs, members, written, strict=True)
         for caption in captions
         if caption
     ]
@@ -138,31 +138,31 @@ def refuse_twice(names: Sequence[str], what: str) -> None:
         raise UserError(f"{what} {name_some(twice)} is there more than once; {REMEDY}")
 
 
-def _require(missing: Sequence[str], count: int, said: str) -> None:
+def _require(missing: Sequence[str], count: int, reason: str) -> None:
     if missing:
-        raise UserError(f"{said} {len(missing)} of the {count} images in the splits: {name_some(missing)}; {REMEDY}")
+        raise UserError(f"{reason} {len(missing)} of the {count} images in the splits: {name_some(missing)}; {REMEDY}")
 
 
-def differences(found: Mapping[str, tuple[int, int]], published: Mapping[str, tuple[int, int]]) -> list[str]:
+def differences(counts: Mapping[str, tuple[int, int]], published: Mapping[str, tuple[int, int]]) -> list[str]:
     """Notes on the parts of a data set whose counts are not the published ones: images, captions a part."""
     notes = []
     for part, expected in published.items():
-        kinds = zip(("images", "captions"), found.get(part, (0, 0)), expected, strict=True)
-        said = [f"{count:,} {kind}, published {right:,}" for kind, count, right in kinds if count != right]
-        if said:
-            notes.append(f"{part}: {'; '.join(said)}")
+        kinds = zip(("images", "captions"), counts.get(part, (0, 0)), expected, strict=True)
+        lines = [f"{count:,} {kind}, published {right:,}" for kind, count, right in kinds if count != right]
+        if lines:
+            notes.append(f"{part}: {'; '.join(lines)}")
     return notes
 
 
-def parse_json(data: bytes, place: str, shape: TypeAdapter[_T]) -> _T:
+def parse_json(data: bytes, location: str, shape: TypeAdapter[_T]) -> _T:
     """JSON of a known shape; keys that the shape does not name are never built.
 
     Raises UserError, with `place` and the line or the path of the first fault, when it is not that.
     """
     try:
-        return shape.validate_json(decode_text(data, place), strict=True)
+        return shape.validate_json(decode_text(data, location), strict=True)
     except ValidationError as invalid:
         fault = invalid.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(part) for part in fault["loc"])
         message = " ".join(fault["msg"].split())
-        raise UserError(f"{place}{f', {path}' if path else ''}: {message}; {REMEDY}") from None
+        raise UserError(f"{location}{f', {path}' if path else ''}: {message}; {REMEDY}") from None

@@ -34,8 +34,8 @@ def read(path: Path) -> list[Row]:
     """
     try:
         rows = [
-            Row(place, {column: _clean(f"{path}, {place}", column, value) for column, value in record.items()})
-            for place, record in FORMATS[path.suffix](path)
+            Row(location, {column: _clean(f"{path}, {location}", column, value) for column, value in record.items()})
+            for location, record in FORMATS[path.suffix](path)
         ]
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror or reason(fault)})") from fault
@@ -44,32 +44,33 @@ def read(path: Path) -> list[Row]:
     return rows
 
 
-def _clean(place: str, column: str, value: Any) -> str:
+def _clean(location: str, column: str, value: Any) -> str:
     """A cell as text without blanks around it."""
     if column == "image_id" and type(value) is int:
         value = str(value)
     if not isinstance(value, str | None):
-        raise UserError(f"{place}: {column} = {value!r} is not text; write it as text")
+        raise UserError(f"{location}: {column} = {value!r} is not text; write it as text")
     words = (value or "").split()
     if not words:
-        raise UserError(f"{place}: {column} is empty; fill it in, or remove the row")
+        raise UserError(f"{location}: {column} is empty; fill it in, or remove the row")
     text: str = " ".join(words) if column == "caption" else (value or "").strip()
     strange = next((letter for letter in text if unicodedata.category(letter) in ("Cc", "Cs")), None)
     if strange:
-        raise UserError(f"{place}: {column} has the control character {strange!r} in it; remove it")
+        raise UserError(f"{location}: {column} has the control character {strange!r} in it; remove it")
     return text
 
 
-def _check_columns(place: str, columns: Sequence[str]) -> None:
+def _check_columns(location: str, columns: Sequence[str]) -> None:
     repeated = sorted({column for column in columns if columns.count(column) > 1})
     missing = [column for column in NEEDED if column not in columns]
     unknown = [column for column in columns if column not in NEEDED + OPTIONAL]
-    found = [f"no column {column!r}" for column in missing]
-    found += [f"an unknown column {column!r}" for column in unknown]
-    found += [f"the column {column!r} twice" for column in repeated]
-    if found:
+    faults = [f"no column {column!r}" for column in missing]
+    faults += [f"an unknown column {column!r}" for column in unknown]
+    faults += [f"the column {column!r} twice" for column in repeated]
+    if faults:
         raise UserError(
-            f"{place}: {', '.join(found)}; needed are {' and '.join(NEEDED)}, and there may be {' and '.join(OPTIONAL)}"
+            f"{location}: {', '.join(faults)}; needed are {' and '.join(NEEDED)}, "
+            f"and there may be {' and '.join(OPTIONAL)}"
         )
 
 
@@ -80,20 +81,20 @@ def _delimited(path: Path, delimiter: str) -> _Records:
     header: list[str] = []
     while True:
         number = lines.line_num + 1
-        place = f"{path}, line {number}"
+        location = f"{path}, line {number}"
         try:
             cells = [cell.strip() for cell in next(lines)]
         except StopIteration:
             return
         except csv.Error as fault:
-            raise UserError(f"{place}: {reason(fault)}; {_QUOTES}") from fault
+            raise UserError(f"{location}: {reason(fault)}; {_QUOTES}") from fault
         if not any(cells):
             continue
         if not header:
             header = cells
-            _check_columns(place, header)
+            _check_columns(location, header)
         elif len(cells) != len(header):
-            raise UserError(f"{place}: {len(cells)} cells under {len(header)} columns; {_QUOTES}")
+            raise UserError(f"{location}: {len(cells)} cells under {len(header)} columns; {_QUOTES}")
         else:
             yield f"line {number}", dict(zip(header, cells, strict=True))
 
@@ -105,23 +106,23 @@ def _json_lines(path: Path) -> _Records:
     """An object a line, each with the same keys."""
     columns: tuple[int, set[str]] | None = None
     for number, line in enumerate(decode_text(path.read_bytes(), str(path)).split("\n"), start=1):
-        place = f"{path}, line {number}"
+        location = f"{path}, line {number}"
         if not line.strip():
             continue
         try:
             pairs = json.loads(line, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError) as fault:
             raise UserError(
-                f"{place}: not JSON ({getattr(fault, 'msg', None) or reason(fault)}); write an object a line"
+                f"{location}: not JSON ({getattr(fault, 'msg', None) or reason(fault)}); write an object a line"
             ) from fault
         if not isinstance(pairs, _Pairs):
-            raise UserError(f'{place}: not an object; write {{"file": "a.jpg", "caption": "A dog."}}')
+            raise UserError(f'{location}: not an object; write {{"file": "a.jpg", "caption": "A dog."}}')
         keys = [key for key, _ in pairs]
-        _check_columns(place, keys)
+        _check_columns(location, keys)
         columns = columns or (number, set(keys))
         if set(keys) != columns[1]:
             raise UserError(
-                f"{place}: it has {', '.join(sorted(keys))}, and line {columns[0]} has "
+                f"{location}: it has {', '.join(sorted(keys))}, and line {columns[0]} has "
                 f"{', '.join(sorted(columns[1]))}; give every line the same keys"
             )
         yield f"line {number}", dict(pairs)

@@ -7,7 +7,7 @@ from captioning.data.datasets.published import REMEDY
 from captioning.system.errors import UserError
 
 
-def parse_captions(text: str, place: str) -> dict[str, list[str]]:
+def parse_captions(text: str, location: str) -> dict[str, list[str]]:
     """Text of such lines → picture's file name → captions, both in the order of the file.
 
     Raises UserError with `place` and the line number for any other line.
@@ -17,7 +17,7 @@ def parse_captions(text: str, place: str) -> dict[str, list[str]]:
         key, tab, caption = line.partition("\t")
         image, _, index = key.rpartition("#")
         if not (tab and image and index.isdecimal() and caption.strip()):
-            raise UserError(f"{place}, line {number}: {line!r} is not NAME.jpg#0<TAB>caption; {REMEDY}")
+            raise UserError(f"{location}, line {number}: {line!r} is not NAME.jpg#0<TAB>caption; {REMEDY}")
         captions.setdefault(image, []).append(caption.strip())
     return captions
 
@@ -30,10 +30,10 @@ def lines(text: str) -> list[str]:
 def counts(captions: Mapping[str, Sequence[str]], splits: Mapping[str, str]) -> dict[str, tuple[int, int]]:
     """Split → images, captions. splits: picture's file name → split."""
     images = Counter(splits.values())
-    said: Counter[str] = Counter()
+    captions_of_split: Counter[str] = Counter()
     for image, split in splits.items():
-        said[split] += len(captions.get(image, ()))
-    return {split: (images[split], said[split]) for split in images}
+        captions_of_split[split] += len(captions.get(image, ()))
+    return {split: (images[split], captions_of_split[split]) for split in images}
 
 
 def without_picture(captions: Mapping[str, Sequence[str]], pictures: Collection[str]) -> list[str]:

@@ -63,23 +63,23 @@ def fetch(
     """
     name = urlsplit(url).path.rpartition("/")[2]
     with disk_faults_told(target), alone(cache / f".{name}.lock"):
-        found = find(source, subfolder, name)
-        if found:
-            files.copy(found, target)
+        local_file = find(source, subfolder, name)
+        if local_file:
+            files.copy(local_file, target)
         elif not (target.is_file() and _compare(target, digest)[1]):
             _download(url, target, digest, _Partial(cache, name, url), sleep)
-    return _record(url, target, digest, found)
+    return _record(url, target, digest, local_file)
 
 
-def take(found: Path, target: Path, bring: Callable[[Path, Path], None] = files.copy) -> Fetched:
+def take(local_file: Path, target: Path, bring: Callable[[Path, Path], None] = files.copy) -> Fetched:
     """Bring what is in the user's folder and has no published digest to `target`.
 
     bring: makes the second path of the first, atomically: copies the file, or packs a folder (`archives.pack`).
     Raises UserError when the disk is full or may not be written.
     """
     with disk_faults_told(target):
-        bring(found, target)
-        _say(f"{target.name}: made of {found}")
+        bring(local_file, target)
+        _say(f"{target.name}: made of {local_file}")
         sha256 = files.digest(target)
         return Fetched(target.name, "source", target.stat().st_size, f"sha256:{sha256}", sha256, published=False)
 
@@ -104,12 +104,12 @@ def _compare(path: Path, digest: str | None) -> tuple[str, bool]:
     return f"{algorithm}:{actual}", bool(expected) and actual.startswith(expected)
 
 
-def _record(url: str, target: Path, digest: str | None, found: Path | None) -> Fetched:
+def _record(url: str, target: Path, digest: str | None, local_file: Path | None) -> Fetched:
     actual, published = _compare(target, digest)
-    if found:
+    if local_file:
         verdict = "" if published or digest is None else f", not the published file ({actual}, published {digest})"
-        _say(f"{target.name}: copied from {found}{verdict}")
-    origin = "source" if found and not published else url
+        _say(f"{target.name}: copied from {local_file}{verdict}")
+    origin = "source" if local_file and not published else url
     sha256 = actual if actual.startswith("sha256:") else f"sha256:{files.digest(target)}"
     return Fetched(target.name, origin, target.stat().st_size, actual, sha256.partition(":")[2], published)
 
@@ -140,16 +140,16 @@ def _insist(url: str, partial: "_Partial", sleep: Callable[[float], None]) -> No
             with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
                 return _receive(response, url, partial)
         except _InterruptedError as fault:
-            said, asked = str(fault), fault.wait
+            message, wait_s = str(fault), fault.wait
         except requests.RequestException as fault:
-            said, asked = _explain(fault), None
+            message, wait_s = _explain(fault), None
         idle = 1 if partial.size > furthest else idle + 1
         furthest = max(furthest, partial.size)
-        wait = 2.0 ** (idle - 1) if asked is None else asked
+        wait = 2.0 ** (idle - 1) if wait_s is None else wait_s
         if idle == _TRIES or wait > _LONGEST_WAIT:
-            later = f", and the server asks to wait {asked:.0f} s" if asked else ""
-            raise UserError(f"{url}: cannot be downloaded ({said}{later}); {_GO_ON}, {_OR_PUT.format(partial.name)}")
-        _say(f"{url}: {said}; trying again in {wait:g} s")
+            later = f", and the server asks to wait {wait_s:.0f} s" if wait_s else ""
+            raise UserError(f"{url}: cannot be downloaded ({message}{later}); {_GO_ON}, {_OR_PUT.format(partial.name)}")
+        _say(f"{url}: {message}; trying again in {wait:g} s")
         sleep(wait)
 
 
@@ -160,8 +160,8 @@ _OR_PUT = "or put {} into the folder named by download.source or CAPTIONING_SOUR
 class _InterruptedError(Exception):
     """A try failed and the next may not. wait: seconds that the server asks for, or None."""
 
-    def __init__(self, said: str, wait: float | None = None) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, wait: float | None = None) -> None:
+        super().__init__(message)
         self.wait = wait
 
 
@@ -254,7 +254,7 @@ def _explain(fault: requests.RequestException) -> str:
         requests.exceptions.ChunkedEncodingError: "the connection was cut",
         requests.ConnectionError: "no connection",
     }
-    return next((said for kind, said in kinds.items() if isinstance(fault, kind)), type(fault).__name__)
+    return next((text for kind, text in kinds.items() if isinstance(fault, kind)), type(fault).__name__)
 
 
 def _say(text: str) -> None:

@@ -62,8 +62,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         state = _load(path)
     except Exception as fault:  # on malformed files, the readers raise whatever they stumble over
-        said = reason(fault, first_line=True).partition(". ")[0]
-        raise UserError(f"{path}: not a state dict ({said}); save `model.state_dict()`") from fault
+        message = reason(fault, first_line=True).partition(". ")[0]
+        raise UserError(f"{path}: not a state dict ({message}); save `model.state_dict()`") from fault
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise UserError(f"{path}: not a state dict, whose values are all tensors; save `model.state_dict()`")
     return dict(state)

@@ -21,14 +21,14 @@ def references(table: pd.DataFrame, images: pd.DataFrame, split: str) -> dict[st
 
     `table` has image_id, caption and split, a row a caption; `images` has image_id, file, split and coco_id.
     """
-    chosen = images[images["split"] == split]
-    ids = dict(zip(chosen["image_id"], chosen["coco_id"].tolist(), strict=True))
+    of_split = images[images["split"] == split]
+    ids = dict(zip(of_split["image_id"], of_split["coco_id"].tolist(), strict=True))
     rows = table[table["split"] == split]
     return {
         "info": {"description": f"references of the {split} split"},
         "licenses": [],
         "type": "captions",
-        "images": [{"id": ids[name], "file_name": file} for name, file in zip(ids, chosen["file"], strict=True)],
+        "images": [{"id": ids[name], "file_name": file} for name, file in zip(ids, of_split["file"], strict=True)],
         "annotations": [
             {"id": index, "image_id": ids[image_id], "caption": caption}
             for index, (image_id, caption) in enumerate(zip(rows["image_id"], rows["caption"], strict=True), start=1)

@@ -25,8 +25,8 @@ def choose(captions: pd.DataFrame, limit: int | None) -> pd.DataFrame:
         return captions
     images = captions[["image_id", "split"]].drop_duplicates()
     drawn = images["image_id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
-    chosen = images.loc[drawn.sort_values().index].groupby("split").head(limit)
-    return captions[captions["image_id"].isin(chosen["image_id"])]
+    selected = images.loc[drawn.sort_values().index].groupby("split").head(limit)
+    return captions[captions["image_id"].isin(selected["image_id"])]
 
 
 def assign(captions: pd.DataFrame, limit: int | None = None) -> pd.DataFrame:

@@ -89,7 +89,7 @@ def _words(piece: str) -> tuple[str, ...]:
 
 def _treebank(piece: str) -> tuple[str, ...]:
     """`_words` for any piece: plain words go the short way above, which gives the same."""
-    text = _WHOLE.sub(lambda found: f" {found[0].translate(_HIDE)} ", piece.translate(_CHARACTERS))
+    text = _WHOLE.sub(lambda match: f" {match[0].translate(_HIDE)} ", piece.translate(_CHARACTERS))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     text = _PERIOD.sub(_keep_or_drop, text)
@@ -97,8 +97,8 @@ def _treebank(piece: str) -> tuple[str, ...]:
     return tuple(word for token in tokens if (word := token.translate(_SHOW).lower()) not in PUNCTUATION)
 
 
-def _keep_or_drop(found: re.Match[str]) -> str:
+def _keep_or_drop(match: re.Match[str]) -> str:
     """`dog.` is a word and a period; `etc.`, `u.s.` and `b.` are words."""
-    stem: str = found[1]
+    stem: str = match[1]
     known = stem.lower() in _KNOWN or stem in _CAPITALISED or _ACRONYM.fullmatch(stem)
-    return found[0].translate(_HIDE) if known else f"{stem} "
+    return match[0].translate(_HIDE) if known else f"{stem} "

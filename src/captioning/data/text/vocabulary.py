@@ -51,8 +51,8 @@ class Vocabulary:
         A caption that says `<unk>`, or another of the first four, says a word that is not kept.
         """
         counts = Counter(word for caption in captions for word in caption)
-        kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
-        return cls((*SPECIAL, *sorted(kept, key=lambda word: (-counts[word], word))))
+        frequent = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
+        return cls((*SPECIAL, *sorted(frequent, key=lambda word: (-counts[word], word))))
 
     @classmethod
     def read(cls, path: Path) -> "Vocabulary":
@@ -84,16 +84,16 @@ class Vocabulary:
     def spans(self, ids: Iterable[int]) -> list[tuple[str, list[int]]]:
         """Ids as in `decode` → the words of the caption, each with the places of its tokens in `ids`."""
         spans: list[tuple[str, list[int]]] = []
-        for place, index in enumerate(ids):
+        for position, index in enumerate(ids):
             if index == self.special.eos:
                 break
             if index in (self.special.bos, self.special.pad):
                 continue
             if spans and not self.begins(index):
                 word, places = spans.pop()
-                spans.append((word + self.text(index), [*places, place]))
+                spans.append((word + self.text(index), [*places, position]))
             else:
-                spans.append((self.text(index), [place]))
+                spans.append((self.text(index), [position]))
         return spans
 
     def text(self, index: int) -> str:

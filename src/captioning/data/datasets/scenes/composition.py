@@ -155,14 +155,14 @@ def spots(scene: Scene) -> list[Spot]:
     count = len(scene.actors)
     alone = not any(actor.child for actor in scene.actors)
     shift = _SHIFTS[count] * (0 if scene.thing is None or scene.seat is not None else 1 if scene.side == "left" else -1)
-    found = []
+    free = []
     for i, centre in enumerate(_CENTRES[count]):
         x = centre + shift + rng.uniform(-3, 3)
         y = rng.uniform(82, 95)
         height = _HEIGHTS[count] * (0.55 + 0.5 * (y - 50) / 42) * (1.15 if alone else 1.0)
         flip = x > 58 or (x > 42 and rng.random() < 0.5)
-        found.append(Spot(x, rng.uniform(27, 34) if scene.actors[i].kind == "bird" else y, height, flip))
-    return found
+        free.append(Spot(x, rng.uniform(27, 34) if scene.actors[i].kind == "bird" else y, height, flip))
+    return free
 
 
 def thing_x(scene: Scene) -> float:

@@ -68,14 +68,14 @@ def labels(scene: Scene) -> frozenset[str]:
     `boy`, `boy:red`, `boy:running`, `boy:red:running`, `boy:hat`, `ball`, `ball:blue`, `two:boy`, `two:child`, `tree`,
     `weather:rainy`, `place:beach`; `boy>left-of>dog` for each two actors, `tree:left` for the side of the thing.
     """
-    found = set(everywhere(scene))
+    names = set(everywhere(scene))
     for actor in scene.actors:
-        found |= _actor_labels(actor)
-    found |= {f"{left.kind}>left-of>{right.kind}" for left, right in combinations(scene.actors, 2)}
-    found |= _pair_labels(scene)
+        names |= _actor_labels(actor)
+    names |= {f"{left.kind}>left-of>{right.kind}" for left, right in combinations(scene.actors, 2)}
+    names |= _pair_labels(scene)
     if scene.thing is not None:
-        found |= {scene.thing, f"{scene.thing}:{'left' if thing_x(scene) < 50 else 'right'}"}
-    return frozenset(found)
+        names |= {scene.thing, f"{scene.thing}:{'left' if thing_x(scene) < 50 else 'right'}"}
+    return frozenset(names)
 
 
 def everywhere(scene: Scene) -> list[str]:
@@ -85,14 +85,14 @@ def everywhere(scene: Scene) -> list[str]:
 
 def located(scene: Scene) -> list[tuple[str, float, float]]:
     """The labels of actors and of the thing, with their middle in the image: x and y, 0 to 1 from the top left."""
-    found = []
+    labels = []
     for actor, spot in zip(scene.actors, spots(scene), strict=True):
         y = spot.y - spot.height * (_MIDDLE if actor.child else _LOW_MIDDLE)
-        found += [(label, _inside(spot.x), _inside(y)) for label in sorted(_actor_labels(actor))]
+        labels += [(label, _inside(spot.x), _inside(y)) for label in sorted(_actor_labels(actor))]
     if scene.thing is not None:
         height, foot, _ = STANDING[scene.thing]
-        found.append((scene.thing, _inside(thing_x(scene)), _inside(foot - height * _MIDDLE)))
-    return found
+        labels.append((scene.thing, _inside(thing_x(scene)), _inside(foot - height * _MIDDLE)))
+    return labels
 
 
 def _inside(hundredths: float) -> float:
@@ -100,14 +100,14 @@ def _inside(hundredths: float) -> float:
 
 
 def _actor_labels(actor: Actor) -> set[str]:
-    found = {actor.kind, f"{actor.kind}:{actor.colour}", f"{actor.kind}:{actor.action}"}
-    found.add(f"{actor.kind}:{actor.colour}:{actor.action}")
+    labels = {actor.kind, f"{actor.kind}:{actor.colour}", f"{actor.kind}:{actor.action}"}
+    labels.add(f"{actor.kind}:{actor.colour}:{actor.action}")
     if actor.hat:
-        found.add(f"{actor.kind}:hat")
+        labels.add(f"{actor.kind}:hat")
     if actor.prop is not None:
         noun = PROPS[actor.action]
-        found |= {noun, f"{noun}:{actor.prop}"}
-    return found
+        labels |= {noun, f"{noun}:{actor.prop}"}
+    return labels
 
 
 def _pair_labels(scene: Scene) -> set[str]:

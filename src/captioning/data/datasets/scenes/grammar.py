@@ -14,13 +14,13 @@ _USUAL = 0.84  # how often the usual word is taken
 def sentences(scene: Scene) -> list[str]:
     """Five different sentences, each of 5 to 16 words, with a capital and a full stop."""
     teller = _Teller(scene)
-    told: list[str] = []
+    written: list[str] = []
     for topic in teller.topics():
         text = topic()
-        while text in told or not _SHORTEST <= len(text.split()) <= _LONGEST:
+        while text in written or not _SHORTEST <= len(text.split()) <= _LONGEST:
             text = topic()
-        told.append(text)
-    return [f"{text[0].upper()}{text[1:]}." for text in told]
+        written.append(text)
+    return [f"{text[0].upper()}{text[1:]}." for text in written]
 
 
 def with_article(noun: str) -> str:
@@ -49,10 +49,10 @@ class _Teller:
             others.append(self.animal)
         if len(self.actors) > 1:
             others.append(self.company)
-        chosen = [self.deed, self.whole, *self.rng.sample(others, min(3, len(others)))]
-        chosen += [self.deed] * (COUNT - len(chosen))
-        self.rng.shuffle(chosen)
-        return chosen
+        selected = [self.deed, self.whole, *self.rng.sample(others, min(3, len(others)))]
+        selected += [self.deed] * (COUNT - len(selected))
+        self.rng.shuffle(selected)
+        return selected
 
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
