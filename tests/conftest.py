@@ -16,14 +16,16 @@ from tests.project import Project
 from tests.properties import pytest_addoption, pytest_configure, pytest_terminal_summary
 from tests.zygote import serving
 
+LONGEST = ("test_typed_pages.py", "test_suites.py", "test_typed_models.py", "test_pipeline.py")  # minutes each
+
 compute.pin(portable=True, threads=1)
 __all__ = ["pytest_addoption", "pytest_configure", "pytest_terminal_summary"]  # pytest finds them here by name
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that drive DVC first: they take longest, and none of them should run alone at the end."""
+    """Files that drive DVC first, the longest ahead: none of them should run alone at the end."""
     slow = {item.path for item in items if "home" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path.name not in LONGEST, item.path not in slow))
 
 
 @pytest.fixture(scope="session")
