@@ -12,7 +12,7 @@ repro: .venv/ready
 	dvc repro
 
 test: hint .venv/ready-to-test check
-	pytest -n 4 --dist loadfile --no-loadscope-reorder
+	pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 hint:
 	@echo "make test takes about 10 minutes on two quiet cores, and the first time some more for the environment (6 GB)."
