@@ -1,10 +1,12 @@
 """The table of experiments, and what differs in their scores, as a person reads them in a terminal."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from captioning.experiments import commands
 from captioning.experiments.table import Row, collect, table
 from captioning.system.errors import UserError
 from tests.imports import ROOT
@@ -147,3 +149,12 @@ def test_the_workspace_is_a_row_if_it_is_like_no_other() -> None:
     head = state("a" * 40, {"cider": 0.4}, {"seed": 1})
     rows = collect([state("workspace", {"cider": 0.4}, {"seed": 7}), head])
     assert [(row.name, row.changed) for row in rows] == [("workspace", ["seed=7"]), ("aaaaaaa", [])]
+
+
+def test_a_dvc_that_hangs_is_stopped_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dvc").write_text("#!/bin/sh\nexec tail -f /dev/null\n")
+    (tmp_path / "dvc").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(commands, "_PATIENCE_S", 0.1)
+    with pytest.raises(UserError, match=r"`dvc exp show --json -A` did not end in 0.1 s, and was stopped; try again"):
+        commands.shown("-A")

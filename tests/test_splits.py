@@ -181,3 +181,20 @@ def test_encoded_captions_round_trip(tmp_path: Path) -> None:
     assert np.array_equal(again.tokens, encoded.tokens)
     assert again.lengths.tolist() == [3, 4]
     assert again.image.tolist() == [3, 1]
+
+
+class Pieces(Vocabulary):
+    """Tokens that begin with ## go on with the word before them."""
+
+    def begins(self, index: int) -> bool:
+        return not self.words[index].startswith("##")
+
+    def text(self, index: int) -> str:
+        return self.words[index].removeprefix("##")
+
+
+def test_pieces_are_joined_and_say_where_their_words_are() -> None:
+    pieces, special = Pieces((*SPECIAL, "snow", "##board", "##er", "a")), Vocabulary.special
+    ids = [special.bos, 7, 4, 5, 6, 4, special.eos, 7]
+    assert pieces.decode(ids) == "a snowboarder snow"
+    assert pieces.spans(ids) == [("a", [1]), ("snowboarder", [2, 3, 4]), ("snow", [5])]

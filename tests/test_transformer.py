@@ -94,3 +94,19 @@ def test_a_word_is_read_once() -> None:
             assert new.shape == (2, t + 1, 32)
             assert torch.equal(new[:, :t], old)
     assert len(calls) == 1
+
+
+def test_parameters_under_their_former_names_are_read() -> None:
+    model, other = build("transformer"), build("transformer")
+    former = {"self_": "recall_", "cross_": "look_", "feed_": "think_"}
+    state = {}
+    for name, tensor in model.state_dict().items():
+        *place, module, kind = name.split(".")
+        for new, old in former.items() if "layers" in place else ():
+            module = module.replace(new, old)
+        state[".".join([*place, module, kind])] = torch.randn_like(tensor)
+    other.load_state_dict(dict(state))
+    renamed = other.state_dict()
+    assert state.keys() != renamed.keys()
+    torch.testing.assert_close(renamed["layers.0.self_in.weight"], state["layers.0.recall_in.weight"])
+    torch.testing.assert_close(renamed["layers.1.feed_norm.bias"], state["layers.1.think_norm.bias"])

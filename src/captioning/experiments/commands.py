@@ -9,6 +9,9 @@ from typing import IO, Any
 
 from captioning.system.errors import UserError
 
+_NO_DVC = "`dvc` is not on the PATH: source .venv/bin/activate"
+_PATIENCE_S = 300.0  # for `dvc exp show`, which reads every experiment once
+
 
 def git(*arguments: str) -> str:
     """What `git` prints. Raises UserError, with its message, when it fails."""
@@ -17,12 +20,16 @@ def git(*arguments: str) -> str:
 
 def dvc(*arguments: str) -> str:
     """What `dvc` prints. Raises UserError, with its message, when it fails."""
-    return _run("dvc", arguments, "`dvc` is not on the PATH: source .venv/bin/activate")
+    return _run("dvc", arguments, _NO_DVC)
 
 
 def shown(*options: str) -> list[dict[str, Any]]:
-    """The document of `dvc exp show --json`: the workspace, then each commit with its experiments."""
-    document: list[dict[str, Any]] = json.loads(dvc("exp", "show", "--json", *options))
+    """The document of `dvc exp show --json`: the workspace, then each commit with its experiments.
+
+    Raises UserError when it takes too long: it opens the folders of running experiments, and hangs if one ends then.
+    """
+    arguments = ("exp", "show", "--json", *options)
+    document: list[dict[str, Any]] = json.loads(_run("dvc", arguments, _NO_DVC, limit_s=_PATIENCE_S))
     return document
 
 
@@ -32,25 +39,32 @@ def repository() -> Path:
     root = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), None)
     if root is None:
         raise UserError("this folder is not in a DVC repository; run in the project's folder")
-    if not _succeeds("git", "rev-parse", "--verify", "--quiet", "HEAD"):
+    if commit("HEAD") is None:
         raise UserError("experiments start from a commit, and there is none here: `git init`, `git commit`")
     return root
 
 
-def _succeeds(*command: str) -> bool:
-    return subprocess.run(command, capture_output=True).returncode == 0
+def commit(name: str) -> str | None:
+    """The commit that git knows by a name such as `HEAD` or `1234567^1`; None: there is none, or no longer."""
+    command = ("git", "rev-parse", "--verify", "--quiet", name)
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
 
 
-def _run(program: str, arguments: tuple[str, ...], absent: str) -> str:
+def _run(program: str, arguments: tuple[str, ...], absent: str, limit_s: float | None = None) -> str:
     """Output goes to files: workers that a command leaves behind would keep a pipe open."""
     if shutil.which(program) is None:
         raise UserError(absent)
+    line = " ".join((program, *arguments))
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        done = subprocess.run((program, *arguments), stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
-        printed, said = (_content(stream) for stream in (output, errors))
+        try:
+            done = subprocess.run(
+                (program, *arguments), stdin=subprocess.DEVNULL, stdout=output, stderr=errors, timeout=limit_s
+            )
+        except subprocess.TimeoutExpired:
+            raise UserError(f"`{line}` did not end in {limit_s:g} s, and was stopped; try again") from None
+        printed, message = (_content(stream) for stream in (output, errors))
     if done.returncode:
-        text = " ".join((said or printed).split())
-        raise UserError(f"`{program} {' '.join(arguments)}` failed: {text}")
+        raise UserError(f"`{line}` failed: {' '.join((message or printed).split())}")
     return printed
 
 

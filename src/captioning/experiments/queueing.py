@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from captioning.experiments.commands import dvc, git, repository
+from captioning.experiments.commands import commit, dvc, git, repository
 from captioning.experiments.revisions import Revision
 from captioning.experiments.suites import Run
 from captioning.system.errors import UserError
@@ -83,7 +83,7 @@ class Queue:
         """The commits of HEAD's finished experiments, by name."""
         prefix = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}/"
         lines = git("for-each-ref", "--format=%(objectname) %(refname)", prefix).splitlines()
-        return {name.removeprefix(prefix): commit for commit, _, name in (line.partition(" ") for line in lines)}
+        return {name.removeprefix(prefix): sha for sha, _, name in (line.partition(" ") for line in lines)}
 
     def states(self, runs: Iterable[Run]) -> dict[str, State]:
         """Where each run is, by name."""
@@ -145,7 +145,7 @@ class Queue:
                 elif state is State.done and name in self._waiting:
                     write_json(self._time_of(name), round(time.monotonic() - self._waiting.pop(name), 1))
             looked(states)
-            if states == before and not {State.queued, State.running} & set(states.values()):
+            if states == before and not any(state in _GOING for state in states.values()):
                 return states
             idle = 0 if State.running in states.values() else idle + 1
             if idle and idle % _PATIENCE == 0:
@@ -245,18 +245,16 @@ class Queue:
             self._entries = None
 
     def _is_ours(self, revision: str) -> bool:
-        """Is a stash commit made from HEAD?"""
-        return git("rev-parse", f"{revision}^1").strip() == self.baseline
+        """Is a stash commit made from HEAD? One that git has cleared away counts as another's."""
+        return commit(f"{revision}^1") == self.baseline
 
     def _entry(self, revision: str, name: str, word: str) -> Entry:
         records = sorted((self._root / _RUNS).glob(f"{revision}*/{revision}*.json"))
         record = read_json(records[0]) if records else {}
         process, log = record.get("pid"), Path(record["stdout"]) if record.get("stdout") else None
-        state = _STATES[word]
-        if state is State.running and record.get("returncode") is None:
-            entry = Entry(name, revision, state, process, log)
-            return entry._replace(state=State.stopped) if entry.ended else entry
-        return Entry(name, revision, state, process, log)
+        entry = Entry(name, revision, _STATES[word], process, log)
+        lost = entry.state is State.running and record.get("returncode") is None and entry.ended
+        return entry._replace(state=State.stopped) if lost else entry
 
 
 _GOING = (State.queued, State.running)
