@@ -13,7 +13,7 @@ from torch import nn  # noqa: E402
 from benchmarks.logits import seconds  # noqa: E402
 from captioning.kernels.convolutions import Conv2d  # noqa: E402
 
-PICTURES = 26  # a batch of the default, 128 captions
+IMAGES = 26  # a batch of the default, 128 captions
 MAPS = [(64, 16), (128, 8), (256, 4), (512, 2)]  # channels and places a side: a ResNet-18 on 64 x 64 pixels
 
 
@@ -22,20 +22,20 @@ def main() -> None:
     torch.set_num_threads(2)
     print("| channels | places | oneDNN | product |\n|---|---|---|---|")
     for channels, side in MAPS:
-        pictures = torch.randn(PICTURES, channels, side, side).contiguous(memory_format=torch.channels_last)
-        work = 3 * 2e-9 * PICTURES * side**2 * channels**2 * 9
-        rates = [f"{work / _seconds(kind, pictures):.0f}" for kind in (nn.Conv2d, Conv2d)]
+        images = torch.randn(IMAGES, channels, side, side).contiguous(memory_format=torch.channels_last)
+        work = 3 * 2e-9 * IMAGES * side**2 * channels**2 * 9
+        rates = [f"{work / _seconds(kind, images):.0f}" for kind in (nn.Conv2d, Conv2d)]
         print(f"| {channels} | {side} x {side} | {' | '.join(rates)} |")
 
 
-def _seconds(kind: type[nn.Conv2d], pictures: torch.Tensor) -> float:
-    channels = pictures.shape[1]
+def _seconds(kind: type[nn.Conv2d], images: torch.Tensor) -> float:
+    channels = images.shape[1]
     conv = kind(channels, channels, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
-    pictures = pictures.clone().requires_grad_()
+    images = images.clone().requires_grad_()
 
     def step() -> torch.Tensor:
-        pictures.grad = conv.weight.grad = None
-        found: torch.Tensor = conv(pictures)
+        images.grad = conv.weight.grad = None
+        found: torch.Tensor = conv(images)
         found.backward(torch.ones_like(found))
         return found
 

@@ -1,7 +1,7 @@
 """Training steps and cached decoding: how close each decoder is to the machine, and what a cache saves.
 
-A training step (forward, backward, no optimizer) of a decoder on stored regions, with five captions of each picture
-side by side, as training plans it, and with a picture a caption; against as many floating-point operations as bare
+A training step (forward, backward, no optimizer) of a decoder on stored regions, with five captions of each image
+side by side, as training plans it, and with an image a caption; against as many floating-point operations as bare
 matrix products of side 1,024. The operations are those that PyTorch counts.
 And the transformer's `step` with the keys and values of the words so far, against reading the whole caption again.
 
@@ -30,9 +30,9 @@ from captioning.training.network import Network  # noqa: E402
 from captioning.vision.encoders.encoded import Encoded  # noqa: E402
 
 CAPTIONS, TOKENS, REGIONS, FEATURES, WORDS = 130, 13, 49, 1280, 2549  # a batch of Flickr8k
-EACH = {"side by side": 5, "apart": 1}  # captions a picture
+EACH = {"side by side": 5, "apart": 1}  # captions an image
 SIDE, ROUNDS = 1024, 7
-HYPOTHESES, LONG = 192, 20  # 64 pictures, beam 3
+HYPOTHESES, LONG = 192, 20  # 64 images, beam 3
 
 
 def built(name: str) -> Decoder:
@@ -42,7 +42,7 @@ def built(name: str) -> Decoder:
 
 
 def training_step(decoder: Decoder, each: int) -> Callable[[], None]:
-    """Forward and backward of one batch, with so many captions of each picture."""
+    """Forward and backward of one batch, with so many captions of each image."""
     network = Network(None, decoder).train()
     regions = torch.randn(CAPTIONS // each, REGIONS, FEATURES)
     tokens = torch.randint(4, WORDS, (CAPTIONS, TOKENS))
@@ -82,7 +82,7 @@ def fastest(actions: dict[str, Callable[[], None]]) -> dict[str, float]:
 def training() -> None:
     """Print captions a second, GFLOP a step, and the share of the speed of bare products."""
     print(f"{CAPTIONS} captions of {TOKENS - 1} words and {REGIONS} regions of {FEATURES}, {THREADS} thread\n")
-    print("| decoder | captions of a picture | captions/s | GFLOP/step | GFLOP/s | bare products, GFLOP/s | ratio |")
+    print("| decoder | captions of an image | captions/s | GFLOP/step | GFLOP/s | bare products, GFLOP/s | ratio |")
     print("|---|---|---|---|---|---|---|")
     for name, (said, each) in itertools.product(("attention", "updown", "transformer"), EACH.items()):
         step = training_step(built(name), each)

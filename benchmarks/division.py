@@ -1,6 +1,6 @@
 """An encoder whose last blocks are trained, forward: as a whole, and in two parts of which the first is run apart.
 
-A step of cross-entropy encodes its pictures once, one of self-critical training twice, and the first part only once.
+A step of cross-entropy encodes its images once, one of self-critical training twice, and the first part only once.
 MobileNetV2, trained from features.14 on, at 288 pixels, on one thread.
 
 python -m benchmarks.division [bfloat16]     # under autocast; else float32
@@ -21,7 +21,7 @@ from captioning.training.encoder.fine_tuning import EncoderTraining  # noqa: E40
 from captioning.vision.encoders import backbones, encoders  # noqa: E402
 
 NAME, BLOCK, SIZE = "mobilenet_v2", "features.14", 288
-PICTURES = {"cross-entropy": (13, 1), "self-critical": (32, 2)}  # pictures a step, and how often they are encoded
+IMAGES = {"cross-entropy": (13, 1), "self-critical": (32, 2)}  # images a step, and how often they are encoded
 
 
 def main() -> None:
@@ -33,8 +33,8 @@ def main() -> None:
     training.begin_captions(1)
     divided = training.divided
     assert divided is not None
-    print("| step | pictures | whole | in parts | ratio |\n|---|---|---|---|---|")
-    for name, (count, passes) in PICTURES.items():
+    print("| step | images | whole | in parts | ratio |\n|---|---|---|---|---|")
+    for name, (count, passes) in IMAGES.items():
         pixels = torch.randint(0, 256, (count, 3, SIZE, SIZE), dtype=torch.uint8)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=HALF):
             whole = passes * _seconds(lambda pixels=pixels: encoder(pixels))

@@ -1,6 +1,6 @@
 """One epoch of `lstm` on stored features, against the same model with JPEG decoding and the CNN in the loop.
 
-The second is what this project's seed did, with ResNet-50: every caption reads its own picture again. A whole epoch of
+The second is what this project's seed did, with ResNet-50: every caption reads its own image again. A whole epoch of
 it takes hours on two cores, so it is timed on a few batches and scaled; the first is timed whole, on features drawn
 at random, which take the same time.
 
@@ -24,7 +24,7 @@ from captioning import decoders  # noqa: E402
 from captioning.data.splits import splits  # noqa: E402
 from captioning.data.text.vocabulary import Vocabulary  # noqa: E402
 from captioning.settings import resolve  # noqa: E402
-from captioning.system.archives import Pictures  # noqa: E402
+from captioning.system.archives import ImageArchives  # noqa: E402
 from captioning.training import batches  # noqa: E402
 from captioning.training.network import Network  # noqa: E402
 from captioning.vision.encoders import backbones, encoders  # noqa: E402
@@ -34,7 +34,7 @@ DATA, SAMPLE = Path("data"), 4
 
 
 class Epoch:
-    """The captions, the pictures and the settings of params.yaml, with one encoder of weights drawn at random."""
+    """The captions, the images and the settings of params.yaml, with one encoder of weights drawn at random."""
 
     def __init__(self, encoder: str) -> None:
         settings = resolve.load(overrides={"decoder": "lstm"})
@@ -67,13 +67,13 @@ class Epoch:
         return time.perf_counter() - begin
 
     def in_the_loop(self) -> float:
-        """Seconds of an epoch in which each caption's picture is decoded and encoded, scaled from a few batches."""
+        """Seconds of an epoch in which each caption's image is decoded and encoded, scaled from a few batches."""
         transform = self.encoder.transform
         begin = time.perf_counter()
-        with Pictures(DATA / "download") as pictures:
+        with ImageArchives(DATA / "download") as images:
             for chosen in self.plan[:SAMPLE]:
-                files = self.images["file"].iloc[self.captions.image[chosen]]  # one picture a caption
-                pixels = np.stack([transform.pixels(decode(pictures.read(file), file)) for file in files])
+                files = self.images["file"].iloc[self.captions.image[chosen]]  # one image a caption
+                pixels = np.stack([transform.pixels(decode(images.read(file), file)) for file in files])
                 with torch.inference_mode():
                     mean = self.encoder(torch.from_numpy(pixels)).mean(1)
                 _, first = np.unique(self.captions.image[chosen], return_index=True)

@@ -1,7 +1,7 @@
-"""Pictures a second of the stage `features`, beside those of the bare network on pixels that are in memory.
+"""Images a second of the stage `features`, beside those of the bare network on pixels that are in memory.
 
 The bare network runs as the stage runs it, a batch on each core, and with all cores on each batch in turn. A share of
-100 % would mean that reading, decoding, resizing and writing cost nothing. Peak memory is taken at a number of pictures
+100 % would mean that reading, decoding, resizing and writing cost nothing. Peak memory is taken at a number of images
 and at four times as many: it must not grow with them.
 
     python -m benchmarks.features [FOLDER]     # with Flickr8k_Dataset.zip; else CAPTIONING_SOURCE, else drawn noise
@@ -28,7 +28,7 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from captioning.system.archives import Archive, Pictures, write_zip  # noqa: E402
+from captioning.system.archives import Archive, ImageArchives, write_zip  # noqa: E402
 from captioning.vision.encoders import backbones, encoders  # noqa: E402
 from captioning.vision.extraction import extraction  # noqa: E402
 
@@ -44,18 +44,18 @@ def main() -> None:
     given = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("CAPTIONING_SOURCE")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        _pictures(root, Path(given) if given else None)
+        _images(root, Path(given) if given else None)
         _speed(root)
         peaks = [_measure_peak(root, count) for count in (MEMORY_COUNT, 4 * MEMORY_COUNT)]
-    print(f"\n| pictures | peak memory, MiB |\n|---|---|\n| {MEMORY_COUNT} | {peaks[0]:.0f} |")
+    print(f"\n| images | peak memory, MiB |\n|---|---|\n| {MEMORY_COUNT} | {peaks[0]:.0f} |")
     print(f"| {4 * MEMORY_COUNT} | {peaks[1]:.0f} |")
 
 
-def _pictures(root: Path, given: Path | None) -> None:
-    """Leave an archive of photographs, or of noise, as `root`/pictures.zip."""
+def _images(root: Path, given: Path | None) -> None:
+    """Leave an archive of photographs, or of noise, as `root`/images.zip."""
     if given:
         found = sorted(given.rglob("Flickr8k_Dataset.zip"))
-        (root / "pictures.zip").symlink_to(found[0].resolve())
+        (root / "images.zip").symlink_to(found[0].resolve())
         return
     generator = np.random.default_rng(0)
 
@@ -65,14 +65,14 @@ def _pictures(root: Path, given: Path | None) -> None:
         small.resize((500, 375)).save(stream, "JPEG", quality=90)
         return stream.getvalue()
 
-    write_zip(root / "pictures.zip", ((f"{i}.jpg", drawn()) for i in range(COUNT)))
+    write_zip(root / "images.zip", ((f"{i}.jpg", drawn()) for i in range(COUNT)))
 
 
 def _images(root: Path, count: int) -> pd.DataFrame:
-    """`count` rows; the pictures come round again when there are fewer."""
-    with Archive(root / "pictures.zip") as archive:
+    """`count` rows; the images come round again when there are fewer."""
+    with Archive(root / "images.zip") as archive:
         names = [name for name in archive.names() if name.endswith(".jpg")]
-    files = [f"pictures.zip/{names[i % len(names)]}" for i in range(count)]
+    files = [f"images.zip/{names[i % len(names)]}" for i in range(count)]
     return pd.DataFrame({"image_id": [str(i) for i in range(count)], "file": files})
 
 
@@ -95,8 +95,11 @@ def _speed(root: Path) -> None:
     size = encoder.transform.image_size
     batches = [torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)] * (len(images) // BATCH)
     one, each, stage = "bare network, two cores on a batch", "bare network, a batch on each core", "`features`"
-    with Pictures(root) as pictures, ThreadPoolExecutor(THREADS, initializer=partial(torch.set_num_threads, 1)) as pool:
-        extractor = extraction.features(pictures, encoder, ["means"], BATCH)
+    with (
+        ImageArchives(root) as image_files,
+        ThreadPoolExecutor(THREADS, initializer=partial(torch.set_num_threads, 1)) as pool,
+    ):
+        extractor = extraction.features(image_files, encoder, ["means"], BATCH)
         ways: dict[str, Callable[[int], object]] = {
             one: lambda _: list(map(bare, batches)),
             each: lambda _: list(pool.map(bare, batches)),
@@ -109,7 +112,7 @@ def _speed(root: Path) -> None:
                 begin = time.perf_counter()
                 way(turn)
                 seconds[name] += time.perf_counter() - begin
-    print(f"{NAME}, {size} pixels, batch {BATCH}, {COUNT} pictures\n\n| | pictures/s | share |\n|---|---|---|")
+    print(f"{NAME}, {size} pixels, batch {BATCH}, {COUNT} images\n\n| | images/s | share |\n|---|---|---|")
     for what, taken in seconds.items():
         print(f"| {what} | {COUNT / taken:.1f} | {seconds[each] / taken:.0%} |")
 
@@ -123,8 +126,8 @@ def _measure_peak(root: Path, count: int) -> float:
 def _peak(root: Path, count: int) -> float:
     """Of pixels: they are stored by the same code as features, and are larger. No network hides them."""
     transform = backbones.transform_for(NAME, "native", pretrained=True)
-    with Pictures(root) as pictures:
-        _write(root / f"pixels-{count}", _images(root, count), extraction.pixels(pictures, transform, BATCH))
+    with ImageArchives(root) as image_files:
+        _write(root / f"pixels-{count}", _images(root, count), extraction.pixels(image_files, transform, BATCH))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

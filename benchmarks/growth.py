@@ -1,4 +1,4 @@
-"""Time and peak memory of every stage as the data grows: 1, 4, 16 and 64 times 100 training pictures.
+"""Time and peak memory of every stage as the data grows: 1, 4, 16 and 64 times 100 training images.
 
 Each stage runs as a process of its own, as DVC would start it, in a temporary copy of the project. The table goes to
 docs/growth.csv and a plot of it to docs/growth.svg. An exponent is the slope in log-log: 1 is linear, 0 is flat.
@@ -26,7 +26,7 @@ from captioning.experiments import charts
 
 STAGES = ("download", "weights", "vocab", "split", "features", "train", "evaluate")
 FACTORS = (1, 4, 16, 64)
-SPLITS = {"train": 100, "val": 12, "test": 16}  # pictures at factor 1, in the proportions of the default
+SPLITS = {"train": 100, "val": 12, "test": 16}  # images at factor 1, in the proportions of the default
 OUT = Path("docs")
 
 
@@ -74,7 +74,7 @@ def _run(project: Path, factor: int) -> list[Row]:
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     shutil.rmtree(project / "data", ignore_errors=True)
     rows = [Row(stage, factor * sum(SPLITS.values()), *_measured(project, stage)) for stage in STAGES]
-    print(f"{rows[0].images:,} pictures: {sum(row.seconds for row in rows):.0f} s", flush=True)
+    print(f"{rows[0].images:,} images: {sum(row.seconds for row in rows):.0f} s", flush=True)
     return rows
 
 
@@ -118,7 +118,7 @@ def _exponent(points: list[tuple[int, float]]) -> str:
 
 
 def _plot(rows: list[Row]) -> bytes:
-    """Seconds and peak memory by pictures, in log-log: a line a stage."""
+    """Seconds and peak memory by images, in log-log: a line a stage."""
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(1, 2)
@@ -131,7 +131,7 @@ def _plot(rows: list[Row]) -> bytes:
             axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
             axes.minorticks_off()
             axes.grid(axis="y", alpha=0.3)
-            axes.set_xlabel("pictures")
+            axes.set_xlabel("images")
         charts.legend(figure, panels[0])
 
     return charts.svg(7.5, 3.6, draw)

@@ -41,7 +41,7 @@ SAMPLES, ROUNDS = 5, 5
 
 
 def captions(generator: np.random.Generator) -> EncodedCaptions:
-    """PEOPLE captions of each training picture, of 8 to 14 words."""
+    """PEOPLE captions of each training image, of 8 to 14 words."""
     lengths = generator.integers(8, 15, TRAINING * PEOPLE)
     common = 1 / np.arange(1, WORDS - len(SPECIAL) + 1)
     words = generator.choice(WORDS - len(SPECIAL), int(lengths.sum()), p=common / common.sum()) + len(SPECIAL)
@@ -120,7 +120,7 @@ def report(images: int, words: float, seconds: dict[str, float]) -> None:
     """Print seconds, and shares of the step. What is neither sampling nor reward is the gradient's pass."""
     step = seconds["step"]
     seconds["gradient"] = step - seconds["sampling"] - seconds["reward"]
-    print(f"{images} pictures x {SAMPLES} captions of {words:.1f} words, {THREADS} threads; ", end="")
+    print(f"{images} images x {SAMPLES} captions of {words:.1f} words, {THREADS} threads; ", end="")
     print(f"document frequencies of {TRAINING * PEOPLE:,} captions: {seconds['table']:.2f} s, once\n")
     print("| | seconds | of the step |\n|---|---|---|")
     for name in ("sampling", "reward", "gradient", "step"):

@@ -1,8 +1,8 @@
-"""How often `captioning predict` calls a picture unlike the training images: of new scenes, and of other pictures.
+"""How often `captioning predict` calls an image unlike the training images: of new scenes, and of other images.
 
     python -m benchmarks.unlikeness MODEL [COUNT] [ARCHIVE.zip]
 
-MODEL: a model folder. COUNT: scenes drawn with a seed that no data set here has, and pictures of the archive, spread
+MODEL: a model folder. COUNT: scenes drawn with a seed that no data set here has, and images of the archive, spread
 evenly over it. Prints a row for each kind: share called unlike, and quartiles of distance / threshold.
 """
 
@@ -48,8 +48,8 @@ def _noise(count: int) -> Iterator[Image.Image]:
         yield grain.resize((192, 192), Image.Resampling.BICUBIC)
 
 
-def _distances(member: Captioner, detector: Detector, pictures: Iterable[Image.Image]) -> Tensor:
-    pixels = torch.from_numpy(np.stack([member.transform.pixels(picture) for picture in pictures]))
+def _distances(member: Captioner, detector: Detector, images: Iterable[Image.Image]) -> Tensor:
+    pixels = torch.from_numpy(np.stack([member.transform.pixels(image) for image in images]))
     return detector.distances(statistics(pixels))
 
 
@@ -63,9 +63,9 @@ def main(folder: str, count: str = "400", archive: str = "") -> None:
     print(f"set up in {time.perf_counter() - begin:.2f} s from {len(member.statistics.train)} training images")
     kinds = {"scenes": _scenes(int(count)), "noise": _noise(int(count))}
     kinds |= {Path(archive).name: _archived(Path(archive), int(count))} if archive else {}
-    print("| pictures | count | called unlike | distance / threshold: 1 %, 25 %, 50 %, 75 %, 99 % |\n|---|---|---|---|")
-    for name, pictures in kinds.items():
-        ratios = _distances(member, detector, pictures) / detector.threshold
+    print("| images | count | called unlike | distance / threshold: 1 %, 25 %, 50 %, 75 %, 99 % |\n|---|---|---|---|")
+    for name, images in kinds.items():
+        ratios = _distances(member, detector, images) / detector.threshold
         quantiles = [f"{float(ratios.quantile(part)):.2f}" for part in (0.01, 0.25, 0.5, 0.75, 0.99)]
         print(f"| {name} | {len(ratios)} | {float((ratios > 1).double().mean()):.3f} | {', '.join(quantiles)} |")
 

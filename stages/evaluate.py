@@ -24,7 +24,7 @@ from captioning.settings.rules import search_options
 from captioning.settings.schema import Evaluate, Settings
 from captioning.settings.search import SearchOptions
 from captioning.system import compute
-from captioning.system.archives import Pictures
+from captioning.system.archives import ImageArchives
 from captioning.system.files import write_json, write_text
 from captioning.training.tracking import live
 from captioning.vision.features.encodings import Encode
@@ -87,7 +87,7 @@ def _report(
     selected = samples.choose(table, SAMPLES)
     write_text(OUT / "samples.md", samples.samples(selected, references))
     samples.plots(OUT / "plots", scores.corpus, table, references)
-    with Pictures(DATA) as image_files:
+    with ImageArchives(DATA) as image_files:
         samples.gallery(OUT / "gallery", selected["random"], image_files)
     return selected
 
@@ -96,7 +96,7 @@ def _attention(captioner: Captioner, encode: Encode, images: pd.DataFrame, selec
     """Where the decoder looked in the samples, word by word."""
 
     rows = dict(zip(images["coco_id"], images.index, strict=True))
-    with Pictures(DATA) as image_files:
+    with ImageArchives(DATA) as image_files:
         attention_maps.write(
             OUT / "attention", selected, image_files, captioner, lambda coco_id: encode(np.array([rows[coco_id]]))
         )

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from captioning.data.splits import splits
 from captioning.settings.schema import Compute, Features, Settings
 from captioning.system import compute
-from captioning.system.archives import Pictures
+from captioning.system.archives import ImageArchives
 from captioning.system.files import read_json, run_key, scratch
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
@@ -39,7 +39,7 @@ def main(settings: Settings) -> None:
     fabric.print(
         f"features.trainable = {features.trainable}, image_size = {transform.image_size}, regions = {features.regions}"
     )
-    with Pictures(DATA) as image_files:
+    with ImageArchives(DATA) as image_files:
         encoding = {"encoder": settings.encoder, "seed": seed, **compute.software(fabric.device.type)}
         key = _key(encoding, features, machine, image_files.archives(images["file"]))
         encoder = None if features.trainable else _frozen(settings.encoder, transform, settings.seed, fabric)
@@ -54,7 +54,7 @@ def _frozen(name: str, transform: Transform, seed: int, fabric: Fabric) -> Encod
 
 
 def _extractor(
-    features: Features, image_files: Pictures, transform: Transform, encoder: Encoder | None, fabric: Fabric
+    features: Features, image_files: ImageArchives, transform: Transform, encoder: Encoder | None, fabric: Fabric
 ) -> Extractor:
     """What is stored of an image: the output of a frozen encoder, or its pixels."""
     if encoder is None:

@@ -7,7 +7,7 @@ from captioning.data.splits import splits
 from captioning.data.splits.captions import read_captions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.settings.schema import Settings
-from captioning.system.archives import Pictures
+from captioning.system.archives import ImageArchives
 from captioning.system.files import write_json, write_text
 
 DATA = Path("data/download")
@@ -26,7 +26,7 @@ def main(settings: Settings) -> None:
     for name, described in numbers.items():
         print(summary.line(name, described), flush=True)
     summary.write_plots(OUT / "plots", counts)
-    with Pictures(DATA) as image_files:
+    with ImageArchives(DATA) as image_files:
         known = fingerprints.read(image_files, images["file"].tolist())
     leaks = leakage.find(table, images, known)
     print(*leakage.report(leaks, images, known), sep="\n")

@@ -22,7 +22,7 @@ from captioning.settings.rules import LABELLED, batchnorm, learns, warm_start
 from captioning.settings.schema import Compute, Settings
 from captioning.settings.training import INITIAL, Train
 from captioning.system import compute
-from captioning.system.archives import Pictures
+from captioning.system.archives import ImageArchives
 from captioning.system.files import digest, read_json, run_key
 from captioning.training import labelling, plan
 from captioning.training.checkpoints import Checkpoint
@@ -208,7 +208,7 @@ def _fit(trainer: Trainer, trackers: tuple[str, ...], name: str, resolved: dict[
     images = splits.read_images(SPLIT / "images.csv")
     files = images[images["split"] == "val"]["file"].tolist()[:SAMPLES]
     with (
-        Pictures(DATA) as image_files,
+        ImageArchives(DATA) as image_files,
         Tracker(OUT, SPEEDS) as tracker,
         Trackers(trackers, name, resolved) as others,
     ):
@@ -248,7 +248,7 @@ def _save(
 def _statistics(data: Data) -> KeptStatistics:
     """Statistics of some training and validation images, by which images of another kind are recognised later."""
     files, store = splits.read_images(SPLIT / "images.csv")["file"].to_numpy(), data.store
-    with Pictures(DATA) as image_files:
+    with ImageArchives(DATA) as image_files:
 
         def pixels(row: int) -> Tensor:
             """(1, 3, S, S), from the store where it has pixels."""

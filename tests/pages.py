@@ -106,8 +106,8 @@ def reader(project: Project) -> None:
     """
     exclude(project, "photo.jpg", ".venv", "REPOSITORY")
     (project.folder / ".venv").symlink_to(sys.prefix)
-    with Image.open(project.folder / "data/evaluate/gallery/test.png") as picture:
-        picture.convert("RGB").save(project.folder / "photo.jpg")
+    with Image.open(project.folder / "data/evaluate/gallery/test.png") as image:
+        image.convert("RGB").save(project.folder / "photo.jpg")
     runs = "runs: {resnet18: {evaluate.max_words: 4}, resnet50: {evaluate.max_words: 2}}\n"
     (project.folder / "experiments/depth.yaml").write_text(f"question: Deeper?\n{runs}", encoding="utf-8")
     project.run("git", "commit", "-qam", "short suites")

@@ -23,7 +23,7 @@ REAL = Path(os.environ.get("CAPTIONING_TEST_DATA") or Path(__file__).parents[2] 
 
 
 def jpeg(seed: int) -> bytes:
-    """A picture of noise, 64 pixels a side."""
+    """An image of noise, 64 pixels a side."""
     noise = Image.frombytes("RGB", (64, 64), random.Random(seed).randbytes(64 * 64 * 3))
     stream = io.BytesIO()
     noise.save(stream, "JPEG")

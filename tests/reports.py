@@ -1,4 +1,4 @@
-"""Revisions in memory, for tests of the report: pictures, captions, curves and what a dvc.lock records of them."""
+"""Revisions in memory, for tests of the report: images, captions, curves and what a dvc.lock records of them."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from PIL import Image
 
 from captioning.experiments import compare
 from captioning.experiments.compare import Comparison
-from captioning.experiments.report import content, pictures
+from captioning.experiments.report import content, images
 from captioning.experiments.revisions import Revision
 
 PEOPLE = ["A dog runs on the red grass.", "The big dog is running over grass <b>fast</b>!"]
@@ -39,7 +39,7 @@ class Kept(Revision):
         return io.BytesIO(self.files[path])
 
 
-def picture(k: int, size: tuple[int, int] = (320, 240)) -> bytes:
+def image(k: int, size: tuple[int, int] = (320, 240)) -> bytes:
     stream = io.BytesIO()
     Image.new("RGB", size, ((k * 37) % 256, (k * 91) % 256, 150)).save(stream, "PNG")
     return stream.getvalue()
@@ -49,7 +49,7 @@ def archive(images: int) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as made:
         for k in range(1, images + 1):
-            made.writestr(f"{k:04}.png", picture(k))
+            made.writestr(f"{k:04}.png", image(k))
     return stream.getvalue()
 
 
@@ -72,15 +72,15 @@ def revision(name: str, captions: list[str], data: bytes, *, looked: bool = Fals
         compare.BASELINES: json.dumps({"floor": {"bleu_1": 0.1234, "cider": 0.25}}).encode(),
         compare.PER_IMAGE: "\n".join(["image_id,coco_id", *(f"img{k},{k}" for k in ids)]).encode(),
         "dvc.lock": yaml.safe_dump(lock).encode(),
-        f"{pictures.DATA}/photos.zip": data,
+        f"{images.DATA}/photos.zip": data,
         f"{content.CURVES}/train/loss/caption.tsv": loss,
         f"{content.CURVES}/val/loss/caption.tsv": loss.replace(b"1.5", b"nan"),
         f"{content.CURVES}/val/cider.tsv": b"step\tcider\n0\t0.5\n1\t0.75\n2\t0.875\n",
     }
     if looked:
         index = {"pictures": [{"file": "best-01-img3.png", "image_id": "img3", "words": ["a"]}]}
-        files[f"{pictures.ATTENTION}/index.json"] = json.dumps(index).encode()
-        files[f"{pictures.ATTENTION}/best-01-img3.png"] = picture(3, (1200, 300))
+        files[f"{images.ATTENTION}/index.json"] = json.dumps(index).encode()
+        files[f"{images.ATTENTION}/best-01-img3.png"] = image(3, (1200, 300))
     return Kept(name, "0" * 40, files=files)
 
 

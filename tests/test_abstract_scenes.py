@@ -14,7 +14,7 @@ from PIL import Image
 
 from captioning.data.datasets import abstract_scenes
 from captioning.data.datasets.base import Options, Prepared, check_table
-from captioning.system.archives import Pictures, write_zip
+from captioning.system.archives import ImageArchives, write_zip
 from captioning.system.errors import UserError
 from captioning.vision.images import decode
 from tests.servers import Server
@@ -82,9 +82,9 @@ def test_the_table_in_whatever_folder(attempt: Try, top: str) -> None:
     assert scene["caption"].tolist() == [f"Mike saw {g}{n} of scene 10013." for g in (1, 2) for n in range(3)]
     assert scene["file"].unique().tolist() == [f"{ZIP}/{top}RenderedScenes/Scene1001_3.png"]
     assert prepared.notes == ["60 scenes are in the archive; published are 10,020"]
-    with Pictures(attempt.out) as pictures:
+    with ImageArchives(attempt.out) as images:
         file = table[table["image_id"] == "83"]["file"].iloc[0]
-        assert decode(pictures.read(file), file).getpixel((0, 0)) == (83, 0, 9)
+        assert decode(images.read(file), file).getpixel((0, 0)) == (83, 0, 9)
     assert [path.name for path in attempt.out.iterdir()] == [ZIP]
 
 
@@ -151,7 +151,7 @@ def test_a_scene_without_sentences_and_sentences_without_a_scene_are_noted(attem
     assert prepared.notes == [
         "59 scenes are in the archive; published are 10,020",
         f"1 scenes have no sentence and are left out: {TOP}RenderedScenes/Scene9_5.png",
-        "the sentences of 2 scenes without a picture are left out: 174, 20000",
+        "the sentences of 2 scenes without an image are left out: 174, 20000",
     ]
 
 
@@ -167,7 +167,7 @@ def test_two_files_of_sentences_are_not_one(attempt: Try) -> None:
         attempt({**MEMBERS, "copy/SimpleSentences1_10020.txt": b""})
 
 
-def test_a_missing_and_a_second_folder_of_pictures_are_named(attempt: Try) -> None:
+def test_a_missing_and_a_second_folder_of_images_are_named(attempt: Try) -> None:
     with pytest.raises(UserError, match=r"it has no folder RenderedScenes/"):
         attempt({name: data for name, data in MEMBERS.items() if not name.startswith("Rendered")})
     with pytest.raises(UserError, match=r"it has 2 folders RenderedScenes/"):
@@ -196,13 +196,13 @@ def test_a_truncated_archive_is_named(attempt: Try) -> None:
         attempt.run()
 
 
-def test_a_corrupt_picture_stops_the_run_or_is_left_out(attempt: Try) -> None:
+def test_a_corrupt_image_stops_the_run_or_is_left_out(attempt: Try) -> None:
     broken = {**MEMBERS, "RenderedScenes/Scene8_1.png": png(81)[:40]}
-    with pytest.raises(UserError, match=r"1 of 60 pictures cannot be decoded: .*Scene8_1\.png; .*skip_corrupt=true"):
+    with pytest.raises(UserError, match=r"1 of 60 images cannot be decoded: .*Scene8_1\.png; .*skip_corrupt=true"):
         attempt(broken)
     prepared = attempt(broken, skip=True)
     assert "81" not in set(prepared.table["image_id"])
-    assert prepared.notes[-1].startswith("1 pictures that cannot be decoded are left out: ")
+    assert prepared.notes[-1].startswith("1 images that cannot be decoded are left out: ")
 
 
 def test_a_slice_without_a_split_says_so(attempt: Try) -> None:

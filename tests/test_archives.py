@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from captioning.system.archives import Archive, Pictures, pack, write_zip
+from captioning.system.archives import Archive, ImageArchives, pack, write_zip
 from captioning.system.errors import UserError
 
 MEMBERS = [(f"folder/{index:03d}.bin", random.Random(index).randbytes(2000)) for index in range(40)]
@@ -127,13 +127,13 @@ def test_threads_read_at_the_same_time(tmp_path: Path) -> None:
 
     def read_all(_: int) -> dict[str, bytes]:
         start.wait()
-        return {file: pictures.read(file) for file in wanted}
+        return {file: images.read(file) for file in wanted}
 
-    with Pictures(tmp_path) as pictures, ThreadPoolExecutor(8) as pool:
+    with ImageArchives(tmp_path) as images, ThreadPoolExecutor(8) as pool:
         assert all(found == wanted for found in pool.map(read_all, range(8)))
 
 
-def test_pictures_open_an_archive_once_and_close_it(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_open_an_archive_once_and_close_it(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Archive] = []
     original = Archive.__init__
 
@@ -142,17 +142,17 @@ def test_pictures_open_an_archive_once_and_close_it(archive: Path, monkeypatch: 
         original(self, path)
 
     monkeypatch.setattr(Archive, "__init__", noted)
-    with Pictures(archive.parent) as pictures:
+    with ImageArchives(archive.parent) as images:
         assert not opened
         for name, data in MEMBERS:
-            assert pictures.read(f"a.zip/{name}") == data
+            assert images.read(f"a.zip/{name}") == data
     assert len(opened) == 1
     assert opened[0]._zip.fp is None
-    with pytest.raises(UserError, match=r"b\.zip: missing"), Pictures(archive.parent) as pictures:
-        pictures.read("b.zip/x")
+    with pytest.raises(UserError, match=r"b\.zip: missing"), ImageArchives(archive.parent) as images:
+        images.read("b.zip/x")
 
 
-PICTURES = [("b/2.jpg", b"two"), ("a/1.PNG", b"one"), ("c.jpg", b"three")]
+IMAGES = [("b/2.jpg", b"two"), ("a/1.PNG", b"one"), ("c.jpg", b"three")]
 
 
 def tarred(path: Path, members: list[tuple[str, bytes]], mode: str = "w:gz") -> Path:
@@ -171,18 +171,18 @@ def contents(path: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2"])
 def test_a_tar_file_becomes_a_zip_file(tmp_path: Path, mode: str) -> None:
-    tar = tarred(tmp_path / "a.tar", [*PICTURES, ("notes.txt", b""), ("b/._2.jpg", b"litter")], mode)
+    tar = tarred(tmp_path / "a.tar", [*IMAGES, ("notes.txt", b""), ("b/._2.jpg", b"litter")], mode)
     pack(tar, tmp_path / "a.zip")
-    assert contents(tmp_path / "a.zip") == dict(PICTURES)
+    assert contents(tmp_path / "a.zip") == dict(IMAGES)
 
 
 def test_a_folder_becomes_a_zip_file_with_the_same_bytes_wherever_it_lies(tmp_path: Path) -> None:
-    for folder, members in (("one", PICTURES), ("two", PICTURES[::-1])):
+    for folder, members in (("one", IMAGES), ("two", IMAGES[::-1])):
         for name, data in [*members, ("read.me", b"")]:
             (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / folder / name).write_bytes(data)
         pack(tmp_path / folder, tmp_path / f"{folder}.zip")
-    assert contents(tmp_path / "one.zip") == dict(PICTURES)
+    assert contents(tmp_path / "one.zip") == dict(IMAGES)
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
 
 
@@ -208,7 +208,7 @@ def test_a_tar_file_that_is_not_to_be_trusted_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
 
 
-def test_a_link_in_a_tar_file_is_no_picture(tmp_path: Path) -> None:
+def test_a_link_in_a_tar_file_is_no_image(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         link = tarfile.TarInfo("x.jpg")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"

@@ -11,7 +11,7 @@ from captioning.decoders.attention import HardAttentionDecoder, SoftAttentionDec
 from captioning.decoders.losses import Mean, caption_loss
 from captioning.vision.encoders.encoded import Encoded
 from tests.special import BOS, EOS, PAD
-from tests.variants import REGIONS, WORDS, build, captions, lstm_by_torch, pictures
+from tests.variants import REGIONS, WORDS, build, captions, images, lstm_by_torch
 
 
 def soft(**changes: Any) -> SoftAttentionDecoder:
@@ -28,7 +28,7 @@ def hard(**changes: Any) -> HardAttentionDecoder:
 
 def test_soft_attention_is_its_equations_one_word_at_a_time() -> None:
     model = soft().eval()
-    encoded, tokens, owner = pictures(2), captions(3, 4), torch.tensor([1, 0, 1])
+    encoded, tokens, owner = images(2), captions(3, 4), torch.tensor([1, 0, 1])
     assert encoded.regions is not None
     a, state = encoded.regions[owner], model.state_dict()
     width = state["attend.keys.bias"].shape[0]
@@ -63,7 +63,7 @@ def test_the_doubly_stochastic_penalty_by_hand() -> None:
 
 
 def test_soft_attention_is_taught_with_the_penalty() -> None:
-    encoded, tokens, owner = pictures(2), captions(2, 5), torch.arange(2)
+    encoded, tokens, owner = images(2), captions(2, 5), torch.arange(2)
     tokens[0, 3:] = torch.tensor([EOS, PAD])
     model = soft(doubly_stochastic=0.7).eval()
     losses = model.losses(encoded, tokens, owner, 0.0)
@@ -74,7 +74,7 @@ def test_soft_attention_is_taught_with_the_penalty() -> None:
 
 
 def test_hard_attention_reads_one_region_in_training_and_all_of_them_in_captions() -> None:
-    model, encoded = hard(sampling=1.0), pictures(3)
+    model, encoded = hard(sampling=1.0), images(3)
     drawn = model.train()._unroll(encoded, captions(6, 5), torch.arange(6) % 3).weights
     assert torch.equal(drawn.amax(2), torch.ones(6, 5))
     assert torch.equal(drawn.sum(2), torch.ones(6, 5))
@@ -123,7 +123,7 @@ def gradient(value: Tensor, model: HardAttentionDecoder) -> Tensor:
 def test_the_gradient_of_hard_attention_is_that_of_the_expected_likelihood() -> None:
     """Σ_s p(s) · (gradient of the losses when s was drawn) = −∇ Σ_s p(s) log p(y | s), a word; for any baseline."""
     model = hard(sampling=1.0, entropy=0.0).double().train()
-    regions = 3 * pictures(1).regions[:, :3].double()  # type: ignore[index]
+    regions = 3 * images(1).regions[:, :3].double()  # type: ignore[index]
     encoded, tokens, owner = Encoded(regions.mean(1), regions), torch.tensor([[BOS, 7, 9, EOS]]), torch.tensor([0])
     estimate, exact = torch.zeros(2, sum(p.numel() for p in model.parameters()), dtype=torch.float64)
     for looks in itertools.product(range(3), repeat=3):
@@ -141,7 +141,7 @@ def test_the_gradient_of_hard_attention_is_that_of_the_expected_likelihood() -> 
 
 def test_the_entropy_bonus_is_the_entropy_a_word() -> None:
     model = hard(entropy=0.5).eval()
-    encoded, tokens, owner = pictures(2), captions(2, 4), torch.arange(2)
+    encoded, tokens, owner = images(2), captions(2, 4), torch.arange(2)
     tokens[0, 2:] = torch.tensor([EOS, PAD])
     alpha = model.attention(encoded, tokens[:, :-1], owner)
     entropy = torch.distributions.Categorical(probs=alpha).entropy()  # (C, T)
@@ -152,7 +152,7 @@ def test_the_entropy_bonus_is_the_entropy_a_word() -> None:
 def test_the_choice_is_rewarded_by_the_likelihood_above_the_baseline() -> None:
     """Another baseline: the term differs by it times Σ s log α, a word."""
     model = hard(reinforce=0.5).eval()
-    encoded, tokens, owner = pictures(2), captions(2, 4), torch.arange(2)
+    encoded, tokens, owner = images(2), captions(2, 4), torch.arange(2)
     alpha = model.attention(encoded, tokens[:, :-1], owner)
     plain = model.losses(encoded, tokens, owner, 0.0)["reinforce"].value
     model.baseline.fill_(-3.0)
@@ -162,7 +162,7 @@ def test_the_choice_is_rewarded_by_the_likelihood_above_the_baseline() -> None:
 
 def test_the_baseline_follows_the_likelihood_in_training_only() -> None:
     model = hard(sampling=0.0)
-    encoded, tokens, owner = pictures(2), captions(2, 4), torch.arange(2)
+    encoded, tokens, owner = images(2), captions(2, 4), torch.arange(2)
     model.eval().losses(encoded, tokens, owner, 0.0)
     logits = model(encoded, tokens[:, :-1], owner)
     likelihood = logits.log_softmax(2).gather(2, tokens[:, 1:].unsqueeze(2)).sum() / 2

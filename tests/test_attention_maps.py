@@ -21,7 +21,7 @@ from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import AttendingDecoder
 from captioning.evaluation import attention_maps
 from captioning.evaluation.attention_maps import Attended
-from captioning.system.archives import Pictures, write_zip
+from captioning.system.archives import ImageArchives, write_zip
 from captioning.system.errors import UserError
 from captioning.vision.contact_sheets import TILE, sheet
 from captioning.vision.encoders import backbones, encoders
@@ -70,21 +70,21 @@ def tint(tile: np.ndarray) -> np.ndarray:
     return tile[..., 0].astype(int) - tile[..., 2]
 
 
-def tiles(monkeypatch: pytest.MonkeyPatch, picture: Image.Image, looked: Attended, how: Transform) -> list[np.ndarray]:
+def tiles(monkeypatch: pytest.MonkeyPatch, image: Image.Image, looked: Attended, how: Transform) -> list[np.ndarray]:
     """The tiles of a sheet, as they were laid on it; what is beneath them must be the words."""
     laid: list[Any] = []
     with monkeypatch.context() as patch:
         patch.setattr(attention_maps, "sheet", lambda *args, columns: (laid.append(args), sheet(*args, columns))[1])
-        attention_maps.draw(picture, looked, how)
+        attention_maps.draw(image, looked, how)
     [(found, words)] = laid
     assert words == ["", *looked.words]
     return [np.asarray(tile) for tile in found]
 
 
 def line(values: np.ndarray, side: int, stretched: int) -> np.polynomial.Polynomial:
-    """The place in the picture, as a share of its side, that a place in `values` (S,) was read from.
+    """The place in the image, as a share of its side, that a place in `values` (S,) was read from.
 
-    Resizing flattens the colours at the edges of the picture, by the width of its filter: there no line is fitted.
+    Resizing flattens the colours at the edges of the image, by the width of its filter: there no line is fitted.
     """
     edge = 1 / min(side, stretched) + 1 / 255
     kept = (values > edge) & (values < 1 - edge)
@@ -102,7 +102,7 @@ def line(values: np.ndarray, side: int, stretched: int) -> np.polynomial.Polynom
 def test_light_lies_where_the_encoder_read(
     sides: tuple[int, int], size: int, more: int, counts: tuple[int, int], where: tuple[float, float]
 ) -> None:
-    """Of a picture whose colours say where they are, the light of a region covers what its part of the pixels says."""
+    """Of an image whose colours say where they are, the light of a region covers what its part of the pixels says."""
     (width, height), how = sides, transform(size, size + more)
     region = tuple(int(share * count) for share, count in zip(where, counts, strict=True))
     x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
@@ -136,7 +136,7 @@ def test_heat_is_bilinear_between_the_middles_of_regions_and_level_beyond() -> N
 
 
 def test_a_tile_is_tinted_grey_and_faded_where_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The middle square of a wide picture, in tiles of 240 × 120: from 60 to 180."""
+    """The middle square of a wide image, in tiles of 240 × 120: from 60 to 180."""
     white = Image.new("RGB", (200, 100), "white")
     plain, first, second, _ = tiles(monkeypatch, white, attended("two birds", 2, 2), transform(64, 64))
     assert plain.shape == (120, 240, 3)
@@ -165,7 +165,7 @@ def test_words_share_one_scale(monkeypatch: pytest.MonkeyPatch, even: float) -> 
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (4000, 3), (31, 17), (1200, 1600)])
-def test_pictures_of_any_shape_have_their_attention_on_the_sheet(
+def test_images_of_any_shape_have_their_attention_on_the_sheet(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
     plain, *words = tiles(monkeypatch, Image.new("RGB", size, "white"), attended("a dog runs", 2, 2), transform(64, 72))
@@ -178,9 +178,9 @@ def test_pictures_of_any_shape_have_their_attention_on_the_sheet(
 
 
 def test_long_captions_and_words_stay_on_the_sheet() -> None:
-    picture = Image.new("RGB", (30, 60), "white")
+    image = Image.new("RGB", (30, 60), "white")
     for words in ("donaudampfschifffahrtsgesellschaft" * 3, "ein größeres Fähnchen", "犬が走る собака", "a " * 60, ""):
-        drawn = attention_maps.draw(picture, attended(words), transform(64, 64))
+        drawn = attention_maps.draw(image, attended(words), transform(64, 64))
         assert drawn.width <= 1640
         assert drawn.height > TILE
 
@@ -210,15 +210,15 @@ def test_a_model_without_attention_or_grid_is_refused_in_words() -> None:
 
 
 def written(folder: Path, model: Captioner) -> dict[str, bytes]:
-    """What `write` leaves of two groups of pictures, and of two pictures whose names are alike once they are safe."""
+    """What `write` leaves of two groups of images, and of two images whose names are alike once they are safe."""
     ids = ["trip/one: é", "trip\\one: é"]
     write_zip(folder / "photos.zip", [("0.jpg", jpeg(0)), ("1.jpg", jpeg(1))])
     rows = {"image_id": ids, "file": ["photos.zip/0.jpg", "photos.zip/1.jpg"], "coco_id": [7, 8]}
     table = pd.DataFrame({**rows, "hypothesis": ["a dog runs", "two birds"]})
     answers = {coco_id: encoded(model, 2).rows([row]) for row, coco_id in enumerate((7, 8))}
-    with Pictures(folder) as pictures:
+    with ImageArchives(folder) as images:
         chosen = {"best": table, "random": table.iloc[1:]}
-        attention_maps.write(folder / "attention", chosen, pictures, model, answers.__getitem__)
+        attention_maps.write(folder / "attention", chosen, images, model, answers.__getitem__)
     return {path.name: path.read_bytes() for path in sorted((folder / "attention").iterdir())}
 
 
@@ -254,17 +254,17 @@ PARTS = st.sampled_from(["a", "A", "é", "x-attention", "x", "a b", "é" * 124])
 PATHS = st.builds(lambda folder, stem, suffix: Path(folder) / f"{stem}{suffix}", PARTS, PARTS, st.just(".png"))
 
 
-@given(pictures=st.lists(PATHS, max_size=12), folder=PARTS)
-def test_no_two_pictures_share_a_sheet_and_no_picture_is_written_over(pictures: list[Path], folder: str) -> None:
-    found = attention_maps.file_names(Path(folder), pictures)
-    assert found.keys() == set(pictures)
+@given(images=st.lists(PATHS, max_size=12), folder=PARTS)
+def test_no_two_images_share_a_sheet_and_no_image_is_written_over(images: list[Path], folder: str) -> None:
+    found = attention_maps.file_names(Path(folder), images)
+    assert found.keys() == set(images)
     names = [str(path).casefold() for path in found.values()]
     assert len(set(names)) == len(names)
-    assert not {str(path).casefold() for path in pictures} & set(names)
+    assert not {str(path).casefold() for path in images} & set(names)
     assert all(path.parent == Path(folder) and len(path.name.encode()) < 255 for path in found.values())
 
 
-def test_pictures_of_one_name_are_counted() -> None:
+def test_images_of_one_name_are_counted() -> None:
     found = attention_maps.file_names(Path("out"), [Path("a/x.jpg"), Path("b/x.jpg"), Path("x.png")])
     assert [path.name for path in found.values()] == ["x-attention.png", "x-attention-2.png", "x-attention-3.png"]
 
@@ -298,10 +298,10 @@ def test_attention_is_drawn_by_evaluate_and_by_predict(copy: Project) -> None:
         assert row["words"] == [*said[ids[row["image_id"]]], "<eos>"]
         with Image.open(copy.folder / "data/evaluate/attention" / row["file"]) as drawn:
             assert drawn.width > TILE
-    picture = Image.open(copy.folder / "data/evaluate/gallery/test.png")
+    image = Image.open(copy.folder / "data/evaluate/gallery/test.png")
     for name in ("a/photo.jpg", "b/photo.jpg", "photo.jpg"):
         (copy.folder / name).parent.mkdir(exist_ok=True)
-        picture.save(copy.folder / name)
+        image.save(copy.folder / name)
     copy.run("captioning", "predict", "--attention", "looked", "photo.jpg")
     once = (copy.folder / "looked/photo-attention.png").read_bytes()
     done = copy.run("captioning", "predict", "--format", "jsonl", "--attention", "looked", "a", "b", "photo.jpg")

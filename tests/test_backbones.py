@@ -1,4 +1,4 @@
-"""The sides of pictures from scratch on a CPU, and BatchNorm that follows a short training."""
+"""The sides of images from scratch on a CPU, and BatchNorm that follows a short training."""
 
 import pytest
 import torch

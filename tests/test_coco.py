@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from captioning.data.datasets import annotations
-from captioning.system.archives import Archive, Pictures, write_zip
+from captioning.system.archives import Archive, ImageArchives, write_zip
 from captioning.system.errors import UserError
 from tests.photographs import REAL, Try, edited, jpeg
 from tests.project import Project
@@ -78,8 +78,8 @@ def test_official_captions_become_a_table(tmp_path: Path, year: int) -> None:
         f"train{year}: 3 images, published {published[0]}; 6 captions, published {published[1]}",
         f"val{year}: 2 images, published {published[2]}; 4 captions, published {published[3]}",
     ]
-    with Pictures(attempt.out) as pictures:
-        assert pictures.read(prepared.table["file"].iloc[-1]) == jpeg(73)
+    with ImageArchives(attempt.out) as images:
+        assert images.read(prepared.table["file"].iloc[-1]) == jpeg(73)
     assert sorted(path.name for path in attempt.out.iterdir()) == sorted(archives(year))
 
 
@@ -89,7 +89,7 @@ def test_twice_gives_the_same(attempt: Try) -> None:
     assert first.record() == second.record()
 
 
-def test_a_folder_of_pictures_is_packed(attempt: Try) -> None:
+def test_a_folder_of_images_is_packed(attempt: Try) -> None:
     """Whoever has COCO unpacked need not pack it: the folder stands for the archive."""
     files = archives(2017)
     train = files.pop("train2017.zip")
@@ -103,7 +103,7 @@ def test_a_folder_of_pictures_is_packed(attempt: Try) -> None:
     assert again.table["file"][0].startswith("train2017.zip/train2017/0000")  # the archive itself comes first
 
 
-def test_pictures_without_captions_and_captions_without_words_are_counted(attempt: Try) -> None:
+def test_images_without_captions_and_captions_without_words_are_counted(attempt: Try) -> None:
     files = archives(2017)
     files["val2017.zip"]["val2017/000000000001.jpg"] = jpeg(1)
     changed = document(TRAIN, "%012d.jpg")
@@ -111,7 +111,7 @@ def test_pictures_without_captions_and_captions_without_words_are_counted(attemp
     files["annotations_trainval2017.zip"]["annotations/captions_train2017.json"] = json.dumps(changed).encode()
     prepared = attempt(files)
     assert prepared.notes[-2:] == [
-        "1 pictures of val2017.zip are in no split and are left out",
+        "1 images of val2017.zip are in no split and are left out",
         "1 captions without a word are left out",
     ]
     assert len(prepared.table) == 9
@@ -134,8 +134,8 @@ def change(path: str, value: Any) -> bytes:
         (change("images.1.id", "25"), r", images\.1\.id: Input should be a valid integer"),
         (change("images.1.id", True), r", images\.1\.id: Input should be a valid integer"),
         (change("images.1.id", 9), r"image 9 is there more than once"),
-        (change("images.1.file_name", "000000000009.jpg"), r"train2017\.zip: the picture 0{11}9\.jpg is there more"),
-        (change("images.1.file_name", "../x.jpg"), r"train2017\.zip has no picture of 1 of the 3 .*: \.\./x\.jpg"),
+        (change("images.1.file_name", "000000000009.jpg"), r"train2017\.zip: the image 0{11}9\.jpg is there more"),
+        (change("images.1.file_name", "../x.jpg"), r"train2017\.zip lacks 1 of the 3 .*: \.\./x\.jpg"),
         (change("annotations.3.caption", 5), r", annotations\.3\.caption: Input should be a valid string"),
         (change("annotations.3.id", 3000), r"annotation 3000 is there more than once"),
         (change("annotations.3.image_id", 7), r"annotation 3001 is of image 7, which it does not list"),
@@ -171,14 +171,14 @@ def test_a_missing_annotation_file_is_named(attempt: Try, part: str) -> None:
 def test_an_image_that_the_archive_lacks_is_named(attempt: Try) -> None:
     files = archives(2017)
     del files["val2017.zip"]["val2017/000000000042.jpg"]
-    with attempt.refused(r"val2017\.zip has no picture of 1 of the 2 images in the splits: 000000000042\.jpg"):
+    with attempt.refused(r"val2017\.zip lacks 1 of the 2 images in the splits: 000000000042\.jpg"):
         attempt(files)
 
 
 def test_one_name_in_two_folders_of_an_archive_is_refused(attempt: Try) -> None:
     files = archives(2017)
     files["val2017.zip"]["other/000000000042.jpg"] = jpeg(42)
-    with attempt.refused(r"val2017\.zip: the picture 000000000042\.jpg is there more than once"):
+    with attempt.refused(r"val2017\.zip: the image 000000000042\.jpg is there more than once"):
         attempt(files)
 
 
@@ -192,17 +192,17 @@ def test_a_truncated_archive_is_named(attempt: Try, name: str) -> None:
     assert not attempt.out.exists()
 
 
-def test_a_corrupt_picture_stops_the_run_or_is_left_out(tmp_path: Path) -> None:
+def test_a_corrupt_image_stops_the_run_or_is_left_out(tmp_path: Path) -> None:
     """As COCO 2014's number 167126, which has been reported corrupt."""
     attempt = Try(tmp_path, "coco2014")
     files = archives(2014)
     name = "train2014/COCO_train2014_000000000025.jpg"
     files["train2014.zip"][name] = jpeg(25)[:1000]
-    with attempt.refused(rf"1 of 5 pictures cannot be decoded: train2014\.zip/{name}; .*download\.skip_corrupt=true"):
+    with attempt.refused(rf"1 of 5 images cannot be decoded: train2014\.zip/{name}; .*download\.skip_corrupt=true"):
         attempt(files)
     assert not attempt.out.exists()
     prepared = attempt(files, skip_corrupt=True)
-    assert prepared.notes[-1] == f"1 pictures that cannot be decoded are left out: train2014.zip/{name}"
+    assert prepared.notes[-1] == f"1 images that cannot be decoded are left out: train2014.zip/{name}"
     assert "25" not in set(prepared.table["image_id"])
 
 

@@ -16,7 +16,7 @@ from captioning.search.consensus import DRAWN, SEARCHED, by_consensus, likeness
 from captioning.search.diverse import diverse_search
 from captioning.search.sampling import sample
 from captioning.vision.encoders.encoded import Encoded
-from tests.toys import Table, pictures
+from tests.toys import Table, images
 
 WORDS = numbered(1000)
 CAPTIONS = st.lists(st.lists(st.integers(4, 7), max_size=7).map(tuple), min_size=1, max_size=6)
@@ -105,7 +105,7 @@ def by_consensus_alone(decoder: Table, encoded: Encoded, options: SearchOptions)
 def test_every_method_ranks_what_it_found(method: str) -> None:
     """All that ended in the beam is compared, the likeliest among it; a shorter list begins as the longer one does."""
     shared = {"beam_size": 6, "max_words": 5, "method": method, "groups": 2, "strength": 0.5, "seed": 3}
-    decoder, encoded = Table(5), pictures(1, 2, 3)
+    decoder, encoded = Table(5), images(1, 2, 3)
     plain = n_best(decoder, encoded, SearchOptions(**shared, n_best=6))
     everything = by_consensus_alone(decoder, encoded, SearchOptions(**shared, n_best=6))
     ranked = n_best(decoder, encoded, SearchOptions(**shared, n_best=6, rank_by="consensus"))
@@ -132,5 +132,5 @@ def test_what_is_drawn_twice_counts_twice() -> None:
 def test_where_nothing_was_found_the_caption_is_empty() -> None:
     """Four words without a repetition, where there are three."""
     options = SearchOptions(beam_size=2, max_words=4, min_words=4, repeat_ngram=1, rank_by="consensus")
-    [[best]] = n_best(Table(1), pictures(1), options)
+    [[best]] = n_best(Table(1), images(1), options)
     assert (best.ids, best.score) == ((), -np.inf)

@@ -16,27 +16,27 @@ SHAPES = st.tuples(*[st.integers(1, 5)] * 5)
 WAYS = st.tuples(*[st.integers(1, 3)] * 4, st.integers(0, 2), st.integers(0, 2), st.booleans())
 
 
-def gradients(conv: nn.Module, pictures: Tensor) -> list[Tensor]:
+def gradients(conv: nn.Module, images: Tensor) -> list[Tensor]:
     """The result, and the gradients of the input, the weight and the bias."""
-    pictures = pictures.clone().requires_grad_()
+    images = images.clone().requires_grad_()
     conv.zero_grad()
-    found = conv(pictures)
+    found = conv(images)
     (found * torch.linspace(-1, 1, found.numel()).view_as(found)).sum().backward()
-    assert pictures.grad is not None
-    return [found.detach(), pictures.grad, *(p.grad.clone() for p in conv.parameters() if p.grad is not None)]
+    assert images.grad is not None
+    return [found.detach(), images.grad, *(p.grad.clone() for p in conv.parameters() if p.grad is not None)]
 
 
 @given(SHAPES, WAYS)
 def test_values_and_gradients_are_those_of_torch(shape: tuple[int, ...], way: tuple[int, ...]) -> None:
-    images, channels, made, height, width = shape
+    count, channels, made, height, width = shape
     kernel, stride, padding, bias = way[:2], way[2:4], way[4:6], bool(way[6])
     if height + 2 * padding[0] < kernel[0] or width + 2 * padding[1] < kernel[1]:
         return
     torch.manual_seed(0)
     plain = nn.Conv2d(channels, made, kernel, stride, padding, bias=bias)
-    pictures = torch.randn(images, channels, height, width)
-    expected = gradients(plain, pictures)
-    found = gradients(convolutions._like(plain), pictures)
+    images = torch.randn(count, channels, height, width)
+    expected = gradients(plain, images)
+    found = gradients(convolutions._like(plain), images)
     assert len(found) == 3 + bias
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -45,11 +45,11 @@ def test_values_and_gradients_are_those_of_torch(shape: tuple[int, ...], way: tu
 def test_a_backbone_is_quickened_in_place_with_its_parameters() -> None:
     transform = backbones.transform_for("resnet18", 64, pretrained=False)
     body = encoders.build("resnet18", transform=transform, weights={}, seed=1).body
-    before, pictures = dict(body.named_parameters()), torch.randn(2, 3, 64, 64)
-    expected = body(pictures)
+    before, images = dict(body.named_parameters()), torch.randn(2, 3, 64, 64)
+    expected = body(images)
     quicken(body)
     assert {name: id(p) for name, p in body.named_parameters()} == {name: id(p) for name, p in before.items()}
-    assert torch.equal(body(pictures), expected)
+    assert torch.equal(body(images), expected)
     kinds = {name: type(module) for name, module in body.named_modules() if isinstance(module, nn.Conv2d)}
     assert kinds.pop("layer2.0.downsample.0") is nn.Conv2d  # 1 x 1
     assert kinds["layer4.1.conv2"] is Conv2d

@@ -21,7 +21,7 @@ from captioning.vision.encoders.encoded import Encoded, of_regions
 from captioning.vision.images import Transform
 from tests.imports import ROOT
 from tests.special import EOS, PAD
-from tests.variants import ATTENDING, FEATURES, REGIONS, VARIANTS, WORDS, build, captions, options, pictures
+from tests.variants import ATTENDING, FEATURES, REGIONS, VARIANTS, WORDS, build, captions, images, options
 
 every = pytest.mark.parametrize("variant", VARIANTS)
 attending = pytest.mark.parametrize("variant", ATTENDING)
@@ -33,9 +33,9 @@ def test_step_unrolled_equals_forward(variant: str) -> None:
     """What a decoder keeps from word to word (states, keys, values) changes nothing that it says."""
     decoder = build(variant, dropout=0.5).eval()
     tokens = captions(5, 9)
-    logits = decoder(pictures(3), tokens, OWNER)  # (C, T, V)
+    logits = decoder(images(3), tokens, OWNER)  # (C, T, V)
     assert logits.shape == (5, 9, WORDS)
-    state = select(decoder.init(pictures(3)), OWNER)
+    state = select(decoder.init(images(3)), OWNER)
     for t in range(9):
         one, state = decoder.step(tokens[:, t], state)
         torch.testing.assert_close(one, logits[:, t], atol=1e-5, rtol=1e-5)
@@ -44,7 +44,7 @@ def test_step_unrolled_equals_forward(variant: str) -> None:
 @every
 def test_step_leaves_the_state_that_it_was_given(variant: str) -> None:
     decoder = build(variant).eval()
-    _, state = decoder.step(captions(3, 1)[:, 0], decoder.init(pictures(3)))
+    _, state = decoder.step(captions(3, 1)[:, 0], decoder.init(images(3)))
     before = [tensor.clone() for tensor in state]
     first, _ = decoder.step(torch.tensor([5, 6, 7]), state)
     decoder.step(torch.tensor([8, 9, 10]), state)
@@ -54,20 +54,20 @@ def test_step_leaves_the_state_that_it_was_given(variant: str) -> None:
 
 
 @every
-def test_a_caption_reads_its_own_picture(variant: str) -> None:
+def test_a_caption_reads_its_own_image(variant: str) -> None:
     decoder, tokens = build(variant).eval(), captions(5, 4)
-    encoded = pictures(3)
+    encoded = images(3)
     assert encoded.regions is not None
     repeated = Encoded(encoded.mean[OWNER], encoded.regions[OWNER])
     torch.testing.assert_close(decoder(encoded, tokens, OWNER), decoder(repeated, tokens, torch.arange(5)))
-    other = decoder(pictures(3, seed=5), tokens, OWNER)
+    other = decoder(images(3, seed=5), tokens, OWNER)
     assert (other - decoder(encoded, tokens, OWNER)).abs().amax((1, 2)).min() > 1e-4
 
 
 @attending
-def test_captions_side_by_side_read_the_regions_of_their_picture_once(variant: str) -> None:
-    """The state is one a picture then, and what is said is the same as in any other order."""
-    decoder, tokens, encoded = build(variant).eval(), captions(6, 4), pictures(3)
+def test_captions_side_by_side_read_the_regions_of_their_image_once(variant: str) -> None:
+    """The state is one an image then, and what is said is the same as in any other order."""
+    decoder, tokens, encoded = build(variant).eval(), captions(6, 4), images(3)
     owner, order = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([5, 0, 3, 1, 4, 2])
     first = decoder.init(encoded)
     lengths = [len(tensor) for tensor in for_captions(first, owner, decoder.shared)]
@@ -85,7 +85,7 @@ def has_torchs_lstm(decoder: Decoder) -> bool:
 def losses_and_gradients(decoder: Decoder, tokens: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
     torch.manual_seed(3)
     network = Network(None, decoder, label_smoothing=0.1).train()
-    encoded = pictures(3)
+    encoded = images(3)
     assert encoded.regions is not None
     losses = {name: loss.value for name, loss in network((encoded.mean, encoded.regions), tokens, OWNER).items()}
     parameters = list(decoder.parameters())
@@ -130,7 +130,7 @@ def test_padding_changes_no_loss_and_no_gradient(variant: str) -> None:
 
 @every
 def test_it_learns_a_handful_of_captions(variant: str) -> None:
-    decoder, encoded = build(variant), pictures(4)
+    decoder, encoded = build(variant), images(4)
     tokens = torch.cat([captions(4, 6, seed=2), torch.full((4, 1), EOS)], dim=1)
     assert encoded.regions is not None
     network, owner = Network(None, decoder), torch.arange(4)
@@ -147,7 +147,7 @@ def test_it_learns_a_handful_of_captions(variant: str) -> None:
 
 @every
 def test_search_is_the_same_alone_and_in_a_batch(variant: str) -> None:
-    decoder, encoded = build(variant).eval(), pictures(5)
+    decoder, encoded = build(variant).eval(), images(5)
     assert encoded.regions is not None
     search_options = SearchOptions(beam_size=3, max_words=8, min_words=2)
     together = search(decoder, encoded, search_options)
@@ -163,9 +163,9 @@ def test_search_is_the_same_alone_and_in_a_batch(variant: str) -> None:
 def test_dropout_is_on_in_training_only(variant: str) -> None:
     decoder, tokens = build(variant, dropout=0.5), captions(5, 4)
     decoder.train()
-    assert not torch.equal(decoder(pictures(3), tokens, OWNER), decoder(pictures(3), tokens, OWNER))
+    assert not torch.equal(decoder(images(3), tokens, OWNER), decoder(images(3), tokens, OWNER))
     decoder.eval()
-    assert torch.equal(decoder(pictures(3), tokens, OWNER), decoder(pictures(3), tokens, OWNER))
+    assert torch.equal(decoder(images(3), tokens, OWNER), decoder(images(3), tokens, OWNER))
 
 
 @every
@@ -194,7 +194,7 @@ def test_attention_is_a_distribution_over_regions_and_follows_them(variant: str)
     """Regions in another order: the weights move with them, and nothing else changes."""
     decoder = build(variant).eval()
     assert isinstance(decoder, AttendingDecoder)
-    encoded, tokens, order = pictures(3), captions(5, 4), torch.tensor([3, 0, 4, 1, 2])
+    encoded, tokens, order = images(3), captions(5, 4), torch.tensor([3, 0, 4, 1, 2])
     assert encoded.regions is not None
     moved = Encoded(encoded.mean, encoded.regions[:, order])
     weights = decoder.attention(encoded, tokens, OWNER)
@@ -209,7 +209,7 @@ def test_attention_is_a_distribution_over_regions_and_follows_them(variant: str)
 def test_regions_outside_of_the_mask_count_for_nothing(variant: str) -> None:
     """Two regions more that are masked: the same logits, in training's pass and in search's, and no weight."""
     decoder, tokens = build(variant).eval(), captions(5, 6)
-    plain = pictures(3)
+    plain = images(3)
     assert plain.regions is not None
     padded = torch.cat([plain.regions, 9 * torch.ones(3, 2, FEATURES)], dim=1)
     masked = of_regions(padded, torch.tensor([[True] * REGIONS + [False] * 2] * 3))
@@ -240,10 +240,10 @@ def test_the_shipped_section_of_each_decoder_builds_it(name: str) -> None:
 
 
 @every
-def test_hypotheses_of_a_picture_share_what_the_decoder_says_is_of_the_picture(variant: str) -> None:
-    """Two hypotheses a picture beside one copy of the shared tensors, against a copy for each hypothesis."""
+def test_hypotheses_of_a_image_share_what_the_decoder_says_is_of_the_image(variant: str) -> None:
+    """Two hypotheses an image beside one copy of the shared tensors, against a copy for each hypothesis."""
     decoder, words = build(variant).eval(), captions(6, 4)
-    each, rows = decoder.init(pictures(3)), torch.tensor([0, 0, 1, 1, 2, 2])
+    each, rows = decoder.init(images(3)), torch.tensor([0, 0, 1, 1, 2, 2])
     copied, own = select(each, rows), len(each) - decoder.shared
     together = (*copied[:own], *each[own:])
     assert (decoder.shared > 0) == (variant in ATTENDING)

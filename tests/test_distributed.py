@@ -45,7 +45,7 @@ def assert_close(found: Any, expected: Any, name: str = "") -> None:
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What three processes find; the last step of an epoch has fewer pictures than there are processes."""
+    """What three processes find; the last step of an epoch has fewer images than there are processes."""
     folder = tmp_path_factory.mktemp("ranks")
     out = folder / "found.json"
     command = [*TORCHRUN, "3", "-m", "tests.ranks", str(out)]
@@ -87,7 +87,7 @@ def test_statistics_and_gradients_are_those_of_the_whole_batch(three: dict[str, 
 def test_training_in_three_processes_is_that_of_one(
     three: dict[str, Any], name: str, pixels: bool, changes: dict[str, Any]
 ) -> None:
-    """Captions that are drawn are the same too: a picture's random numbers are its own, whatever process draws them."""
+    """Captions that are drawn are the same too: an image's random numbers are its own, whatever process draws them."""
     found, alone = three[name], ranks.trained(pixels, **changes)
     assert_close(found["history"], alone["history"])
     assert found["captions"] == alone["captions"]
@@ -109,13 +109,13 @@ def test_an_encoder_that_starts_late_does_so_in_three_processes(three: dict[str,
 
 
 @pytest.mark.parametrize("name", ["drawn", "critical_drawn"])
-def test_pictures_and_words_that_are_drawn_resume_where_they_were(three: dict[str, Any], name: str) -> None:
+def test_images_and_words_that_are_drawn_resume_where_they_were(three: dict[str, Any], name: str) -> None:
     assert_close(three[f"{name}_resumed"]["history"], three[name]["history"])
     assert three[f"{name}_resumed"]["captions"] == three[name]["captions"]
     assert len(set(three[name]["weights"])) == 1
 
 
-def test_pictures_and_words_that_are_drawn_change_the_training(three: dict[str, Any]) -> None:
+def test_images_and_words_that_are_drawn_change_the_training(three: dict[str, Any]) -> None:
     drawn, late = ([row["train/loss/caption"] for row in three[name]["history"]] for name in ("drawn", "late"))
     assert drawn != pytest.approx(late, rel=1e-3)
 
@@ -181,7 +181,7 @@ def test_the_stages_in_two_processes_write_what_one_writes(prepared: Project, tm
 
 
 def test_a_failure_of_one_process_ends_all(prepared: Project, tmp_path: Path) -> None:
-    """A picture of the second process's shard is damaged; the first one waits for it at the end."""
+    """An image of the second process's shard is damaged; the first one waits for it at the end."""
     project = copied(prepared, tmp_path / "broken", 2)
     file = project.read("data/split/images.csv").splitlines()[1 + 20].split(",")[1]
     archive, _, member = file.partition("/")

@@ -10,7 +10,7 @@ from captioning.search import SearchOptions, n_best, search
 from captioning.search.diverse import _Group, diverse_search
 from tests.properties import examples
 from tests.special import EOS
-from tests.toys import WORDS, Table, pictures
+from tests.toys import WORDS, Table, images
 
 
 @examples(30)
@@ -25,7 +25,7 @@ def test_one_group_is_beam_search(seed: int, beam: int, penalty: float, repeat: 
     """Whatever the strength: there is nobody to differ from."""
     options = SearchOptions(beam, 6, 0, penalty, repeat, n_best=beam)
     diverse = SearchOptions(beam, 6, 0, penalty, repeat, "diverse", beam, groups=1, strength=strength)
-    assert n_best(Table(seed), pictures(1, 2), diverse) == n_best(Table(seed), pictures(1, 2), options)
+    assert n_best(Table(seed), images(1, 2), diverse) == n_best(Table(seed), images(1, 2), options)
 
 
 class Fixed(Table):
@@ -52,7 +52,7 @@ class Fixed(Table):
 )
 def test_groups_pay_for_the_words_of_those_before(strength: float, expected: set[tuple[int, ...]]) -> None:
     options = SearchOptions(3, 2, 2, method="diverse", n_best=1, groups=3, strength=strength)
-    [found] = diverse_search(Fixed(), pictures(1), options)
+    [found] = diverse_search(Fixed(), images(1), options)
     assert len(found) == 3
     assert {h.ids for h in found} == expected
 
@@ -86,15 +86,15 @@ def test_what_was_paid_counts_at_the_next_step() -> None:
     logits, _ = Turning(0).step(group.last_tokens(), (torch.zeros(2),))
     group.advance(logits, (torch.zeros(2),))
     assert group.tokens[0, :, 1:].tolist() == [[5, 6], [4, 6]]
-    assert {h.ids for h in n_best(Turning(0), pictures(1), options)[0]} == {(4, 6), (5, 6)}
+    assert {h.ids for h in n_best(Turning(0), images(1), options)[0]} == {(4, 6), (5, 6)}
 
 
 def test_diversity_makes_lists_differ_more() -> None:
-    """Words that differ between the captions of a list, over many pictures."""
+    """Words that differ between the captions of a list, over many images."""
 
     def different(strength: float) -> int:
         options = SearchOptions(4, 5, 2, method="diverse", n_best=1, groups=4, strength=strength)
-        found = diverse_search(Table(5), pictures(*range(1, 41)), options)
+        found = diverse_search(Table(5), images(*range(1, 41)), options)
         return sum(len({h.ids[0] for h in captions}) for captions in found)
 
     assert different(0.0) == 40
@@ -105,5 +105,5 @@ def test_diversity_makes_lists_differ_more() -> None:
 @given(seed=st.integers(0, 10_000))
 def test_a_batch_gives_what_single_images_give(seed: int) -> None:
     options = SearchOptions(4, 6, 0, 1.0, method="diverse", n_best=2, groups=2, strength=0.7)
-    together = search(Table(seed), pictures(1, 2, 3, 4), options)
-    assert together == [search(Table(seed), pictures(n), options)[0] for n in (1, 2, 3, 4)]
+    together = search(Table(seed), images(1, 2, 3, 4), options)
+    assert together == [search(Table(seed), images(n), options)[0] for n in (1, 2, 3, 4)]

@@ -14,7 +14,7 @@ from captioning.training.encoder.division import Divided, divide
 from captioning.training.encoder.fine_tuning import EncoderTraining
 from captioning.training.inputs import PixelInputs
 from captioning.vision.encoders.encoders import Encoder
-from tests.test_encoders import FAMILIES, made, pictures
+from tests.test_encoders import FAMILIES, images, made
 from tests.test_fine_tuning import NAME, OWNER, SIZE, TOKENS, network, self_critical_steps
 
 
@@ -47,7 +47,7 @@ def test_both_parts_are_the_encoder(name: str, place: int | None) -> None:
     training = tuned(name, size, "none" if place is None else blocks[place])
     encoder = training.encoder
     without_chance(encoder)
-    divided, pixels = cut(training), pictures(5, size)
+    divided, pixels = cut(training), images(5, size)
     ahead = divided.ahead(pixels)
     assert not any(found.requires_grad for found in ahead if isinstance(found, Tensor))
     whole, parts = encoder(pixels), divided.regions(ahead)
@@ -64,14 +64,14 @@ def test_both_parts_are_the_encoder(name: str, place: int | None) -> None:
                 assert torch.linalg.vector_norm(one - other) <= 1e-2 * torch.linalg.vector_norm(other) + 1e-12
 
 
-def test_a_cpu_takes_few_pictures_at_a_time_where_each_has_a_row() -> None:
+def test_a_cpu_takes_few_images_at_a_time_where_each_has_a_row() -> None:
     divided, counts = cut(tuned(NAME, SIZE, "stage4")), []
     divided.front.register_forward_pre_hook(lambda _, given: counts.append(len(given[0])))
-    together = divided.ahead(pictures(9, SIZE))
+    together = divided.ahead(images(9, SIZE))
     assert (divided.separable, counts) == (True, [4, 4, 1])
     assert [len(found) for found in together] == [9] * len(together)
     sizes = cut(tuned("vit_b_32", FAMILIES["vit_b_32"][0], names_of_blocks(made("vit_b_32", 32))[1]))
-    assert sizes.separable is False  # how many pictures there are is asked for, and goes from front to back
+    assert sizes.separable is False  # how many images there are is asked for, and goes from front to back
 
 
 def test_what_is_trained_everywhere_is_not_divided() -> None:
@@ -99,13 +99,13 @@ def test_chance_is_not_ahead_of_what_is_trained() -> None:
             module.p = 0.5
     divided = cut(training)
     assert not any(isinstance(module, ops.StochasticDepth) and module.training for module in divided.front.modules())
-    ahead = divided.ahead(pictures(2, FAMILIES[name][0]))
+    ahead = divided.ahead(images(2, FAMILIES[name][0]))
     assert any(not torch.equal(divided.regions(ahead), divided.regions(ahead)) for _ in range(8))
 
 
 def test_convolutions_that_learnt_are_folded_once_nothing_is_trained() -> None:
     """Those of ResNet were replaced by ones with a faster gradient, which look at the sides of the maps."""
-    training, pixels = tuned("resnet18", 32, "all"), pictures(2, 32)
+    training, pixels = tuned("resnet18", 32, "all"), images(2, 32)
     assert any(isinstance(module, convolutions.Conv2d) for module in training.encoder.modules())
     expected = training.encoder(pixels)
     training.enter(learns=False)
@@ -121,7 +121,7 @@ def test_convolutions_that_learnt_are_folded_once_nothing_is_trained() -> None:
 def test_a_network_divides_when_training_begins(block: str) -> None:
     """What it says is the same, and so are the names of its weights; the frozen part runs once for both passes."""
     whole = network(block)
-    names, inputs = list(whole.state_dict()), (pictures(2, SIZE),)
+    names, inputs = list(whole.state_dict()), (images(2, SIZE),)
     before = whole.encode(whole.through_frozen_blocks(inputs)).regions
     assert whole.through_frozen_blocks(inputs) is inputs
     whole.begin_captions(1)
@@ -141,6 +141,6 @@ def test_a_network_divides_when_training_begins(block: str) -> None:
 
 
 def test_what_is_drawn_is_pixels_still() -> None:
-    store = SimpleNamespace(pixels=pictures(2, SIZE).numpy())
+    store = SimpleNamespace(pixels=images(2, SIZE).numpy())
     [drawn] = PixelInputs(store).draw(np.array([1, 0]), torch.device("cpu"))  # type: ignore[arg-type]
-    assert torch.equal(drawn, pictures(2, SIZE)[[1, 0]])
+    assert torch.equal(drawn, images(2, SIZE)[[1, 0]])

@@ -42,7 +42,7 @@ def made(name: str, size: int, weights: dict[str, Tensor] | None = None, *, seed
     return encoders.build(name, transform=transform, weights=weights or {}, seed=seed)
 
 
-def pictures(count: int, size: int) -> Tensor:
+def images(count: int, size: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
 
@@ -62,7 +62,7 @@ def test_every_family_gives_regions_and_loses_its_head(name: str) -> None:
     size, regions, width = FAMILIES[name]
     encoder = made(name, size)
     with torch.inference_mode():
-        found = encoder(pictures(2, size))
+        found = encoder(images(2, size))
     assert (found.shape, found.dtype) == ((2, regions, width), torch.float32)
     assert (encoder.regions, encoder.dim, encoder.training) == (regions, width, False)
     assert encoder.grid == (round(regions**0.5), round(regions**0.5))
@@ -71,7 +71,7 @@ def test_every_family_gives_regions_and_loses_its_head(name: str) -> None:
 
 
 class Fixed(nn.Module):
-    """A network that says the same of every picture."""
+    """A network that says the same of every image."""
 
     def __init__(self, found: Tensor) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ def test_regions_are_what_torchvision_pools(
     transform = backbones.transform_for(name, 64, pretrained=pretrained)
     preset = models.get_model_weights(name).DEFAULT.transforms()
     mean, std = (preset.mean, preset.std) if pretrained else ([0.5] * 3, [0.5] * 3)
-    pixels = pictures(2, 64)
+    pixels = images(2, 64)
     with torch.inference_mode():
         network((pixels / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
         regions = encoders.build(name, transform=transform, weights=network.state_dict())(pixels)
@@ -133,7 +133,7 @@ def test_regions_lie_row_by_row() -> None:
     encoder, network = made("resnet18", 96), models.resnet18()
     network.load_state_dict(encoder.body.state_dict(), strict=False)
     stem = nn.Sequential(*list(network.eval().children())[:-2])
-    pixels = pictures(1, 96)
+    pixels = images(1, 96)
     with torch.inference_mode():
         expected = stem(pixels / 127.5 - 1)  # (1, 512, 3, 3)
         torch.testing.assert_close(encoder(pixels)[0, 5], expected[0, :, 1, 2], atol=1e-5, rtol=1e-5)
@@ -159,7 +159,7 @@ def test_a_frozen_encoder_is_a_fixed_function() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_folding_batchnorm_changes_no_feature(name: str) -> None:
     encoder = encoders.freeze(made(name, 64, trained(models.get_model(name)).state_dict()))
-    folded, pixels = encoders.folded(encoder), pictures(2, 64)
+    folded, pixels = encoders.folded(encoder), images(2, 64)
     with torch.inference_mode():
         expected = encoder(pixels)
         torch.testing.assert_close(folded(pixels), expected, atol=1e-4, rtol=1e-4)
@@ -183,7 +183,7 @@ class Twice(nn.Module):
 
 def test_a_convolution_with_two_readers_is_not_folded() -> None:
     encoder = encoders.freeze(Encoder("twice", Twice(), backbones.transform_for("resnet18", 32, pretrained=False)))
-    torch.testing.assert_close(encoders.folded(encoder)(pictures(1, 32)), encoder(pictures(1, 32)))
+    torch.testing.assert_close(encoders.folded(encoder)(images(1, 32)), encoder(images(1, 32)))
 
 
 @pytest.mark.parametrize(

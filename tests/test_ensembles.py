@@ -26,8 +26,8 @@ from captioning.vision.features.store import ARRAYS, FeatureStore
 from captioning.vision.features.unlikeness import KeptStatistics, statistics
 from captioning.vision.images import Transform
 from tests.toys import Table
-from tests.toys import pictures as numbers
-from tests.variants import VARIANTS, WORDS, build, captions, options, pictures
+from tests.toys import images as numbers
+from tests.variants import VARIANTS, WORDS, build, captions, images, options
 
 METHODS = {
     "beam": SearchOptions(3, 6, length_penalty=1.0, n_best=3),
@@ -39,7 +39,7 @@ TRANSFORM = Transform(32, 32, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 
 
 def test_probabilities_are_the_mean() -> None:
-    """Of the words after each of three pictures' first words, over two tables that agree on nothing."""
+    """Of the words after each of three images' first words, over two tables that agree on nothing."""
     tables = [Table(1), Table(2)]
     ensemble, encoded, tokens = Ensemble(tables), numbers(3, 5, 8), torch.tensor([1, 1, 1])
     logits, state = ensemble.step(tokens, ensemble.init([encoded, encoded]))
@@ -59,7 +59,7 @@ def test_each_member_reads_what_its_own_encoder_says() -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("variant", ["lstm", "attention-soft", "transformer"])
 def test_a_model_and_itself_say_what_the_model_says(variant: str, method: str) -> None:
-    decoder, encoded = build(variant).eval(), pictures(4)
+    decoder, encoded = build(variant).eval(), images(4)
     found = n_best(Ensemble([decoder, decoder]), [encoded, encoded], METHODS[method])
     alone = n_best(decoder, encoded, METHODS[method])
     assert n_best(Ensemble([decoder]), [encoded], METHODS[method]) == alone
@@ -70,8 +70,8 @@ def test_a_model_and_itself_say_what_the_model_says(variant: str, method: str) -
 
 @pytest.mark.parametrize("method", METHODS)
 def test_decoders_of_all_kinds_are_searched_as_one(method: str) -> None:
-    """The log probability of what is found is that of the mean, and a batch gives what single pictures give."""
-    members, encoded = [build(name, dropout=0.0).eval() for name in VARIANTS], pictures(3)
+    """The log probability of what is found is that of the mean, and a batch gives what single images give."""
+    members, encoded = [build(name, dropout=0.0).eval() for name in VARIANTS], images(3)
     assert encoded.regions is not None
     ensemble, chosen = Ensemble(members), METHODS[method]
     together = n_best(ensemble, [encoded] * len(members), chosen, keys=[0, 1, 2])
@@ -89,7 +89,7 @@ def test_decoders_of_all_kinds_are_searched_as_one(method: str) -> None:
 
 
 def test_states_are_selected_with_their_hypotheses() -> None:
-    ensemble, encoded = Ensemble([build("lstm").eval(), build("updown").eval()]), pictures(3)
+    ensemble, encoded = Ensemble([build("lstm").eval(), build("updown").eval()]), images(3)
     state = ensemble.init([encoded, encoded])
     rows = torch.tensor([2, 2, 0])
     logits, _ = ensemble.step(captions(3, 1)[:, 0], state)
@@ -121,8 +121,8 @@ def folder(
 def test_models_with_other_encoders_and_sizes_caption_together(tmp_path: Path) -> None:
     folders = [folder(tmp_path / "a"), folder(tmp_path / "b", "transformer", seed=2, encoder="resnet18", side=64)]
     captioners = ensembles.load(folders)
-    picture = Image.effect_noise((80, 60), 90).convert("RGB")
-    pixels = captioners.pixels(picture)
+    image = Image.effect_noise((80, 60), 90).convert("RGB")
+    pixels = captioners.pixels(image)
     assert [part.shape for part in pixels] == [(3, 32, 32), (3, 64, 64)]
     stacked = [torch.from_numpy(part).unsqueeze(0) for part in pixels]
     [found] = captioners.captions(stacked, SearchOptions(3, 5, 2, n_best=2), [1])
@@ -169,12 +169,12 @@ def test_a_model_folder_keeps_statistics_and_refuses_others(tmp_path: Path) -> N
         model.read(tmp_path / "with")
 
 
-def test_the_mirrored_picture_is_read_as_by_one_more_member(tmp_path: Path) -> None:
-    """Of each member; so a picture and its mirror image are captioned alike. Not so where one view is read."""
+def test_the_mirrored_image_is_read_as_by_one_more_member(tmp_path: Path) -> None:
+    """Of each member; so an image and its mirror image are captioned alike. Not so where one view is read."""
     folders = [folder(tmp_path / "a"), folder(tmp_path / "b", "transformer", seed=2, encoder="resnet18", side=64)]
     both = ensembles.load(folders, mirror=True)
-    picture = Image.effect_noise((80, 60), 90).convert("RGB")
-    stacked = [torch.from_numpy(part).unsqueeze(0) for part in both.pixels(picture)]
+    image = Image.effect_noise((80, 60), 90).convert("RGB")
+    stacked = [torch.from_numpy(part).unsqueeze(0) for part in both.pixels(image)]
     turned = [part.flip(3) for part in stacked]
     options = SearchOptions(3, 5, 2, n_best=3)
     [found] = both.captions(stacked, options, [1])
@@ -193,7 +193,7 @@ def test_the_mirrored_picture_is_read_as_by_one_more_member(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("trained", [False, True])
-def test_stored_pictures_are_read_in_both_views(tmp_path: Path, trained: bool) -> None:
+def test_stored_images_are_read_in_both_views(tmp_path: Path, trained: bool) -> None:
     """From a store of pixels, and from one of features if it has the mirrored ones."""
     captioners = ensembles.load([folder(tmp_path / "a"), folder(tmp_path / "b", "neuraltalk-rnn")], mirror=True)
     pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)

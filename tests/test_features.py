@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from captioning.system import compute, locks
-from captioning.system.archives import Pictures, write_zip
+from captioning.system.archives import ImageArchives, write_zip
 from captioning.system.errors import UserError
 from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoders import Encoder
@@ -94,9 +94,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_stored_regions_are_the_encoders(root: Path, encoder: Encoder, tmp_path: Path) -> None:
-    images, pictures = table(5, 3, 8, 0, 1), Pictures(root)
-    store = write(tmp_path / "store", images, extraction.features(pictures, encoder, BOTH, 2), 2)
-    source = write(tmp_path / "pixels", images, extraction.pixels(pictures, TRANSFORM, 2))
+    images, image_files = table(5, 3, 8, 0, 1), ImageArchives(root)
+    store = write(tmp_path / "store", images, extraction.features(image_files, encoder, BOTH, 2), 2)
+    source = write(tmp_path / "pixels", images, extraction.pixels(image_files, TRANSFORM, 2))
     with torch.inference_mode():
         expected = encoder(torch.from_numpy(everything(source.pixels)))
     assert store.regions is not None
@@ -104,14 +104,14 @@ def test_stored_regions_are_the_encoders(root: Path, encoder: Encoder, tmp_path:
     assert all(isinstance(shard, np.memmap) for shard in store.regions.shards)
     assert (store.regions.dtype, store.regions.shape) == (np.float16, (5, encoder.regions, encoder.dim))
     assert (store.means.dtype, store.means.shape, store.dim) == (np.float16, (5, encoder.dim), encoder.dim)
-    assert expected.std(0).max() > 0.1  # pictures differ
+    assert expected.std(0).max() > 0.1  # images differ
     np.testing.assert_allclose(everything(store.regions), expected, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(everything(store.means), expected.mean(1), rtol=1e-3, atol=1e-4)
     assert (store.transform, store.ids, store.pixels) == (TRANSFORM, ids(images), None)
 
 
 def test_stored_pixels_are_the_transforms(root: Path, tmp_path: Path) -> None:
-    store = write(tmp_path / "store", table(), extraction.pixels(Pictures(root), TRANSFORM, 4))
+    store = write(tmp_path / "store", table(), extraction.pixels(ImageArchives(root), TRANSFORM, 4))
     expected = [TRANSFORM.pixels(Image.open(io.BytesIO(jpeg(i)))) for i in range(COUNT)]
     np.testing.assert_array_equal(everything(store.pixels), expected)
     assert (store.means, store.regions) == (None, None)
@@ -119,7 +119,7 @@ def test_stored_pixels_are_the_transforms(root: Path, tmp_path: Path) -> None:
 
 def test_means_alone_are_those_beside_regions(root: Path, encoder: Encoder, tmp_path: Path) -> None:
     for name, keep in (("means", ["means"]), ("both", BOTH)):
-        write(tmp_path / name, table(), extraction.features(Pictures(root), encoder, keep, 4))
+        write(tmp_path / name, table(), extraction.features(ImageArchives(root), encoder, keep, 4))
     means, both = contents(tmp_path / "means"), contents(tmp_path / "both")
     shards = [f"means-{index:05}.npy" for index in range(3)]
     assert [means[name] for name in shards] == [both[name] for name in shards]
@@ -129,12 +129,12 @@ def test_means_alone_are_those_beside_regions(root: Path, encoder: Encoder, tmp_
 def test_mirrored_features_are_the_encoders_of_the_mirrored_pixels(
     root: Path, encoder: Encoder, tmp_path: Path
 ) -> None:
-    """Each picture is read once; what is stored of the upright ones is the same to the byte."""
-    pictures = Counting(root)
-    store = write(tmp_path / "both", table(), extraction.features(pictures, encoder, BOTH, 4, mirror=True))
-    assert pictures.reads == Counter(table()["file"])
-    plain = write(tmp_path / "plain", table(), extraction.features(Pictures(root), encoder, BOTH, 4))
-    source = write(tmp_path / "pixels", table(), extraction.pixels(Pictures(root), TRANSFORM, 4))
+    """Each image is read once; what is stored of the upright ones is the same to the byte."""
+    images = Counting(root)
+    store = write(tmp_path / "both", table(), extraction.features(images, encoder, BOTH, 4, mirror=True))
+    assert images.reads == Counter(table()["file"])
+    plain = write(tmp_path / "plain", table(), extraction.features(ImageArchives(root), encoder, BOTH, 4))
+    source = write(tmp_path / "pixels", table(), extraction.pixels(ImageArchives(root), TRANSFORM, 4))
     assert (plain.mirrored_means, plain.mirrored_regions) == (None, None)
     with torch.inference_mode():
         expected = encoder(torch.from_numpy(everything(source.pixels)[..., ::-1].copy()))
@@ -174,7 +174,7 @@ def test_rows_are_gathered_over_shards_in_any_order(count: int, size: int, chose
 def test_shards_cut_the_same_rows(root: Path, encoder: Encoder, tmp_path: Path, keep: list[str]) -> None:
     """A shard is rounded up to whole batches, so that no row depends on where the cuts are."""
     one, many = (
-        write(tmp_path / f"{size}", table(), extraction.features(Pictures(root), encoder, keep, 2), size)
+        write(tmp_path / f"{size}", table(), extraction.features(ImageArchives(root), encoder, keep, 2), size)
         for size in (COUNT, 3)
     )
     assert many.means is not None
@@ -185,21 +185,21 @@ def test_shards_cut_the_same_rows(root: Path, encoder: Encoder, tmp_path: Path, 
 
 def test_the_bytes_do_not_depend_on_threads(root: Path, encoder: Encoder, tmp_path: Path) -> None:
     for threads in (1, 4):
-        pictures = Pictures(root)
-        write(tmp_path / f"{threads}", table(), extraction.features(pictures, encoder, BOTH, 3, threads=threads))
-        write(tmp_path / f"p{threads}", table(), extraction.pixels(pictures, TRANSFORM, 3, threads=threads))
+        images = ImageArchives(root)
+        write(tmp_path / f"{threads}", table(), extraction.features(images, encoder, BOTH, 3, threads=threads))
+        write(tmp_path / f"p{threads}", table(), extraction.pixels(images, TRANSFORM, 3, threads=threads))
     assert contents(tmp_path / "1") == contents(tmp_path / "4")
     assert contents(tmp_path / "p1") == contents(tmp_path / "p4")
 
 
 def test_a_fresh_process_writes_the_same_bytes(root: Path, encoder: Encoder, tmp_path: Path) -> None:
-    write(tmp_path / "here", table(), extraction.features(Pictures(root), encoder, ["means"], 4))
+    write(tmp_path / "here", table(), extraction.features(ImageArchives(root), encoder, ["means"], 4))
     program = f"""
 from captioning.system import compute
 compute.pin(portable=True, threads=2)
 import sys; from pathlib import Path; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_features import *
-there = extraction.features(Pictures(Path({str(root)!r})), frozen(), ["means"], 4)
+there = extraction.features(Images(Path({str(root)!r})), frozen(), ["means"], 4)
 write(Path({str(tmp_path / "there")!r}), table(), there)
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
@@ -226,16 +226,16 @@ def test_stopped_at_any_batch_it_goes_on_and_writes_the_same_bytes(
     root: Path, encoder: Encoder, tmp_path: Path
 ) -> None:
     """Shards of two batches: what was whole is read from the archive no second time."""
-    write(tmp_path / "whole", table(), extraction.features(Pictures(root), encoder, BOTH, 2))
+    write(tmp_path / "whole", table(), extraction.features(ImageArchives(root), encoder, BOTH, 2))
     for last in range(-(-COUNT // 2)):
-        store, pictures = tmp_path / f"{last}", Counting(root)
+        store, images = tmp_path / f"{last}", Counting(root)
         with pytest.raises(StoppedError):
-            write(store, table(), stopping(extraction.features(Pictures(root), encoder, BOTH, 2), last))
+            write(store, table(), stopping(extraction.features(ImageArchives(root), encoder, BOTH, 2), last))
         assert not store.exists()
         (tmp_path / f"unfinished/{last}/store/.means-00001.npy.7.tmp").write_bytes(b"cut")  # as SIGKILL leaves it
-        write(store, table(), extraction.features(pictures, encoder, BOTH, 2))
+        write(store, table(), extraction.features(images, encoder, BOTH, 2))
         assert contents(store) == contents(tmp_path / "whole")
-        assert pictures.reads.total() == COUNT - last // 2 * 4
+        assert images.reads.total() == COUNT - last // 2 * 4
         again = Counting(root)
         write(store, table(), extraction.features(again, encoder, BOTH, 2))
         assert not again.reads  # a whole store is taken up as it is
@@ -246,7 +246,7 @@ def test_one_whole_store_stays_in_the_scratch_folder_unless_it_is_in_use(
     root: Path, encoder: Encoder, tmp_path: Path
 ) -> None:
     """Its files are those of the store under second names; what is unfinished stays too."""
-    extractor = extraction.features(Pictures(root), encoder, BOTH, 2)
+    extractor = extraction.features(ImageArchives(root), encoder, BOTH, 2)
     with pytest.raises(StoppedError):
         write(tmp_path / "stopped", table(), stopping(extractor, 3))
     for name in ("first", "second"):
@@ -264,7 +264,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_spoilt_shard_in_the_scratch_folder_is_made_anew(root: Path, encoder: Encoder, tmp_path: Path) -> None:
-    extractor = extraction.features(Pictures(root), encoder, BOTH, 2)
+    extractor = extraction.features(ImageArchives(root), encoder, BOTH, 2)
     write(tmp_path / "whole", table(), extractor, 2)
     with pytest.raises(StoppedError):
         write(tmp_path / "store", table(), stopping(extractor, 3), 2)
@@ -277,13 +277,13 @@ def test_a_spoilt_shard_in_the_scratch_folder_is_made_anew(root: Path, encoder: 
 def test_a_machine_that_does_not_share_the_folder_is_noticed(root: Path, tmp_path: Path) -> None:
     """Rank 0 of two, whose neighbour writes elsewhere."""
     fabric = SimpleNamespace(global_rank=0, world_size=2, is_global_zero=True, barrier=lambda: None)
-    extractor = extraction.features(Pictures(root), frozen(), ["means"], 2)
+    extractor = extraction.features(ImageArchives(root), frozen(), ["means"], 2)
     with pytest.raises(UserError, match=r"records/00001\.json: not there; all machines must share this folder"):
         extraction.write(tmp_path / "store", table(), extractor, 2, tmp_path / "unfinished", fabric)  # type: ignore[arg-type]
 
 
-class Counting(Pictures):
-    """Pictures that note who reads what, and when."""
+class Counting(ImageArchives):
+    """Images that note who reads what, and when."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -296,11 +296,11 @@ class Counting(Pictures):
         return super().read(file)
 
 
-def test_each_picture_is_read_once_and_not_by_the_main_thread(root: Path, encoder: Encoder, tmp_path: Path) -> None:
-    pictures = Counting(root)
-    write(tmp_path / "store", table(), extraction.features(pictures, encoder, BOTH, 4))
-    assert pictures.reads == Counter(table()["file"])
-    assert threading.get_ident() not in pictures.threads
+def test_each_image_is_read_once_and_not_by_the_main_thread(root: Path, encoder: Encoder, tmp_path: Path) -> None:
+    images = Counting(root)
+    write(tmp_path / "store", table(), extraction.features(images, encoder, BOTH, 4))
+    assert images.reads == Counter(table()["file"])
+    assert threading.get_ident() not in images.threads
 
 
 class Watched(Encoder):
@@ -335,19 +335,19 @@ def watched(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Watched:
 @pytest.mark.parametrize("threads", [1, 3])
 def test_reading_ahead_is_bounded(root: Path, encoder: Encoder, threads: int) -> None:
     """No more batches than there are threads, and two, are read beyond those that were taken."""
-    pictures = Counting(root)
-    extractor = extraction.features(pictures, encoder, ["means"], 1, threads=threads)
+    images = Counting(root)
+    extractor = extraction.features(images, encoder, ["means"], 1, threads=threads)
     for taken, _ in enumerate(extractor.extract(table()["file"].tolist())):
-        assert pictures.reads.total() <= taken + threads + 2
+        assert images.reads.total() <= taken + threads + 2
 
 
 def test_as_many_threads_encode_as_torch_may_have_each_on_one_core(
     root: Path, watched: Watched, tmp_path: Path
 ) -> None:
-    """Twelve pictures: batches of three meet in pairs, though four threads could encode; torch has its threads back."""
+    """Twelve images: batches of three meet in pairs, though four threads could encode; torch has its threads back."""
     watched.meeting = threading.Barrier(2)
     images = table(*range(COUNT), 0)
-    extractor = extraction.features(Pictures(root), watched, ["means"], 3, threads=4)
+    extractor = extraction.features(ImageArchives(root), watched, ["means"], 3, threads=4)
     fabric = compute.start(seed=1, threads=2, device="cpu", precision="32-true")
     extraction.write(tmp_path / "store", images, extractor, 3, tmp_path / "unfinished/store", fabric)
     assert (watched.threads, watched.most) == ([1] * 4, 2)
@@ -358,9 +358,9 @@ def test_as_many_threads_encode_as_torch_may_have_each_on_one_core(
 def test_the_bytes_do_not_depend_on_how_many_threads_torch_has(
     root: Path, encoder: Encoder, tmp_path: Path, threads: int
 ) -> None:
-    write(tmp_path / "two", table(), extraction.features(Pictures(root), encoder, BOTH, 3))
+    write(tmp_path / "two", table(), extraction.features(ImageArchives(root), encoder, BOTH, 3))
     fabric = compute.start(seed=1, threads=threads, device="cpu", precision="32-true")
-    extractor = extraction.features(Pictures(root), encoder, BOTH, 3)
+    extractor = extraction.features(ImageArchives(root), encoder, BOTH, 3)
     extraction.write(tmp_path / "other", table(), extractor, 4, tmp_path / "unfinished/other", fabric)
     assert contents(tmp_path / "other") == contents(tmp_path / "two")
 
@@ -368,7 +368,7 @@ def test_the_bytes_do_not_depend_on_how_many_threads_torch_has(
 def test_a_row_does_not_depend_on_the_rows_behind_it(root: Path, watched: Watched, tmp_path: Path) -> None:
     """Kernels are chosen by the size of the batch, so that the last one is filled up."""
     for rows in (range(5), range(COUNT)):
-        write(tmp_path / f"{len(rows)}", table(*rows), extraction.features(Pictures(root), watched, BOTH, 4))
+        write(tmp_path / f"{len(rows)}", table(*rows), extraction.features(ImageArchives(root), watched, BOTH, 4))
     assert {len(pixels) for pixels in watched.given} == {4}
     few = FeatureStore(tmp_path / "5", ids(table(*range(5))))
     many = FeatureStore(tmp_path / f"{COUNT}", ids(table()))
@@ -376,29 +376,29 @@ def test_a_row_does_not_depend_on_the_rows_behind_it(root: Path, watched: Watche
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_a_corrupt_picture_is_named_and_nothing_is_left(
+def test_a_corrupt_image_is_named_and_nothing_is_left(
     root: Path, encoder: Encoder, tmp_path: Path, threads: int
 ) -> None:
-    extractor = extraction.features(Pictures(root), encoder, ["means"], 2, threads=threads)
+    extractor = extraction.features(ImageArchives(root), encoder, ["means"], 2, threads=threads)
     with pytest.raises(UserError, match=r"^images\.zip/bad\.jpg: "):
         write(tmp_path / "store", table(0, 1, "bad", 2), extractor)
     assert not (tmp_path / "store").exists()
     assert list((tmp_path / "unfinished/store/store").iterdir()) == []
 
 
-def test_a_feature_too_large_for_half_precision_names_the_picture(root: Path, tmp_path: Path) -> None:
+def test_a_feature_too_large_for_half_precision_names_the_image(root: Path, tmp_path: Path) -> None:
     loud = encoders.build("squeezenet1_1", transform=TRANSFORM, weights={})
     with torch.no_grad():
         for parameter in loud.parameters():
             parameter.mul_(20)
     with pytest.raises(UserError, match=r"^images\.zip/3\.jpg: a feature of \S+ overflows float16"):
-        write(tmp_path / "store", table(3, 4), extraction.features(Pictures(root), loud, ["means"], 2))
+        write(tmp_path / "store", table(3, 4), extraction.features(ImageArchives(root), loud, ["means"], 2))
 
 
 def test_the_index_tells_what_is_in_the_store(root: Path, encoder: Encoder, tmp_path: Path) -> None:
     other = encoders.build("squeezenet1_1", transform=TRANSFORM, weights={}, seed=1)
     for name, used in (("a", encoder), ("b", other)):
-        write(tmp_path / name, table(1, 2, 3), extraction.features(Pictures(root), used, ["means"], 2), 2)
+        write(tmp_path / name, table(1, 2, 3), extraction.features(ImageArchives(root), used, ["means"], 2), 2)
     one, two = (json.loads((tmp_path / name / "index.json").read_text()) for name in "ab")
     assert one["encoder"]["name"] == two["encoder"]["name"] == "squeezenet1_1"
     assert one["encoder"]["sha256"] != two["encoder"]["sha256"]
@@ -409,7 +409,7 @@ def test_the_index_tells_what_is_in_the_store(root: Path, encoder: Encoder, tmp_
 
 @pytest.fixture
 def store(root: Path, tmp_path: Path) -> Path:
-    write(tmp_path / "store", table(1, 2, 3), extraction.pixels(Pictures(root), TRANSFORM, 4))
+    write(tmp_path / "store", table(1, 2, 3), extraction.pixels(ImageArchives(root), TRANSFORM, 4))
     return tmp_path / "store"
 
 

@@ -25,7 +25,7 @@ from captioning.training.phase import Data, Setup
 from captioning.training.rewards import CiderReward
 from captioning.training.self_critical import SelfCritical, SelfCriticalOptions
 from captioning.vision.encoders.encoders import Encoder
-from tests.test_encoders import FAMILIES, made, pictures
+from tests.test_encoders import FAMILIES, images, made
 
 NAME, SIZE = "shufflenet_v2_x0_5", 64  # conv1, stage2, stage3, stage4, conv5
 TOKENS = torch.tensor([[1, 5, 6, 2], [1, 6, 2, 0], [1, 7, 8, 2]])
@@ -51,17 +51,17 @@ def state(encoder: Encoder) -> dict[str, Tensor]:
 def steps(made: Network, epoch: int, optimizer: torch.optim.Optimizer, count: int = 2) -> None:
     made.begin_captions(epoch)
     for _ in range(count):
-        losses = made((pictures(2, SIZE),), TOKENS, OWNER)
+        losses = made((images(2, SIZE),), TOKENS, OWNER)
         optimizer.zero_grad()
         torch.stack([loss.value for loss in losses.values()]).sum().backward()
         optimizer.step()
 
 
 def self_critical_steps(made: Network, count: int = 2, trained: tuple[str, ...] = ("encoder", "decoder")) -> None:
-    """Steps of the self-critical phase on two pictures. Rewards differ, so that there is a gradient."""
+    """Steps of the self-critical phase on two images. Rewards differ, so that there is a gradient."""
     vocabulary = Vocabulary((*SPECIAL, *"abcdefgh"))
     captions = EncodedCaptions.encode([[*"abc"], [*"ade"], [*"fgh"]], [0, 0, 1], vocabulary, 3)
-    store = SimpleNamespace(pixels=pictures(2, SIZE).numpy())
+    store = SimpleNamespace(pixels=images(2, SIZE).numpy())
     data = Data(captions, captions, store, np.arange(2), [0, 1], None, vocabulary)  # type: ignore[arg-type]
     modules = [(made.get_submodule(name), 0.01) for name in trained]
     options = SelfCriticalOptions(3, 1, 2, 5, "leave_one_out", 0.1, 0)
@@ -114,7 +114,7 @@ def test_every_family_has_blocks_and_nothing_is_outside_of_them(name: str) -> No
         ),
     ],
 )
-def test_blocks_are_in_the_order_in_which_pictures_pass(name: str, blocks: list[str]) -> None:
+def test_blocks_are_in_the_order_in_which_images_pass(name: str, blocks: list[str]) -> None:
     assert blocks_of.blocks(made(name, FAMILIES[name][0])) == blocks
 
 
@@ -162,7 +162,7 @@ def test_self_critical_training_of_the_decoder_alone_leaves_a_tuned_encoder_as_i
     steps(whole, 1, adamw([(module, 0.01) for module in whole.children()], 0.1))
     whole.eval()
     encoder, decoder = state(encoder_of(whole)), output(whole)
-    expected = encoder_of(whole)(pictures(2, SIZE))
+    expected = encoder_of(whole)(images(2, SIZE))
     self_critical_steps(whole, trained=("decoder",))
     assert changed(encoder, encoder_of(whole)) == set()
     assert not torch.equal(decoder, output(whole))
@@ -170,7 +170,7 @@ def test_self_critical_training_of_the_decoder_alone_leaves_a_tuned_encoder_as_i
     assert whole.encoder_training is not None
     assert whole.encoder_training.divided is not None
     assert not list(whole.encoder_training.divided.back.parameters())
-    found = whole.encode(whole.through_frozen_blocks((pictures(2, SIZE),))).regions
+    found = whole.encode(whole.through_frozen_blocks((images(2, SIZE),))).regions
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
 
 
@@ -188,8 +188,8 @@ def test_before_its_epoch_the_encoder_is_a_fixed_function_and_has_no_gradient() 
     assert changed(before, encoder_of(whole)) == {"stage4", "conv5", "statistics"}
 
 
-def test_of_none_nothing_is_trained_though_pictures_change() -> None:
-    """The decoder alone learns, from pictures that are drawn anew; the head of the encoder's own loss does not."""
+def test_of_none_nothing_is_trained_though_images_change() -> None:
+    """The decoder alone learns, from images that are drawn anew; the head of the encoder's own loss does not."""
     whole = network("none", mode="batch")
     encoder, decoder = state(encoder_of(whole)), output(whole)
     optimizer = adamw([(module, 0.01) for module in whole.children()], 0.1)
@@ -197,9 +197,9 @@ def test_of_none_nothing_is_trained_though_pictures_change() -> None:
     self_critical_steps(whole)
     assert changed(encoder, encoder_of(whole)) == set()
     assert not torch.equal(decoder, output(whole))
-    losses = whole((pictures(2, SIZE),), TOKENS, OWNER)
+    losses = whole((images(2, SIZE),), TOKENS, OWNER)
     assert losses["presence"].value.item() == 0 < losses["caption"].value.item()
-    store = SimpleNamespace(pixels=pictures(2, SIZE).numpy())
+    store = SimpleNamespace(pixels=images(2, SIZE).numpy())
     inputs = PixelInputs(store, Augmentation(crop=0.5))  # type: ignore[arg-type]
     [first], [second] = (inputs.draw(np.array([0, 1]), torch.device("cpu")) for _ in range(2))
     means = [whole.encode(whole.through_frozen_blocks((pixels,))).mean for pixels in (first, second)]
@@ -208,7 +208,7 @@ def test_of_none_nothing_is_trained_though_pictures_change() -> None:
 
 def backward_nodes(whole: Network) -> int:
     """How many operations a backward pass from the regions would enter."""
-    todo, seen = [whole.encode(whole.through_frozen_blocks((pictures(2, SIZE),))).mean.grad_fn], set()
+    todo, seen = [whole.encode(whole.through_frozen_blocks((images(2, SIZE),))).mean.grad_fn], set()
     while todo:
         node = todo.pop()
         if node is not None and node not in seen:
@@ -243,7 +243,7 @@ def test_batchnorm_of_a_trained_encoder(mode: Any) -> None:
     whole = network("all", mode=mode)
     whole.begin_captions(1)
     before = state(encoder_of(whole))
-    whole.encode((pictures(4, SIZE),)).mean.sum().backward()
+    whole.encode((images(4, SIZE),)).mean.sum().backward()
     assert changed(before, encoder_of(whole)) == ({"statistics"} if mode == "batch" else set())
     assert all(parameter.grad is not None for parameter in encoder_of(whole).parameters())
     assert whole.training

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from captioning.data.datasets import base, flickr8k, registry
 from captioning.data.datasets.base import Options, Prepared, check_table, drop_corrupt
 from captioning.data.datasets.tokens import parse_captions
-from captioning.system.archives import Archive, Pictures, write_zip
+from captioning.system.archives import Archive, ImageArchives, write_zip
 from captioning.system.errors import UserError
 from captioning.vision.images import decode
 from tests.photographs import REAL, SCENES, jpeg
@@ -28,8 +28,8 @@ LISTS = {
 }
 
 
-PICTURES = {f"{FOLDER}{name}.jpg": jpeg(index) for index, name in enumerate(("a_1", "b_1", "c_1", "d_1", "e_1"))}
-NAMES = [*(name.removeprefix(FOLDER) for name in PICTURES), "2258277193_586949ec62.jpg"]
+IMAGES = {f"{FOLDER}{name}.jpg": jpeg(index) for index, name in enumerate(("a_1", "b_1", "c_1", "d_1", "e_1"))}
+NAMES = [*(name.removeprefix(FOLDER) for name in IMAGES), "2258277193_586949ec62.jpg"]
 CAPTIONS = "".join(f"{name}#{index}\t Caption {index} of {name} . \n" for name in NAMES for index in range(2))
 TEXT = {TOKENS: CAPTIONS.encode().replace(b"62.jpg#0", b"62.jpg.1#0"), **LISTS}
 
@@ -49,10 +49,10 @@ class Try:
         self.source.mkdir()
 
     def __call__(
-        self, text: Mapping[str, bytes] = TEXT, pictures: Mapping[str, bytes] = PICTURES, *, skip_corrupt: bool = False
+        self, text: Mapping[str, bytes] = TEXT, images: Mapping[str, bytes] = IMAGES, *, skip_corrupt: bool = False
     ) -> Prepared:
         write_zip(self.source / "Flickr8k_text.zip", text.items())
-        write_zip(self.source / "Flickr8k_Dataset.zip", pictures.items())
+        write_zip(self.source / "Flickr8k_Dataset.zip", images.items())
         return self.run(skip_corrupt=skip_corrupt)
 
     def run(self, *, skip_corrupt: bool = False) -> Prepared:
@@ -81,12 +81,12 @@ def test_the_table_and_the_notes(attempt: Try) -> None:
         "val: 1 images, published 1,000; 2 captions, published 5,000",
         "test: 1 images, published 1,000; 2 captions, published 5,000",
         "Flickr8k.token.txt: 7 images, published 8,093; 12 captions, published 40,460",
-        "1 pictures of Flickr8k_Dataset.zip are in no split and are left out",
+        "1 images of Flickr8k_Dataset.zip are in no split and are left out",
         "2 captions of images that do not exist are left out: 2258277193_586949ec62.jpg, 2258277193_586949ec62.jpg.1",
     ]
     assert [file["origin"] for file in prepared.record()["files"]] == ["source", "source"]
-    with Pictures(attempt.out) as pictures:
-        assert pictures.read(prepared.table["file"][0]) == PICTURES[f"{FOLDER}b_1.jpg"]
+    with ImageArchives(attempt.out) as images:
+        assert images.read(prepared.table["file"][0]) == IMAGES[f"{FOLDER}b_1.jpg"]
     assert sorted(path.name for path in attempt.out.iterdir()) == ["Flickr8k_Dataset.zip", "Flickr8k_text.zip"]
 
 
@@ -101,8 +101,8 @@ def test_twice_gives_the_same(attempt: Try) -> None:
 
 
 def test_from_the_network_and_again_after_a_fault_without_it(attempt: Try, tmp_path: Path) -> None:
-    """A corrupt picture stops the run; the next one, told to skip it, downloads nothing again."""
-    broken = {**PICTURES, f"{FOLDER}b_1.jpg": PICTURES[f"{FOLDER}b_1.jpg"][:1000]}
+    """A corrupt image stops the run; the next one, told to skip it, downloads nothing again."""
+    broken = {**IMAGES, f"{FOLDER}b_1.jpg": IMAGES[f"{FOLDER}b_1.jpg"][:1000]}
     files = {"Flickr8k_text.zip": packed(tmp_path, TEXT), "Flickr8k_Dataset.zip": packed(tmp_path, broken)}
     with Server(files=files) as server:
         published = {server.url(name): f"md5:{hashlib.md5(data).hexdigest()}" for name, data in files.items()}
@@ -149,11 +149,9 @@ def test_an_image_in_two_splits_is_named(attempt: Try) -> None:
 
 
 def test_images_of_a_split_that_the_archive_lacks_are_counted(attempt: Try) -> None:
-    present = {name: data for name, data in PICTURES.items() if "c_1" not in name and "d_1" not in name}
-    with attempt.refused(
-        r"Flickr8k_Dataset\.zip has no picture of 2 of the 4 images in the splits: d_1\.jpg, c_1\.jpg;"
-    ):
-        attempt(pictures=present)
+    present = {name: data for name, data in IMAGES.items() if "c_1" not in name and "d_1" not in name}
+    with attempt.refused(r"Flickr8k_Dataset\.zip lacks 2 of the 4 images in the splits: d_1\.jpg, c_1\.jpg;"):
+        attempt(images=present)
 
 
 def test_images_of_a_split_without_captions_are_counted(attempt: Try) -> None:
@@ -163,7 +161,7 @@ def test_images_of_a_split_without_captions_are_counted(attempt: Try) -> None:
 
 
 def damaged(name: str, how: str) -> bytes:
-    data = bytearray(PICTURES[name])
+    data = bytearray(IMAGES[name])
     middle = len(data) // 2
     if how == "cut":
         return bytes(data[:middle])
@@ -174,28 +172,28 @@ def damaged(name: str, how: str) -> bytes:
 
 
 @pytest.mark.parametrize("how", ["cut", "garbage", "page"])
-def test_a_corrupt_picture_stops_the_run_or_is_left_out(attempt: Try, how: str) -> None:
+def test_a_corrupt_image_stops_the_run_or_is_left_out(attempt: Try, how: str) -> None:
     name = f"{FOLDER}d_1.jpg"
-    pictures = {**PICTURES, name: damaged(name, how)}
+    images = {**IMAGES, name: damaged(name, how)}
     with attempt.refused(
-        rf"1 of 4 pictures cannot be decoded: Flickr8k_Dataset\.zip/{name}; .* with download\.skip_corrupt=true"
+        rf"1 of 4 images cannot be decoded: Flickr8k_Dataset\.zip/{name}; .* with download\.skip_corrupt=true"
     ):
-        attempt(pictures=pictures)
+        attempt(images=images)
     assert not attempt.out.exists()
-    prepared = attempt(pictures=pictures, skip_corrupt=True)
+    prepared = attempt(images=images, skip_corrupt=True)
     assert list(prepared.table["image_id"].unique()) == ["b_1", "c_1", "a_1"]
-    assert prepared.notes[-1] == f"1 pictures that cannot be decoded are left out: Flickr8k_Dataset.zip/{name}"
+    assert prepared.notes[-1] == f"1 images that cannot be decoded are left out: Flickr8k_Dataset.zip/{name}"
 
 
-def test_of_many_corrupt_pictures_the_first_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_corrupt_images_the_first_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "_AT_ONCE", 3)
     write_zip(tmp_path / "a.zip", [(f"{index}.jpg", b"") for index in range(8)])
     table = pd.DataFrame({"file": [f"a.zip/{index}.jpg" for index in range(8)]})
-    with pytest.raises(UserError, match=r"^8 of 8 pictures cannot be decoded: a\.zip/0\.jpg, .*4\.jpg and 3 more;"):
+    with pytest.raises(UserError, match=r"^8 of 8 images cannot be decoded: a\.zip/0\.jpg, .*4\.jpg and 3 more;"):
         drop_corrupt(table, tmp_path, skip=False)
 
 
-def test_a_damaged_archive_is_no_corrupt_picture(tmp_path: Path) -> None:
+def test_a_damaged_archive_is_no_corrupt_image(tmp_path: Path) -> None:
     """What the CRC finds is a bad copy: skipping would hide it."""
     write_zip(tmp_path / "a.zip", [("0.jpg", jpeg(0))])
     data = bytearray((tmp_path / "a.zip").read_bytes())
@@ -205,9 +203,9 @@ def test_a_damaged_archive_is_no_corrupt_picture(tmp_path: Path) -> None:
         drop_corrupt(pd.DataFrame({"file": ["a.zip/0.jpg"]}), tmp_path, skip=True)
 
 
-def test_a_split_that_lost_all_its_pictures_stops_the_run(attempt: Try) -> None:
+def test_a_split_that_lost_all_its_images_stops_the_run(attempt: Try) -> None:
     with attempt.refused("no caption in the split 'val'"):
-        attempt(pictures={**PICTURES, f"{FOLDER}c_1.jpg": b""}, skip_corrupt=True)
+        attempt(images={**IMAGES, f"{FOLDER}c_1.jpg": b""}, skip_corrupt=True)
 
 
 _WORD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\r\n#"), min_size=1)
@@ -282,9 +280,9 @@ def test_the_real_files() -> None:
         "train",
     )
     assert notes == [
-        "91 pictures of Flickr8k_Dataset.zip are in no split and are left out",
+        "91 images of Flickr8k_Dataset.zip are in no split and are left out",
         "5 captions of images that do not exist are left out: 2258277193_586949ec62.jpg, 2258277193_586949ec62.jpg.1",
     ]
-    with Archive(photographs) as archive, Pictures(REAL / "flickr8k") as pictures:
+    with Archive(photographs) as archive, ImageArchives(REAL / "flickr8k") as images:
         assert len(archive.names()) == 8091
-        assert decode(pictures.read(table["file"][0]), table["file"][0]).mode == "RGB"
+        assert decode(images.read(table["file"][0]), table["file"][0]).mode == "RGB"

@@ -1,4 +1,4 @@
-"""One's own pictures: a folder or an archive, the table beside it, who is in which split, and every fault in words."""
+"""One's own images: a folder or an archive, the table beside it, who is in which split, and every fault in words."""
 
 import io
 import random
@@ -18,7 +18,7 @@ from captioning.data.datasets import folder
 from captioning.data.datasets.base import Options, Prepared, check_table
 from captioning.data.datasets.registry import get
 from captioning.settings.resolve import load
-from captioning.system.archives import Pictures, write_zip
+from captioning.system.archives import ImageArchives, write_zip
 from captioning.system.errors import UserError
 from tests.imports import ROOT
 
@@ -31,24 +31,24 @@ c.png,A hat.,test,3
 """
 
 
-def picture(seed: int, kind: str = "PNG") -> bytes:
+def image(seed: int, kind: str = "PNG") -> bytes:
     stream = io.BytesIO()
     Image.frombytes("RGB", (24, 24), random.Random(seed).randbytes(24 * 24 * 3)).save(stream, kind)
     return stream.getvalue()
 
 
-PICTURES = {"a.png": picture(1), "sea/b.JPG": picture(2, "JPEG"), "c.png": picture(3)}
+IMAGES = {"a.png": image(1), "sea/b.JPG": image(2, "JPEG"), "c.png": image(3)}
 
 
 class Try:
-    """Prepares a folder with these pictures and this table."""
+    """Prepares a folder with these images and this table."""
 
     def __init__(self, root: Path) -> None:
         self.source, self.out, self.cache = root / "own", root / "out", root / "cache"
         self.source.mkdir()
 
-    def __call__(self, table: str = TABLE, pictures: Mapping[str, bytes] = PICTURES, *, skip: bool = False) -> Prepared:
-        for name, data in pictures.items():
+    def __call__(self, table: str = TABLE, images: Mapping[str, bytes] = IMAGES, *, skip: bool = False) -> Prepared:
+        for name, data in images.items():
             (self.source / name).parent.mkdir(parents=True, exist_ok=True)
             (self.source / name).write_bytes(data)
         (self.source / "captions.csv").write_text(table, encoding="utf-8")
@@ -64,7 +64,7 @@ def attempt(tmp_path: Path) -> Try:
 
 
 def test_the_table_and_the_record(attempt: Try, tmp_path: Path) -> None:
-    prepared = attempt(pictures={**PICTURES, "d.png": picture(4), ".hidden.png": b"", "notes.txt": b""})
+    prepared = attempt(images={**IMAGES, "d.png": image(4), ".hidden.png": b"", "notes.txt": b""})
     assert prepared.table.to_numpy().tolist() == [
         ["1", "images.zip/a.png", "A dog.", "train"],
         ["1", "images.zip/a.png", 'A "red" dog, asleep.', "train"],
@@ -72,15 +72,15 @@ def test_the_table_and_the_record(attempt: Try, tmp_path: Path) -> None:
         ["3", "images.zip/c.png", "A hat.", "test"],
     ]
     check_table(prepared.table)
-    assert prepared.notes == ["1 pictures have no caption and are left out: d.png"]
+    assert prepared.notes == ["1 images have no caption and are left out: d.png"]
     assert [(file.name, file.origin) for file in prepared.files] == [
         ("captions.csv", "source"),
         ("images.zip", "source"),
     ]
     assert str(tmp_path) not in str(prepared.record())
     assert [path.name for path in attempt.out.iterdir()] == ["images.zip"]
-    with Pictures(attempt.out) as pictures:
-        assert pictures.read("images.zip/sea/b.JPG") == PICTURES["sea/b.JPG"]
+    with ImageArchives(attempt.out) as images:
+        assert images.read("images.zip/sea/b.JPG") == IMAGES["sea/b.JPG"]
 
 
 def test_twice_gives_the_same_bytes(attempt: Try) -> None:
@@ -92,13 +92,13 @@ def test_twice_gives_the_same_bytes(attempt: Try) -> None:
 @pytest.mark.parametrize("archive", ["images.zip", "images.tar", "images.tar.gz", "images.tgz"])
 def test_an_archive_beside_the_table(attempt: Try, archive: str) -> None:
     loose = attempt()
-    for name in PICTURES:
+    for name in IMAGES:
         (attempt.source / name).unlink()
     if archive == "images.zip":
-        write_zip(attempt.source / archive, PICTURES.items())
+        write_zip(attempt.source / archive, IMAGES.items())
     else:
         with tarfile.open(attempt.source / archive, "w:gz" if archive != "images.tar" else "w") as tar:
-            for name, data in PICTURES.items():
+            for name, data in IMAGES.items():
                 entry = tarfile.TarInfo(f"./{name}")
                 entry.size = len(data)
                 tar.addfile(entry, io.BytesIO(data))
@@ -106,7 +106,7 @@ def test_an_archive_beside_the_table(attempt: Try, archive: str) -> None:
 
 
 def test_what_the_folder_lacks_or_has_twice_is_named(attempt: Try) -> None:
-    with pytest.raises(UserError, match=r"own: no table of captions there; write captions\.csv, or .*own-pictures\.md"):
+    with pytest.raises(UserError, match=r"own: no table of captions there; write captions\.csv, or .*own-images\.md"):
         attempt.run()
     attempt()
     (attempt.source / "captions.jsonl").touch()
@@ -124,7 +124,7 @@ def test_what_the_folder_lacks_or_has_twice_is_named(attempt: Try) -> None:
 
 def test_a_damaged_archive_is_named(attempt: Try) -> None:
     attempt()
-    write_zip(attempt.source / "images.zip", PICTURES.items())
+    write_zip(attempt.source / "images.zip", IMAGES.items())
     whole = (attempt.source / "images.zip").read_bytes()
     (attempt.source / "images.zip").write_bytes(whole[:-100])
     with pytest.raises(UserError, match=r"images\.zip: missing, cut short or damaged"):
@@ -134,7 +134,7 @@ def test_a_damaged_archive_is_named(attempt: Try) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ("a.png,A dog.,val,1", r"line 6: file 'a\.png' has split 'val', in line 2 'train'; give each picture one"),
+        ("a.png,A dog.,val,1", r"line 6: file 'a\.png' has split 'val', in line 2 'train'; give each image one"),
         ("c.png,A dog.,train,1", r"line 6: image_id '1' has file 'c\.png', in line 2 'a\.png'"),
         ("a.png,A dog.,train,9", r"line 6: file 'a\.png' has image_id '9', in line 2 '1'"),
         ("./a.png,A dog.,val,1", r"line 6: file 'a\.png' has split 'val'"),
@@ -143,8 +143,8 @@ def test_a_damaged_archive_is_named(attempt: Try) -> None:
         ("../a.png,A dog.,train,9", r"line 6: file '\.\./a\.png' leads outside the folder"),
         ("/etc/a.png,A dog.,train,9", r"line 6: file '/etc/a\.png' leads outside"),
         ("sea\\b.JPG,The sea.,val,2", r"line 6: file 'sea\\\\b\.JPG' leads outside the folder; .* with /"),
-        ("x.heic,A dog.,train,9", r"line 6: file 'x\.heic' is no picture; its name must end in \.bmp .*\.webp"),
-        ("captions.csv,A dog.,train,9", r"line 6: file 'captions\.csv' is no picture"),
+        ("x.heic,A dog.,train,9", r"line 6: file 'x\.heic' is no image; its name must end in \.bmp .*\.webp"),
+        ("captions.csv,A dog.,train,9", r"line 6: file 'captions\.csv' is no image"),
         (
             "A.png,A dog.,train,9",
             r"captions\.csv: 1 files are not in .*own: A\.png \(line 6\); there is a\.png; correct",
@@ -167,7 +167,7 @@ def test_two_files_that_differ_in_suffix_need_an_image_id(attempt: Try) -> None:
     with pytest.raises(
         UserError, match=r"line 3: image_id 'a' has file 'a\.jpg', in line 2 'a\.png'; .*its file without"
     ):
-        attempt(table, {"a.png": picture(1), "a.jpg": picture(2, "JPEG"), "c.png": picture(3)})
+        attempt(table, {"a.png": image(1), "a.jpg": image(2, "JPEG"), "c.png": image(3)})
 
 
 def test_without_split_and_image_id(attempt: Try) -> None:
@@ -179,7 +179,7 @@ def test_without_split_and_image_id(attempt: Try) -> None:
     ]
 
 
-def test_two_pictures_are_too_few_to_split(attempt: Try) -> None:
+def test_two_images_are_too_few_to_split(attempt: Try) -> None:
     with pytest.raises(UserError, match=r"captions\.csv: 2 images; at least 3 are needed, one for each split"):
         attempt("file,caption\na.png,A\nc.png,B\n")
 
@@ -192,22 +192,22 @@ def test_a_split_that_is_not_in_the_table_is_named(attempt: Try) -> None:
 def test_a_name_is_the_same_in_both_spellings_of_an_accent(attempt: Try) -> None:
     """macOS writes é as two characters."""
     composed, taken_apart = (unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))
-    pictures = {taken_apart: picture(1), "b.png": picture(2), "c.png": picture(3)}
+    images = {taken_apart: image(1), "b.png": image(2), "c.png": image(3)}
     table = f"file,caption\n{composed},A\n{taken_apart},B\nb.png,C\nc.png,D\n"
-    prepared = attempt(table, pictures)
+    prepared = attempt(table, images)
     named = prepared.table[prepared.table["image_id"] == composed.removesuffix(".png")]
     assert named["file"].tolist() == [f"images.zip/{taken_apart}"] * 2
 
 
-def test_a_corrupt_picture_stops_the_run_or_is_left_out(attempt: Try) -> None:
+def test_a_corrupt_image_stops_the_run_or_is_left_out(attempt: Try) -> None:
     table = TABLE + "d.png,A cat.,train,4\n"
-    pictures = {**PICTURES, "d.png": picture(4)[:200]}
-    with pytest.raises(UserError, match=r"1 of 4 pictures cannot be decoded: images\.zip/d\.png; .*skip_corrupt=true"):
-        attempt(table, pictures)
+    images = {**IMAGES, "d.png": image(4)[:200]}
+    with pytest.raises(UserError, match=r"1 of 4 images cannot be decoded: images\.zip/d\.png; .*skip_corrupt=true"):
+        attempt(table, images)
     assert not attempt.out.exists()
-    prepared = attempt(table, pictures, skip=True)
+    prepared = attempt(table, images, skip=True)
     assert "4" not in set(prepared.table["image_id"])
-    assert prepared.notes[-1] == "1 pictures that cannot be decoded are left out: images.zip/d.png"
+    assert prepared.notes[-1] == "1 images that cannot be decoded are left out: images.zip/d.png"
 
 
 @given(st.sets(st.text(min_size=1), min_size=3, max_size=60), st.randoms())

@@ -22,17 +22,17 @@ from captioning.vision.images import Transform, decode
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
 
-def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
 def halves(mode: str = "RGB") -> Image.Image:
     """Left half red, right half blue."""
-    picture = Image.new("RGB", (8, 4), BLUE)
-    picture.paste(RED, (0, 0, 4, 4))
-    return picture.convert(mode)
+    image = Image.new("RGB", (8, 4), BLUE)
+    image.paste(RED, (0, 0, 4, 4))
+    return image.convert(mode)
 
 
 def photograph(width: int, height: int) -> Image.Image:
@@ -41,13 +41,13 @@ def photograph(width: int, height: int) -> Image.Image:
 
 
 @pytest.mark.parametrize(("orientation", "left"), [(1, RED), (2, BLUE), (3, BLUE)])
-def test_a_picture_is_turned_upright(orientation: int, left: tuple[int, int, int]) -> None:
+def test_a_image_is_turned_upright(orientation: int, left: tuple[int, int, int]) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert decode(encoded(halves(), exif=exif), "a").getpixel((0, 0)) == left
 
 
-def test_a_picture_on_its_side_changes_width_and_height() -> None:
+def test_a_image_on_its_side_changes_width_and_height() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     upright = decode(encoded(halves(), exif=exif), "a")
@@ -57,40 +57,40 @@ def test_a_picture_on_its_side_changes_width_and_height() -> None:
 
 @pytest.mark.parametrize(("mode", "kind"), [("CMYK", "JPEG"), ("P", "PNG"), ("P", "GIF"), ("L", "PNG"), ("1", "PNG")])
 def test_every_mode_becomes_rgb(mode: str, kind: str) -> None:
-    picture = decode(encoded(halves(mode), kind), "a")
-    assert picture.mode == "RGB"
-    np.testing.assert_allclose(np.asarray(picture), np.asarray(halves(mode).convert("RGB")), atol=4)
+    image = decode(encoded(halves(mode), kind), "a")
+    assert image.mode == "RGB"
+    np.testing.assert_allclose(np.asarray(image), np.asarray(halves(mode).convert("RGB")), atol=4)
 
 
 def test_a_palette_with_transparency_lies_on_white() -> None:
     palette = halves("P")
     clear = palette.getpixel((0, 0))
-    picture = decode(encoded(palette, transparency=clear), "a")
-    assert (picture.getpixel((0, 0)), picture.getpixel((7, 0))) == (WHITE, BLUE)
+    image = decode(encoded(palette, transparency=clear), "a")
+    assert (image.getpixel((0, 0)), image.getpixel((7, 0))) == (WHITE, BLUE)
 
 
 def test_half_transparent_red_on_white_is_pink() -> None:
-    picture = decode(encoded(Image.new("RGBA", (2, 2), (*RED, 128))), "a")
-    assert picture.getpixel((0, 0)) == (255, 127, 127)
+    image = decode(encoded(Image.new("RGBA", (2, 2), (*RED, 128))), "a")
+    assert image.getpixel((0, 0)) == (255, 127, 127)
 
 
 def test_sixteen_bit_grey_keeps_its_brightness() -> None:
     values = np.array([[0, 256, 0x8000, 0xFFFF]], dtype=np.uint16)
-    picture = decode(encoded(Image.fromarray(values)), "a")
-    assert [picture.getpixel((x, 0))[0] for x in range(4)] == [0, 1, 128, 255]
+    image = decode(encoded(Image.fromarray(values)), "a")
+    assert [image.getpixel((x, 0))[0] for x in range(4)] == [0, 1, 128, 255]
 
 
 def test_the_first_frame_of_an_animation() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
-    picture = decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "a")
-    assert picture.getpixel((0, 0)) == RED
+    image = decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "a")
+    assert image.getpixel((0, 0)) == RED
 
 
 def damaged() -> dict[str, bytes]:
     jpeg, png = encoded(photograph(64, 64), "JPEG"), encoded(photograph(64, 64))
     return {
         "empty": b"",
-        "text": b"no picture at all",
+        "text": b"no image at all",
         "cut JPEG": jpeg[: len(jpeg) // 2],
         "cut PNG": png[: len(png) // 2],
         "bad chunk": png[:60] + b"\0\0\0\0" + png[64:],
@@ -100,7 +100,7 @@ def damaged() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", damaged())
 def test_what_cannot_be_decoded_is_named(name: str) -> None:
-    with pytest.raises(UserError, match=rf"^pictures\.zip/{name}: not an image.*replace or remove") as fault:
+    with pytest.raises(UserError, match=rf"^images\.zip/{name}: not an image.*replace or remove") as fault:
         decode(damaged()[name], f"pictures.zip/{name}")
     assert "\n" not in str(fault.value)
 
@@ -123,8 +123,8 @@ def test_warnings_do_not_leak_from_threads() -> None:
         Image.open(io.BytesIO(odd)).getexif()
     before = list(warnings.filters)
     with ThreadPoolExecutor(4) as pool:
-        pictures = list(pool.map(decode, [odd] * 40, ["a"] * 40))
-    assert {picture.size for picture in pictures} == {(8, 4)}
+        images = list(pool.map(decode, [odd] * 40, ["a"] * 40))
+    assert {image.size for image in images} == {(8, 4)}
     assert warnings.filters == before
 
 
@@ -140,19 +140,19 @@ def test_warnings_do_not_leak_from_threads() -> None:
 )
 def test_pixels_are_those_of_torchvision(width: int, height: int, resize: int, size: int, interpolation: str) -> None:
     """`ImageClassification` ahead of its normalisation; only the crop's rounding could differ."""
-    picture = photograph(width, height)
-    expected = torchvision_functional.resize(picture, [resize], InterpolationMode(interpolation), antialias=True)
+    image = photograph(width, height)
+    expected = torchvision_functional.resize(image, [resize], InterpolationMode(interpolation), antialias=True)
     expected = torchvision_functional.pil_to_tensor(torchvision_functional.center_crop(expected, [size])).numpy()
-    found = Transform(size, resize, interpolation, (0.5,) * 3, (0.5,) * 3).pixels(picture)
+    found = Transform(size, resize, interpolation, (0.5,) * 3, (0.5,) * 3).pixels(image)
     assert (found.shape, found.dtype, found.flags.c_contiguous) == ((3, size, size), np.uint8, True)
     np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(("width", "height"), [(200, 120), (97, 131), (64, 64), (900, 30)])
-def test_without_a_crop_the_whole_picture_is_squeezed(width: int, height: int) -> None:
-    picture = photograph(width, height)
-    expected = torchvision_functional.resize(picture, [64, 64], InterpolationMode.BILINEAR, antialias=True)
-    found = Transform(64, None, "bilinear", (0.5,) * 3, (0.5,) * 3).pixels(picture)
+def test_without_a_crop_the_whole_image_is_squeezed(width: int, height: int) -> None:
+    image = photograph(width, height)
+    expected = torchvision_functional.resize(image, [64, 64], InterpolationMode.BILINEAR, antialias=True)
+    found = Transform(64, None, "bilinear", (0.5,) * 3, (0.5,) * 3).pixels(image)
     assert (found.shape, found.dtype, found.flags.c_contiguous) == ((3, 64, 64), np.uint8, True)
     np.testing.assert_array_equal(found, torchvision_functional.pil_to_tensor(expected).numpy())
 
@@ -163,9 +163,9 @@ def test_without_a_crop_all_is_seen(size: tuple[int, int]) -> None:
 
 
 def test_only_the_crop_loses_the_borders() -> None:
-    picture = Image.new("RGB", (300, 100), RED)
-    picture.paste(BLUE, (100, 0, 200, 100))
-    seen = {resize: Transform(32, resize, "bilinear", (0.5,) * 3, (0.5,) * 3).pixels(picture) for resize in (None, 32)}
+    image = Image.new("RGB", (300, 100), RED)
+    image.paste(BLUE, (100, 0, 200, 100))
+    seen = {resize: Transform(32, resize, "bilinear", (0.5,) * 3, (0.5,) * 3).pixels(image) for resize in (None, 32)}
     assert {resize: bool((pixels[0] == 255).any()) for resize, pixels in seen.items()} == {None: True, 32: False}
 
 
@@ -175,12 +175,12 @@ def test_a_transform_goes_through_json(resize: int | None) -> None:
     assert Transform(**json.loads(json.dumps(asdict(transform)))) == transform
 
 
-def test_a_sheet_has_a_place_for_each_picture_and_room_for_its_words() -> None:
-    pictures = [Image.new("RGB", size, RED) for size in ((300, 100), (10, 10), (64, 200))]
-    short = grid(pictures, ["a", "b", "c"], columns=2)
-    long = grid(pictures, ["a", "b", "so many words that they take more than one line " * 2], columns=2)
+def test_a_sheet_has_a_place_for_each_image_and_room_for_its_words() -> None:
+    images = [Image.new("RGB", size, RED) for size in ((300, 100), (10, 10), (64, 200))]
+    short = grid(images, ["a", "b", "c"], columns=2)
+    long = grid(images, ["a", "b", "so many words that they take more than one line " * 2], columns=2)
     assert (long.width, long.height > short.height) == (short.width, True)
-    assert grid(pictures[:1], ["a"], columns=4).width < short.width
+    assert grid(images[:1], ["a"], columns=4).width < short.width
     places = [(x, y) for y in (140, 140 + short.height // 2) for x in (140, 400)]
     assert [short.getpixel(place) == RED for place in places] == [True, True, True, False]
 

@@ -35,14 +35,14 @@ def coco_name(number: int, part: str) -> str:
 
 FLICKR_IMAGES = [image(name, split) for name, split in FLICKR]
 COCO_IMAGES = [image(coco_name(n, part), split, filepath=part, cocoid=n) for n, part, split in COCO]
-FLICKR_PICTURES = {name: jpeg(int(name.removesuffix(".jpg"))) for name, _ in FLICKR}
+FLICKR_IMAGES = {name: jpeg(int(name.removesuffix(".jpg"))) for name, _ in FLICKR}
 
 
 def document(images: list[dict[str, Any]], name: str = "any") -> bytes:
     return json.dumps({"images": images, "dataset": name}).encode()
 
 
-def coco_pictures() -> dict[str, dict[str, bytes]]:
+def coco_images() -> dict[str, dict[str, bytes]]:
     return {
         f"{part}.zip": {f"{part}/{coco_name(n, part)}": jpeg(n) for n, folder, _ in COCO if folder == part}
         for part in ("train2014", "val2014")
@@ -52,7 +52,7 @@ def coco_pictures() -> dict[str, dict[str, bytes]]:
 @pytest.fixture
 def coco(tmp_path: Path) -> Try:
     attempt = Try(tmp_path, "coco2014", "karpathy")
-    attempt.put(coco_pictures())
+    attempt.put(coco_images())
     return attempt
 
 
@@ -85,7 +85,7 @@ def test_the_bare_document_is_the_same_as_the_archive(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).mkdir()
         attempt = Try(tmp_path / name, "coco2014", "karpathy")
-        prepared = attempt({**coco_pictures(), **files})
+        prepared = attempt({**coco_images(), **files})
         tables.append(prepared.table.to_csv())
         assert {file.origin for file in prepared.files} == {"source"}
     assert tables[0] == tables[1] == tables[2]
@@ -93,7 +93,7 @@ def test_the_bare_document_is_the_same_as_the_archive(tmp_path: Path) -> None:
 
 def test_a_document_of_an_earlier_failed_run_is_not_taken_for_this_one(coco: Try) -> None:
     """The bare document of the first run stays in the cache; the second run brings the archive."""
-    with coco.refused("has no picture"):
+    with coco.refused("has no image"):
         coco(
             {
                 "dataset_coco.json": document(
@@ -140,7 +140,7 @@ def broken(path: str, value: Any) -> bytes:
         (broken("images.2.filepath", "../other"), r"image COCO_val.*73\.jpg has filepath '\.\./other' and cocoid 73"),
         (broken("images.2.cocoid", None), r"image COCO_val.*73\.jpg has filepath 'val2014' and cocoid None"),
         (broken("images.2.cocoid", 9), r"image 9 is there more than once"),
-        (broken("images.2.filename", "x.jpg"), r"val2014\.zip has no picture of 1 of the 3 .*: x\.jpg"),
+        (broken("images.2.filename", "x.jpg"), r"val2014\.zip lacks 1 of the 3 .*: x\.jpg"),
         (broken("images.1.split", "val").replace(b'"train"', b'"val"'), r"no caption in the split 'train'"),
     ],
 )  # fmt: skip
@@ -177,9 +177,9 @@ def test_no_document_gives_anything_but_images_or_one_line(tmp_path_factory: Any
 
 
 def test_flickr8k_needs_its_photographs_and_the_document_alone(tmp_path: Path) -> None:
-    pictures = {f"Flicker8k_Dataset/{name}": data for name, data in FLICKR_PICTURES.items()}
+    images = {f"Flicker8k_Dataset/{name}": data for name, data in FLICKR_IMAGES.items()}
     attempt = Try(tmp_path, "flickr8k", "karpathy")
-    prepared = attempt({"Flickr8k_Dataset.zip": pictures, "dataset_flickr8k.json": document(FLICKR_IMAGES)})
+    prepared = attempt({"Flickr8k_Dataset.zip": images, "dataset_flickr8k.json": document(FLICKR_IMAGES)})
     assert prepared.table["image_id"].tolist() == ["11", "11", "44", "44", "33", "33", "22", "22"]
     assert prepared.table["file"][0] == "Flickr8k_Dataset.zip/Flicker8k_Dataset/11.jpg"
     assert prepared.notes[:2] == [
@@ -199,7 +199,7 @@ def flickr30k(tmp_path: Path) -> Try:
 def as_tar(mode: str, folder: str = "flickr30k-images") -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode=mode) as archive:  # type: ignore[call-overload]
-        for name, data in FLICKR_PICTURES.items():
+        for name, data in FLICKR_IMAGES.items():
             entry = tarfile.TarInfo(f"{folder}/{name}")
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
@@ -207,7 +207,7 @@ def as_tar(mode: str, folder: str = "flickr30k-images") -> bytes:
 
 
 def as_folder(folder: str) -> dict[str, bytes]:
-    return {f"{folder}/{name}": data for name, data in FLICKR_PICTURES.items()}
+    return {f"{folder}/{name}": data for name, data in FLICKR_IMAGES.items()}
 
 
 FORMS: dict[str, Callable[[], Mapping[str, Mapping[str, bytes] | bytes]]] = {
@@ -226,7 +226,7 @@ def test_flickr30k_takes_the_photographs_as_the_user_has_them(flickr30k: Try, fo
     assert dict(zip(prepared.table["image_id"], prepared.table["split"], strict=True)) == splits
     with Archive(flickr30k.out / "flickr30k-images.zip") as archive:
         for number, file in zip(prepared.table["image_id"], prepared.table["file"], strict=True):
-            assert archive.read(file.removeprefix("flickr30k-images.zip/")) == FLICKR_PICTURES[f"{number}.jpg"]
+            assert archive.read(file.removeprefix("flickr30k-images.zip/")) == FLICKR_IMAGES[f"{number}.jpg"]
     assert prepared.notes == [
         "split: karpathy",
         "train: 2 images, published 29,000; 4 captions, published 145,000",
@@ -244,11 +244,11 @@ def test_flickr30k_without_photographs_says_where_they_are_asked_for(flickr30k: 
     assert not (flickr30k.cache / "flickr30k").exists()
 
 
-TOKENS = "".join(f"{name}#{index}\tPublished {index} of {name} .\n" for name in FLICKR_PICTURES for index in range(2))
+TOKENS = "".join(f"{name}#{index}\tPublished {index} of {name} .\n" for name in FLICKR_IMAGES for index in range(2))
 
 
 def test_flickr30k_prefers_the_published_captions(flickr30k: Try) -> None:
-    tokens = TOKENS + "55.jpg#0\tA picture that is not there .\n"
+    tokens = TOKENS + "55.jpg#0\tA image that is not there .\n"
     prepared = flickr30k({**FORMS["tar"](), "results_20130124.token": tokens.encode()})
     assert prepared.table["caption"].tolist()[:2] == ["Published 0 of 11.jpg .", "Published 1 of 11.jpg ."]
     assert prepared.notes[-1] == "1 captions of images that do not exist are left out: 55.jpg"
@@ -275,6 +275,6 @@ def test_a_truncated_archive_of_photographs_is_named(flickr30k: Try) -> None:
 
 def test_a_corrupt_photograph_is_left_out_when_asked(flickr30k: Try) -> None:
     members = as_folder("flickr30k-images") | {"flickr30k-images/44.jpg": b"<html>"}
-    with flickr30k.refused(r"1 of 4 pictures cannot be decoded: flickr30k-images\.zip/44\.jpg"):
+    with flickr30k.refused(r"1 of 4 images cannot be decoded: flickr30k-images\.zip/44\.jpg"):
         flickr30k(members)
     assert "44" not in set(flickr30k(members, skip_corrupt=True).table["image_id"])

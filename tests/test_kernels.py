@@ -30,7 +30,7 @@ from captioning.vision.encoders import backbones, encoders
 from tests import variants
 from tests.imports import ROOT
 from tests.test_keys import folder, key_of_train
-from tests.variants import VARIANTS, build, pictures
+from tests.variants import VARIANTS, build, images
 
 __all__ = ["folder"]  # pytest finds it here by name
 Result = TypeVar("Result")
@@ -75,7 +75,7 @@ def losses_of(network: Network, inputs: tuple[Tensor, ...], owner: Tensor) -> di
 def test_a_decoder_has_the_same_parameters_and_says_the_same(variant: str) -> None:
     def captioned() -> tuple[Decoder, list[tuple[int, ...]], list[float]]:
         decoder = build(variant).eval()
-        found = search(decoder, pictures(5, seed=9), SearchOptions(beam_size=3, max_words=8, min_words=2))
+        found = search(decoder, images(5, seed=9), SearchOptions(beam_size=3, max_words=8, min_words=2))
         return decoder, [one.ids for one in found], [one.score for one in found]
 
     (fast, ids, scores), (simple, same, near) = both(captioned)
@@ -89,7 +89,7 @@ def test_a_decoder_has_the_same_parameters_and_says_the_same(variant: str) -> No
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_decoder_has_the_same_losses_and_gradients(variant: str, owner: str) -> None:
     def trained() -> tuple[dict[str, Tensor], list[Tensor]]:
-        network, encoded = Network(None, build(variant), label_smoothing=0.1).train(), pictures(3)
+        network, encoded = Network(None, build(variant), label_smoothing=0.1).train(), images(3)
         assert encoded.regions is not None
         losses = losses_of(network, (encoded.mean, encoded.regions), OWNERS[owner])
         return losses, gradients(network, losses)

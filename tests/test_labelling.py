@@ -22,8 +22,8 @@ from captioning.training.network import Network
 from captioning.training.phase import Setup
 from captioning.training.trainer import Trainer
 from captioning.vision.encoders.encoders import Encoder
+from tests.test_encoders import images
 from tests.test_encoders import made as encoder
-from tests.test_encoders import pictures
 from tests.test_training import EPOCHS, KillError, Memory, fitted, trainer
 
 SCENES = dict(enumerate(compose(18, 1)))
@@ -140,7 +140,7 @@ def test_every_weight_of_the_phase_has_a_gradient(moved: bool, grid: bool) -> No
     made = network(body, labels)
     made.begin_labels()
     module = Labeller(made)
-    losses = module((pictures(4, 64),), *targets(labels, body, 4))
+    losses = module((images(4, 64),), *targets(labels, body, 4))
     assert set(losses) == {"image_labels"} | ({"region_labels"} if grid and not moved else set())
     torch.stack([loss.value for loss in losses.values()]).sum().backward()
     assert [name for name, parameter in module.named_parameters() if parameter.grad is None] == []
@@ -153,12 +153,12 @@ def test_beside_captions_labels_weigh_what_the_setting_says() -> None:
         body = encoder("shufflenet_v2_x0_5", 64)
         made = network(body, labels, facts)
         made.begin_captions(1)
-        losses = made((pictures(2, 64),), tokens, owner, *targets(labels, body, 2))
+        losses = made((images(2, 64),), tokens, owner, *targets(labels, body, 2))
         found.append([losses[name].value.item() for name in ("image_labels", "region_labels")])
     assert found[0] == [0, 0]
     assert min(found[1]) > 0
     assert found[2] == pytest.approx([2 * loss for loss in found[1]])
-    assert set(made.eval()((pictures(2, 64),), tokens, owner)) == {"caption", "presence"}
+    assert set(made.eval()((images(2, 64),), tokens, owner)) == {"caption", "presence"}
 
 
 def test_without_labels_or_a_trained_block_there_are_no_heads() -> None:

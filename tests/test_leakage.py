@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from captioning.data.card import fingerprints, leakage
 from captioning.data.card.fingerprints import RADIUS, Fingerprints, nearest
 from captioning.data.splits import splits
-from captioning.system.archives import Archive, Pictures, write_zip
+from captioning.system.archives import Archive, ImageArchives, write_zip
 from captioning.system.errors import UserError
 from tests.test_flickr8k import REAL
 
@@ -23,38 +23,38 @@ from tests.test_flickr8k import REAL
 def photograph(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
     """Shapes on a sky: as different from one another as photographs are."""
     random = np.random.default_rng(seed)
-    picture = Image.linear_gradient("L").resize(size).convert("RGB")
-    pen = ImageDraw.Draw(picture)
+    image = Image.linear_gradient("L").resize(size).convert("RGB")
+    pen = ImageDraw.Draw(image)
     for _ in range(25):
         x, y = random.integers(-20, size[0]), random.integers(-20, size[1])
         w, h = random.integers(10, 120, 2)
         pen.ellipse((x, y, x + w, y + h), fill=tuple(random.integers(0, 256, 3).tolist()))
-    return picture
+    return image
 
 
-def encoded(picture: Image.Image, kind: str = "JPEG", **options: int) -> bytes:
+def encoded(image: Image.Image, kind: str = "JPEG", **options: int) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
 def leaks(folder: Path, members: Mapping[str, bytes], **captions: list[str]) -> tuple[pd.DataFrame, Fingerprints]:
-    """What is found among pictures that are named SPLIT_NUMBER; each has a caption of its own unless one is given."""
+    """What is found among images that are named SPLIT_NUMBER; each has a caption of its own unless one is given."""
     write_zip(folder / "a.zip", members.items())
     rows = [
         (name, f"a.zip/{name}", caption, name.partition("_")[0])
         for name in members
-        for caption in captions.get(name, [f"picture {name}"])
+        for caption in captions.get(name, [f"image {name}"])
     ]
     table = splits.assign(pd.DataFrame(rows, columns=["image_id", "file", "caption", "split"]))
     images = splits.image_table(table)
-    with Pictures(folder) as pictures:
-        known = fingerprints.read(pictures, images["file"].tolist(), threads=2)
+    with ImageArchives(folder) as image_files:
+        known = fingerprints.read(image_files, images["file"].tolist(), threads=2)
     return leakage.find(table, images, known), known
 
 
 def unrelated() -> dict[str, bytes]:
-    """Twelve pictures, four a split."""
+    """Twelve images, four a split."""
     return {
         f"{split}_{index}": encoded(photograph(4 * start + index))
         for start, split in enumerate(splits.SPLITS)
@@ -62,19 +62,19 @@ def unrelated() -> dict[str, bytes]:
     }
 
 
-def test_nothing_is_found_among_different_pictures(tmp_path: Path) -> None:
+def test_nothing_is_found_among_different_images(tmp_path: Path) -> None:
     found, known = leaks(tmp_path, unrelated())
     assert found.empty
     assert not known.plain.any()
 
 
 COPIES = {
-    "smaller": lambda picture: encoded(picture.resize((130, 97)), quality=60),
-    "larger": lambda picture: encoded(picture.resize((901, 677)), quality=85),
-    "without loss": lambda picture: encoded(picture, "PNG"),
-    "squeezed": lambda picture: encoded(picture.resize((224, 224)), quality=40),
-    "grey": lambda picture: encoded(picture.convert("L")),
-    "brighter": lambda picture: encoded(ImageEnhance.Brightness(picture).enhance(1.2)),
+    "smaller": lambda image: encoded(image.resize((130, 97)), quality=60),
+    "larger": lambda image: encoded(image.resize((901, 677)), quality=85),
+    "without loss": lambda image: encoded(image, "PNG"),
+    "squeezed": lambda image: encoded(image.resize((224, 224)), quality=40),
+    "grey": lambda image: encoded(image.convert("L")),
+    "brighter": lambda image: encoded(ImageEnhance.Brightness(image).enhance(1.2)),
 }
 
 
@@ -89,12 +89,12 @@ def test_a_copy_in_another_split_is_found(tmp_path: Path, copy: str, split: str)
     assert 0 <= found["bits"].item() <= RADIUS
 
 
-def test_a_mirror_image_is_another_picture(tmp_path: Path) -> None:
+def test_a_mirror_image_is_another_image(tmp_path: Path) -> None:
     found, _ = leaks(tmp_path, unrelated() | {"test_mirror": encoded(ImageOps.mirror(photograph(2)))})
     assert found.empty
 
 
-def test_a_picture_turned_by_exif_is_compared_upright(tmp_path: Path) -> None:
+def test_a_image_turned_by_exif_is_compared_upright(tmp_path: Path) -> None:
     turned, exif = photograph(2).transpose(Image.Transpose.ROTATE_90), Image.Exif()
     exif[0x0112] = 6  # to be shown turned by a quarter, clockwise
     found, _ = leaks(tmp_path, unrelated() | {"test_turned": encoded(turned, exif=exif)})
@@ -107,7 +107,7 @@ def test_the_same_file_is_found_once_and_named_as_such(tmp_path: Path) -> None:
     assert found.to_numpy().tolist() == [["test", "test_again", "val", "val_1", "bytes", 0]]
 
 
-def test_pictures_of_one_colour_are_not_alike(tmp_path: Path) -> None:
+def test_images_of_one_colour_are_not_alike(tmp_path: Path) -> None:
     flat = {
         f"{split}_{level}": encoded(Image.new("RGB", (200, 150), (level, 90, 255 - level)))
         for split, levels in (("train", range(0, 250, 15)), ("val", range(5, 250, 15)), ("test", range(10, 250, 15)))
@@ -148,9 +148,9 @@ def test_the_report_counts_names_a_few_and_says_what_to_do(tmp_path: Path) -> No
     assert "by file, looks or captions (4 compared)" in leakage.report(found.head(0), images.head(4), known)[0]
 
 
-def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.zip/test_bad: not an image that can be decoded"):
-        leaks(tmp_path, unrelated() | {"test_bad": b"no picture"})
+        leaks(tmp_path, unrelated() | {"test_bad": b"no image"})
 
 
 hashes = st.lists(st.integers(0, 2**256 - 1), min_size=1, max_size=8)
@@ -191,8 +191,8 @@ def test_the_search_finds_what_is_spread_worst(weak: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["different", "copies"])
-def test_the_work_grows_with_the_pictures_not_with_their_square(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where half of the pictures are copies of one, and the others differ from it in a bit or two."""
+def test_the_work_grows_with_the_images_not_with_their_square(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where half of the images are copies of one, and the others differ from it in a bit or two."""
     compared, size = 0, 20_000
     pairs = fingerprints._pairs
 
@@ -219,8 +219,8 @@ def test_the_one_pair_of_flickr8k() -> None:
     with Archive(REAL / "flickr8k" / "Flickr8k_Dataset.zip") as archive:
         names = ["2851198725_37b6027625.jpg", "3050606344_af711c726c.jpg"]
         names = [f"Flicker8k_Dataset/{name}" for name in names] + archive.names()[:400]
-    with Pictures(REAL / "flickr8k") as pictures:
-        known = fingerprints.read(pictures, [f"Flickr8k_Dataset.zip/{name}" for name in names])
+    with ImageArchives(REAL / "flickr8k") as images:
+        known = fingerprints.read(images, [f"Flickr8k_Dataset.zip/{name}" for name in names])
     assert not known.plain.any()
     row, distance = nearest(known.bits[:1], known.bits[1:])
     assert (row.tolist(), distance.tolist()) == ([0], [0])

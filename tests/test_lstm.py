@@ -8,9 +8,9 @@ from captioning.vision.encoders.encoded import Encoded
 from tests.special import BOS
 
 
-def decoder(layers: int = 1, dropout: float = 0.0, picture: str = "yunjey") -> LstmDecoder:
+def decoder(layers: int = 1, dropout: float = 0.0, image: str = "yunjey") -> LstmDecoder:
     torch.manual_seed(1)
-    return LstmDecoder(numbered(30), 12, LstmOptions(16, 20, layers, dropout, picture))
+    return LstmDecoder(numbered(30), 12, LstmOptions(16, 20, layers, dropout, image))
 
 
 def test_step_unrolled_equals_forward() -> None:
@@ -27,19 +27,19 @@ def test_step_unrolled_equals_forward() -> None:
             torch.testing.assert_close(one, logits[:, t])
 
 
-def test_the_picture_is_the_first_word() -> None:
+def test_the_image_is_the_first_word() -> None:
     """The whole decoder, once more, from torch's own layers."""
     model = decoder().eval()
     mean, tokens = torch.randn(2, 12), torch.randint(4, 30, (2, 5))
-    picture = model.picture[1](model.picture[0](mean)).unsqueeze(1)
-    words = torch.cat([picture, model.embedding(tokens)], dim=1)
+    image = model.picture[1](model.picture[0](mean)).unsqueeze(1)
+    words = torch.cat([image, model.embedding(tokens)], dim=1)
     hidden, _ = model.lstm(words)
-    expected = model.output(hidden[:, 1:])  # what is said at the picture's step is not used
+    expected = model.output(hidden[:, 1:])  # what is said at the image's step is not used
     torch.testing.assert_close(model(Encoded(mean, None), tokens, torch.arange(2)), expected)
 
 
-def test_nic_rectifies_the_picture_and_normalises_nothing() -> None:
-    model = decoder(picture="nic")
+def test_nic_rectifies_the_image_and_normalises_nothing() -> None:
+    model = decoder(image="nic")
     assert not [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d)]
     mean = torch.randn(4, 12)
     expected, _ = model.lstm((mean @ model.picture[0].weight.T + model.picture[0].bias).clamp(min=0).unsqueeze(1))
@@ -63,7 +63,7 @@ def test_dropout_is_on_in_training_only() -> None:
     assert torch.equal(model(encoded, tokens, owner), model(encoded, tokens, owner))
 
 
-def test_a_batch_of_one_picture_is_normalised_by_the_stored_statistics() -> None:
+def test_a_batch_of_one_image_is_normalised_by_the_stored_statistics() -> None:
     model = decoder(dropout=0.0).train()
     encoded, tokens = Encoded(torch.randn(1, 12), None), torch.tensor([[BOS, 5, 6]])
     taught = model(encoded, tokens, torch.tensor([0]))

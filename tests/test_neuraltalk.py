@@ -1,4 +1,4 @@
-"""NeuralTalk: the picture at every step or before the first, and an output that begins with word frequencies."""
+"""NeuralTalk: the image at every step or before the first, and an output that begins with word frequencies."""
 
 import numpy as np
 import torch
@@ -11,22 +11,22 @@ from tests.special import BOS, EOS, PAD, UNK
 from tests.variants import FEATURES, WORDS, build, captions
 
 
-def test_the_rnn_adds_the_picture_at_every_step() -> None:
+def test_the_rnn_adds_the_image_at_every_step() -> None:
     model = build("neuraltalk-rnn").eval()
     assert isinstance(model, RnnNeuralTalkDecoder)
     mean, tokens, owner = torch.randn(2, FEATURES), captions(3, 4), torch.tensor([1, 0, 1])
     state = model.state_dict()
-    picture = mean[owner] @ state["picture.weight"].T + state["picture.bias"]
-    h = torch.zeros(3, picture.shape[1])
+    image = mean[owner] @ state["picture.weight"].T + state["picture.bias"]
+    h = torch.zeros(3, image.shape[1])
     logits = model(Encoded(mean, None), tokens, owner)
     for t in range(4):
         word = state["embedding.weight"][tokens[:, t]] @ state["from_word.weight"].T
-        h = (word + h @ state["from_hidden.weight"].T + picture).clamp(min=0)
+        h = (word + h @ state["from_hidden.weight"].T + image).clamp(min=0)
         expected = h @ state["output.weight"].T + state["output.bias"]
         torch.testing.assert_close(logits[:, t], expected[:, :WORDS])
 
 
-def test_the_lstm_reads_the_picture_first_and_what_it_says_there_is_dropped() -> None:
+def test_the_lstm_reads_the_image_first_and_what_it_says_there_is_dropped() -> None:
     model = build("neuraltalk-lstm").eval()
     assert isinstance(model, LstmNeuralTalkDecoder)
     mean, tokens = torch.randn(2, FEATURES), captions(2, 4)

@@ -51,7 +51,7 @@ def test_unlike_images_are_named_and_many_are_counted(count: int, capsys: pytest
     for place in range(count):
         notices.differs(f"{place}.jpg")  # type: ignore[arg-type]
     notices.end(80)
-    theirs = "the pictures that this model was trained on (scenes: drawings, flickr8k: photographs)"
+    theirs = "the images that this model was trained on (scenes: drawings, flickr8k: photographs)"
     expected = [f"{place}.jpg: unlike {theirs}; its caption is a guess" for place in range(min(count, 3))]
     expected += [f"{count} of 80 files: unlike {theirs}; their captions are guesses"] if count > 3 else []
     assert capsys.readouterr().err.splitlines() == expected
@@ -60,10 +60,10 @@ def test_unlike_images_are_named_and_many_are_counted(count: int, capsys: pytest
 def test_skipped_files_are_reported_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
     notices = Notices()
     notices.skip("a.jpg", FileNotFoundError(2, "No such file or directory"))
-    notices.skip("b.jpg", UserError("b.jpg: not a picture"))
+    notices.skip("b.jpg", UserError("b.jpg: not an image"))
     for name in ("c.jpg", "d.jpg", "e.jpg"):
-        notices.skip(name, UserError(f"{name}: not a picture"))
+        notices.skip(name, UserError(f"{name}: not an image"))
     notices.end(10)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == ["error: a.jpg: No such file or directory", "error: b.jpg: not a picture"]
+    assert lines[:2] == ["error: a.jpg: No such file or directory", "error: b.jpg: not an image"]
     assert lines[5:] == ["5 of 10 files skipped: a.jpg, b.jpg, c.jpg and 2 more"]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from captioning.data.text.tokenizer import tokenize
 from captioning.data.text.vocabulary import SPECIAL
-from captioning.system.archives import Pictures
+from captioning.system.archives import ImageArchives
 from captioning.system.files import digest
 from tests.imports import ROOT, STAGES, closure, listed
 from tests.project import Project
@@ -225,15 +225,15 @@ def test_a_queued_experiment_runs_its_own_copy_of_the_code(copy: Project) -> Non
 
 def test_predict_by_a_model_of_drawings_calls_a_photograph_and_noise_unlike(project: Project, tmp_path: Path) -> None:
     """Training images are not; a model folder of an older version says only what it was trained on."""
-    with Pictures(project.folder / "data/download") as pictures:
+    with ImageArchives(project.folder / "data/download") as image_files:
         images = pd.read_csv(project.folder / "data/split/images.csv")
         for file in images.loc[images["split"] == "train", "file"][:5]:
-            (tmp_path / f"scene-{Path(file).name}").write_bytes(pictures.read(file))
+            (tmp_path / f"scene-{Path(file).name}").write_bytes(image_files.read(file))
     shutil.copy(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg", tmp_path / "photo.jpg")
     Image.effect_noise((96, 96), 90).convert("RGB").save(tmp_path / "noise.png")
     done = project.run("captioning", "predict", str(tmp_path))
     assert len(done.stdout.splitlines()) == 7
-    unlike = "unlike the pictures that this model was trained on (scenes: drawings); its caption is a guess"
+    unlike = "unlike the images that this model was trained on (scenes: drawings); its caption is a guess"
     assert done.stderr.splitlines()[1:] == [f"{tmp_path}/{name}: {unlike}" for name in ("noise.png", "photo.jpg")]
     older = tmp_path / "older"
     shutil.copytree(project.folder / "data/train/model", older)
@@ -248,12 +248,12 @@ def test_predict_by_a_model_of_drawings_calls_a_photograph_and_noise_unlike(proj
     assert guess == "it was trained on drawings alone: its captions of photographs are guesses"
 
 
-def test_predict_captions_pictures_and_reports_the_bad_one(project: Project, tmp_path: Path) -> None:
+def test_predict_captions_images_and_reports_the_bad_one(project: Project, tmp_path: Path) -> None:
     gallery = tmp_path / "gallery"
     gallery.mkdir()
     for name in ("best", "random", "worst"):
         shutil.copy(project.folder / "data/evaluate/gallery/test.png", gallery / f"{name}.png")
-    (tmp_path / "bad.jpg").write_text("not a picture")
+    (tmp_path / "bad.jpg").write_text("not an image")
     done = project.run(
         "captioning", "predict", str(gallery), str(tmp_path / "bad.jpg"), "--format", "jsonl", check=False
     )
@@ -268,7 +268,7 @@ def test_predict_captions_pictures_and_reports_the_bad_one(project: Project, tmp
         about,
     )
     assert bad.startswith(f"error: {tmp_path}/bad.jpg: not an image that can be decoded (its format is not known)")
-    assert all(": unlike the pictures that this model was trained on (scenes: drawings)" in line for line in unlike)
+    assert all(": unlike the images that this model was trained on (scenes: drawings)" in line for line in unlike)
     assert counted == f"1 of 4 files skipped: {tmp_path}/bad.jpg"
     assert project.run("captioning", "predict", f"{gallery}/w*.png").stdout.startswith(f"{gallery}/worst.png\t")
     for nothing in (f"{tmp_path}/*.png", str(tmp_path / "absent.jpg"), str(project.folder / "stages")):

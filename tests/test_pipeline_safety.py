@@ -1,4 +1,4 @@
-"""Nothing surprising: a refused setting costs nothing, other pictures are trained on, and the baseline comes back."""
+"""Nothing surprising: a refused setting costs nothing, other images are trained on, and the baseline comes back."""
 
 import io
 import json
@@ -43,22 +43,22 @@ queue.wait([SimpleNamespace(name="typo")], 1, lambda *_: None)
 TYPO, SAID = "+train.epoch=3", "train.epoch is not a setting; did you mean train.epochs?"
 
 
-def picture_width(project: Project) -> int:
+def image_width(project: Project) -> int:
     with ZipFile(project.folder / "data/download/scenes.zip") as archive:
         return Image.open(io.BytesIO(archive.read(archive.namelist()[0]))).width
 
 
 @pytest.mark.parametrize("change", ["download.scenes.seed=2", "download.scenes.image_size=96"])
-def test_an_experiment_with_other_pictures_is_what_a_new_project_gives(
+def test_an_experiment_with_other_images_is_what_a_new_project_gives(
     copy: Project, home: Path, tmp_path: Path, change: str
 ) -> None:
-    """The scores and every digest: nothing is left of the pictures of the run before."""
+    """The scores and every digest: nothing is left of the images of the run before."""
     before = copy.read("dvc.lock")
     copy.run("dvc", "exp", "run", "-S", change)
     new = Project.create(tmp_path / "new", home)
     new.set(change)
     new.run("dvc", "repro")
-    assert picture_width(copy) == yaml.safe_load(copy.read("params.yaml"))["download"]["scenes"]["image_size"]
+    assert image_width(copy) == yaml.safe_load(copy.read("params.yaml"))["download"]["scenes"]["image_size"]
     assert copy.read("data/evaluate/metrics.json") == new.read("data/evaluate/metrics.json")
     assert copy.read("dvc.lock") == new.read("dvc.lock") != before
 

@@ -105,9 +105,9 @@ def test_a_stranger_in_the_ensemble_stops_the_stage_in_words(copy: Project) -> N
 
 def predict(project: Project, *arguments: str) -> Result:
     """`captioning predict` in this process, which has the arithmetic that the model asks for."""
-    picture, model = project.folder / "data/evaluate/gallery/test.png", project.folder / "data/train/model"
+    image, model = project.folder / "data/evaluate/gallery/test.png", project.folder / "data/train/model"
     named = [] if "--model" in arguments else ["--model", str(model)]
-    return CliRunner().invoke(app, ["predict", str(picture), *named, *arguments])
+    return CliRunner().invoke(app, ["predict", str(image), *named, *arguments])
 
 
 def test_predict_lists_and_draws_captions_that_say_what_they_must(project: Project) -> None:

@@ -70,7 +70,7 @@ def test_killed_features_go_on_and_end_with_the_same_bytes(copy: Project) -> Non
     assert len(list((copy.folder / ".scratch/features").glob("[!.]*"))) == 1
     shutil.rmtree(copy.folder / "data/features")
     printed = copy.run("dvc", "repro", "--force", "--single-item", "features")
-    assert "features: 0image" in printed.stderr  # no picture is read again
+    assert "features: 0image" in printed.stderr  # no image is read again
     assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
 
 

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from captioning.experiments import compare, report
-from captioning.experiments.report import content, pictures
+from captioning.experiments.report import content, gallery
 from captioning.system.errors import UserError
 from tests import reports
 from tests.project import Project
@@ -67,14 +67,14 @@ def test_scores_intervals_verdicts_and_settings_are_there(tmp_path: Path) -> Non
     assert re.search(r"<small class=(better|worse)>(better|worse)</small>", text)
 
 
-def test_a_picture_has_what_was_said_of_it_and_who_looked_where(tmp_path: Path) -> None:
+def test_a_image_has_what_was_said_of_it_and_who_looked_where(tmp_path: Path) -> None:
     images = data(written(tmp_path / "a.html"))["images"]
     third = images[2]
     assert third["said"] == [reports.SAID[0], reports.SAID[0]]
     assert third["references"] == reports.PEOPLE
     assert [bool(sheet) for sheet in third["sheets"]] == [True, False]
     assert [bool(sheet) for image in images for sheet in image["sheets"]].count(True) == 1
-    for uri, most in ((third["picture"], 256), (third["sheets"][0], 960)):
+    for uri, most in ((third["thumbnail"], 256), (third["sheets"][0], 960)):
         drawn = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))))
         assert (drawn.format, max(drawn.size)) == ("JPEG", most)
 
@@ -93,18 +93,18 @@ def test_curves_start_at_epoch_1_and_leave_out_what_is_no_number() -> None:
 
 def test_the_largest_disagreements_and_what_was_looked_at_are_chosen() -> None:
     experiments = [group.experiments[0] for group in reports.comparison(60).groups]
-    chosen = pictures.choose(experiments, 8, seed=0)
+    chosen = gallery.choose(experiments, 8, seed=0)
     assert len(set(chosen)) == 8
     assert chosen == sorted(chosen)
     assert 3 in chosen
     scores = [experiment.model.means["cider"] for experiment in experiments]
     apart = sorted(abs(scores[0] - scores[1]), reverse=True)
     assert sum(abs(scores[0] - scores[1])[k - 1] >= apart[3] for k in chosen) >= 4
-    assert pictures.choose(experiments, 0, seed=0) == []
-    assert pictures.choose(experiments, None, seed=0) == list(range(1, 61))
+    assert gallery.choose(experiments, 0, seed=0) == []
+    assert gallery.choose(experiments, None, seed=0) == list(range(1, 61))
 
 
-def test_one_experiment_alone_and_no_picture(tmp_path: Path) -> None:
+def test_one_experiment_alone_and_no_image(tmp_path: Path) -> None:
     text = written(tmp_path / "a.html", limit=0, others=0)
     assert "<summary>experiment <small>2 settings</small></summary>" in text
     assert "<code>encoder</code></th><td class=left><code>resnet18</code></td>" in text
@@ -158,7 +158,7 @@ def test_the_head_says_data_set_models_commits_and_command(tmp_path: Path) -> No
 
 
 def test_one_experiment_starts_with_a_sample_that_knows_nothing_of_scores(tmp_path: Path) -> None:
-    """The pictures that come first are the same whatever was said of them; what attention drew comes after."""
+    """The images that come first are the same whatever was said of them; what attention drew comes after."""
     orders = []
     for said in (reports.SAID[0], reports.SAID[1]):
         one = compare.read(reports.revision("one", [said] * 60, reports.archive(60), looked=True))
@@ -168,12 +168,12 @@ def test_one_experiment_starts_with_a_sample_that_knows_nothing_of_scores(tmp_pa
     first, second = orders
     assert first == second
     assert "photos.zip/0003.png" in first
-    sample = [f"photos.zip/{k:04}.png" for k in pictures.shuffled(range(1, 61), 3)]
+    sample = [f"photos.zip/{k:04}.png" for k in gallery.shuffled(range(1, 61), 3)]
     assert first[:11] == sample[:11]
     assert len(first) == 12
 
 
-def test_an_archive_without_the_picture_is_said_in_one_line(tmp_path: Path) -> None:
+def test_an_archive_without_the_image_is_said_in_one_line(tmp_path: Path) -> None:
     broken = compare.read(reports.revision("one", [reports.SAID[0]] * 3, reports.archive(1)))
     with pytest.raises(UserError, match=r"^one: data/download/photos.zip is damaged or lacks 0002.png"):
         report.write(tmp_path / "a.html", compare.compare([broken], draws=10), "", None)

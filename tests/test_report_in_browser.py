@@ -13,7 +13,7 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.ui import WebDriverWait
 
 from captioning.experiments import report as reporting
-from captioning.experiments.report import pictures
+from captioning.experiments.report import gallery
 from tests import browser, reports
 
 pytestmark = pytest.mark.skipif(browser.MISSING is not None, reason=str(browser.MISSING))
@@ -68,7 +68,7 @@ def view(opened: webdriver.Chrome, report: Path) -> Iterator[webdriver.Chrome]:
 
 
 def cards(view: webdriver.Chrome) -> list[int]:
-    """The pictures on the page, by their place in the data."""
+    """The images on the page, by their place in the data."""
     return [
         int(n) for n in view.execute_script("return [...document.querySelectorAll('.card')].map(c => c.dataset.index)")
     ]
@@ -90,26 +90,26 @@ def focused(view: webdriver.Chrome) -> int:
 
 
 def test_it_opens_with_the_largest_disagreement_first(view: webdriver.Chrome) -> None:
-    assert count(view) == "1,000 of 1,000 pictures"
+    assert count(view) == "1,000 of 1,000 images"
     apart = [max(image["scores"][0]) - min(image["scores"][0]) for image in images(view)]
     shown = [apart[k] for k in cards(view)]
     assert shown == sorted(apart, reverse=True)[: len(shown)]
     assert len(view.find_elements(By.CSS_SELECTOR, ".chart svg")) == 2
 
 
-def test_words_filter_pictures(view: webdriver.Chrome) -> None:
+def test_words_filter_images(view: webdriver.Chrome) -> None:
     search = view.find_element(By.CSS_SELECTOR, "input[type=search]")
     search.send_keys("Water bird")
     said = [
         k for k, image in enumerate(images(view)) if any("bird" in text and "water" in text for text in image["said"])
     ]
-    assert count(view) == f"{len(said)} of 1,000 pictures"
+    assert count(view) == f"{len(said)} of 1,000 images"
     assert set(cards(view)) <= set(said)
     search.clear()
     search.send_keys("zebra")
     assert cards(view) == [0]
     Select(view.find_element(By.ID, "tool-in")).select_by_value("said")
-    assert count(view) == "No picture matches. Try fewer or shorter words."
+    assert count(view) == "No image matches. Try fewer or shorter words."
 
 
 def test_an_experiment_can_be_shown_alone_and_sorted_by_score(view: webdriver.Chrome) -> None:
@@ -204,7 +204,7 @@ def test_one_experiment_opens_with_a_random_sample(opened: webdriver.Chrome, tmp
     reporting.write(path, reports.comparison(100, 0), "captioning report base", None)
     opened.get(path.as_uri())
     assert Select(opened.find_element(By.ID, "tool-sort-by")).first_selected_option.text == "random sample"
-    assert [k + 1 for k in cards(opened)[:20]] == pictures.shuffled(range(1, 101), 0)[:20]
+    assert [k + 1 for k in cards(opened)[:20]] == gallery.shuffled(range(1, 101), 0)[:20]
 
 
 def test_a_phone_needs_no_sideways_scrolling(view: webdriver.Chrome) -> None:
@@ -227,7 +227,7 @@ def seconds(view: webdriver.Chrome) -> float:
     return next(float(metric["value"]) for metric in metrics if metric["name"] == "TaskDuration")
 
 
-def test_a_thousand_pictures_are_smooth(view: webdriver.Chrome) -> None:
+def test_a_thousand_images_are_smooth(view: webdriver.Chrome) -> None:
     view.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
     before = seconds(view)
     queries = ["dog", "a", "", "bird water", "grass", "", "cat", ""]

@@ -12,7 +12,7 @@ from captioning.search import SearchOptions, n_best, search
 from captioning.search.sampling import distribution, draw, sample
 from tests.properties import examples
 from tests.special import EOS
-from tests.toys import WORDS, Table, exhaustive, pictures
+from tests.toys import WORDS, Table, exhaustive, images
 
 weights = st.lists(st.floats(0.01, 10), min_size=1, max_size=12)
 
@@ -72,7 +72,7 @@ def test_captions_are_drawn_as_often_as_their_probability_says(changes: dict[str
     draws = 4000
     chosen = options(n_best=draws, seed=7, **changes)
     decoder = Table(3, peak=1.0)
-    [found] = sample(decoder, pictures(2), chosen, None)
+    [found] = sample(decoder, images(2), chosen, None)
     counts: dict[tuple[int, ...], int] = {}
     for h in found:
         counts[h.ids] = counts.get(h.ids, 0) + 1
@@ -88,11 +88,11 @@ def test_captions_are_drawn_as_often_as_their_probability_says(changes: dict[str
     assert statistic < limit
 
 
-def probabilities(decoder: Table, picture: int, chosen: SearchOptions) -> dict[tuple[int, ...], float]:
+def probabilities(decoder: Table, image: int, chosen: SearchOptions) -> dict[tuple[int, ...], float]:
     """The probability that each caption is drawn with, by hand."""
     found = {}
-    for _, ids in exhaustive(decoder, picture, chosen):
-        state, token, probability = decoder.init(pictures(picture)), 1, 1.0
+    for _, ids in exhaustive(decoder, image, chosen):
+        state, token, probability = decoder.init(images(image)), 1, 1.0
         for place, following in enumerate((*ids, EOS)):
             logits, state = decoder.step(torch.tensor([token]), state)
             if place < chosen.max_words:
@@ -117,32 +117,32 @@ def probabilities(decoder: Table, picture: int, chosen: SearchOptions) -> dict[t
 def test_a_temperature_of_almost_nothing_is_greedy(seed: int, temperature: float, repeat: int) -> None:
     cold = SearchOptions(1, 6, repeat_ngram=repeat, method="sample", temperature=temperature, seed=seed)
     greedy = SearchOptions(1, 6, repeat_ngram=repeat)
-    assert [h.ids for h in search(Table(seed), pictures(1, 2, 3), cold)] == [
-        h.ids for h in search(Table(seed), pictures(1, 2, 3), greedy)
+    assert [h.ids for h in search(Table(seed), images(1, 2, 3), cold)] == [
+        h.ids for h in search(Table(seed), images(1, 2, 3), greedy)
     ]
 
 
 def test_one_word_or_a_tiny_nucleus_is_greedy() -> None:
-    greedy = search(Table(4), pictures(1, 2), SearchOptions(1, 6))
+    greedy = search(Table(4), images(1, 2), SearchOptions(1, 6))
     for changes in ({"top_k": 1}, {"top_p": 1e-6}):
         chosen = SearchOptions(1, 6, method="sample", **changes)  # type: ignore[arg-type]
-        assert [h.ids for h in search(Table(4), pictures(1, 2), chosen)] == [h.ids for h in greedy]
+        assert [h.ids for h in search(Table(4), images(1, 2), chosen)] == [h.ids for h in greedy]
 
 
 def test_the_same_seed_gives_the_same_captions_in_any_batch() -> None:
     chosen = SearchOptions(1, 6, method="sample", n_best=3, seed=5)
-    together = n_best(Table(2), pictures(1, 2, 3, 4), chosen, keys=[11, 12, 13, 14])
-    assert together == n_best(Table(2), pictures(1, 2, 3, 4), chosen, keys=[11, 12, 13, 14])
-    alone = [n_best(Table(2), pictures(n), chosen, keys=[10 + n])[0] for n in (1, 2, 3, 4)]
+    together = n_best(Table(2), images(1, 2, 3, 4), chosen, keys=[11, 12, 13, 14])
+    assert together == n_best(Table(2), images(1, 2, 3, 4), chosen, keys=[11, 12, 13, 14])
+    alone = [n_best(Table(2), images(n), chosen, keys=[10 + n])[0] for n in (1, 2, 3, 4)]
     assert together == alone
     torch.manual_seed(99)  # nothing depends on the global state
-    assert together == n_best(Table(2), pictures(1, 2, 3, 4), chosen, keys=[11, 12, 13, 14])
+    assert together == n_best(Table(2), images(1, 2, 3, 4), chosen, keys=[11, 12, 13, 14])
 
 
-def test_other_seeds_and_other_pictures_draw_otherwise() -> None:
+def test_other_seeds_and_other_images_draw_otherwise() -> None:
     def drawn(seed: int, key: int) -> list[tuple[int, ...]]:
         chosen = SearchOptions(1, 6, method="sample", n_best=30, seed=seed)
-        return [h.ids for h in sample(Table(2, peak=0.5), pictures(1), chosen, [key])[0]]
+        return [h.ids for h in sample(Table(2, peak=0.5), images(1), chosen, [key])[0]]
 
     assert len({tuple(drawn(seed, key)) for seed in (1, 2) for key in (1, 2)}) == 4
     assert len(set(drawn(1, 1))) > 4

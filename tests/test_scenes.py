@@ -91,7 +91,7 @@ def tokens(sentence: str) -> list[str]:
 
 
 def drawn(scene: Scene) -> set[str]:
-    """Everything in the picture, by the names that the composition gives it."""
+    """Everything in the image, by the names that the composition gives it."""
     found = {scene.place, scene.weather, str(scene.thing)}
     for actor in scene.actors:
         found |= {actor.kind, actor.action, *({"hat"} if actor.hat else ())}
@@ -177,7 +177,7 @@ def test_two_children_are_two(drawn_by_lot: list[Scene]) -> None:
                 assert sum(actor.kind in wanted for actor in scene.actors) == 2, sentence
 
 
-def test_left_and_right_agree_with_the_picture(drawn_by_lot: list[Scene]) -> None:
+def test_left_and_right_agree_with_the_image(drawn_by_lot: list[Scene]) -> None:
     names = {name.split()[-1]: kind for kind, called in words.NAMES.items() for name in called}
     checked = Counter[str]()
     for scene in drawn_by_lot:
@@ -240,7 +240,7 @@ GIRL = SCENE.actors[1]
         replace(SCENE, actors=(Actor("cat", "grey", "sitting"), GIRL)),
     ],
 )
-def test_every_attribute_changes_the_picture_where_a_model_can_see_it(other: Scene) -> None:
+def test_every_attribute_changes_the_image_where_a_model_can_see_it(other: Scene) -> None:
     difference = np.asarray(ImageChops.difference(scenes.draw(SCENE, 64), scenes.draw(other, 64))).max(axis=2)
     assert (difference > 24).sum() >= 20  # of 4,096 pixels
 
@@ -277,7 +277,7 @@ def test_every_animal_in_every_pose(kind: str, action: str) -> None:
     scene = Scene("1/1", "park", "cloudy", (Actor(kind, COATS[kind][0], action),), None, "left")
     assert len(scenes.sentences(scene)) == 5
     others = [scenes.draw(replace(scene, actors=(Actor(kind, COATS[kind][0], other),)), 32) for other in HABITS[kind]]
-    assert len({picture.tobytes() for picture in others}) == len(HABITS[kind])
+    assert len({image.tobytes() for image in others}) == len(HABITS[kind])
 
 
 def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_the_table_names_the_members_of_the_archive(tmp_path: Path) -> None:
     assert table["image_id"].iloc[0] == "000001"
     with ZipFile(tmp_path / "scenes.zip") as archive:
         assert list(dict.fromkeys(table["file"])) == [f"scenes.zip/{member}" for member in archive.namelist()]
-        picture = Image.open(BytesIO(archive.read("scenes/000006.png")))
-        assert (picture.size, picture.mode) == ((40, 40), "RGB")
+        image = Image.open(BytesIO(archive.read("scenes/000006.png")))
+        assert (image.size, image.mode) == ((40, 40), "RGB")
     drawn_again = scenes.draw(scenes.compose(6, 5)[5], 40)
-    assert ImageChops.difference(picture, drawn_again).getbbox() is None
+    assert ImageChops.difference(image, drawn_again).getbbox() is None

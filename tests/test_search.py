@@ -15,7 +15,7 @@ from captioning.system.errors import UserError
 from captioning.vision.encoders.encoded import Encoded
 from tests.properties import examples
 from tests.special import BOS, EOS, PAD, UNK
-from tests.toys import FIRST_WORD, WORDS, Table, exhaustive, pictures
+from tests.toys import FIRST_WORD, WORDS, Table, exhaustive, images
 
 
 @examples(25)
@@ -30,8 +30,8 @@ def test_a_wide_beam_equals_exhaustive_search(seed: int, penalty: float, min_wor
         beam_size=121, max_words=4, min_words=min_words, length_penalty=penalty, repeat_ngram=repeat
     )
     decoder = Table(seed)
-    for picture, found in zip((3, 8), search(decoder, pictures(3, 8), options), strict=True):
-        score, ids = exhaustive(decoder, picture, options)[0]
+    for image, found in zip((3, 8), search(decoder, images(3, 8), options), strict=True):
+        score, ids = exhaustive(decoder, image, options)[0]
         assert found.ids == ids
         assert found.score == pytest.approx(score, abs=1e-5)
 
@@ -40,7 +40,7 @@ def test_a_wide_beam_equals_exhaustive_search(seed: int, penalty: float, min_wor
 @given(seed=st.integers(0, 10_000), penalty=st.sampled_from([0.0, 1.0]), count=st.integers(1, 9))
 def test_the_n_best_of_a_wide_beam_are_the_n_best_of_all(seed: int, penalty: float, count: int) -> None:
     options = SearchOptions(beam_size=121, max_words=4, length_penalty=penalty, n_best=count)
-    [found] = n_best(Table(seed), pictures(3), options)
+    [found] = n_best(Table(seed), images(3), options)
     best = exhaustive(Table(seed), 3, options)[:count]
     assert [h.ids for h in found] == [ids for _, ids in best]
     assert [h.score for h in found] == pytest.approx([score for score, _ in best], abs=1e-5)
@@ -56,8 +56,8 @@ def test_n_best_are_sorted_and_different_and_begin_with_the_best(
     method: str, seed: int, penalty: float, min_words: int
 ) -> None:
     options = SearchOptions(4, 5, min_words, penalty, method=method, n_best=4, **METHODS[method])  # type: ignore[arg-type]
-    together = n_best(Table(seed, peak=0.7), pictures(1, 2), options)
-    assert [found[0] for found in together] == search(Table(seed, peak=0.7), pictures(1, 2), options)
+    together = n_best(Table(seed, peak=0.7), images(1, 2), options)
+    assert [found[0] for found in together] == search(Table(seed, peak=0.7), images(1, 2), options)
     for found in together:
         assert 1 <= len(found) <= 4
         assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
@@ -69,8 +69,8 @@ def test_n_best_are_sorted_and_different_and_begin_with_the_best(
             )
 
 
-def likelihood(decoder: Decoder, picture: int, ids: tuple[int, ...]) -> float:
-    state, total = decoder.init(pictures(picture)), 0.0
+def likelihood(decoder: Decoder, image: int, ids: tuple[int, ...]) -> float:
+    state, total = decoder.init(images(image)), 0.0
     for token, following in zip((BOS, *ids), (*ids, EOS), strict=True):
         logits, state = decoder.step(torch.tensor([token]), state)
         total += float(logits[0].log_softmax(0)[following])
@@ -81,7 +81,7 @@ def likelihood(decoder: Decoder, picture: int, ids: tuple[int, ...]) -> float:
 def test_where_all_is_banned_there_is_one_empty_caption(method: str) -> None:
     """Three words, none twice, and at least five of them."""
     options = SearchOptions(4, 9, 5, repeat_ngram=1, method=method, n_best=2, **METHODS[method])  # type: ignore[arg-type]
-    for found in n_best(Table(1), pictures(1, 2), options):
+    for found in n_best(Table(1), images(1, 2), options):
         assert [(h.ids, h.score, h.log_probability) for h in found] == [((), -math.inf, -math.inf)]
 
 
@@ -119,8 +119,8 @@ def greedy(decoder: Decoder, encoded: Encoded, max_words: int) -> tuple[int, ...
 @given(seed=st.integers(0, 10_000))
 def test_a_beam_of_one_is_greedy(seed: int) -> None:
     decoder = Table(seed)
-    found = search(decoder, pictures(1, 2, 3), SearchOptions(beam_size=1, max_words=6))
-    assert [h.ids for h in found] == [greedy(decoder, pictures(n), 6) for n in (1, 2, 3)]
+    found = search(decoder, images(1, 2, 3), SearchOptions(beam_size=1, max_words=6))
+    assert [h.ids for h in found] == [greedy(decoder, images(n), 6) for n in (1, 2, 3)]
 
 
 @examples(30)
@@ -128,8 +128,8 @@ def test_a_beam_of_one_is_greedy(seed: int) -> None:
 def test_a_batch_gives_what_single_images_give(seed: int, beam: int, penalty: float) -> None:
     decoder = Table(seed)
     options = SearchOptions(beam_size=beam, max_words=7, length_penalty=penalty)
-    together = search(decoder, pictures(1, 2, 3, 4), options)
-    assert together == [search(decoder, pictures(n), options)[0] for n in (1, 2, 3, 4)]
+    together = search(decoder, images(1, 2, 3, 4), options)
+    assert together == [search(decoder, images(n), options)[0] for n in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -143,7 +143,7 @@ def test_a_batch_gives_what_single_images_give(seed: int, beam: int, penalty: fl
 )
 def test_bans_and_lengths_hold(method: str, seed: int, beam: int, max_words: int, min_words: int, repeat: int) -> None:
     options = SearchOptions(2 * beam, max_words, min_words, 0.0, repeat, method, **METHODS[method])  # type: ignore[arg-type]
-    for found in search(Table(seed, peak=0.3), pictures(1, 2), options):
+    for found in search(Table(seed, peak=0.3), images(1, 2), options):
         assert min_words <= len(found.ids) <= max_words
         assert all(FIRST_WORD <= index < WORDS for index in found.ids)
         grams = [found.ids[i : i + repeat] for i in range(len(found.ids) - repeat + 1)] if repeat else []
@@ -153,7 +153,7 @@ def test_bans_and_lengths_hold(method: str, seed: int, beam: int, max_words: int
 
 def test_a_wider_beam_finds_a_better_caption_on_average() -> None:
     scores = {
-        beam: sum(search(Table(seed), pictures(1), SearchOptions(beam, 6))[0].score for seed in range(40))
+        beam: sum(search(Table(seed), images(1), SearchOptions(beam, 6))[0].score for seed in range(40))
         for beam in (1, 3, 8)
     }
     assert scores[1] < scores[3] < scores[8]
@@ -166,7 +166,7 @@ def test_a_caption_that_never_ends_is_cut() -> None:
             logits[:, EOS] = -50.0
             return logits, state
 
-    found = search(Endless(1), pictures(1), SearchOptions(beam_size=2, max_words=5))
+    found = search(Endless(1), images(1), SearchOptions(beam_size=2, max_words=5))
     assert len(found[0].ids) == 5
 
 

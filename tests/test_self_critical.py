@@ -35,7 +35,7 @@ from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features import encodings
 from tests.special import BOS, EOS, PAD, UNK
 from tests.test_training import EPOCHS, Memory, fitted, trainer
-from tests.variants import VARIANTS, build, pictures
+from tests.variants import VARIANTS, build, images
 
 every = pytest.mark.parametrize("variant", VARIANTS)
 LONGEST = 9
@@ -59,7 +59,7 @@ def test_words_are_drawn_as_often_as_they_are_probable() -> None:
 @every
 def test_drawn_captions_end_or_are_cut_and_say_no_special_word(variant: str) -> None:
     decoder = build(variant).eval()
-    tokens = sample(decoder, pictures(40), numbers(40, 4))
+    tokens = sample(decoder, images(40), numbers(40, 4))
     assert len(tokens) == 160
     assert (tokens[:, 0] == BOS).all()
     said, ended = tokens[:, 1:], (tokens == EOS).any(1)
@@ -75,7 +75,7 @@ def test_drawn_captions_end_or_are_cut_and_say_no_special_word(variant: str) -> 
 @every
 def test_what_is_differentiated_is_what_was_drawn_from(variant: str) -> None:
     """log p by `forward` is the sum of what `step` said while drawing, with the words that are never said left out."""
-    decoder, encoded, owner = build(variant, dropout=0.5).eval(), pictures(3), torch.arange(3).repeat_interleave(4)
+    decoder, encoded, owner = build(variant, dropout=0.5).eval(), images(3), torch.arange(3).repeat_interleave(4)
     tokens = sample(decoder, encoded, numbers(3, 4))
     state, total = select(decoder.init(encoded), owner), torch.zeros(12)
     for place in range(tokens.shape[1] - 1):
@@ -89,7 +89,7 @@ def test_what_is_differentiated_is_what_was_drawn_from(variant: str) -> None:
 
 @every
 def test_a_caption_does_not_depend_on_those_drawn_beside_it(variant: str) -> None:
-    decoder, encoded, random = build(variant).eval(), pictures(6), numbers(6, 3)
+    decoder, encoded, random = build(variant).eval(), images(6), numbers(6, 3)
     together = sample(decoder, encoded, random)
     for image in range(6):
         assert encoded.regions is not None
@@ -106,7 +106,7 @@ def test_padding_changes_no_likelihood_and_no_gradient() -> None:
     longer = torch.cat([tokens, torch.full((3, 4), PAD)], dim=1)
     found = []
     for given in (tokens, longer):
-        likelihood = log_likelihood(decoder(pictures(3), given[:, :-1], owner), given[:, 1:], Vocabulary.special)
+        likelihood = log_likelihood(decoder(images(3), given[:, :-1], owner), given[:, 1:], Vocabulary.special)
         gradients = torch.autograd.grad(likelihood.sum(), list(decoder.parameters()))
         assert all(gradient.isfinite().all() for gradient in gradients)
         found.append((likelihood, *gradients))
@@ -126,7 +126,7 @@ FABRIC = Fabric(accelerator="cpu", devices=1)
 def tiny(
     samples: int, baseline: str, fabric: Fabric = FABRIC, name: str = "lstm"
 ) -> tuple[SelfCritical, Decoder, Encoded]:
-    """The phase on two pictures, a model of two words, and rewards that differ from caption to caption."""
+    """The phase on two images, a model of two words, and rewards that differ from caption to caption."""
     torch.manual_seed(4)
     sizes = {"embedding_size": 6, "hidden_size": 8, "dropout": 0.5}
     own: dict[str, dict[str, Any]] = {"neuraltalk": {"cell": "rnn"}, "lstm": {"layers": 2, "picture": "yunjey"}}
@@ -146,7 +146,7 @@ def tiny(
 
 
 def expected(phase: SelfCritical, decoder: Decoder, encoded: Encoded) -> tuple[Tensor, list[Tensor]]:
-    """Of the first picture: p of each caption, and the gradient of Σ p(y) r(y), all captions enumerated."""
+    """Of the first image: p of each caption, and the gradient of Σ p(y) r(y), all captions enumerated."""
     tokens = torch.tensor([(BOS, *caption) for caption in ALL])
     owner = torch.zeros(len(ALL), dtype=torch.long)
     p = log_likelihood(decoder(encoded, tokens[:, :-1], owner), tokens[:, 1:], Vocabulary.special).exp()
@@ -209,7 +209,7 @@ def test_a_step_tells_rewards_of_what_it_drew() -> None:
 
 
 @pytest.mark.parametrize("pixels", [False, True])
-def test_both_passes_see_the_same_changed_pictures(pixels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_passes_see_the_same_changed_images(pixels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a step; in the next one they are others, and validation sees them as they are."""
     made = trainer(Memory(), pixels, epochs=0, critical=1, drawn=True)
     encode = "encode_pixels" if pixels else "encode_features"

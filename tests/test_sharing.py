@@ -170,19 +170,19 @@ def test_predict_takes_a_release_or_an_experiment(experimented: Project, home: P
     shutil.copytree(experimented.folder, tmp_path / "copy", symlinks=True)
     copy = Project(tmp_path / "copy", home)
     copy.run("git", "tag", "-a", "model@v1.0.0", "-m", "the first that may be used")
-    picture = str(copy.folder / "data/evaluate/gallery/test.png")
-    said = copy.run("captioning", "predict", picture).stdout
+    image = str(copy.folder / "data/evaluate/gallery/test.png")
+    said = copy.run("captioning", "predict", image).stdout
     shutil.rmtree(copy.folder / MODEL)
-    assert copy.run("captioning", "predict", picture, "--model", "model@v1.0.0").stdout == said
+    assert copy.run("captioning", "predict", image, "--model", "model@v1.0.0").stdout == said
     elsewhere = Project(tmp_path, home)
     repo = ("--repo", str(copy.folder))
-    assert elsewhere.run("captioning", "predict", picture, *repo, "--model", "short").stdout == said
-    wrong = copy.run("captioning", "predict", picture, "--model", "nonsuch", check=False)
+    assert elsewhere.run("captioning", "predict", image, *repo, "--model", "short").stdout == said
+    wrong = copy.run("captioning", "predict", image, "--model", "nonsuch", check=False)
     assert wrong.returncode == 1
     assert wrong.stderr.startswith(
         "error: --model nonsuch: no such folder, and no revision: nonsuch: no commit, branch"
     )
-    wrong = elsewhere.run("captioning", "predict", picture, "--repo", str(tmp_path / "none"), check=False)
+    wrong = elsewhere.run("captioning", "predict", image, "--repo", str(tmp_path / "none"), check=False)
     assert wrong.stderr.startswith(f"error: --model HEAD: {tmp_path / 'none'}")
     assert wrong.stderr.count("\n") == 1, wrong.stderr
 
@@ -198,8 +198,8 @@ def test_a_colleague_applies_an_experiment(team: Team) -> None:
     assert digests(colleague) == digests(team.author)
     assert colleague.read("params.yaml") == team.author.read("params.yaml")
     assert colleague.stages_to_run() == []
-    picture = "data/evaluate/gallery/test.png"
-    said = [project.run("captioning", "predict", picture).stdout for project in (colleague, team.author)]
+    image = "data/evaluate/gallery/test.png"
+    said = [project.run("captioning", "predict", image).stdout for project in (colleague, team.author)]
     assert said[0] == said[1] != ""
 
 

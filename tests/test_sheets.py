@@ -1,4 +1,4 @@
-"""Sheets of captioned pictures: no word is lost, marks are where they belong, and they stand on any page."""
+"""Sheets of captioned images: no word is lost, marks are where they belong, and they stand on any page."""
 
 import csv
 from typing import Any
@@ -21,7 +21,7 @@ def shown(caption: str, true: bool | None = None, reference: str = "a boy is sit
 
 
 def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[float, ...]]]:
-    """Every text that is drawn from now on, with its box and the size of the picture that it is drawn into."""
+    """Every text that is drawn from now on, with its box and the size of the image that it is drawn into."""
     texts: list[tuple[str, tuple[float, ...]]] = []
     text = ImageDraw.ImageDraw.text
 
@@ -34,7 +34,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[float, ...
 
 
 def whole(texts: list[tuple[str, tuple[float, ...]]]) -> str:
-    """All that was written; fails where a part of it is outside its picture."""
+    """All that was written; fails where a part of it is outside its image."""
     for words, (left, top, right, bottom, width, height) in texts:
         assert left >= 0, words
         assert top >= 0, words
@@ -88,11 +88,11 @@ def test_marks_say_what_is_true_and_are_counted(monkeypatch: pytest.MonkeyPatch)
     assert sorted(drawn[:2]) == [False, True]  # the note
     assert drawn[2:] == [True, False, True]
     said = whole(texts)
-    assert "true of the picture: 2 of 3" in said
+    assert "true of the image: 2 of 3" in said
     assert "something is not: 1 of 3" in said
     texts.clear()
     hero([shown("a"), shown("b")])
-    assert "true of the picture" not in whole(texts)
+    assert "true of the image" not in whole(texts)
 
 
 def test_ticks_and_crosses_differ_without_colour_and_font(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,8 +115,8 @@ def test_the_sheet_is_light_with_transparent_corners_and_the_same_each_time() ->
 
 
 @pytest.mark.parametrize(("count", "columns"), [(0, 3), (3, 0), (3, 5)])
-def test_no_picture_and_too_many_columns_are_refused(count: int, columns: int) -> None:
-    with pytest.raises(ValueError, match=f"{count} pictures in {columns} columns"):
+def test_no_image_and_too_many_columns_are_refused(count: int, columns: int) -> None:
+    with pytest.raises(ValueError, match=f"{count} images in {columns} columns"):
         hero([shown("a")] * count, columns)
 
 

@@ -63,7 +63,7 @@ def test_tables_in_pages_are_those_of_the_kept_results(page: Path, monkeypatch: 
         assert kept is not None, f"{page} shows {name}, and {results.path_of(name)} is not there"
         suite, command = suites.load(name), f"captioning suite table {name} --write {page}"
         assert block == results.block(suite, kept), command
-        assert results.picture_of(page, name).read_bytes() == charts.of_suite(suite, kept), command
+        assert results.image_of(page, name).read_bytes() == charts.of_suite(suite, kept), command
 
 
 @pytest.mark.parametrize(
@@ -440,18 +440,18 @@ def test_every_command_of_the_page_on_experiments(copy: Project) -> None:
     assert "- depth-resnet50: " in block
     with contextlib.chdir(copy.folder):
         suite = suites.load("depth")
-    picture = f"\n![{alternative_text.markdown(suite, Results(**kept))}](suite-depth.svg)\n"
-    assert block == printed["captioning suite table depth"] + picture
+    image = f"\n![{alternative_text.markdown(suite, Results(**kept))}](suite-depth.svg)\n"
+    assert block == printed["captioning suite table depth"] + image
     for run in kept["runs"]:
         assert kept["intervals"][run["label"]].keys() >= run["scores"].keys()
         assert all(low <= run["scores"][name] <= high for name, (low, high) in kept["intervals"][run["label"]].items())
-    assert b"with 95 % intervals" in results.picture_of(page, "depth").read_bytes()
-    assert b"Gradient norm" in results.picture_of(page, "depth").read_bytes()
+    assert b"with 95 % intervals" in results.image_of(page, "depth").read_bytes()
+    assert b"Gradient norm" in results.image_of(page, "depth").read_bytes()
     assert [list(map(len, run["curves"].values())) for run in kept["runs"]] == [[2, 2, 2, 2]] * 2  # epochs
     copy.run("git", "add", "-A")
     copy.run("git", "commit", "-qm", "its results")
     shown = copy.run("captioning", "suite", "table", "depth")
-    assert shown.stdout + picture == block
+    assert shown.stdout + image == block
     assert "this is experiments/depth.results.json" in shown.stderr
     anew = json.loads(copy.run("captioning", "compare", "depth-resnet50", "--format", "json").stdout)
     scores = {name: score["value"] for name, score in anew["groups"][0]["scores"].items()}

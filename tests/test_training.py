@@ -102,7 +102,7 @@ class Colours(nn.Module):
 
 
 def data(pixels: bool) -> Data:
-    """Pictures of one colour, animal and action, each with three captions that say them."""
+    """Images of one colour, animal and action, each with three captions that say them."""
     generator = np.random.default_rng(0)
     words = generator.integers([0, 3, 6], [3, 6, 8], size=(24, 3))
     said = [[WORDS[index] for index in row] for row in words]
@@ -113,7 +113,7 @@ def data(pixels: bool) -> Data:
     bright = np.zeros((24, 3, 4, 4), dtype=np.uint8)
     bright[np.arange(24), words[:, 0]] = 200
     bright[np.arange(24), words[:, 1] - 3, :2] += 50
-    bright += generator.integers(0, 6, bright.shape, dtype=np.uint8)  # no two pictures are alike
+    bright += generator.integers(0, 6, bright.shape, dtype=np.uint8)  # no two images are alike
     store = SimpleNamespace(
         means=None if pixels else means, regions=None, pixels=bright if pixels else None, dim=8, transform=None
     )

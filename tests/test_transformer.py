@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks.vocabulary import numbered
 from captioning.decoders.transformer import TransformerDecoder, TransformerOptions, sinusoids
-from tests.variants import FEATURES, WORDS, build, captions, pictures
+from tests.variants import FEATURES, WORDS, build, captions, images
 
 
 def torchs(model: TransformerDecoder, options: TransformerOptions) -> nn.TransformerDecoder:
@@ -50,7 +50,7 @@ def test_it_equals_torchs_decoder(heads: int) -> None:
     model = TransformerDecoder(numbered(WORDS), FEATURES, options).eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3)  # biases and norms too
-    encoded, tokens, owner = pictures(3), captions(5, 7), torch.tensor([0, 0, 1, 2, 2])
+    encoded, tokens, owner = images(3), captions(5, 7), torch.tensor([0, 0, 1, 2, 2])
     memory = model.memory(encoded.regions)[owner]
     words = model.embedding(tokens) * math.sqrt(16) + sinusoids(0, 7, 16)
     mask = nn.Transformer.generate_square_subsequent_mask(7)
@@ -62,7 +62,7 @@ def test_attention_is_that_of_the_last_layer() -> None:
     """What the last layer looks up is the weighted sum of its values, when all heads agree."""
     model = build("transformer", heads=1).eval()
     assert isinstance(model, TransformerDecoder)
-    encoded, tokens, owner = pictures(2), captions(2, 4), torch.arange(2)
+    encoded, tokens, owner = images(2), captions(2, 4), torch.arange(2)
     seen = {}
     last = model.layers[-1]
     last.cross_out.register_forward_hook(lambda _, inputs, __: seen.update(looked=inputs[0]))
@@ -85,7 +85,7 @@ def test_a_word_is_read_once() -> None:
     assert isinstance(model, TransformerDecoder)
     calls = []
     model.memory_pairs.register_forward_hook(lambda *_: calls.append(1))
-    state = model.init(pictures(2))
+    state = model.init(images(2))
     for t in range(3):
         before = state
         _, state = model.step(torch.tensor([5, 6]), state)

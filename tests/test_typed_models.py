@@ -23,7 +23,7 @@ def changes(command: Command) -> Iterator[tuple[str, Any]]:
 
 
 def check_experiment(project: Project, command: Command) -> None:
-    """The model was trained as the command says, and its captions and pictures of attention are there."""
+    """The model was trained as the command says, and its captions and images of attention are there."""
     card = json.loads(project.read(CARD))
     known = {
         **card["settings"],

@@ -18,8 +18,8 @@ TRANSFORM = Transform(SIDE, None, "bilinear", (0.5,) * 3, (0.25,) * 3)
 RANDOM = np.random.default_rng(0)
 
 
-def pixels(pictures: list[Image.Image]) -> Tensor:
-    return torch.from_numpy(np.stack([TRANSFORM.pixels(picture) for picture in pictures]))
+def pixels(images: list[Image.Image]) -> Tensor:
+    return torch.from_numpy(np.stack([TRANSFORM.pixels(image) for image in images]))
 
 
 def drawn(count: int, seed: int) -> list[Image.Image]:
@@ -74,8 +74,8 @@ def detector(request: pytest.FixtureRequest) -> Detector:
     return made
 
 
-def share(detector: Detector, pictures: list[Image.Image]) -> float:
-    return float(detector.unlike(statistics(pixels(pictures))).double().mean())
+def share(detector: Detector, images: list[Image.Image]) -> float:
+    return float(detector.unlike(statistics(pixels(images))).double().mean())
 
 
 def test_few_images_of_the_same_kind_are_unlike(detector: Detector) -> None:

@@ -3,13 +3,13 @@
 import torch
 
 from captioning.decoders.updown import UpDownDecoder
-from tests.variants import WORDS, build, captions, lstm_by_torch, pictures
+from tests.variants import WORDS, build, captions, images, lstm_by_torch
 
 
 def test_the_mean_is_read_by_the_lstm_that_looks_and_what_is_attended_by_the_one_that_speaks() -> None:
     model = build("updown").eval()
     assert isinstance(model, UpDownDecoder)
-    encoded, tokens, owner = pictures(2), captions(3, 4), torch.tensor([1, 0, 1])
+    encoded, tokens, owner = images(2), captions(3, 4), torch.tensor([1, 0, 1])
     assert encoded.regions is not None
     v, mean, state = encoded.regions[owner], encoded.mean[owner], model.state_dict()
     hidden, width = model.hidden_size, state["attend.keys.bias"].shape[0]

@@ -16,14 +16,14 @@ FIRST_WORD = 4
 
 
 class Table(Decoder):
-    """Logits that depend on the picture, on all words said so far and on nothing else: nothing can be shared."""
+    """Logits that depend on the image, on all words said so far and on nothing else: nothing can be shared."""
 
     def __init__(self, seed: int, peak: float = 2.0) -> None:
         super().__init__(numbered(WORDS))
         self.seed, self.peak = seed, peak
 
     def init(self, encoded: Encoded) -> State:
-        return (encoded.mean[:, 0].long(),)  # a number for the history, begun with the picture's
+        return (encoded.mean[:, 0].long(),)  # a number for the history, begun with the image's
 
     def step(self, tokens: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         history = state[0] * WORDS + tokens
@@ -34,11 +34,11 @@ class Table(Decoder):
         return torch.Generator().manual_seed((self.seed * 1_000_003 + number) % (2**31))
 
 
-def pictures(*numbers: int) -> Encoded:
+def images(*numbers: int) -> Encoded:
     return Encoded(torch.tensor(numbers, dtype=torch.float32).unsqueeze(1), None)
 
 
-def exhaustive(decoder: Table, picture: int, options: SearchOptions) -> list[tuple[float, Ids]]:
+def exhaustive(decoder: Table, image: int, options: SearchOptions) -> list[tuple[float, Ids]]:
     """All captions that are not banned, each scored by itself, best first."""
     found = []
     for length in range(options.min_words, options.max_words + 1):
@@ -46,7 +46,7 @@ def exhaustive(decoder: Table, picture: int, options: SearchOptions) -> list[tup
             grams = [ids[i : i + options.repeat_ngram] for i in range(length - options.repeat_ngram + 1)]
             if options.repeat_ngram and len(set(grams)) < len(grams):
                 continue
-            state, token, total = decoder.init(pictures(picture)), BOS, 0.0
+            state, token, total = decoder.init(images(image)), BOS, 0.0
             for following in (*ids, EOS):
                 logits, state = decoder.step(torch.tensor([token]), state)
                 total += float(logits[0].log_softmax(0)[following])

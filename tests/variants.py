@@ -45,8 +45,8 @@ def build(variant: str, **changes: Any) -> Decoder:
     return decoders.build(VARIANTS[variant][0], numbered(WORDS), FEATURES, options(variant, **changes))
 
 
-def pictures(count: int, seed: int = 0) -> Encoded:
-    """`count` pictures of REGIONS regions."""
+def images(count: int, seed: int = 0) -> Encoded:
+    """`count` images of REGIONS regions."""
     regions = torch.randn(count, REGIONS, FEATURES, generator=torch.Generator().manual_seed(seed))
     return Encoded(regions.mean(1), regions)
 

@@ -78,7 +78,7 @@ def report(
     revisions: Annotated[list[str], typer.Argument(help="As in `compare`; the others are compared with the first.")],
     out: Annotated[Path, typer.Option(help="The file that is written.")] = Path("report.html"),
     images: Annotated[str, typer.Option(help="Number of images shown, or `all`.")] = "300",
-    seed: Annotated[int, typer.Option(min=0, help="Seeds the bootstrap, and which pictures are shown.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seeds the bootstrap, and which images are shown.")] = 0,
 ) -> None:
     """Write one HTML file with scores, curves, settings and images; it needs no network.
 
@@ -235,5 +235,5 @@ def show_table(
         print(results.table(suite, found), end="")
         return
     results.put(write, name, results.block(suite, found))
-    write_bytes(results.picture_of(write, name), charts.of_suite(suite, found))
+    write_bytes(results.image_of(write, name), charts.of_suite(suite, found))
     results.write(name, found)

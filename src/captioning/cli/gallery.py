@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from captioning.evaluation.captioned import Shown
 
 TABLE, REFERENCES = Path("data/evaluate/per_image.csv"), Path("data/split/references_test.json")
-PICTURES = Path("data/download")
+IMAGES = Path("data/download")
 
 
 def gallery(
-    out: Annotated[Path, typer.Option(help="The picture that is written, a PNG.")] = Path("captions.png"),
+    out: Annotated[Path, typer.Option(help="The image that is written, a PNG.")] = Path("captions.png"),
     images: Annotated[int, typer.Option(min=1, help="Number of images, a random sample of the test images.")] = 12,
     columns: Annotated[int, typer.Option(min=1, max=4, help="Images in a row; with 3, legible on a phone.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Draws the sample; the same seed, the same images.")] = 0,
@@ -40,12 +40,12 @@ def gallery(
 def sample(count: int, seed: int) -> "list[Shown]":
     """At most `count` test images drawn at random, in the order of the data.
 
-    Raises UserError when the workspace has no evaluation, or not its pictures.
+    Raises UserError when the workspace has no evaluation, or not its images.
     """
     from captioning.data.splits import coco
     from captioning.evaluation.captioned import Shown
-    from captioning.experiments.report.pictures import shuffled
-    from captioning.system.archives import Pictures
+    from captioning.experiments.report.gallery import shuffled
+    from captioning.system.archives import ImageArchives
     from captioning.system.files import read_json
     from captioning.vision.images import decode
 
@@ -55,10 +55,10 @@ def sample(count: int, seed: int) -> "list[Shown]":
     with TABLE.open(encoding="utf-8", newline="") as stream:
         rows = {int(row["coco_id"]): row for row in csv.DictReader(stream)}
     references = coco.index(read_json(REFERENCES)).imgToAnns
-    with Pictures(PICTURES) as pictures:
+    with ImageArchives(IMAGES) as images:
         return [
             Shown(
-                decode(pictures.read(rows[image]["file"]), rows[image]["file"]),
+                decode(images.read(rows[image]["file"]), rows[image]["file"]),
                 rows[image]["hypothesis"],
                 references[image][0]["caption"],
                 _true(rows[image]),

@@ -61,7 +61,7 @@ class Notices:
 
     @property
     def _theirs(self) -> str:
-        return f"the pictures that this model was trained on ({self.training})"
+        return f"the images that this model was trained on ({self.training})"
 
     def skip(self, path: str | Path, fault: OSError | UserError) -> None:
         """A file that cannot be read or decoded."""

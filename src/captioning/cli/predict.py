@@ -36,7 +36,7 @@ class Format(StrEnum):
     jsonl = "jsonl"
 
 
-_Paths = Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or patterns such as 'trip/*.jpg'.")]
+_Paths = Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns such as 'trip/*.jpg'.")]
 _Models = Annotated[
     list[str] | None,
     Option(
@@ -48,7 +48,7 @@ _Repo = Annotated[str | None, Option(help="Address or path of the repository tha
 _Format = Annotated[Format, Option("--format", help="text: path, tab, caption; jsonl: an object a line.")]
 _Mirror = Annotated[bool, Option("--mirror", help="Read the mirrored image too, and average the probabilities.")]
 _Must = Annotated[list[str] | None, Option(help="beam: a word or phrase that captions must contain; may be repeated.")]
-_BatchSize = Annotated[int, Option(min=1, help="Pictures captioned together.")]
+_BatchSize = Annotated[int, Option(min=1, help="Images captioned together.")]
 _Attention = Annotated[
     Path | None, Option(help="A folder for attention maps: where the model looked, word by word, a PNG an image.")
 ]
@@ -66,10 +66,10 @@ def predict(
     attention: _Attention = None,
     **search: Any,
 ) -> None:
-    """Caption pictures with a trained model, or with several as one.
+    """Caption images with a trained model, or with several as one.
 
     A file that cannot be read is reported and the rest go on; the exit status is then 1. Captions are printed on
-    standard output, and on standard error which model is used, and which pictures are unlike its training images.
+    standard output, and on standard error which model is used, and which images are unlike its training images.
     """
     notices = Notices()
     named, failed = _expand(paths)
@@ -106,7 +106,7 @@ def _options(captioners: "Captioners", search: dict[str, Any], must: list[str]) 
 
 
 def _sheets(captioners: "Captioners", folder: Path, files: list[Path]) -> dict[Path, Path]:
-    """Make the folder, and say where in it each picture's attention is drawn. Raises UserError when it cannot be."""
+    """Make the folder, and say where in it each image's attention is drawn. Raises UserError when it cannot be."""
     from captioning.evaluation.attention_maps import file_names, refusal
 
     reason = refusal(captioners.members[0])
@@ -122,30 +122,30 @@ def _sheets(captioners: "Captioners", folder: Path, files: list[Path]) -> dict[P
 
 
 def _expand(paths: list[str]) -> tuple[list[Path], bool]:
-    """Folders become their pictures and patterns their matches, sorted; and whether one of them had none."""
+    """Folders become their images and patterns their matches, sorted; and whether one of them had none."""
     files: list[Path] = []
     failed = False
     for path in paths:
         found = [Path(path)]
         if Path(path).is_dir():
-            found = _pictures(Path(path))
+            found = _images(Path(path))
         elif glob.has_magic(path) and not Path(path).exists():
             found = [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 - absolute too
         if not found:
-            print_lines([f"error: {path}: no pictures there ({' '.join(sorted(SUFFIXES))})"])
+            print_lines([f"error: {path}: no images there ({' '.join(sorted(SUFFIXES))})"])
         files += found
         failed |= not found
     return files, failed
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """The pictures in a folder, at any depth, sorted; other files are counted on standard error."""
+def _images(folder: Path) -> list[Path]:
+    """The images in a folder, at any depth, sorted; other files are counted on standard error."""
     files = sorted(path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
     found = [path for path in files if path.suffix.lower() in SUFFIXES]
     others = sorted({path.suffix.lower() or path.name for path in files} - SUFFIXES)
     if others and found:
         count = len(files) - len(found)
-        print_lines([f"{folder}: {count} of {len(files)} files are not read, as no pictures: {name_some(others)}"])
+        print_lines([f"{folder}: {count} of {len(files)} files are not read, as no images: {name_some(others)}"])
     return found
 
 
@@ -169,7 +169,7 @@ def _caption(
     sheets: dict[Path, Path],
     notices: Notices,
 ) -> None:
-    """Print captions for each picture, and draw the sheets that are wanted."""
+    """Print captions for each image, and draw the sheets that are wanted."""
     import numpy as np
     import torch
 
@@ -201,7 +201,7 @@ def _caption(
 
 
 def _lines(path: Path, captions: "Sequence[Caption]", output: Format, sheet: Path | None, *, several: bool) -> str:
-    """What is printed for a picture: its caption, or a list of them with their scores."""
+    """What is printed for an image: its caption, or a list of them with their scores."""
     if output is Format.jsonl:
         listed: dict[str, Any] = {"captions": [caption.record() for caption in captions]} if several else {}
         drawn = {"attention": str(sheet)} if sheet else {}

@@ -17,7 +17,7 @@ from PIL import Image
 from captioning.captioner.model import Captioner
 from captioning.decoders.base import AttendingDecoder
 from captioning.evaluation.captioned import with_scale
-from captioning.system.archives import Pictures
+from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, write_json
 from captioning.vision.contact_sheets import MARGIN, PAPER, TILE, sheet
 from captioning.vision.encoders.encoded import Encoded
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 _SHEET, _TILES = 1300, 8  # about the widest that a sheet may be, pixels; the most tiles of a row
 _FINER = 5  # parts of a region's side after smoothing; odd, so that one of them is in its middle
-_LONGEST = 50  # characters of a picture's name in that of its sheet
+_LONGEST = 50  # characters of an image's name in that of its sheet
 _PANORAMA = 2  # what is longer than so many times its width is cut to that, around the middle
-_DARKEST, _CONTRAST = 70, 0.6  # of the grey picture, which leaves room for colour above and below
-_HEAT, _STRENGTH = (255, 112, 0), 0.8  # full tint: its colour, and how much of it covers the picture
+_DARKEST, _CONTRAST = 70, 0.6  # of the grey image, which leaves room for colour above and below
+_HEAT, _STRENGTH = (255, 112, 0), 0.8  # full tint: its colour, and how much of it covers the image
 _EVEN = 4  # full tint is at least so many times an even look
 _FADED = 0.75  # how much paper covers what the encoder did not see
 
@@ -55,7 +55,7 @@ def refusal(captioner: Captioner) -> str | None:
 
 @torch.inference_mode()
 def attend(captioner: Captioner, encoded: Encoded, caption: str) -> Attended:
-    """The attention over one picture, `encoded`, by one teacher-forced pass over the caption that was found for it.
+    """The attention over one image, `encoded`, by one teacher-forced pass over the caption that was found for it.
 
     The model must be one that `refusal` has nothing against.
     """
@@ -72,7 +72,7 @@ def attend(captioner: Captioner, encoded: Encoded, caption: str) -> Attended:
 
 
 def heat(weights: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
-    """Weights (H, W) of regions that fill `box` of a picture of `size` (width, height) → (height, width).
+    """Weights (H, W) of regions that fill `box` of an image of `size` (width, height) → (height, width).
 
     Bilinear: a pixel in the middle of a region has its weight; beyond the outermost middles it stays level.
     """
@@ -97,21 +97,21 @@ def _places(begin: float, end: float, pixels: int, regions: int) -> np.ndarray:
     return share * regions - 0.5
 
 
-def draw(picture: Image.Image, attended: Attended, transform: Transform) -> Image.Image:
-    """A contact sheet: the caption, the picture, and a tile a word, in grey and tinted where the decoder looked.
+def draw(image: Image.Image, attended: Attended, transform: Transform) -> Image.Image:
+    """A contact sheet: the caption, the image, and a tile a word, in grey and tinted where the decoder looked.
 
     The word is beneath its tile, and the scale of the tint below all. Weights are smoothed over regions.
-    Grey is the picture and colour is attention, so that neither is taken for the other. All tiles of a sheet have one
+    Grey is the image and colour is attention, so that neither is taken for the other. All tiles of a sheet have one
     scale, so that words can be compared: the tint is proportional to the weight, and full at the greatest weight that
     any region has at any word, or at four times an even look, 4 / R, where no weight is so great. A word that looks
     everywhere is faint beside one that looks at one place, and a decoder that never chooses is faint throughout.
     What the encoder did not see, because the transform cuts it off, is faded. Same input, same bytes.
     """
-    window = _window(picture.size)
+    window = _window(image.size)
     scale = TILE / max(window[2] - window[0], window[3] - window[1])
     width, height = (max(1, round((window[axis + 2] - window[axis]) * scale)) for axis in (0, 1))
-    plain = picture.resize((width, height), Image.Resampling.LANCZOS, box=window)
-    box = _within(transform.seen(picture.size), window, (width, height))
+    plain = image.resize((width, height), Image.Resampling.LANCZOS, box=window)
+    box = _within(transform.seen(image.size), window, (width, height))
     top = max(attended.weights.max(), min(1, _EVEN / attended.weights[0].size))
     tinted = [_tint(plain, heat(smooth(weights / top), box, plain.size), box) for weights in attended.weights]
     rows = -(-(len(tinted) + 1) // min(_TILES, _SHEET // (width + MARGIN)))
@@ -121,21 +121,21 @@ def draw(picture: Image.Image, attended: Attended, transform: Transform) -> Imag
 
 
 def _window(size: tuple[int, int]) -> Box:
-    """The part of a picture that is shown: all of it, but of a panorama the middle."""
+    """The part of an image that is shown: all of it, but of a panorama the middle."""
     shown = [min(side, _PANORAMA * min(size)) for side in size]
     left, top = ((side - visible) / 2 for side, visible in zip(size, shown, strict=True))
     return left, top, left + shown[0], top + shown[1]
 
 
 def _within(box: Box, window: Box, size: tuple[int, int]) -> Box:
-    """`box`, in pixels of a picture whose part `window` was resized to `size`."""
+    """`box`, in pixels of an image whose part `window` was resized to `size`."""
     begin, scale = window[:2], [side / (window[axis + 2] - window[axis]) for axis, side in enumerate(size)]
     left, top, right, bottom = ((box[i] - begin[i % 2]) * scale[i % 2] for i in range(4))
     return left, top, right, bottom
 
 
 def _tint(plain: Image.Image, shares: np.ndarray, box: Box) -> Image.Image:
-    """The picture in grey, tinted by `shares` of full tint (height, width) inside `box`, and faded outside it."""
+    """The image in grey, tinted by `shares` of full tint (height, width) inside `box`, and faded outside it."""
     grey = np.asarray(plain.convert("L"))[..., None] * _CONTRAST + _DARKEST  # (height, width, 1)
     tinted = grey + (np.array(_HEAT) - grey) * (_STRENGTH * shares[..., None])
     faded = grey + (np.array(PAPER) - grey) * _FADED
@@ -157,23 +157,23 @@ def _inside(begin: float, end: float, pixels: int) -> np.ndarray:
 
 @torch.inference_mode()
 def draw_pixels(captioner: Captioner, file: bytes, pixels: np.ndarray, caption: str) -> bytes:
-    """A picture's file, the pixels (3, S, S) and the caption that were made of it → what `draw` makes, as a PNG."""
+    """An image's file, the pixels (3, S, S) and the caption that were made of it → what `draw` makes, as a PNG."""
     encoded = encode_pixels(captioner.encoder, (torch.from_numpy(pixels[None]),))
     stream = io.BytesIO()
-    draw(decode(file, "picture"), attend(captioner, encoded, caption), captioner.transform).save(stream, "PNG")
+    draw(decode(file, "image"), attend(captioner, encoded, caption), captioner.transform).save(stream, "PNG")
     return stream.getvalue()
 
 
 def write(
     folder: Path,
     samples: Mapping[str, "pd.DataFrame"],
-    pictures: Pictures,
+    images: ImageArchives,
     captioner: Captioner,
     encode: Callable[[int], Encoded],
 ) -> None:
-    """A sheet for each of the pictures in `report.choose`'s groups: `folder`/GROUP-NN-IMAGE_ID.png, best-01-… first.
+    """A sheet for each of the images in `report.choose`'s groups: `folder`/GROUP-NN-IMAGE_ID.png, best-01-… first.
 
-    `encode` is told the COCO id of a picture. Beside the sheets: index.json, with the grid and each picture's words;
+    `encode` is told the COCO id of an image. Beside the sheets: index.json, with the grid and each image's words;
     weights.npz, with the weights under each sheet's name without its suffix, float16 (T, H, W).
     With a model that `refusal` has something against, index.json says so, and is alone.
     """
@@ -185,8 +185,8 @@ def write(
         for group, number, row in () if reason else _ranked(samples):
             attended = attend(captioner, encode(row.coco_id), row.hypothesis)
             name = f"{group}-{number:02}-{_safe(row.image_id)}"
-            picture = decode(pictures.read(row.file), row.file)
-            draw(picture, attended, captioner.transform).save(temporary / f"{name}.png")
+            image = decode(images.read(row.file), row.file)
+            draw(image, attended, captioner.transform).save(temporary / f"{name}.png")
             weights[name] = attended.weights.astype(np.float16)
             rows.append({"file": f"{name}.png", "image_id": row.image_id, "words": attended.words})
         if weights:
@@ -196,20 +196,20 @@ def write(
 
 
 def _ranked(samples: Mapping[str, "pd.DataFrame"]) -> Iterator[tuple[str, int, Any]]:
-    """Group, place in it from 1, and row of each chosen picture."""
+    """Group, place in it from 1, and row of each chosen image."""
     for group, rows in samples.items():
         for number, row in enumerate(rows.itertuples(), start=1):
             yield group, number, row
 
 
-def file_names(folder: Path, pictures: Sequence[Path]) -> dict[Path, Path]:
-    """For each picture's file, that of its sheet: `folder`/STEM-attention.png, with a number where that is taken.
+def file_names(folder: Path, images: Sequence[Path]) -> dict[Path, Path]:
+    """For each image's file, that of its sheet: `folder`/STEM-attention.png, with a number where that is taken.
 
-    Two pictures of one name get two sheets, and no sheet has the name of one of the pictures.
+    Two images of one name get two sheets, and no sheet has the name of one of the images.
     """
-    taken = {str(path.resolve()).casefold() for path in pictures}
+    taken = {str(path.resolve()).casefold() for path in images}
     sheets: dict[Path, Path] = {}
-    for path in dict.fromkeys(pictures):
+    for path in dict.fromkeys(images):
         stem = f"{_safe(path.stem)}-attention"
         names = (folder / f"{stem}{number}.png" for number in chain([""], (f"-{n}" for n in count(2))))
         sheets[path] = next(name for name in names if str(name.resolve()).casefold() not in taken)

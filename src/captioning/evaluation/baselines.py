@@ -1,4 +1,4 @@
-"""What a model's scores are compared with: a floor that ignores the picture, and a person.
+"""What a model's scores are compared with: a floor that ignores the image, and a person.
 
 Both are scored by the same code as the model, on the same references.
 """

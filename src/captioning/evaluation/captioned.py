@@ -1,4 +1,4 @@
-"""Sheets of captioned pictures for a page: what a model says, what a person said, and whether it is true.
+"""Sheets of captioned images for a page: what a model says, what a person said, and whether it is true.
 
 Every text is wrapped over as many lines as it needs; none is cut. Same input, same bytes.
 """
@@ -13,9 +13,9 @@ from captioning.vision.contact_sheets import INK, MARGIN, PAPER, leading, rounde
 
 SOFT = (91, 96, 107)  # 6 to 1 against the paper
 _GOOD, _BAD = (10, 107, 76), (163, 59, 0)
-_CARD = 300  # side of a picture, pixels: three of them fill a page of a repository
+_CARD = 300  # side of an image, pixels: three of them fill a page of a repository
 _CAPTION, _REFERENCE, _NOTE = 26, 22, 22  # sizes of text, pixels: about 9 and 8 where three columns are 358 wide
-_GAP = 10  # between picture, caption and reference, pixels
+_GAP = 10  # between image, caption and reference, pixels
 _LARGE = 8  # times that a mark is drawn larger before it is reduced
 
 Colour = tuple[int, int, int]
@@ -23,22 +23,22 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture with its caption and a reference; `true`: all that the caption says is so; None where nobody knows."""
+    """An image with its caption and a reference; `true`: all that the caption says is so; None where nobody knows."""
 
-    picture: Image.Image
+    image: Image.Image
     caption: str
     reference: str
     true: bool | None = None
 
 
 def hero(shown: Sequence[Shown], columns: int = 3) -> Image.Image:
-    """Pictures in at most four columns: below each its caption with a mark (✓ ✗), and in a quieter colour a reference.
+    """Images in at most four columns: below each its caption with a mark (✓ ✗), and in a quieter colour a reference.
 
     What the marks mean, and how many captions are true, is below all. RGBA: light paper whose rounded corners are
-    transparent, so that it stands on light and dark pages. Raises ValueError for no picture or no such columns.
+    transparent, so that it stands on light and dark pages. Raises ValueError for no image or no such columns.
     """
     if not shown or columns not in range(1, 5):
-        raise ValueError(f"{len(shown)} pictures in {columns} columns: at least one, in 1 to 4")
+        raise ValueError(f"{len(shown)} images in {columns} columns: at least one, in 1 to 4")
     columns = min(columns, len(shown))
     rows = [shown[k : k + columns] for k in range(0, len(shown), columns)]
     heights = [max(_height(one) for one in row) for row in rows]
@@ -75,7 +75,7 @@ def _height(one: Shown) -> int:
 
 def _card(paper: Image.Image, one: Shown, left: int, top: int) -> None:
     caption, reference = _lines(one)
-    paper.paste(ImageOps.fit(one.picture, (_CARD, _CARD), Image.Resampling.LANCZOS), (left, top), rounded(_CARD, _CARD))
+    paper.paste(ImageOps.fit(one.image, (_CARD, _CARD), Image.Resampling.LANCZOS), (left, top), rounded(_CARD, _CARD))
     top += _CARD + _GAP
     indent = 0
     if one.true is not None:
@@ -114,7 +114,7 @@ def _note(shown: Sequence[Shown], width: int) -> Image.Image | None:
     if not known:
         return None
     parts = [
-        (True, f"all that the caption says is true of the picture: {known.count(True)} of {len(known)}"),
+        (True, f"all that the caption says is true of the image: {known.count(True)} of {len(known)}"),
         (False, f"something is not: {known.count(False)} of {len(known)}"),
     ]
     indent = _NOTE + _GAP

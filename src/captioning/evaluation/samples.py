@@ -12,7 +12,7 @@ import pandas as pd
 from captioning.data.text.tokenizer import tokenize
 from captioning.metrics import NAMES
 from captioning.search import Caption
-from captioning.system.archives import Pictures
+from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, write_text
 from captioning.vision.contact_sheets import grid
 from captioning.vision.images import decode
@@ -97,11 +97,11 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ").strip()
 
 
-def gallery(folder: Path, rows: pd.DataFrame, pictures: Pictures) -> None:
+def gallery(folder: Path, rows: pd.DataFrame, images: ImageArchives) -> None:
     """One captioned contact sheet, `folder`/test.png. Galleries of two models show the same images if `rows` do."""
     with atomic(folder) as temporary:
         temporary.mkdir()
-        photographs = [decode(pictures.read(file), file) for file in rows["file"]]
+        photographs = [decode(images.read(file), file) for file in rows["file"]]
         grid(photographs, rows["hypothesis"].tolist(), columns=4).save(temporary / "test.png")
 
 

@@ -1,4 +1,4 @@
-"""What a suite's chart shows, in words: the alternative text of the picture, for who cannot see it."""
+"""What a suite's chart shows, in words: the alternative text of the image, for who cannot see it."""
 
 import re
 import statistics

@@ -11,7 +11,7 @@ from pathlib import Path
 from captioning.system.files import write_text
 
 TEMPLATE = Path(".dvc/plots.html")
-TITLES = {  # DVC gives charts the titles of dvc.yaml, and pictures their paths
+TITLES = {  # DVC gives charts the titles of dvc.yaml, and images their paths
     "data/evaluate/gallery/test.png": "Captions of test images",
     "data/train/plots/images/validation.png": "Captions of validation images",
 }

@@ -1,7 +1,7 @@
 """What a suite found: gathered from DVC's experiments, kept in git as data, shown as a table in a page.
 
 `experiments/NAME.results.json` is the data; a page has the table between `<!-- suite NAME -->` and `<!-- end -->`, and
-a picture of it. Whoever has the repository has all three, and a test holds them together, without the experiments.
+an image of it. Whoever has the repository has all three, and a test holds them together, without the experiments.
 """
 
 import json
@@ -221,13 +221,13 @@ def _time(seconds: Iterable[float | None]) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def picture_of(page: Path, name: str) -> Path:
-    """Where the picture of a suite lies that a page shows."""
+def image_of(page: Path, name: str) -> Path:
+    """Where the image of a suite lies that a page shows."""
     return page.with_name(f"suite-{name}.svg")
 
 
 def block(suite: Suite, results: Results) -> str:
-    """What a page has between a suite's two markers: the table, and the picture with what it shows in words."""
+    """What a page has between a suite's two markers: the table, and the image with what it shows in words."""
     return f"{table(suite, results)}\n![{alternative_text.markdown(suite, results)}](suite-{suite.name}.svg)\n"
 
 

@@ -138,7 +138,7 @@ class Archive:
         self.close()
 
 
-class Pictures:
+class ImageArchives:
     """Images by the `file` column of the caption table: `ARCHIVE.zip/member/path.jpg`, the archive under `root`.
 
     Archives are opened when first read from and stay open. Threads may read at the same time.

@@ -1,10 +1,10 @@
-"""What a picture looks like, in 256 bits, and the search for pictures that look alike.
+"""What an image looks like, in 256 bits, and the search for images that look alike.
 
-The hash is pHash (Zauner 2010) with more bits: of the picture in 32 × 32 grey pixels, which of the 16 × 16 lowest
+The hash is pHash (Zauner 2010) with more bits: of the image in 32 × 32 grey pixels, which of the 16 × 16 lowest
 frequencies are above their median. It survives another size, stronger compression, lost colour and other brightness,
 but neither a mirror nor a crop of more than some 2 % a side. It is computed in whole numbers: the same everywhere.
 
-N, Q pictures.
+N, Q images.
 """
 
 import hashlib
@@ -17,25 +17,25 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from captioning.system.archives import Pictures
+from captioning.system.archives import ImageArchives
 from captioning.vision.images import decode
 
 BITS = 256
-RADIUS = 31  # bits, of pictures that look alike: see `nearest` and docs/datasets.md
+RADIUS = 31  # bits, of images that look alike: see `nearest` and docs/datasets.md
 _SIDE, _FREQUENCIES, _SCALE = 32, 16, 1 << 12
 _DECODED = 2 * _SIDE  # pixels; a JPEG need not be decoded larger
 _PLAIN = 1.0  # grey levels
 _BANDS, _WIDTH = 16, 16  # the hash in so many parts of so many bits
-_AT_ONCE = 64  # pictures a task of a thread
+_AT_ONCE = 64  # images a task of a thread
 _CANDIDATES = 1 << 18  # pairs compared at once, which bounds memory
 THREADS = os.cpu_count() or 1  # that decode; Pillow lets go of the interpreter while it does
 
 
 class Fingerprints(NamedTuple):
-    """What is known of N pictures.
+    """What is known of N images.
 
     digest: the SHA-256 of each file. bits: uint64 (N, 4), how it looks. plain: bool (N,), too even for `bits` to say
-    anything, such as a picture of one colour.
+    anything, such as an image of one colour.
     """
 
     digest: list[bytes]
@@ -43,12 +43,12 @@ class Fingerprints(NamedTuple):
     plain: np.ndarray
 
 
-def read(pictures: Pictures, files: Sequence[str], *, threads: int = THREADS) -> Fingerprints:
-    """Read and decode each picture once. Raises UserError, with the file's name, when one cannot be decoded."""
+def read(images: ImageArchives, files: Sequence[str], *, threads: int = THREADS) -> Fingerprints:
+    """Read and decode each image once. Raises UserError, with the file's name, when one cannot be decoded."""
     tasks = [files[start : start + _AT_ONCE] for start in range(0, len(files), _AT_ONCE)]
 
     def fingerprints(names: Sequence[str]) -> list[tuple[bytes, bytes, bool]]:
-        return [_fingerprint(pictures.read(name), name) for name in names]
+        return [_fingerprint(images.read(name), name) for name in names]
 
     hashes = []
     with ThreadPoolExecutor(threads) as pool, tqdm(total=len(files), unit="image", desc="leaks", disable=None) as bar:
@@ -78,13 +78,13 @@ def _cosines() -> np.ndarray:
 _DCT = _cosines()
 
 
-def look(picture: Image.Image) -> tuple[np.ndarray, bool]:
-    """The hash of a picture, bool (256,), and whether the picture is too plain for it.
+def look(image: Image.Image) -> tuple[np.ndarray, bool]:
+    """The hash of an image, bool (256,), and whether the image is too plain for it.
 
-    The first bit stands for the mean and is always false. In a plain picture half of the frequencies differ from their
+    The first bit stands for the mean and is always false. In a plain image half of the frequencies differ from their
     median by less than one grey level: their bits are noise of the compression.
     """
-    small = picture.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    small = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     grey = np.asarray(small).astype(np.int64)
     frequencies = (_DCT @ grey @ _DCT.T).ravel()[1:]
     above = frequencies - np.sort(frequencies)[len(frequencies) // 2]
@@ -100,7 +100,7 @@ def nearest(queries: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndar
     31 bits, one of the 16 parts differs in at most one. So a query is compared with those hashes only that share a part
     but for one bit: about N / 240 of them, whatever their number. Memory is that of the input and a constant.
     """
-    index, first = np.unique(index, axis=0, return_index=True)  # many copies of one picture are one hash
+    index, first = np.unique(index, axis=0, return_index=True)  # many copies of one image are one hash
     queries, back = np.unique(queries, axis=0, return_inverse=True)
     best = np.full(len(queries), np.iinfo(np.int64).max)
     parts, query_parts = (np.ascontiguousarray(hashes).view("<u2").reshape(-1, _BANDS) for hashes in (index, queries))

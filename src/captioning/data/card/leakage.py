@@ -24,7 +24,7 @@ def find(table: pd.DataFrame, images: pd.DataFrame, fingerprints: Fingerprints) 
 
     table: image_id and words, a row a caption. images: image_id and split, a row an image, as `fingerprints` has them.
     Returns `COLUMNS`: the image, the one it was found to be, and how. `bytes`: the files are the same. `look`: they are
-    not, but of the two pictures' hashes at most `RADIUS` bits differ, and `bits` says how many. `captions`: the two
+    not, but of the two images' hashes at most `RADIUS` bits differ, and `bits` says how many. `captions`: the two
     have the same set of captions, compared by their words. Of several such images, the first or the most alike.
     """
     captions = _caption_sets(table, images)

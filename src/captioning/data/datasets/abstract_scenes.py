@@ -21,7 +21,7 @@ URL = "https://download.microsoft.com/download/4/5/D/45D1BBFC-7944-4AC5-AED2-1A3
 _SCENES, _A_SET = 10_020, 10  # published; scenes in one set
 _FOLDER = "RenderedScenes"
 _TEXTS = ("SimpleSentences1_10020.txt", "SimpleSentences2_10020.txt")
-_PICTURE = re.compile(r"Scene([0-9]+)_([0-9]+)\.png")
+_IMAGE = re.compile(r"Scene([0-9]+)_([0-9]+)\.png")
 _LINE = re.compile(r"([0-9]+)\t[0-9]+\t([^\t]*\S[^\t]*)")
 
 
@@ -55,20 +55,20 @@ def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
     is malformed, or what is missing.
     """
     with Archive(path) as archive:
-        pictures, strangers = _find_pictures(archive)
+        images, strangers = _find_images(archive)
         sentences = [pair for text in _TEXTS for pair in _read_sentences(archive, text)]
     rows = [
-        (str(scene), f"{path.name}/{pictures[scene]}", sentence, split_of(scene))
+        (str(scene), f"{path.name}/{images[scene]}", sentence, split_of(scene))
         for scene, sentence in sentences
-        if scene in pictures
+        if scene in images
     ]
-    notes = _differences(pictures, sentences)
+    notes = _differences(images, sentences)
     if strangers:
         notes.append(f"{len(strangers)} files in {_FOLDER}/ are no scenes and are left out: {name_some(strangers)}")
     return sort_table(pd.DataFrame(rows, columns=list(COLUMNS))), notes
 
 
-def _find_pictures(archive: Archive) -> tuple[dict[int, str], list[str]]:
+def _find_images(archive: Archive) -> tuple[dict[int, str], list[str]]:
     """Scene → member, and the members beside them that are no scene."""
     folders = defaultdict(list)
     for member in archive.names():
@@ -77,18 +77,18 @@ def _find_pictures(archive: Archive) -> tuple[dict[int, str], list[str]]:
     if len(folders) != 1:
         described = f"{len(folders)} folders" if folders else "no folder"
         raise UserError(f"{archive.path}: it has {described} {_FOLDER}/; {REMEDY}")
-    pictures: dict[int, str] = {}
+    images: dict[int, str] = {}
     strangers = []
     for member in next(iter(folders.values())):
-        match = _PICTURE.fullmatch(PurePosixPath(member).name)
+        match = _IMAGE.fullmatch(PurePosixPath(member).name)
         if not match or int(match[2]) >= _A_SET:
             strangers.append(member)
             continue
         scene = _A_SET * int(match[1]) + int(match[2])
-        if scene in pictures:
-            raise UserError(f"{archive.path}: {pictures[scene]} and {member} are the same scene; {REMEDY}")
-        pictures[scene] = member
-    return pictures, strangers
+        if scene in images:
+            raise UserError(f"{archive.path}: {images[scene]} and {member} are the same scene; {REMEDY}")
+        images[scene] = member
+    return images, strangers
 
 
 def _read_sentences(archive: Archive, text: str) -> list[tuple[int, str]]:
@@ -115,16 +115,16 @@ def parse_sentences(text: str, location: str) -> list[tuple[int, str]]:
     return sentences
 
 
-def _differences(pictures: dict[int, str], sentences: Sequence[tuple[int, str]]) -> list[str]:
+def _differences(images: dict[int, str], sentences: Sequence[tuple[int, str]]) -> list[str]:
     """What is not as published, or has no counterpart, in words."""
     described = {scene for scene, _ in sentences}
-    silent = [member for scene, member in sorted(pictures.items()) if scene not in described]
-    absent = [str(scene) for scene in sorted(described - pictures.keys())]
+    silent = [member for scene, member in sorted(images.items()) if scene not in described]
+    absent = [str(scene) for scene in sorted(described - images.keys())]
     notes = []
-    if len(pictures) != _SCENES:
-        notes.append(f"{len(pictures):,} scenes are in the archive; published are {_SCENES:,}")
+    if len(images) != _SCENES:
+        notes.append(f"{len(images):,} scenes are in the archive; published are {_SCENES:,}")
     if silent:
         notes.append(f"{len(silent)} scenes have no sentence and are left out: {name_some(silent)}")
     if absent:
-        notes.append(f"the sentences of {len(absent)} scenes without a picture are left out: {name_some(absent)}")
+        notes.append(f"the sentences of {len(absent)} scenes without an image are left out: {name_some(absent)}")
     return notes

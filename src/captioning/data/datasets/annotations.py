@@ -52,12 +52,12 @@ _SHAPE = TypeAdapter(_Document)
 def assemble(space: Workspace, year: int, published: dict[str, str], expected: Counts) -> Prepared:
     """Bring one year's archives into the workspace and make the table of its official captions.
 
-    published: URL → digest of the annotations, then of the training and of the validation pictures.
+    published: URL → digest of the annotations, then of the training and of the validation images.
     """
     (url, digest), *archives = published.items()
     annotations = space.fetch(url, digest)
     photographs, counts = read(space.folder / annotations.name, year)
-    files = [annotations, *(space.pictures(url, digest) for url, digest in archives)]
+    files = [annotations, *(space.images(url, digest) for url, digest in archives)]
     table, notes = tabulate(photographs, space.folder, str(space.folder / annotations.name))
     held_out = sum(photograph.split == "val" for photograph in photographs)
     note = f"val is {held_out} images of train{year}, chosen by a hash of their numbers; test is val{year}"

@@ -1,4 +1,4 @@
-"""The data-set seam: a table of captions, and the archives of pictures that it refers to."""
+"""The data-set seam: a table of captions, and the archives of images that it refers to."""
 
 import shutil
 from collections.abc import Iterable, Sequence
@@ -12,18 +12,18 @@ from tqdm import tqdm
 
 from captioning.data.network.downloads import Fetched
 from captioning.data.splits.captions import SPLITS
-from captioning.system.archives import Pictures
+from captioning.system.archives import ImageArchives
 from captioning.system.errors import UserError
 from captioning.vision.images import decode
 
 COLUMNS = ("image_id", "file", "caption", "split")
 _THREADS = 2
-_AT_ONCE = 512  # pictures handed to the threads together: memory does not grow with the data set
+_AT_ONCE = 512  # images handed to the threads together: memory does not grow with the data set
 _NAMED = 5  # of many faults, so many are named
 
 
 class Drawing(Protocol):
-    """What a data set that is drawn needs: pictures a split, side in pixels, seed."""
+    """What a data set that is drawn needs: images a split, side in pixels, seed."""
 
     @property
     def train(self) -> int: ...
@@ -39,8 +39,8 @@ class Drawing(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """What the user decides: a folder to look in before the network, what to do about corrupt pictures, drawing,
-    which of the published splits (official, karpathy), and the folder of the user's own pictures."""
+    """What the user decides: a folder to look in before the network, what to do about corrupt images, drawing,
+    which of the published splits (official, karpathy), and the folder of the user's own images."""
 
     source: Path | None
     skip_corrupt: bool
@@ -121,37 +121,37 @@ def sort_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def drop_corrupt(table: pd.DataFrame, root: Path, *, skip: bool) -> tuple[pd.DataFrame, list[str]]:
-    """Decode every picture once; return the table without those that cannot be, and their files.
+    """Decode every image once; return the table without those that cannot be, and their files.
 
     A JPEG that is cut short is always found; of damage inside one, only what the decoder stumbles over, and all
     that happened after the archive was made (its CRC). Raises UserError with the first few and the count, unless
     `skip`; also when an archive is missing or has no such member.
     """
     names = table["file"].drop_duplicates().tolist()
-    with Pictures(root) as pictures, ThreadPoolExecutor(_THREADS) as pool:
+    with ImageArchives(root) as images, ThreadPoolExecutor(_THREADS) as pool:
         checks = (
             whole
             for first in range(0, len(names), _AT_ONCE)
-            for whole in pool.map(lambda name: _decodes(pictures, name), names[first : first + _AT_ONCE])
+            for whole in pool.map(lambda name: _decodes(images, name), names[first : first + _AT_ONCE])
         )
-        good = list(tqdm(checks, "decoding", len(names), unit="picture", disable=None))
+        good = list(tqdm(checks, "decoding", len(names), unit="image", disable=None))
     corrupt = [name for name, whole in zip(names, good, strict=True) if not whole]
     if corrupt and not skip:
         raise UserError(
-            f"{len(corrupt)} of {len(names)} pictures cannot be decoded: {name_some(corrupt)}; "
+            f"{len(corrupt)} of {len(names)} images cannot be decoded: {name_some(corrupt)}; "
             "replace them, or leave them out with download.skip_corrupt=true"
         )
     return table[~table["file"].isin(corrupt)].reset_index(drop=True), corrupt
 
 
 def settle(whole: Prepared, workspace: Path, folder: Path, archives: Iterable[str], *, skip_corrupt: bool) -> Prepared:
-    """Decode every picture once, check the table, and move the archives from the workspace to `folder`.
+    """Decode every image once, check the table, and move the archives from the workspace to `folder`.
 
     Until then nothing has left the workspace: when something is wrong, what was brought is still there on the next run.
     Raises UserError as `drop_corrupt` and `check_table` do.
     """
     table, corrupt = drop_corrupt(whole.table, workspace, skip=skip_corrupt)
-    note = f"{len(corrupt)} pictures that cannot be decoded are left out: {', '.join(corrupt)}"
+    note = f"{len(corrupt)} images that cannot be decoded are left out: {', '.join(corrupt)}"
     check_table(table)
     folder.mkdir(parents=True, exist_ok=True)
     for name in archives:
@@ -159,8 +159,8 @@ def settle(whole: Prepared, workspace: Path, folder: Path, archives: Iterable[st
     return Prepared(table, whole.files, [*whole.notes, *([note] if corrupt else [])])
 
 
-def _decodes(pictures: Pictures, name: str) -> bool:
-    data = pictures.read(name)
+def _decodes(images: ImageArchives, name: str) -> bool:
+    data = images.read(name)
     try:
         decode(data, name)
     except UserError:

@@ -15,7 +15,7 @@ from captioning.system.errors import UserError
 name = "coco2014"
 _URL = "http://images.cocodataset.org/"
 _ANNOTATIONS = {_URL + "annotations/annotations_trainval2014.zip": "md5:0a379cfc70b0e71301e0f377548639bd"}
-_PICTURES = {
+_IMAGES = {
     _URL + "zips/val2014.zip": "md5:a3d79f5ed8d289b7a7554ce06a5782b3",
     _URL + "zips/train2014.zip": "md5:0da8c0bd3d6becc4dcb32757491aca88",
 }
@@ -32,7 +32,7 @@ _KARPATHY = {
 
 def prepare(folder: Path, options: Options, cache: Path) -> Prepared:
     """Bring the archives into `folder` and return the caption table, as `Dataset` says."""
-    official = partial(annotations.assemble, year=2014, published=_ANNOTATIONS | _PICTURES, expected=_OFFICIAL)
+    official = partial(annotations.assemble, year=2014, published=_ANNOTATIONS | _IMAGES, expected=_OFFICIAL)
     splits: dict[str, Callable[[Workspace], Prepared]] = {"official": official, "karpathy": _karpathy}
     return gather_split(Workspace(name, options.source, cache), folder, options, splits)
 
@@ -41,7 +41,7 @@ def _karpathy(space: Workspace) -> Prepared:
     document = karpathy.bring(space, _DOCUMENT)
     entries, location = karpathy.read(space.folder / document.name, _DOCUMENT)
     photographs = [_photograph(entry, location) for entry in entries]
-    files = [document, *(space.pictures(url, digest) for url, digest in _PICTURES.items())]
+    files = [document, *(space.images(url, digest) for url, digest in _IMAGES.items())]
     table, notes = tabulate(photographs, space.folder, location)
     return Prepared(table, files, [*differences(karpathy.counts(entries), _KARPATHY), *notes])
 

@@ -71,5 +71,5 @@ def _tabulated(
     )
     splits = {entry.filename: entry.used_as for entry in entries}
     differences = published.differences(tokens.counts(captions, splits), _COUNTS)
-    unknown = tokens.without_picture(captions, published.pictures(space.folder / _PHOTOGRAPHS))
+    unknown = tokens.without_image(captions, published.images(space.folder / _PHOTOGRAPHS))
     return Prepared(table, files, [*differences, *notes, *unknown])

@@ -18,10 +18,10 @@ from captioning.data.datasets.published import (
     Workspace,
     differences,
     gather_split,
-    pictures,
+    images,
     tabulate,
 )
-from captioning.data.datasets.tokens import counts, lines, parse_captions, without_picture
+from captioning.data.datasets.tokens import counts, lines, parse_captions, without_image
 from captioning.system.archives import Archive
 from captioning.system.errors import UserError
 
@@ -89,7 +89,7 @@ def read(text: Path, photographs: Path) -> tuple[pd.DataFrame, list[str]]:
     return table, [
         *differences(own_counts, _COUNTS | _IN_FILE),
         *notes,
-        *without_picture(captions, pictures(photographs)),
+        *without_image(captions, images(photographs)),
     ]
 
 

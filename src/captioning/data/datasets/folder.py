@@ -1,6 +1,6 @@
-"""The user's own pictures: a folder, or an archive in it, and a table of captions.
+"""The user's own images: a folder, or an archive in it, and a table of captions.
 
-The folder has `captions.csv` (or .tsv, .jsonl, .parquet), and pictures at any depth, or one archive of them:
+The folder has `captions.csv` (or .tsv, .jsonl, .parquet), and images at any depth, or one archive of them:
 `images.zip`, `images.tar`, `images.tar.gz`, `images.tgz`.
 """
 
@@ -29,14 +29,14 @@ _TRAIN, _VAL = 0.8, 0.1  # shares of the images where the table has no split; th
 
 
 def prepare(folder: Path, options: Options, cache: Path) -> Prepared:
-    """Pack the pictures of `options.folder` into `folder` and return the table of captions, as `Dataset` says."""
-    captions, pictures = find(options.folder)
+    """Pack the images of `options.folder` into `folder` and return the table of captions, as `Dataset` says."""
+    captions, images = find(options.folder)
     packed = cache / _PACKED
     with alone(cache / f".{name}.lock"):
         rows = tables.read(captions)
-        pack(pictures, packed)
+        pack(images, packed)
         files = [_record(captions), _record(packed)]
-        table, notes = read(rows, captions, packed, pictures)
+        table, notes = read(rows, captions, packed, images)
         whole = Prepared(table, files, notes)
         return settle(whole, cache, folder, [_PACKED], skip_corrupt=options.skip_corrupt)
 
@@ -58,7 +58,7 @@ def find(folder: Path) -> tuple[Path, Path]:
     return tables[0], archives[0] if archives else folder
 
 
-_REMEDY = "see docs/own-pictures.md (in a queued experiment, give the folder's absolute path)"
+_REMEDY = "see docs/own-images.md (in a queued experiment, give the folder's absolute path)"
 
 
 def _record(path: Path) -> Fetched:
@@ -66,18 +66,18 @@ def _record(path: Path) -> Fetched:
     return Fetched(path.name, "source", path.stat().st_size, f"sha256:{sha256}", sha256, published=False)
 
 
-def read(rows: Sequence[Row], captions: Path, packed: Path, pictures: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The table of captions whose files are members of `packed`, and notes on pictures and split.
+def read(rows: Sequence[Row], captions: Path, packed: Path, images: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The table of captions whose files are members of `packed`, and notes on images and split.
 
-    captions, pictures: where the rows and the pictures are from, for messages.
-    Raises UserError that names the line of a row that does not fit the others or the pictures.
+    captions, images: where the rows and the images are from, for messages.
+    Raises UserError that names the line of a row that does not fit the others or the images.
     """
     rows = [_complete(row, captions) for row in rows]
     for key, other in (("image_id", "file"), ("file", "image_id"), ("file", "split")):
         _require_one(rows, key, other, captions)
     with Archive(packed) as archive:
-        members = {unicodedata.normalize("NFC", member): member for member in archive.names() if _is_picture(member)}
-    _require_pictures(rows, members, captions, pictures)
+        members = {unicodedata.normalize("NFC", member): member for member in archive.names() if _is_image(member)}
+    _require_images(rows, members, captions, images)
     notes = _uncaptioned(rows, members)
     splits = {row.cells["image_id"]: row.cells.get("split", "") for row in rows}
     if "split" not in rows[0].cells:
@@ -97,8 +97,8 @@ def _complete(row: Row, captions: Path) -> Row:
     location, file = f"{captions}, {row.place}", row.cells["file"]
     if leads_outside(file):
         raise UserError(f"{location}: file {file!r} leads outside the folder; write a path inside it, with /")
-    if not _is_picture(file):
-        raise UserError(f"{location}: file {file!r} is no picture; its name must end in {' '.join(sorted(SUFFIXES))}")
+    if not _is_image(file):
+        raise UserError(f"{location}: file {file!r} is no image; its name must end in {' '.join(sorted(SUFFIXES))}")
     split = row.cells.get("split", "train")
     if split not in SPLITS:
         raise UserError(f"{location}: split {split!r} is none of {', '.join(SPLITS)}; write one of them")
@@ -106,7 +106,7 @@ def _complete(row: Row, captions: Path) -> Row:
     return Row(row.place, {"image_id": str(path.with_suffix("")), **row.cells, "file": str(path)})
 
 
-def _is_picture(file: str) -> bool:
+def _is_image(file: str) -> bool:
     return PurePosixPath(file).suffix.lower() in SUFFIXES
 
 
@@ -119,19 +119,19 @@ def _require_one(rows: Iterable[Row], key: str, other: str, captions: Path) -> N
         if was != now:
             raise UserError(
                 f"{captions}, {row.place}: {key} {row.cells[key]!r} has {other} {now!r}, in {earlier.place} {was!r}; "
-                "give each picture one image_id (without that column: its file without the suffix) and one split"
+                "give each image one image_id (without that column: its file without the suffix) and one split"
             )
 
 
-def _require_pictures(rows: Iterable[Row], members: dict[str, str], captions: Path, pictures: Path) -> None:
+def _require_images(rows: Iterable[Row], members: dict[str, str], captions: Path, images: Path) -> None:
     missing: dict[str, str] = {}
     for row in rows:
         if row.cells["file"] not in members:
             missing.setdefault(row.cells["file"], f"{row.cells['file']} ({row.place})")
     if missing:
-        there = f"there is {min(members)}" if members else "there are no pictures"
+        there = f"there is {min(members)}" if members else "there are no images"
         raise UserError(
-            f"{captions}: {len(missing)} files are not in {pictures}: {name_some(list(missing.values()))}; "
+            f"{captions}: {len(missing)} files are not in {images}: {name_some(list(missing.values()))}; "
             f"{there}; correct the names or add the images"
         )
 
@@ -139,7 +139,7 @@ def _require_pictures(rows: Iterable[Row], members: dict[str, str], captions: Pa
 def _uncaptioned(rows: Iterable[Row], members: Iterable[str]) -> list[str]:
     named = {row.cells["file"] for row in rows}
     silent = [member for member in sorted(members) if member not in named]
-    return [f"{len(silent)} pictures have no caption and are left out: {name_some(silent)}"] if silent else []
+    return [f"{len(silent)} images have no caption and are left out: {name_some(silent)}"] if silent else []
 
 
 def split_by_hash(images: Iterable[str], captions: Path) -> dict[str, str]:

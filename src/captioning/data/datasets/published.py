@@ -45,8 +45,8 @@ class Workspace:
         target = self.folder / url.rpartition("/")[2]
         return downloads.fetch(url, target, digest=digest, source=self.source, cache=self.cache, subfolder=self.name)
 
-    def pictures(self, url: str, digest: str | None) -> Fetched:
-        """As `fetch`, for a zip file of pictures; a folder that is named like it is packed where there is one."""
+    def images(self, url: str, digest: str | None) -> Fetched:
+        """As `fetch`, for a zip file of images; a folder that is named like it is packed where there is one."""
         archive = url.rpartition("/")[2]
         unpacked = None if self.find(archive) else self.find(archive.removesuffix(".zip"))
         return downloads.take(unpacked, self.folder / archive, pack) if unpacked else self.fetch(url, digest)
@@ -72,7 +72,7 @@ def gather_split(space: Workspace, folder: Path, options: Options, splits: Mappi
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """One picture and its captions. archive: the zip file's name. name: the picture's own, without folders."""
+    """One image and its captions. archive: the zip file's name. name: the image's own, without folders."""
 
     image_id: str
     archive: str
@@ -84,9 +84,9 @@ class Photograph:
 def tabulate(photographs: Sequence[Photograph], folder: Path, location: str) -> tuple[pd.DataFrame, list[str]]:
     """The caption table of photographs whose archives are in `folder`, and notes on what is left out.
 
-    White space in captions becomes single spaces, and captions of nothing else are left out and counted. Pictures
+    White space in captions becomes single spaces, and captions of nothing else are left out and counted. Images
     are found in their archives by name, in whatever folder there. location: the file that the captions come from.
-    Raises UserError when an image is there twice, has no caption or no picture.
+    Raises UserError when an image is there twice, has no caption or no image.
     """
     refuse_twice([photograph.image_id for photograph in photographs], f"{location}: image")
     written = [[" ".join(caption.split()) for caption in photograph.captions] for photograph in photographs]
@@ -106,28 +106,28 @@ def tabulate(photographs: Sequence[Photograph], folder: Path, location: str) -> 
 
 
 def _locate(photographs: Sequence[Photograph], folder: Path) -> tuple[list[str], list[str]]:
-    """The `file` column's value of each photograph, and how many pictures of the archives are not asked for."""
+    """The `file` column's value of each photograph, and how many images of the archives are not asked for."""
     names: dict[str, list[str]] = {}
     for photograph in photographs:
         names.setdefault(photograph.archive, []).append(photograph.name)
     files: dict[tuple[str, str], str] = {}
     notes = []
     for archive, wanted in names.items():
-        refuse_twice(wanted, f"{folder / archive}: the picture")
-        present = pictures(folder / archive)
+        refuse_twice(wanted, f"{folder / archive}: the image")
+        present = images(folder / archive)
         missing = [name for name in wanted if name not in present]
-        _require(missing, len(wanted), f"{folder / archive} has no picture of")
+        _require(missing, len(wanted), f"{folder / archive} lacks")
         files |= {(archive, name): f"{archive}/{present[name]}" for name in wanted}
         if len(present) > len(wanted):
-            notes.append(f"{len(present) - len(wanted)} pictures of {archive} are in no split and are left out")
+            notes.append(f"{len(present) - len(wanted)} images of {archive} are in no split and are left out")
     return [files[photograph.archive, photograph.name] for photograph in photographs], notes
 
 
-def pictures(path: Path) -> dict[str, str]:
-    """File name → member, of the pictures of an archive. Raises UserError when two have the same name."""
+def images(path: Path) -> dict[str, str]:
+    """File name → member, of the images of an archive. Raises UserError when two have the same name."""
     with Archive(path) as archive:
         members = [name for name in archive.names() if PurePosixPath(name).suffix.lower() in SUFFIXES]
-    refuse_twice([PurePosixPath(member).name for member in members], f"{path}: the picture")
+    refuse_twice([PurePosixPath(member).name for member in members], f"{path}: the image")
     return {PurePosixPath(member).name: member for member in members}
 
 

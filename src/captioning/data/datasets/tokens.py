@@ -8,7 +8,7 @@ from captioning.system.errors import UserError
 
 
 def parse_captions(text: str, location: str) -> dict[str, list[str]]:
-    """Text of such lines → picture's file name → captions, both in the order of the file.
+    """Text of such lines → image's file name → captions, both in the order of the file.
 
     Raises UserError with `place` and the line number for any other line.
     """
@@ -28,7 +28,7 @@ def lines(text: str) -> list[str]:
 
 
 def counts(captions: Mapping[str, Sequence[str]], splits: Mapping[str, str]) -> dict[str, tuple[int, int]]:
-    """Split → images, captions. splits: picture's file name → split."""
+    """Split → images, captions. splits: image's file name → split."""
     images = Counter(splits.values())
     captions_of_split: Counter[str] = Counter()
     for image, split in splits.items():
@@ -36,8 +36,8 @@ def counts(captions: Mapping[str, Sequence[str]], splits: Mapping[str, str]) -> 
     return {split: (images[split], captions_of_split[split]) for split in images}
 
 
-def without_picture(captions: Mapping[str, Sequence[str]], pictures: Collection[str]) -> list[str]:
-    """A note on the captions of pictures that the archive does not have."""
-    unknown = sorted(image for image in captions if image not in pictures)
+def without_image(captions: Mapping[str, Sequence[str]], images: Collection[str]) -> list[str]:
+    """A note on the captions of images that the archive does not have."""
+    unknown = sorted(image for image in captions if image not in images)
     count = sum(len(captions[image]) for image in unknown)
     return [f"{count} captions of images that do not exist are left out: {', '.join(unknown)}"] if unknown else []

@@ -1,4 +1,4 @@
-"""The report: one HTML file with scores, curves, settings and pictures of several experiments.
+"""The report: one HTML file with scores, curves, settings and images of several experiments.
 
 It needs nothing but itself: no server, no network. What comes from outside (captions, names, settings) is text and
 stays text: the templates escape it, the scripts set it as text, and a Content-Security-Policy lets only those scripts
@@ -18,7 +18,7 @@ from captioning.experiments import verdicts
 from captioning.experiments.compare import Comparison
 from captioning.experiments.report import header, tables
 from captioning.experiments.report.content import document
-from captioning.experiments.report.pictures import choose
+from captioning.experiments.report.gallery import choose
 from captioning.system.files import write_text
 
 _SCRIPTS = ("page.js", "charts.js", "gallery.js")
@@ -27,9 +27,9 @@ _SCRIPTS = ("page.js", "charts.js", "gallery.js")
 def write(path: Path, comparison: Comparison, command: str, limit: int | None, seed: int = 0) -> int:
     """Write the report of a comparison, and return its size in bytes. Same revisions, same bytes.
 
-    command: what made it, to be shown. limit: at most so many pictures are shown, None: all of them; `seed` draws those
+    command: what made it, to be shown. limit: at most so many images are shown, None: all of them; `seed` draws those
     that are not chosen for their disagreement.
-    Raises UserError when a revision lacks a file that is needed, or a picture cannot be decoded.
+    Raises UserError when a revision lacks a file that is needed, or an image cannot be decoded.
     """
     experiments = [experiment for group in comparison.groups for experiment in group.experiments]
     chosen = choose(experiments, limit, seed)
@@ -39,7 +39,7 @@ def write(path: Path, comparison: Comparison, command: str, limit: int | None, s
 
 
 def html(comparison: Comparison, content: dict[str, Any], command: str, seed: int = 0) -> str:
-    """The page. content: what `content.document` gives; the scripts draw charts and pictures from it."""
+    """The page. content: what `content.document` gives; the scripts draw charts and images from it."""
     several = len(comparison.groups) > 1
     first = comparison.groups[0]
     return _TEMPLATES.get_template("page.html").render(

@@ -1,4 +1,4 @@
-"""What the report's scripts draw from: curves, and for each picture what was said, by whom and how well."""
+"""What the report's scripts draw from: curves, and for each image what was said, by whom and how well."""
 
 import csv
 import io
@@ -7,7 +7,7 @@ from typing import Any
 
 from captioning.data.text.tokenizer import tokenize
 from captioning.experiments.compare import Experiment
-from captioning.experiments.report.pictures import Gallery, sheets, shuffled
+from captioning.experiments.report.gallery import Gallery, sheets, shuffled
 from captioning.experiments.revisions import Revision
 from captioning.experiments.verdicts import NAMES
 
@@ -24,7 +24,7 @@ _CHARTS: dict[str, dict[str, str]] = {  # title: which file is which part of it
 
 
 def document(experiments: Sequence[Experiment], chosen: Sequence[int], seed: int) -> dict[str, Any]:
-    """All of it, for JSON. chosen: the COCO ids of the pictures that are shown, of which `seed` drew some."""
+    """All of it, for JSON. chosen: the COCO ids of the images that are shown, of which `seed` drew some."""
     shared = [name for name in experiments[0].model.means if all(name in e.model.means for e in experiments)]
     return {
         "experiments": [{"name": experiment.revision.name} for experiment in experiments],
@@ -72,7 +72,7 @@ def _images(
             {
                 "file": first.files[image],
                 "order": order[image],
-                "picture": gallery.thumbnail(first.files[image]),
+                "thumbnail": gallery.thumbnail(first.files[image]),
                 "said": [experiment.captions[image] for experiment in experiments],
                 "strange": strange(first.references[image], [e.captions[image] for e in experiments]),
                 "scores": [[round(float(e.model.means[name][place[image]]), 4) for e in experiments] for name in names],

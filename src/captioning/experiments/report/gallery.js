@@ -1,9 +1,9 @@
 "use strict";
-// The pictures: searched, sorted, and put on the page as far as one has scrolled. DATA.images is
-// [{file, order, picture, said, strange, scores, references, sheets}]; said, strange and sheets by experiment, scores by
+// The images: searched, sorted, and put on the page as far as one has scrolled. DATA.images is
+// [{file, order, image, said, strange, scores, references, sheets}]; said, strange and sheets by experiment, scores by
 // score; order: its place in a random order of all test images.
 {
-  const STEP = 48; // pictures put on the page at a time
+  const STEP = 48; // images put on the page at a time
   const images = DATA.images, experiments = DATA.experiments;
   const cards = document.getElementById("cards"), more = document.getElementById("more");
   const count = document.getElementById("count"), tools = document.getElementById("tools");
@@ -42,8 +42,8 @@
     cards.replaceChildren();
     extend();
     count.textContent = order.length
-      ? `${order.length.toLocaleString("en")} of ${images.length.toLocaleString("en")} pictures`
-      : "No picture matches. Try fewer or shorter words.";
+      ? `${order.length.toLocaleString("en")} of ${images.length.toLocaleString("en")} images`
+      : "No image matches. Try fewer or shorter words.";
   }
 
   function extend() {
@@ -76,7 +76,7 @@
   function card(index, place) {
     const image = images[index];
     const open = make("button", { type: "button", "aria-label": `Open ${image.file}: ${image.said[visible()[0]]}`, onclick: () => show(place) },
-      make("img", { src: image.picture, alt: "", loading: "lazy", decoding: "async" }));
+      make("img", { src: image.thumbnail, alt: "", loading: "lazy", decoding: "async" }));
     return make("article", { class: "card", "data-index": index }, open,
       make("div", { class: "body" }, ...visible().map((k) => said(image, k)), references(image, 2), make("p", { class: "file" }, image.file)));
   }
@@ -88,9 +88,9 @@
     const looked = experiments.flatMap((one, k) => (image.sheets[k]
       ? [make("figure", {}, make("figcaption", {}, `Where ${one.name} looked, word by word`), make("img", { src: image.sheets[k], alt: `Attention of ${one.name} over: ${image.said[k]}` }))] : []));
     detail.replaceChildren(
-      make("div", { class: "bar" }, make("p", {}, `${opened + 1} of ${order.length} · ${image.file}`), turn("Previous picture", -1), turn("Next picture", 1),
+      make("div", { class: "bar" }, make("p", {}, `${opened + 1} of ${order.length} · ${image.file}`), turn("Previous image", -1), turn("Next image", 1),
         make("button", { type: "button", autofocus: true, onclick: () => detail.close() }, "Close")),
-      make("div", { class: "pane" }, make("img", { src: image.picture, alt: `The picture ${image.file}` }),
+      make("div", { class: "pane" }, make("img", { src: image.thumbnail, alt: `The image ${image.file}` }),
         make("div", {}, ...experiments.map((_, k) => said(image, k)), references(image, Infinity))),
       ...looked);
     if (!detail.open) detail.showModal();

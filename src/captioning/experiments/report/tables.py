@@ -68,7 +68,7 @@ def _marks(comparison: Comparison) -> Iterator[int | None]:
 
 
 def _systems(kept: Mapping[str, Mapping[str, float]], names: list[str]) -> Iterator[Row]:
-    """What no model scores: one caption for all pictures, and a person."""
+    """What no model scores: one caption for all images, and a person."""
     for key, title in _SYSTEMS.items():
         if found := kept.get(key):
             yield Row(title, [_cell(name, found.get(name)) for name in names])

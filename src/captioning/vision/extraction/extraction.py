@@ -27,7 +27,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
-from captioning.system.archives import Pictures
+from captioning.system.archives import ImageArchives
 from captioning.system.errors import UserError
 from captioning.system.files import atomic, digest, link, move, read_json, write_json
 from captioning.system.locks import alone, if_free
@@ -60,7 +60,7 @@ class Extractor:
     extract: Callable[[list[str]], Stream]
 
 
-def pixels(image_files: Pictures, transform: Transform, batch_size: int, *, threads: int = THREADS) -> Extractor:
+def pixels(image_files: ImageArchives, transform: Transform, batch_size: int, *, threads: int = THREADS) -> Extractor:
     """Resized images, uint8 (B, 3, S, S), for an encoder that is trained.
 
     Extracting raises UserError, with the file's name, when an image cannot be decoded.
@@ -73,7 +73,7 @@ def pixels(image_files: Pictures, transform: Transform, batch_size: int, *, thre
 
 
 def features(
-    image_files: Pictures,
+    image_files: ImageArchives,
     encoder: Encoder,
     keep: Sequence[str],
     batch_size: int,
@@ -268,7 +268,7 @@ class _Encode:
         return rows
 
 
-def _pixels(image_files: Pictures, files: list[str], transform: Transform) -> np.ndarray:
+def _pixels(image_files: ImageArchives, files: list[str], transform: Transform) -> np.ndarray:
     """Pixels uint8 (B, 3, S, S), in the order of `files`."""
     return np.stack([transform.pixels(decode(image_files.read(file), file)) for file in files])
 

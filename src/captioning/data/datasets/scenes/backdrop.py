@@ -1,4 +1,4 @@
-"""Sky, light and ground, in hundredths of the picture; the horizon is 50 down."""
+"""Sky, light and ground, in hundredths of the image; the horizon is 50 down."""
 
 from random import Random
 

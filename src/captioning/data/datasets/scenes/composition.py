@@ -87,7 +87,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Spot:
-    """Where something stands: its foot, its height (both in hundredths of the picture) and whether it faces left."""
+    """Where something stands: its foot, its height (both in hundredths of the image) and whether it faces left."""
 
     x: float
     y: float
@@ -126,7 +126,7 @@ def _children(rng: Random, count: int, weather: str) -> list[Actor]:
     colours = rng.sample(COLOURS, 2)
     first = _deed(rng, weather)
     second = first if first in ("running", "jumping", "sitting") and rng.random() < 0.5 else _deed(rng, weather)
-    if second in PROPS:  # one kite, ball or book a picture
+    if second in PROPS:  # one kite, ball or book an image
         second = rng.choice(("waving", "running", "jumping", "sitting")) if first in PROPS else second
     return [_child(rng, *who) for who in zip(kinds[:count], colours, (first, second), strict=False)]
 

@@ -1,6 +1,6 @@
 """Scenes: a data set that this project draws itself, in the spirit of Abstract Scenes (Zitnick and Parikh 2013).
 
-Children, animals, weather, things and places, each picture with five sentences written by a grammar. It needs no
+Children, animals, weather, things and places, each image with five sentences written by a grammar. It needs no
 network. No composition is in two splits; the words and the things are the same in all.
 """
 
@@ -47,14 +47,14 @@ def table(scenes: Sequence[Scene], *, train: int, val: int, test: int) -> pd.Dat
 
 
 def write(folder: Path, *, train: int, val: int, test: int, size: int, seed: int) -> pd.DataFrame:
-    """Draw `folder/scenes.zip`, pictures of `size` x `size` pixels as PNG, and return the caption table.
+    """Draw `folder/scenes.zip`, images of `size` x `size` pixels as PNG, and return the caption table.
 
-    `folder/facts.jsonl` says what is in each picture.
+    `folder/facts.jsonl` says what is in each image.
 
     The same arguments give the same bytes, on any number of cores. About 6 ms an image of 192 pixels on one.
     """
     scenes = compose(train + val + test, seed)
-    write_zip(folder / _ARCHIVE, _pictures(scenes, size))
+    write_zip(folder / _ARCHIVE, _images(scenes, size))
     facts.write_facts(folder / facts.FILE, {_image_id(number): scene for number, scene in enumerate(scenes, start=1)})
     return table(scenes, train=train, val=val, test=test)
 
@@ -67,7 +67,7 @@ def _member(number: int) -> str:
     return f"scenes/{_image_id(number)}.png"
 
 
-def _pictures(scenes: Sequence[Scene], size: int) -> Iterator[tuple[str, bytes]]:
+def _images(scenes: Sequence[Scene], size: int) -> Iterator[tuple[str, bytes]]:
     """Archive members in order. Other processes draw a share each and send it through a pipe.
 
     They end with this one: writing to a pipe that nobody reads fails.

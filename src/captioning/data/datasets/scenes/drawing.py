@@ -1,4 +1,4 @@
-"""From a composition to a picture, painted from the back to the front."""
+"""From a composition to an image, painted from the back to the front."""
 
 from random import Random
 
@@ -14,7 +14,7 @@ _STRING = "#6b6470"
 
 
 def draw(scene: Scene, size: int) -> Image.Image:
-    """The scene as an RGB picture of `size` x `size` pixels."""
+    """The scene as an RGB image of `size` x `size` pixels."""
     side = size * _OVERSIZE
     image = Image.new("RGB", (side, side))
     pen = Pen(image, side / 100)

@@ -1,4 +1,4 @@
-"""Five sentences about a scene, by a grammar: each mentions part of the picture, as people do."""
+"""Five sentences about a scene, by a grammar: each mentions part of the image, as people do."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -111,7 +111,7 @@ class _Teller:
         return self.often(words.WEATHER[self.scene.weather])
 
     def beside(self, index: int, other: int) -> str:
-        """Next to another actor; words for a side follow the picture."""
+        """Next to another actor; words for a side follow the image."""
         if "bird" in (self.actors[index].kind, self.actors[other].kind):
             return "near"
         side = "left" if index < other else "right"

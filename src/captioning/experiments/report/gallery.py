@@ -1,4 +1,4 @@
-"""Pictures of the report: which, and as data URIs small enough to carry along.
+"""Images of the report: which, and as data URIs small enough to carry along.
 
 I images.
 """
@@ -57,26 +57,26 @@ def attended(experiment: Experiment) -> dict[int, str]:
         return {}
     rows = csv.DictReader(io.StringIO(revision.read(PER_IMAGE).decode()))
     ids = {row["image_id"]: int(row["coco_id"]) for row in rows}
-    pictures = json.loads(revision.read(f"{ATTENTION}/index.json"))["pictures"]
-    return {ids[row["image_id"]]: f"{ATTENTION}/{row['file']}" for row in pictures}
+    images = json.loads(revision.read(f"{ATTENTION}/index.json"))["pictures"]
+    return {ids[row["image_id"]]: f"{ATTENTION}/{row['file']}" for row in images}
 
 
 def sheets(experiment: Experiment, chosen: Sequence[int]) -> dict[int, str]:
-    """Where the model looked in the chosen pictures, as data URIs by COCO id."""
+    """Where the model looked in the chosen images, as data URIs by COCO id."""
     read, most = experiment.revision.read, (_SHEET_WIDTH, 10 * _SHEET_WIDTH)
     files = {image: file for image, file in attended(experiment).items() if image in set(chosen)}
     return {image: _uri(decode(read(file), file), most, _SHEET_QUALITY) for image, file in files.items()}
 
 
 class Gallery:
-    """Thumbnails of a revision's pictures, read in place from its archives, which are not unpacked."""
+    """Thumbnails of a revision's images, read in place from its archives, which are not unpacked."""
 
     def __init__(self, revision: Revision) -> None:
         self._revision = revision
         self._open: dict[str, zipfile.ZipFile] = {}
 
     def thumbnail(self, file: str) -> str:
-        """A picture (`ARCHIVE.zip/member/path.jpg`) as the data URI of a small JPEG. Same picture, same bytes."""
+        """An image (`ARCHIVE.zip/member/path.jpg`) as the data URI of a small JPEG. Same image, same bytes."""
         name, _, member = file.partition("/")
         try:
             if name not in self._open:
@@ -85,7 +85,7 @@ class Gallery:
         except (zipfile.BadZipFile, KeyError) as fault:
             raise UserError(
                 f"{self._revision.name}: {DATA}/{name} is damaged or lacks {member} ({reason(fault)}); fetch it again "
-                f"with `dvc fetch`, or leave pictures out with --images 0"
+                f"with `dvc fetch`, or leave images out with --images 0"
             ) from None
         return _uri(decode(data, file, _SIDE), (_SIDE, _SIDE), _QUALITY)
 
@@ -97,9 +97,9 @@ class Gallery:
             archive.close()
 
 
-def _uri(picture: Image.Image, most: tuple[int, int], quality: int) -> str:
-    """A picture no larger than `most` as a data URI."""
-    picture.thumbnail(most, Image.Resampling.LANCZOS)
+def _uri(image: Image.Image, most: tuple[int, int], quality: int) -> str:
+    """An image no larger than `most` as a data URI."""
+    image.thumbnail(most, Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=quality, optimize=True)
+    image.save(stream, "JPEG", quality=quality, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

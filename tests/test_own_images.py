@@ -1,4 +1,4 @@
-"""docs/own-pictures.md, typed from top to bottom by a newcomer with a folder of pictures."""
+"""docs/own-images.md, typed from top to bottom by a newcomer with a folder of images."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.imports import ROOT
 from tests.pages import Command, typed
 from tests.project import Project
 
-PAGE = ROOT / "docs" / "own-pictures.md"
+PAGE = ROOT / "docs" / "own-images.md"
 WORDS = ("A dog sleeps.", "Two children run.", "The sea is blue.", "An old man sells oranges.")
 
 
@@ -23,7 +23,7 @@ def example() -> str:
 
 
 def holiday(folder: Path) -> None:
-    """The pictures and captions of the page's table, and twelve more without a caption of their own in it."""
+    """The images and captions of the page's table, and twelve more without a caption of their own in it."""
     table = example() + "".join(f"more/{index}.png,{WORDS[index % 4]}\n" for index in range(12))
     files = list(dict.fromkeys(line.partition(",")[0] for line in table.splitlines()[1:]))
     for file, scene in zip(files, scenes.compose(len(files), 3), strict=True):
@@ -39,7 +39,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory, project: Project, home: Pa
     reader = Project(tmp_path_factory.mktemp("typed") / "captioning", home)
     shutil.copytree(project.folder, reader.folder, symlinks=True)
     reader.set("features.weights=none", "train.patience=1")  # ImageNet's need a network
-    return reader, typed(reader, "own-pictures.md", before=correct_a_caption)
+    return reader, typed(reader, "own-images.md", before=correct_a_caption)
 
 
 def correct_a_caption(project: Project, command: Command) -> None:
@@ -74,13 +74,11 @@ def test_evaluate_without_facts_has_no_truth(printed: tuple[Project, dict[str, s
     assert "true_captions" not in json.loads(project.read("data/evaluate/metrics.json"))
 
 
-def test_git_sees_none_of_the_pictures(printed: tuple[Project, dict[str, str]]) -> None:
+def test_git_sees_none_of_the_images(printed: tuple[Project, dict[str, str]]) -> None:
     assert "pictures" not in printed[0].run("git", "status", "--porcelain").stdout
 
 
-def test_a_new_picture_and_another_table_run_download_again(
-    printed: tuple[Project, dict[str, str]], home: Path
-) -> None:
+def test_a_new_image_and_another_table_run_download_again(printed: tuple[Project, dict[str, str]], home: Path) -> None:
     project, _ = printed
     assert project.stages_to_run() == []
     extra = project.folder / "pictures/extra.png"
@@ -92,7 +90,7 @@ def test_a_new_picture_and_another_table_run_download_again(
 
 
 def test_a_queued_experiment_needs_the_absolute_path(printed: tuple[Project, dict[str, str]]) -> None:
-    """Its copy has no pictures: it stops and says so, and never takes what another run left."""
+    """Its copy has no images: it stops and says so, and never takes what another run left."""
     project, _ = printed
     done = project.run("dvc", "exp", "run", "--temp", check=False)
     assert done.returncode != 0
@@ -111,7 +109,6 @@ def test_a_fault_in_the_table_is_one_line(printed: tuple[Project, dict[str, str]
     path.write_text(whole)
     assert done.returncode != 0
     assert (
-        "error: pictures/captions.csv: 1 files are not in pictures: beach/IMG_0002.JPG (line 4); there is"
-        in done.stderr
+        "error: pictures/captions.csv: 1 files are not in pictures: beach/IMG_0002.JPG (line 4); there is" in done.stderr
     )
     assert "Traceback" not in done.stderr
