@@ -70,7 +70,7 @@ def test_at_most_so_many_captions_of_each_image_are_read(images: list[int], size
     assert len(set(taken.tolist())) == len(taken)
     counts = np.minimum(np.bincount(images), per_image)
     assert np.array_equal(np.bincount(captions.image[taken]), counts)
-    assert len(plan[0]) <= max(2, size / counts.mean() + 1) * counts.max()
+    assert len(plan[0]) <= (max(2, size / counts.mean()) + 1) * counts.max()  # a last single image joins its batch
 
 
 def test_another_seed_reads_other_captions_of_an_image() -> None:
