@@ -6,7 +6,8 @@ from captioning.data.datasets import registry
 from captioning.data.datasets.base import Options
 from captioning.settings.resolve import source
 from captioning.settings.schema import Settings
-from captioning.system.files import scratch, write_json, write_text
+from captioning.system.files import scratch, write_json
+from captioning.system.sealed import write_table
 
 OUT = Path("data/download")
 
@@ -21,7 +22,7 @@ def main(settings: Settings) -> None:
         folder=download.folder,
     )
     prepared = dataset.prepare(OUT, options, scratch("downloads"))
-    write_text(OUT / "captions.csv", prepared.table.to_csv(index=False, lineterminator="\n"))
+    write_table(OUT / "captions.csv", prepared.table.to_csv(index=False, lineterminator="\n"))
     write_json(OUT / "source.json", prepared.record())
     images = prepared.table.drop_duplicates("image_id")["split"].value_counts()
     for note in prepared.notes:

@@ -11,10 +11,10 @@ from captioning.data.splits import splits
 from captioning.settings.schema import Compute, Features, Settings
 from captioning.system import compute
 from captioning.system.archives import ImageArchives
-from captioning.system.files import read_json, run_key, scratch
+from captioning.system.files import run_key, scratch
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
-from captioning.vision.encoders.weights import NONE, read_weights
+from captioning.vision.encoders.weights import NONE, read_record, read_weights
 from captioning.vision.extraction import extraction
 from captioning.vision.extraction.extraction import Extractor
 from captioning.vision.images import Transform
@@ -66,7 +66,7 @@ def _extractor(
 
 
 def _pretrained() -> bool:
-    return bool(read_json(WEIGHTS / "weights.json")["kind"] != NONE)
+    return bool(read_record(WEIGHTS)["kind"] != NONE)
 
 
 def _key(encoding: dict[str, object], features: Features, machine: Compute, archives: list[Path]) -> str:

@@ -9,6 +9,7 @@ from captioning.data.text.vocabulary import Vocabulary
 from captioning.settings.schema import Settings
 from captioning.system.archives import ImageArchives
 from captioning.system.files import write_json, write_text
+from captioning.system.sealed import check_table
 
 DATA = Path("data/download")
 VOCABULARY = Path("data/vocab/vocab.txt")
@@ -19,6 +20,7 @@ def main(settings: Settings) -> None:
     split = settings.split
     captions = read_captions(DATA / "captions.csv")
     table = splits.assign(captions, split.limit)
+    check_table(VOCABULARY, "run `dvc repro -f vocab`")
     vocabulary = Vocabulary.read(VOCABULARY)
     images = splits.write(OUT, table, vocabulary, split.max_words)
     counts = summary.count(splits.choose(captions, split.limit), table)

@@ -23,7 +23,8 @@ from captioning.settings.schema import Compute, Settings
 from captioning.settings.training import INITIAL, Train
 from captioning.system import compute
 from captioning.system.archives import ImageArchives
-from captioning.system.files import digest, read_json, run_key
+from captioning.system.files import digest, run_key
+from captioning.system.sealed import check_table
 from captioning.training import labelling, plan
 from captioning.training.checkpoints import Checkpoint
 from captioning.training.encoder.augmentation import mirror_chances
@@ -41,7 +42,7 @@ from captioning.training.trainer import Trainer
 from captioning.training.warm_start import take_up
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
-from captioning.vision.encoders.weights import read_weights
+from captioning.vision.encoders.weights import read_record, read_weights
 from captioning.vision.features.encodings import stored_pixels
 from captioning.vision.features.placement import settle
 from captioning.vision.features.store import FeatureStore
@@ -95,9 +96,9 @@ def main(settings: Settings) -> None:
 def _key(settings: dict[str, Any], fabric: Fabric) -> str:
     """A key of all that the trained weights depend on. The index of the features has the digests of its arrays."""
     machine = {"processes": fabric.world_size, **compute.software(fabric.device.type), **kernels.describe()}
-    weights = (WEIGHTS / name for name in ("weights.json", "weights.safetensors"))
-    inputs = [VOCABULARY, *weights, FEATURES / "index.json", *(SPLIT / name for name in READ)]
-    return run_key({**settings, **machine}, inputs, code("train"))
+    inputs = [VOCABULARY, *WEIGHTS.glob("weights.*"), FEATURES / "index.json", *(SPLIT / name for name in READ)]
+    labels = [DATA / FILE] if (DATA / FILE).exists() else []
+    return run_key({**settings, **machine}, [*sorted(inputs), *labels], code("train"))
 
 
 def _learns_labels(settings: Settings) -> bool:
@@ -106,6 +107,7 @@ def _learns_labels(settings: Settings) -> bool:
 
 def _data(labelled: Train | None, fabric: Fabric) -> Data:
     """labelled: how the encoder is trained that learns the labels; None: none does."""
+    check_table(VOCABULARY, "run `dvc repro -f vocab`")
     images = splits.read_images(SPLIT / "images.csv")
     validation, train = images[images["split"] == "val"], EncodedCaptions.read(SPLIT / "train.npz")
     ids = images["image_id"].tolist()
@@ -123,6 +125,7 @@ def _data(labelled: Train | None, fabric: Fabric) -> Data:
 
 def _initial_encoder(name: str, seed: int, store: FeatureStore) -> Encoder:
     """The encoder as it is before training: ImageNet's, a file's, or drawn from the seed."""
+    read_record(WEIGHTS)
     weights = read_weights(WEIGHTS / "weights.safetensors")
     return encoders.build(name, transform=store.transform, weights=weights, seed=seed)
 
@@ -235,7 +238,7 @@ def _save(
             **kernels.describe(),
         },
         provenance={
-            "weights": read_json(WEIGHTS / "weights.json"),
+            "weights": read_record(WEIGHTS),
             "features": digest(FEATURES / "index.json"),
             **started,
         },

@@ -5,7 +5,8 @@ from pathlib import Path
 from captioning.data.network.pretrained import bring
 from captioning.settings.resolve import source
 from captioning.settings.schema import Settings
-from captioning.system.files import main_root, scratch, write_json
+from captioning.system.files import digest, main_root, scratch
+from captioning.system.sealed import write_document
 
 OUT = Path("data/weights")
 
@@ -21,4 +22,4 @@ def main(settings: Settings) -> None:
         cache=scratch("weights"),
         root=main_root(),
     )
-    write_json(OUT / "weights.json", record)
+    write_document(OUT / "weights.json", record | {"stored": digest(OUT / "weights.safetensors")})

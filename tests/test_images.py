@@ -41,13 +41,13 @@ def photograph(width: int, height: int) -> Image.Image:
 
 
 @pytest.mark.parametrize(("orientation", "left"), [(1, RED), (2, BLUE), (3, BLUE)])
-def test_a_image_is_turned_upright(orientation: int, left: tuple[int, int, int]) -> None:
+def test_an_image_is_turned_upright(orientation: int, left: tuple[int, int, int]) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert decode(encoded(halves(), exif=exif), "a").getpixel((0, 0)) == left
 
 
-def test_a_image_on_its_side_changes_width_and_height() -> None:
+def test_an_image_on_its_side_changes_width_and_height() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     upright = decode(encoded(halves(), exif=exif), "a")

@@ -94,7 +94,7 @@ def test_a_mirror_image_is_another_image(tmp_path: Path) -> None:
     assert found.empty
 
 
-def test_a_image_turned_by_exif_is_compared_upright(tmp_path: Path) -> None:
+def test_an_image_turned_by_exif_is_compared_upright(tmp_path: Path) -> None:
     turned, exif = photograph(2).transpose(Image.Transpose.ROTATE_90), Image.Exif()
     exif[0x0112] = 6  # to be shown turned by a quarter, clockwise
     found, _ = leaks(tmp_path, unrelated() | {"test_turned": encoded(turned, exif=exif)})
@@ -148,7 +148,7 @@ def test_the_report_counts_names_a_few_and_says_what_to_do(tmp_path: Path) -> No
     assert "by file, looks or captions (4 compared)" in leakage.report(found.head(0), images.head(4), known)[0]
 
 
-def test_a_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.zip/test_bad: not an image that can be decoded"):
         leaks(tmp_path, unrelated() | {"test_bad": b"no image"})
 

@@ -67,7 +67,7 @@ def test_scores_intervals_verdicts_and_settings_are_there(tmp_path: Path) -> Non
     assert re.search(r"<small class=(better|worse)>(better|worse)</small>", text)
 
 
-def test_a_image_has_what_was_said_of_it_and_who_looked_where(tmp_path: Path) -> None:
+def test_an_image_has_what_was_said_of_it_and_who_looked_where(tmp_path: Path) -> None:
     images = data(written(tmp_path / "a.html"))["images"]
     third = images[2]
     assert third["said"] == [reports.SAID[0], reports.SAID[0]]

@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 
 from captioning.system.errors import UserError, reason
 from captioning.system.files import atomic, write_json
+from captioning.system.sealed import read_document
 
 
 def references(table: pd.DataFrame, images: pd.DataFrame, split: str) -> dict[str, Any]:
@@ -37,11 +38,11 @@ def references(table: pd.DataFrame, images: pd.DataFrame, split: str) -> dict[st
 
 
 def read_references(path: Path) -> dict[int, list[str]]:
-    """Read a COCO caption document: image id → raw captions, in the order of the file.
+    """Read the references that `split` wrote, a COCO caption document: image id → raw captions, in the file's order.
 
-    Raises UserError when the file is missing or not such a document.
+    Raises DamagedError when the file is missing, or not what was written.
     """
-    document = _open(path)
+    document = index(read_document(path, "run `dvc repro -f split`"))
     return {
         image_id: [annotation["caption"] for annotation in document.imgToAnns[image_id]]
         for image_id in document.getImgIds()

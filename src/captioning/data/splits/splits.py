@@ -12,7 +12,7 @@ from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.tokenizer import tokenize
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.system.errors import UserError
-from captioning.system.files import write_json, write_text
+from captioning.system.sealed import check_table, write_document, write_table
 
 
 def choose(captions: pd.DataFrame, limit: int | None) -> pd.DataFrame:
@@ -62,16 +62,20 @@ def write(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary, max_words: 
     """Write images.csv, {train,val}.npz and references_{val,test}.json into `folder`; return the image table."""
     images = image_table(table)
     row = {image_id: index for index, image_id in enumerate(images["image_id"])}
-    write_text(folder / "images.csv", images.to_csv(index=False, lineterminator="\n"))
+    write_table(folder / "images.csv", images.to_csv(index=False, lineterminator="\n"))
     for split in ("train", "val"):
         rows = table[table["split"] == split]
         encoded = EncodedCaptions.encode(rows["words"], [row[name] for name in rows["image_id"]], vocabulary, max_words)
         encoded.write(folder / f"{split}.npz")
     for split in ("val", "test"):
-        write_json(folder / f"references_{split}.json", coco.references(table, images, split))
+        write_document(folder / f"references_{split}.json", coco.references(table, images, split))
     return images
 
 
 def read_images(path: Path) -> pd.DataFrame:
-    """Read images.csv: image_id, file, split (text) and coco_id (integer)."""
+    """Read images.csv: image_id, file, split (text) and coco_id (integer).
+
+    Raises DamagedError when it is not what `write` wrote.
+    """
+    check_table(path, "run `dvc repro -f split`")
     return pd.read_csv(path, dtype={"image_id": str, "file": str, "split": str}, keep_default_na=False)

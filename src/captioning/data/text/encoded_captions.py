@@ -1,5 +1,7 @@
 """The captions of one split as ids, in one file."""
 
+import zipfile
+import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from captioning.data.text.vocabulary import Vocabulary
+from captioning.system.errors import reason
 from captioning.system.files import atomic
+from captioning.system.sealed import DamagedError
+
+_FAULTS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,9 @@ class EncodedCaptions:
 
     @classmethod
     def read(cls, path: Path) -> "EncodedCaptions":
-        """Read what `write` wrote."""
-        with np.load(path) as arrays:
-            return cls(arrays["tokens"], arrays["offsets"], arrays["image"])
+        """Read what `write` wrote. Raises DamagedError when that is damaged: each array has a checksum."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(arrays["tokens"], arrays["offsets"], arrays["image"])
+        except _FAULTS as fault:
+            raise DamagedError(f"{path}: missing or damaged ({reason(fault)}); run `dvc repro -f split`") from None

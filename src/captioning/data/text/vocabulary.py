@@ -66,12 +66,12 @@ class Vocabulary:
 
     def write(self, path: Path) -> None:
         """Write one word a line."""
-        write_text(path, self._text())
+        write_text(path, self.text_file())
 
     @property
     def sha256(self) -> str:
         """The digest of the file that `write` makes; a model stores it and checks it."""
-        return hashlib.sha256(self._text().encode("utf-8")).hexdigest()
+        return hashlib.sha256(self.text_file().encode("utf-8")).hexdigest()
 
     def encode(self, words: Iterable[str]) -> list[int]:
         """Words to ids; a word that is not in the vocabulary is `<unk>`."""
@@ -111,5 +111,6 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.words)
 
-    def _text(self) -> str:
+    def text_file(self) -> str:
+        """The text of the file: one word a line."""
         return "".join(f"{word}\n" for word in self.words)

@@ -29,8 +29,9 @@ from tqdm import tqdm
 
 from captioning.system.archives import ImageArchives
 from captioning.system.errors import UserError
-from captioning.system.files import atomic, digest, link, move, read_json, write_json
+from captioning.system.files import atomic, digest, link, move
 from captioning.system.locks import alone, if_free
+from captioning.system.sealed import DamagedError, read_document, write_document
 from captioning.vision.encoders.encoders import Encoder, folded
 from captioning.vision.extraction.npy import GrowingArray
 from captioning.vision.features.store import FORMAT
@@ -176,10 +177,12 @@ class _Work:
 
     def whole(self, index: int) -> bool:
         """Is the shard there, every byte of it?"""
-        if not self._record(index).exists():
+        try:
+            arrays = read_document(self._record(index), "")
+        except DamagedError:
             return False
-        arrays = [(self._store / file, array) for file, array in read_json(self._record(index)).items()]
-        return all(path.exists() and digest(path) == array["sha256"] for path, array in arrays)
+        files = [(self._store / file, array["sha256"]) for file, array in arrays.items()]
+        return all(path.is_file() and digest(path) == expected for path, expected in files)
 
     def write(self, index: int, count: int, batches: Iterator[Rows]) -> None:
         """Write the arrays of one shard of `count` images, and then its record."""
@@ -193,17 +196,15 @@ class _Work:
                         stream = files.enter_context(temporary.open("wb"))
                         arrays[file] = GrowingArray(stream, (count, *values.shape[1:]), values.dtype)
                     arrays[file].append(values)
-        write_json(self._record(index), {file: array.describe() for file, array in arrays.items()})
+        write_document(self._record(index), {file: array.describe() for file, array in arrays.items()})
 
     def finish(self, folder: Path, count: int, index: dict[str, Any]) -> None:
         """Write the index of `count` shards, give the store to `folder`, and remove whole stores of other keys."""
         arrays: dict[str, dict[str, Any]] = {}
         for number in range(count):
-            if not self._record(number).exists():
-                raise UserError(f"{self._record(number)}: not there; all machines must share this folder")
-            for file, array in read_json(self._record(number)).items():
+            for file, array in read_document(self._record(number), "all machines must share this folder").items():
                 arrays.setdefault(file.rpartition("-")[0], {})[file] = array
-        write_json(self._store / "index.json", {**index, "arrays": arrays})
+        write_document(self._store / "index.json", {**index, "arrays": arrays})
         links = self._folder / "given"
         shutil.rmtree(links, ignore_errors=True)
         links.mkdir()

@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 
 from captioning.system.errors import UserError, reason
-from captioning.system.files import read_json
+from captioning.system.files import digest
+from captioning.system.sealed import read_document
 from captioning.vision.images import Transform
 
-FORMAT = 2
+FORMAT = 3
+_AGAIN = "run `dvc repro -f features`"
 ARRAYS = ("means", "regions", "mirrored_means", "mirrored_regions", "pixels")
 
 
@@ -58,12 +60,12 @@ class FeatureStore:
 
         Raises UserError when it was made for others, or when a file is missing or does not match the index.
         """
-        index = read_json(folder / "index.json")
+        index = read_document(folder / "index.json", _AGAIN)
         if index.get("format") != FORMAT:
-            raise UserError(f"{folder / 'index.json'}: not of this version's format; run `dvc repro features`")
+            raise UserError(f"{folder / 'index.json'}: not of this version's format; {_AGAIN}")
         self.ids: list[str] = index["ids"]
         if self.ids != list(image_ids):
-            raise UserError(f"{folder}: made for other images than data/split/images.csv; run `dvc repro features`")
+            raise UserError(f"{folder}: made for other images than data/split/images.csv; {_AGAIN}")
         self.transform = Transform(**index["transform"])
         rows = index["rows_per_shard"]
         arrays = {
@@ -83,11 +85,13 @@ def _open(path: Path, expected: dict[str, Any]) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, mmap_mode="r")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file, though index.json names it; run `dvc repro features`") from None
+        raise UserError(f"{path}: no such file, though index.json names it; {_AGAIN}") from None
     except (ValueError, OSError) as fault:
-        raise UserError(f"{path}: cannot be read ({reason(fault)}); run `dvc repro features`") from None
+        raise UserError(f"{path}: cannot be read ({reason(fault)}); {_AGAIN}") from None
     actual = f"{array.dtype} {list(array.shape)}"
     wanted = f"{expected['dtype']} {expected['shape']}"
     if actual != wanted:
-        raise UserError(f"{path}: {actual}, but index.json says {wanted}; run `dvc repro features`")
+        raise UserError(f"{path}: {actual}, but index.json says {wanted}; {_AGAIN}")
+    if digest(path) != expected["sha256"]:
+        raise UserError(f"{path}: damaged: not the file that index.json describes; {_AGAIN}")
     return array

@@ -16,7 +16,7 @@ from typing import Any
 from captioning.data.datasets.scenes.composition import PROPS, Actor, Scene, spots, thing_x
 from captioning.data.datasets.scenes.things import STANDING
 from captioning.system.errors import UserError, reason
-from captioning.system.files import write_text
+from captioning.system.sealed import check_table, write_table
 
 FILE = "facts.jsonl"
 _MIDDLE, _LOW_MIDDLE = 0.5, 0.3  # of a child or a thing, and of an animal, as a share of its height
@@ -27,16 +27,15 @@ _SCENE = tuple(field.name for field in fields(Scene) if field.name != "actors")
 def write_facts(path: Path, scenes: Mapping[str, Scene]) -> None:
     """Write a line an image. `scenes`: image_id → scene."""
     lines = [json.dumps(_record(image_id, scene)) for image_id, scene in scenes.items()]
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    write_table(path, "".join(f"{line}\n" for line in lines))
 
 
 def read_facts(path: Path) -> dict[str, Scene]:
     """Read what `write_facts` wrote: image_id → the very scene that was drawn.
 
-    Raises UserError, with file and line, when the file is missing or a line is not such a record.
+    Raises UserError when the file is not what was written, and with its line when one is not such a record.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run `dvc repro download`")
+    check_table(path, "run `dvc repro -f download`")
     scenes = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
