@@ -240,7 +240,7 @@ def test_the_shipped_section_of_each_decoder_builds_it(name: str) -> None:
 
 
 @every
-def test_hypotheses_of_a_image_share_what_the_decoder_says_is_of_the_image(variant: str) -> None:
+def test_hypotheses_of_an_image_share_what_the_decoder_says_is_of_the_image(variant: str) -> None:
     """Two hypotheses an image beside one copy of the shared tensors, against a copy for each hypothesis."""
     decoder, words = build(variant).eval(), captions(6, 4)
     each, rows = decoder.init(images(3)), torch.tensor([0, 0, 1, 1, 2, 2])

@@ -23,6 +23,7 @@ from PIL import Image
 from captioning.system import compute, locks
 from captioning.system.archives import ImageArchives, write_zip
 from captioning.system.errors import UserError
+from captioning.system.sealed import write_document
 from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.extraction import extraction
@@ -199,7 +200,7 @@ from captioning.system import compute
 compute.pin(portable=True, threads=2)
 import sys; from pathlib import Path; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_features import *
-there = extraction.features(Images(Path({str(root)!r})), frozen(), ["means"], 4)
+there = extraction.features(ImageArchives(Path({str(root)!r})), frozen(), ["means"], 4)
 write(Path({str(tmp_path / "there")!r}), table(), there)
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
@@ -278,7 +279,7 @@ def test_a_machine_that_does_not_share_the_folder_is_noticed(root: Path, tmp_pat
     """Rank 0 of two, whose neighbour writes elsewhere."""
     fabric = SimpleNamespace(global_rank=0, world_size=2, is_global_zero=True, barrier=lambda: None)
     extractor = extraction.features(ImageArchives(root), frozen(), ["means"], 2)
-    with pytest.raises(UserError, match=r"records/00001\.json: not there; all machines must share this folder"):
+    with pytest.raises(UserError, match=r"records/00001\.json: no such file; all machines must share this folder"):
         extraction.write(tmp_path / "store", table(), extractor, 2, tmp_path / "unfinished", fabric)  # type: ignore[arg-type]
 
 
@@ -415,7 +416,7 @@ def store(root: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("given", [["id1", "id2"], ["id2", "id1", "id3"], ["id1", "id2", "id4"]])
 def test_a_store_of_other_images_is_refused(store: Path, given: list[str]) -> None:
-    with pytest.raises(UserError, match=r"made for other images.*run `dvc repro features`"):
+    with pytest.raises(UserError, match=r"made for other images.*run `dvc repro -f features`"):
         FeatureStore(store, given)
 
 
@@ -434,9 +435,14 @@ def test_files_that_are_not_what_the_index_says_are_refused(store: Path) -> None
     assert "pixels-00000.npy: uint8 [2, 3, 64, 64], but index.json says uint8 [3, 3, 64, 64]" in said()
     np.save(pixels, np.zeros((3, 3, SIZE, SIZE), np.int8))
     assert "pixels-00000.npy: int8" in said()
+    pixels.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "pixels-00000.npy: damaged" in said()
     pixels.unlink()
     assert "pixels-00000.npy: no such file" in said()
-    index.write_text("{}")
+    written = index.read_text()
+    index.write_text(written.replace('"id1"', '"id4"'))
+    assert "index.json: damaged" in said()
+    write_document(index, {**json.loads(written), "format": 1})
     assert "index.json: not of this version" in said()
     index.unlink()
     assert "index.json: no such file" in said()

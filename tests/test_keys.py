@@ -14,6 +14,7 @@ from tests.imports import ROOT
 
 SETTINGS = load(ROOT / "params.yaml")
 ARCHIVE = "data/download/scenes.zip"
+FACTS = "data/download/facts.jsonl"
 WEIGHTS = ["data/weights/weights.json", "data/weights/weights.safetensors"]
 READ_BY_FEATURES = ["data/split/images.csv", ARCHIVE, *WEIGHTS]
 READ_BY_TRAIN = [
@@ -23,6 +24,7 @@ READ_BY_TRAIN = [
     "data/split/references_val.json",
     "data/split/train.npz",
     "data/split/val.npz",
+    FACTS,
     *WEIGHTS,
 ]
 

@@ -169,7 +169,7 @@ def test_broken_references_are_named(tmp_path: Path) -> None:
     path = tmp_path / "references.json"
     for text in ("{", "[]"):
         path.write_text(text)
-        with pytest.raises(UserError, match=r"references\.json: not a COCO caption file"):
+        with pytest.raises(UserError, match=r"references\.json.*; run `dvc repro -f split`"):
             coco.read_references(path)
 
 

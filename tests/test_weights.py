@@ -147,7 +147,7 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path, state: dict[str, Tenso
 
 
 def test_damaged_output_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"weights\.safetensors: cannot be read .*dvc repro weights"):
+    with pytest.raises(UserError, match=r"weights\.safetensors: cannot be read .*dvc repro -f weights"):
         read_weights(tmp_path / "weights.safetensors")
     (tmp_path / "weights.safetensors").write_text("no tensors")
     with pytest.raises(UserError, match="cannot be read"):

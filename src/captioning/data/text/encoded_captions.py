@@ -72,7 +72,7 @@ class EncodedCaptions:
     def read(cls, path: Path) -> "EncodedCaptions":
         """Read what `write` wrote. Raises DamagedError when that is damaged: each array has a checksum."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 return cls(arrays["tokens"], arrays["offsets"], arrays["image"])
         except _FAULTS as fault:
             raise DamagedError(f"{path}: missing or damaged ({reason(fault)}); run `dvc repro -f split`") from None
