@@ -11,6 +11,7 @@ from torch import Tensor
 
 from captioning import decoders, kernels
 from captioning.captioner import model
+from captioning.captioner.cards import Card
 from captioning.data.datasets.scenes.facts import FILE
 from captioning.data.splits import coco, splits
 from captioning.data.text.encoded_captions import EncodedCaptions
@@ -227,7 +228,7 @@ def _save(
     network.load_state_dict(trainer.best)
     encoder = network.encoder or initial
     best, decoder = trainer.progress.best_epoch, resolved["decoder"]
-    card = model.Card(
+    card = Card(
         encoder=resolved["encoder"],
         decoder=decoder,
         decoder_options=resolved["decoders"][decoder],

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from benchmarks.vocabulary import numbered
 from captioning import decoders
 from captioning.captioner import ensembles, model
+from captioning.captioner.cards import Card
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import AttendingDecoder, Decoder, for_captions, select
 from captioning.search import SearchOptions, search
@@ -176,7 +177,7 @@ def test_a_saved_model_says_the_same(variant: str, tmp_path: Path) -> None:
     name, made = VARIANTS[variant][0], options(variant)
     decoder = decoders.build(name, vocabulary, encoder.dim, made)
     decoder.expect(torch.arange(WORDS))
-    card = model.Card("squeezenet1_1", name, made, asdict(transform), {}, {}, {}, {})
+    card = Card("squeezenet1_1", name, made, asdict(transform), {}, {"portable": True, "threads": 1}, {}, {})
     model.save(tmp_path / "model", card, encoder.body.state_dict(), decoder.state_dict(), vocabulary)
     captioner = model.load(tmp_path / "model")
     encoded = Encoded(torch.randn(2, encoder.dim), torch.randn(2, REGIONS, encoder.dim))

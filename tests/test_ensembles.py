@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from captioning import decoders
-from captioning.captioner import ensembles, model, model_folders
+from captioning.captioner import cards, ensembles, model, model_folders
+from captioning.captioner.cards import Card
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import select
 from captioning.decoders.ensemble import Ensemble
-from captioning.experiments import released
 from captioning.search import SearchOptions, n_best, search
 from captioning.system.errors import UserError
 from captioning.vision.encoders import encoders
@@ -113,7 +113,7 @@ def folder(
     torch.manual_seed(seed)
     name, made = VARIANTS[variant][0], options(variant)
     decoder = decoders.build(name, vocabulary, network.dim, made)
-    card = model.Card(encoder, name, made, asdict(transform), {}, {"portable": True, "threads": 2}, {}, {})
+    card = Card(encoder, name, made, asdict(transform), {}, {"portable": True, "threads": 2}, {}, {})
     model.save(path, card, network.body.state_dict(), decoder.state_dict(), vocabulary)
     return path
 
@@ -162,8 +162,7 @@ def test_a_model_folder_keeps_statistics_and_refuses_others(tmp_path: Path) -> N
     found = model.read(tmp_path / "with").statistics
     assert found is not None
     assert all(torch.equal(one, other) for one, other in zip(found, kept, strict=True))
-    assert (released._FILES, released._OPTIONAL[0]) == (model.FILES, model.STATISTICS)
-    path = tmp_path / "with" / model.STATISTICS
+    path = tmp_path / "with" / cards.STATISTICS
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(UserError, match=r"statistics.safetensors: not the file that model.json describes"):
         model.read(tmp_path / "with")

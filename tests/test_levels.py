@@ -17,10 +17,10 @@ LEVELS = {
     "data": 2,
     "decoders": 3,
     "metrics": 3,
-    "experiments": 4,
     "search": 4,
     "captioner": 5,
     "evaluation": 6,
+    "experiments": 6,
     "training": 6,
     "cli": 7,
 }
@@ -69,4 +69,4 @@ def test_a_module_imports_from_lower_levels_only(path: Path) -> None:
 
 def test_few_arrows_lead_from_package_to_package() -> None:
     arrows = {(package(path), other) for path in MODULES if path.parent != LIBRARY for _, other in imported(path)}
-    assert len({(own, other) for own, other in arrows if own != other}) <= 50
+    assert len({(own, other) for own, other in arrows if own != other}) <= 55

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from captioning.captioner.model import Card
+from captioning.captioner.cards import Card
 from captioning.cli.notices import CONTENT, Notices, describe
 from captioning.settings.schema import Settings
 from captioning.system.errors import UserError

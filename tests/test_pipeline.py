@@ -19,6 +19,7 @@ from captioning.data.text.vocabulary import SPECIAL
 from captioning.system.archives import ImageArchives
 from captioning.system.files import digest
 from tests.imports import ROOT, STAGES, closure, listed
+from tests.model_cards import make_older
 from tests.project import Project
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -237,10 +238,7 @@ def test_predict_by_a_model_of_drawings_calls_a_photograph_and_noise_unlike(proj
     assert done.stderr.splitlines()[1:] == [f"{tmp_path}/{name}: {unlike}" for name in ("noise.png", "photo.jpg")]
     older = tmp_path / "older"
     shutil.copytree(project.folder / "data/train/model", older)
-    card = json.loads((older / "model.json").read_text())
-    del card["sha256"]["statistics.safetensors"]
-    (older / "model.json").unlink()  # a hard link of DVC's cache
-    (older / "model.json").write_text(json.dumps(card))
+    make_older(older, "statistics.safetensors")
     again = project.run("captioning", "predict", str(tmp_path), "--model", str(older))
     assert again.stdout == done.stdout
     about, guess = again.stderr.splitlines()[-2:]

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from captioning.captioner import cards
 from captioning.cli.app import app
 from captioning.system.errors import UserError
+from tests.model_cards import edit
 from tests.project import Project
 
 NAMES = ("captions", "n_best", "metrics", "baselines")
@@ -93,9 +95,7 @@ def test_a_model_put_beside_the_trained_one_counts_and_its_content_does(copy: Pr
 def test_a_stranger_in_the_ensemble_stops_the_stage_in_words(copy: Project) -> None:
     stranger = copy.folder / "ensemble/stranger"
     shutil.copytree(copy.folder / "data/train/model", stranger)
-    card = json.loads((stranger / "model.json").read_text())
-    card["transform"]["image_size"] = 64
-    (stranger / "model.json").write_text(json.dumps(card))
+    edit(stranger, transform=cards.read(stranger).card.transform | {"image_size": 64})
     copy.set("evaluate.ensemble=ensemble")
     done = copy.run("python", "-m", "stages", "evaluate", check=False)
     assert done.returncode == 1
@@ -152,9 +152,7 @@ def test_predict_has_the_beam_of_the_data_set(project: Project, tmp_path: Path) 
 
     model = tmp_path / "model"
     shutil.copytree(project.folder / "data/train/model", model)
-    card = json.loads((model / "model.json").read_text())
-    (model / "model.json").unlink()
-    (model / "model.json").write_text(json.dumps(card | {"settings": card["settings"] | {"dataset": "flickr8k"}}))
+    edit(model, settings=cards.read(model).card.settings | {"dataset": "flickr8k"})
     three, eight = best("--beam-size", "3"), best("--beam-size", "8")
     assert three != eight
     assert best() == three

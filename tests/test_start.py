@@ -9,6 +9,7 @@ import torch
 
 from captioning import decoders
 from captioning.captioner import model
+from captioning.captioner.cards import Card
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.system.errors import UserError
 from captioning.system.files import digest
@@ -43,7 +44,7 @@ def network(seed: int, trained: bool, **changes: Any) -> Network:
 def folder(tmp_path: Path) -> Path:
     """A model whose encoder has seed 1."""
     empty: dict[str, Any] = {}
-    card = model.Card(NAME, "transformer", OPTIONS, asdict(TRANSFORM), empty, empty, empty, empty)
+    card = Card(NAME, "transformer", OPTIONS, asdict(TRANSFORM), empty, {"portable": True, "threads": 1}, empty, empty)
     decoder = network(1, False).decoder.state_dict()
     model.save(tmp_path / "model", card, encoder(1).body.state_dict(), decoder, VOCABULARY)
     return tmp_path / "model"

@@ -13,13 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from captioning.captioner import model
+from captioning.captioner import cards, model
 from captioning.captioner.model import Captioner
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.ensemble import Ensemble
 from captioning.search import Caption, SearchOptions, in_words, n_best
 from captioning.system.errors import UserError
-from captioning.system.files import read_json
 from captioning.vision.encoders.encoded import Encoded, of_regions
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.encodings import Encode, mirrored_encoder, mirrored_pixels, stored_encoder
@@ -118,6 +117,6 @@ def check_store(folders: Sequence[Path], captioners: Captioners, store: FeatureS
 
 
 def _same(first: Path, folder: Path, name: str, complaint: str) -> None:
-    ours, theirs = (read_json(path / "model.json")["sha256"][name] for path in (first, folder))
+    ours, theirs = (cards.read(path).files[name] for path in (first, folder))
     if ours != theirs:
         raise UserError(f"{folder / name}: not that of {first}: this model {complaint}")

@@ -10,9 +10,9 @@ The encoder has a file of its own: experiments that share a frozen one share its
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -20,38 +20,18 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from captioning import decoders
+from captioning.captioner import cards
+from captioning.captioner.cards import FILES, STATISTICS, Card
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import Decoder
 from captioning.system.errors import UserError, reason
-from captioning.system.files import atomic, digest, read_json, write_bytes, write_json
+from captioning.system.files import atomic, write_bytes
 from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.unlikeness import KeptStatistics
 from captioning.vision.images import Transform
 
-FORMAT = 1
-FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
-STATISTICS = "statistics.safetensors"
-
-
-@dataclass(frozen=True)
-class Card:
-    """What model.json records besides the digests: enough to rebuild the networks and to trust them.
-
-    encoder: torchvision's name. decoder: name in `decoders`. decoder_options: its sizes.
-    transform: how an image becomes pixels. settings: every resolved setting of the
-    training. compute: instruction set, threads. provenance: digests of weights and features. scores:
-    the validation scores of the selected epoch.
-    """
-
-    encoder: str
-    decoder: str
-    decoder_options: dict[str, Any]
-    transform: dict[str, Any]
-    settings: dict[str, Any]
-    compute: dict[str, Any]
-    provenance: dict[str, Any]
-    scores: dict[str, Any]
+_SHOWN = 120  # characters of another library's message
 
 
 @dataclass(frozen=True)
@@ -82,9 +62,7 @@ def save(
         vocabulary.write(temporary / "vocab.txt")
         if statistics is not None:
             write_bytes(temporary / STATISTICS, save_tensors(_plain(statistics.tensors())))
-        files = FILES if statistics is None else (*FILES, STATISTICS)
-        record = {"format": FORMAT, **asdict(card), "sha256": {name: digest(temporary / name) for name in files}}
-        write_json(temporary / "model.json", record)
+        cards.write(temporary, card, FILES if statistics is None else (*FILES, STATISTICS))
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -106,23 +84,27 @@ def read(folder: Path) -> Saved:
 
     Raises UserError when a file is missing, or is not the one that model.json was written with.
     """
-    record = read_json(folder / "model.json")
-    if record.get("format") != FORMAT:
-        raise UserError(f"{folder / 'model.json'}: format {record.get('format')!r}, this version reads {FORMAT}")
-    for name, expected in record["sha256"].items():
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name}: no such file; the model folder is not whole (try `dvc pull`)")
-        if digest(folder / name) != expected:
-            raise UserError(f"{folder / name}: not the file that model.json describes; restore the folder")
-    card = Card(**{name: record[name] for name in Card.__dataclass_fields__})
+    record = cards.read(folder)
+    cards.check_files(folder, record)
     encoder, decoder = (_tensors(folder / f"{name}.safetensors") for name in ("encoder", "decoder"))
-    statistics = KeptStatistics.of(_tensors(folder / STATISTICS)) if STATISTICS in record["sha256"] else None
-    return Saved(card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder, statistics)
+    statistics = KeptStatistics.of(_tensors(folder / STATISTICS)) if STATISTICS in record.files else None
+    return Saved(record.card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder, statistics)
 
 
 def load(folder: Path) -> Captioner:
-    """Rebuild a model from its folder, in eval mode. Raises UserError as `read` does."""
-    card, vocabulary, weights, trained, statistics = read(folder)
+    """Rebuild a model from its folder, in eval mode. Raises UserError as `read` does, and when the parts do not fit."""
+    saved = read(folder)
+    try:
+        return _rebuilt(saved)
+    except (TypeError, KeyError, ValueError, RuntimeError, AttributeError) as fault:
+        message = reason(fault, first_line=True)[:_SHOWN]
+        raise UserError(
+            f"{folder}: its weights do not fit what model.json says ({message}); restore the folder"
+        ) from fault
+
+
+def _rebuilt(saved: Saved) -> Captioner:
+    card, vocabulary, weights, trained, statistics = saved
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
     decoder = decoders.build(card.decoder, vocabulary, encoder.dim, card.decoder_options)

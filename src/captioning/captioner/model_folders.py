@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from captioning.captioner import cards
 from captioning.system.errors import UserError
-from captioning.system.files import main_root, read_json
+from captioning.system.files import main_root
 
 
 def check_start(folder: Path, *, encoder: str, decoder: str) -> None:
@@ -13,11 +14,9 @@ def check_start(folder: Path, *, encoder: str, decoder: str) -> None:
     """
     if not folder.is_dir() and folder.with_name(f"{folder.name}.dvc").is_file():
         return
-    record = read_json(folder / "model.json")
-    compared = {"encoder": encoder, "decoder": decoder}
-    faults = [
-        f"{name} ({record.get(name)}, here {here})" for name, here in compared.items() if record.get(name) != here
-    ]
+    card = cards.read(folder).card
+    compared = {"encoder": (card.encoder, encoder), "decoder": (card.decoder, decoder)}
+    faults = [f"{name} ({its}, here {here})" for name, (its, here) in compared.items() if its != here]
     if faults:
         raise UserError(f"train.start = {folder}: not a model that training here can start from: {'; '.join(faults)}")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from captioning.system.errors import UserError
 
 if TYPE_CHECKING:
-    from captioning.captioner.model import Captioner, Card
+    from captioning.captioner.cards import Card
+    from captioning.captioner.model import Captioner
 
 _DRAWINGS = "drawings"
 CONTENT = {  # of each data set's images

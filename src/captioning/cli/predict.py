@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
+from captioning.captioner import cards
 from captioning.cli.notices import Notices, name_some, print_lines
 from captioning.cli.search_options import BEAM_SIZE, with_search_options
 from captioning.experiments import released
@@ -20,7 +21,7 @@ from captioning.settings.rules import usual_beam
 from captioning.system import compute
 from captioning.system.archives import SUFFIXES
 from captioning.system.errors import UserError
-from captioning.system.files import read_json, write_bytes
+from captioning.system.files import write_bytes
 
 if TYPE_CHECKING:
     from captioning.captioner.ensembles import Captioners
@@ -88,8 +89,8 @@ def predict(
 
 def _load(models: Sequence[released.Model], *, mirror: bool) -> "Captioners":
     """Load models, with the arithmetic that the first one asks for."""
-    card = read_json(models[0].folder / "model.json")
-    compute.pin(portable=card["compute"]["portable"], threads=card["compute"]["threads"])
+    record = cards.read(models[0].folder)
+    compute.pin(portable=record.portable, threads=record.threads)
     from captioning.captioner import ensembles
 
     return ensembles.load([model.folder for model in models], mirror=mirror)

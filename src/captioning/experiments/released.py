@@ -6,18 +6,16 @@ They are kept in the user's cache, under the digest of their model.json, which h
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from captioning.captioner import cards
 from captioning.system.errors import UserError
 from captioning.system.files import atomic, digest, write_bytes
 
 if TYPE_CHECKING:
     from captioning.experiments.revisions import Revision
-
-_FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
-_OPTIONAL = ("statistics.safetensors", "features.safetensors")  # the second in models of older versions
 
 
 class Model(NamedTuple):
@@ -60,14 +58,15 @@ def _release(name: str, repo: str | None, path: Path) -> Model:
         [revision] = resolve([name], repo, remotes=True)
     except UserError as fault:
         raise UserError(f"--model {name}: {'' if repo else 'no such folder, and no revision: '}{fault}") from None
-    card = revision.read(f"{path.as_posix()}/model.json")
+    card = revision.read(f"{path.as_posix()}/{cards.NAME}")
+    files = cards.parse(_json(card), f"{name}: {path.as_posix()}/{cards.NAME}").files
     folder = _cache() / hashlib.sha256(card).hexdigest()
-    if not _whole(folder, card):
+    if not _whole(folder, files):
         with atomic(folder) as temporary:
             temporary.mkdir()
-            for file in _files(card):
+            for file in files:
                 write_bytes(temporary / file, revision.read(f"{path.as_posix()}/{file}"))
-            write_bytes(temporary / "model.json", card)
+            write_bytes(temporary / cards.NAME, card)
     return Model(folder, f"{name}{_commit(revision)}{f' in {repo}' if repo else ''}")
 
 
@@ -75,10 +74,12 @@ def _commit(revision: "Revision") -> str:
     return ", commit {} of {}".format(*revision.commit) if revision.commit else ""
 
 
-def _files(card: bytes) -> list[str]:
-    """The files that a model folder has beside its card; of the optional ones, those that the card names."""
-    digests = json.loads(card).get("sha256", {})
-    return [*_FILES, *(name for name in _OPTIONAL if name in digests)]
+def _json(card: bytes) -> Any:
+    """The card's document; None where it is none, which `cards.parse` refuses."""
+    try:
+        return json.loads(card)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _cache() -> Path:
@@ -86,10 +87,9 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "captioning" / "models"
 
 
-def _whole(folder: Path, card: bytes) -> bool:
+def _whole(folder: Path, files: Mapping[str, str]) -> bool:
     """Whether a folder of the cache still has what its card says."""
-    digests = json.loads(card).get("sha256", {})
-    paths = [folder / file for file in _files(card)]
-    return (folder / "model.json").is_file() and all(
-        path.is_file() and digest(path) == digests.get(path.name) for path in paths
+    paths = [folder / file for file in files]
+    return (folder / cards.NAME).is_file() and all(
+        path.is_file() and digest(path) == files[path.name] for path in paths
     )
