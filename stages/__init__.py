@@ -21,7 +21,7 @@ from captioning.settings.resolve import load  # noqa: E402
 from captioning.settings.schema import Settings  # noqa: E402
 from captioning.settings.yaml_lines import loads  # noqa: E402
 from captioning.system import compute, signals  # noqa: E402
-from captioning.system.errors import UserError  # noqa: E402
+from captioning.system.errors import UserError, printed  # noqa: E402
 from captioning.system.files import disk_faults_told, scratch, write_text  # noqa: E402
 from captioning.system.locks import alone  # noqa: E402
 
@@ -49,7 +49,7 @@ def run(stage: str) -> None:
             with _by_itself(stage):
                 _pinned(stage, settings)
     except UserError as fault:
-        sys.exit(f"error: {fault}")
+        sys.exit(f"error: {printed(fault)}")
     except KeyboardInterrupt:
         _leave("interrupted", 130)
     except signals.Terminated:

@@ -2,12 +2,15 @@
 
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import pytest
 import yaml
 from dvc.stage.cache import _get_cache_hash
 from dvc.utils.flatten import flatten, unflatten
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from captioning.settings import document, resolve, rules
@@ -17,6 +20,7 @@ from captioning.settings.search import USUAL
 from captioning.settings.sections import leaves
 from captioning.settings.yaml_lines import key_lines, parse
 from captioning.system.errors import UserError
+from tests.properties import examples
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "params.yaml"
@@ -276,3 +280,104 @@ def test_evaluate_searches_as_predict_does() -> None:
     """Unless either is asked for something else."""
     options = rules.search_options(load(SHIPPED))
     assert {name: getattr(options, name) for name in USUAL} == USUAL
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("seed", True),
+    ("seed", 2**64),
+    ("seed", 1.0),
+    ("seed", "1"),
+    ("compute.threads", 10**10),
+    ("compute.threads", True),
+    ("compute.processes", 10**5),
+    ("compute.portable", 1),
+    ("compute.portable", "yes"),
+    ("evaluate.beam_size", 10**9),
+    ("evaluate.n_best", 10**9),
+    ("decoders.transformer.width", 10**7),
+    ("decoders.lstm.hidden_size", 10**7),
+    ("decoders.lstm.layers", 10**6),
+    ("train.epochs", 10**12),
+    ("train.optimizer.lr", True),
+    ("train.optimizer.lr", 1e300),
+    ("train.optimizer.lr", "0.1"),
+    ("train.start", ""),
+    ("train.start", " "),
+    ("train.start", "a\nb"),
+    ("train.encoder.from_block", ""),
+    ("features.image_size", 10**6),
+    ("features.weights", ""),
+    ("download.source", ""),
+    ("download.folder", ""),
+    ("download.folder", None),
+    ("download.folder", True),
+    ("download.scenes.train", 10**12),
+    ("download.scenes.seed", 2**64),
+    ("evaluate.ensemble", None),
+    ("evaluate.ensemble", [1]),
+    ("encoder", ""),
+    ("encoder", None),
+    ("encoder", "x" * 5000),
+    ("split.limit", ""),
+    ("split.limit", "x" * 5000),
+    ("vocab", 3),
+    ("vocab", None),
+    ("train", ["x" * 5000]),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG, ids=lambda part: str(part)[:20])
+def test_a_value_of_another_kind_or_beyond_all_sense_is_refused_with_its_line(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    values = yaml.safe_load(PARAMS)
+    *sections, name = key.split(".")
+    section = values
+    for part in sections:
+        section = section[part]
+    section[name] = value
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert all(len(line) <= 300 + len(str(path)) for line in str(caught.value).splitlines())
+    number = next(line for found, line in key_lines(parse(path)[1]) if ".".join(found) == key)
+    assert f"line {number}: {key} " in str(caught.value)
+
+
+_SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=300),
+    st.dates(),
+    st.sampled_from(["auto", "all", "none", "null", "1e-3", "0x10", "..", "/", "~", "*", "&a"]),
+)
+ANYTHING = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=9), inner), max_leaves=5
+)
+
+
+@examples(150)
+@given(data=st.data())
+def test_any_value_of_any_setting_is_taken_or_refused_in_words(data: st.DataObject) -> None:
+    """Written as YAML, in place of one or two settings."""
+    values = yaml.safe_load(PARAMS)
+    for key in data.draw(st.lists(st.sampled_from([key for key, _ in leaves(Settings)]), min_size=1, max_size=2)):
+        *sections, name = key.split(".")
+        section = values
+        for part in sections:
+            section = section[part]
+        section[name] = data.draw(ANYTHING)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        try:
+            settings = load(path)
+        except UserError as fault:
+            lines = str(fault).splitlines()
+        else:
+            lines = []
+            assert isinstance(settings, Settings)
+    assert all(line.startswith(str(path)) and len(line) <= 300 + len(str(path)) for line in lines)

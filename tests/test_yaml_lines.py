@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from dvc.utils.serialize import parse_yaml
 
+from captioning.settings.resolve import load
 from captioning.settings.yaml_lines import key_lines, loads, parse, repeated_keys
 from captioning.system.errors import UserError
 
@@ -72,3 +73,39 @@ def test_what_is_no_mapping_is_told_in_one_line(tmp_path: Path, text: str, said:
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file; run in the project's folder"):
         parse(tmp_path / "params.yaml")
+
+
+_BOMB = "\n".join(["a0: &a0 {x: 1, y: 2}", *(f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}" for n in range(1, 27))])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("seed: 1\nname: caf\u00e9".encode("latin-1"), "line 2: not UTF-8"),
+        (b"seed: 2020-99-99", "not YAML: .*cannot be read"),
+        (b'seed: !!int ""', "not YAML"),
+        (b"seed: !!bool maybe", "not YAML"),
+        (b"seed: !!timestamp x", "not YAML"),
+        (b"seed: &a [*a]", r"line 1: the alias \*a"),
+        (b"a: &a\n  b: *a", r"line 2: the alias \*a"),
+        (b"seed: " + b"[" * 3000, "not YAML"),
+        (b"seed: " + b"[" * 3000 + b"]" * 3000, "nested too deeply"),
+        (b"{a: " * 3000 + b"1" + b"}" * 3000, "nested too deeply"),
+        (_BOMB.encode(), r"line 2: the alias \*a0"),
+        (b"seed: \x00", "not YAML"),
+        (b"? [a, b]\n: 1\n? {c: 1}\n: 2", "not YAML|expected"),
+        (b"&" + b"x" * 5000 + b": 1", "not YAML|expected"),
+    ],
+)
+def test_what_yaml_cannot_make_is_told_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=said) as told:
+        load(path)
+    assert all(len(line) <= 300 + len(str(path)) for line in str(told.value).splitlines())
+
+
+def test_a_folder_is_no_settings(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").mkdir()
+    with pytest.raises(UserError, match=r"params\.yaml: cannot be read \(Is a directory\)"):
+        load(tmp_path / "params.yaml")

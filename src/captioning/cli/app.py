@@ -6,7 +6,7 @@ import typer
 
 from captioning.cli import experiments, gallery
 from captioning.cli.predict import predict
-from captioning.system.errors import UserError
+from captioning.system.errors import UserError, printed
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -29,4 +29,4 @@ def main() -> None:
     try:
         app()
     except UserError as fault:
-        sys.exit(f"error: {fault}")
+        sys.exit(f"error: {printed(fault)}")

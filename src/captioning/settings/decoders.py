@@ -8,16 +8,16 @@ mean.
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from captioning.settings.sections import Auto, Count, Fraction, Meaning, NonNegative, Section, Share
+from captioning.settings.sections import Auto, Fraction, Meaning, NonNegative, Section, Share, Width
 
 
 @dataclass(frozen=True)
 class LstmOptions:
     """The image as the first word of an LSTM."""
 
-    embedding_size: Annotated[Count, Meaning("width of word and image embeddings"), Auto(256, 128)]
-    hidden_size: Annotated[Count, Meaning("width of the LSTM"), Auto(256, 512)]
-    layers: Annotated[Count, Meaning("LSTM layers")]
+    embedding_size: Annotated[Width, Meaning("width of word and image embeddings"), Auto(256, 128)]
+    hidden_size: Annotated[Width, Meaning("width of the LSTM"), Auto(256, 512)]
+    layers: Annotated[Width, Meaning("LSTM layers")]
     dropout: Annotated[Fraction, Meaning("on word embeddings and on the LSTM's output")]
     picture: Annotated[
         Literal["yunjey", "nic"],
@@ -32,8 +32,8 @@ class NeuralTalkOptions:
     cell: Annotated[
         Literal["rnn", "lstm"], Meaning("rnn (the image is added at every step) | lstm (the image is the first word)")
     ]
-    embedding_size: Annotated[Count, Meaning("width of word embeddings")]
-    hidden_size: Annotated[Count, Meaning("width of the RNN or LSTM")]
+    embedding_size: Annotated[Width, Meaning("width of word embeddings")]
+    hidden_size: Annotated[Width, Meaning("width of the RNN or LSTM")]
     dropout: Annotated[Fraction, Meaning("on embeddings and on the network's output")]
 
 
@@ -52,10 +52,10 @@ class AttentionOptions:
     kind: Annotated[
         Literal["soft", "hard"], Meaning("soft (all regions, weighted) | hard (one sampled region, by REINFORCE)")
     ]
-    embedding_size: Annotated[Count, Meaning("width of word embeddings")]
-    hidden_size: Annotated[Count, Meaning("width of the LSTM")]
+    embedding_size: Annotated[Width, Meaning("width of word embeddings")]
+    hidden_size: Annotated[Width, Meaning("width of the LSTM")]
     dropout: Annotated[Fraction, Meaning("on the LSTM's output and on the deep output")]
-    attention_size: Count = 256
+    attention_size: Width = 256
     doubly_stochastic: NonNegative = 1.0
     reinforce: NonNegative = 1.0
     entropy: NonNegative = 0.002
@@ -68,10 +68,10 @@ class UpDownOptions:
 
     attends = True
 
-    embedding_size: Annotated[Count, Meaning("width of word embeddings")]
-    hidden_size: Annotated[Count, Meaning("width of both LSTMs")]
+    embedding_size: Annotated[Width, Meaning("width of word embeddings")]
+    hidden_size: Annotated[Width, Meaning("width of both LSTMs")]
     dropout: Annotated[Fraction, Meaning("on embeddings and on the language LSTM's output")]
-    attention_size: Count = 256
+    attention_size: Width = 256
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class TransformerOptions:
 
     attends = True
 
-    width: Annotated[Count, Meaning("width of every layer, a multiple of 2 * heads"), Auto(128, 256)]
-    layers: Annotated[Count, Meaning("layers"), Auto(2, 3)]
-    heads: Annotated[Count, Meaning("heads of each attention")]
-    feed_forward: Annotated[Count, Meaning("width inside each feed-forward block"), Auto(256, 1024)]
+    width: Annotated[Width, Meaning("width of every layer, a multiple of 2 * heads"), Auto(128, 256)]
+    layers: Annotated[Width, Meaning("layers"), Auto(2, 3)]
+    heads: Annotated[Width, Meaning("heads of each attention")]
+    feed_forward: Annotated[Width, Meaning("width inside each feed-forward block"), Auto(256, 1024)]
     dropout: Annotated[Fraction, Meaning("after every block of a layer, on embeddings and on regions"), Auto(0.0, 0.1)]
 
 

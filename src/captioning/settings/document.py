@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from captioning.settings.schema import Settings
-from captioning.settings.sections import Auto, Meaning, fields_of, leaves, marked
+from captioning.settings.sections import UNSHOWN, Auto, Meaning, fields_of, leaves, marked
 
 _HEAD = """# Settings
 
@@ -65,7 +65,10 @@ def _limits(field: FieldInfo) -> str:
         return ""
     shown = ((Gt, "gt", "> {:g}"), (Ge, "ge", ">= {:g}"), (Lt, "lt", "below {:g}"), (Le, "le", "at most {:g}"))
     parts = [
-        text.format(getattr(mark, name)) for bound, name, text in shown for mark in marks if isinstance(mark, bound)
+        text.format(getattr(mark, name))
+        for bound, name, text in shown
+        for mark in marks
+        if isinstance(mark, bound) and not (name in ("lt", "le") and getattr(mark, name) >= UNSHOWN)
     ]
     return f"integer {', '.join(parts)}".strip() if kind is int else ", ".join(parts)
 

@@ -1,24 +1,34 @@
 """The types of params.yaml: each section, each key, each range, each with one line of meaning."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from captioning.settings import decoders, search
-from captioning.settings.sections import Auto, Count, Meaning, Natural, Section, as_written
+from captioning.settings.sections import (
+    Auto,
+    Count,
+    Few,
+    Flag,
+    Location,
+    Meaning,
+    Section,
+    Seed,
+    Text,
+    as_written,
+)
 from captioning.settings.training import Train
 
-ImageSize = Literal["native", "enlarged", "quick"] | Annotated[int, Field(ge=32)]
+ImageSize = Literal["native", "enlarged", "quick"] | Annotated[int, Field(strict=True, ge=32, le=8192)]
 
 
 class Compute(Section):
     """The machine."""
 
     portable: Annotated[
-        bool, Meaning("true: AVX2 only, the same bytes on other x86-64 machines; false: fastest on this machine")
+        Flag, Meaning("true: AVX2 only, the same bytes on other x86-64 machines; false: fastest on this machine")
     ]
-    threads: Annotated[Count, Meaning("CPU threads of PyTorch; another number changes the last bits of results")]
+    threads: Annotated[Few, Meaning("CPU threads of PyTorch; another number changes the last bits of results")]
     device: Annotated[Literal["auto", "cpu", "cuda"], Meaning("auto (a GPU if there is one) | cpu | cuda")]
     precision: Annotated[
         Literal["32-true", "bf16-mixed"],
@@ -27,27 +37,27 @@ class Compute(Section):
             "portable: false)"
         ),
     ]
-    processes: Annotated[Count, Meaning("processes that share the work on this machine; on GPUs, one process for each")]
+    processes: Annotated[Few, Meaning("processes that share the work on this machine; on GPUs, one process for each")]
     compile: Annotated[
-        bool, Meaning("true: torch.compile on the trained network; takes minutes at the start, useful on a GPU")
+        Flag, Meaning("true: torch.compile on the trained network; takes minutes at the start, useful on a GPU")
     ]
 
 
 class Scenes(Section):
     """What is drawn if `dataset` is scenes."""
 
-    train: Annotated[Annotated[int, Field(ge=2)], Meaning("training images")]
+    train: Annotated[Annotated[int, Field(strict=True, ge=2, le=1_000_000_000)], Meaning("training images")]
     val: Annotated[Count, Meaning("validation images")]
     test: Annotated[Count, Meaning("test images")]
-    image_size: Annotated[Annotated[int, Field(ge=32, le=1024)], Meaning("side of an image, pixels")]
-    seed: Annotated[Natural, Meaning("random seed of the drawing: another one draws another data set")]
+    image_size: Annotated[Annotated[int, Field(strict=True, ge=32, le=1024)], Meaning("side of an image, pixels")]
+    seed: Annotated[Seed, Meaning("random seed of the drawing: another one draws another data set")]
 
 
 class Download(Section):
     """The section `download`."""
 
     source: Annotated[
-        Path | None,
+        Location | None,
         Meaning("folder that is searched before the network; empty: the variable CAPTIONING_SOURCE, if set"),
     ]
     split: Annotated[
@@ -56,11 +66,11 @@ class Download(Section):
         Auto(),
     ]
     skip_corrupt: Annotated[
-        bool,
+        Flag,
         Meaning("false: an image that cannot be decoded stops the run; true: it is left out and counted"),
     ]
     folder: Annotated[
-        Path,
+        Location,
         Meaning(
             "folder of your images and captions.csv, if `dataset` is folder; data/check has none; in queued "
             "experiments an absolute path"
@@ -79,7 +89,7 @@ class Split(Section):
     """The section `split`."""
 
     limit: Annotated[
-        Annotated[int, Field(ge=2)] | None,  # BatchNorm cannot be trained on one
+        Annotated[int, Field(strict=True, ge=2, le=1_000_000_000)] | None,  # BatchNorm cannot be trained on one
         Meaning("images of each split, for a first look, the same ones each time; empty: all"),
     ]
     max_words: Annotated[Count, Meaning("longer training captions are cut to this many words")]
@@ -89,12 +99,12 @@ class Features(Section):
     """The section `features`."""
 
     weights: Annotated[
-        str,
+        Text,
         Meaning("imagenet | none (from scratch) | path to a state dict (.pth, .safetensors)"),
         Auto("none", "imagenet"),
     ]
     trainable: Annotated[
-        bool,
+        Flag,
         Meaning("true (the encoder is trained, pixels are stored) | false (it is frozen, features are stored)"),
         Auto(drawn=True, photographs=False),
     ]
@@ -113,12 +123,12 @@ class Features(Section):
         ),
     ]
     regions: Annotated[
-        bool,
+        Flag,
         Meaning("auto (only if the decoder attends) | true | false; true stores the regions, not only their mean"),
         Auto(),
     ]
     mirror: Annotated[
-        bool,
+        Flag,
         Meaning(
             "true: features of mirrored images are stored too, and training draws one of the two (frozen encoder only)"
         ),
@@ -135,7 +145,7 @@ class Evaluate(Section):
 
     method: search.Method
     beam_size: Annotated[
-        Count,
+        Few,
         Meaning("auto (3 on scenes, 8 on photographs; more where n_best or groups need it) | " + search.BEAM_SIZE),
         Auto(),
     ]
@@ -146,21 +156,21 @@ class Evaluate(Section):
     groups: search.Groups
     top_p: search.TopP
     mirror: Annotated[
-        bool,
+        Flag,
         Meaning(
             "true: the mirrored image is read too, and the probabilities of both are averaged (a frozen encoder needs "
             "features.mirror)"
         ),
     ]
     ensemble: Annotated[
-        Path,
+        Location,
         Meaning(
             "folder of further model folders, whose probabilities are averaged with those of the trained model; "
             "data/check has none; in queued experiments an absolute path"
         ),
     ]
     java: Annotated[
-        bool,
+        Flag,
         Meaning("true: METEOR too (and SPICE where its models are), with Java and pycocoevalcap"),
     ]
 
@@ -169,7 +179,7 @@ class Settings(Section):
     """All of params.yaml, with `auto` decided."""
 
     seed: Annotated[
-        Natural, Meaning("random seed of training (initial weights, batches, dropout) and of sampled captions")
+        Seed, Meaning("random seed of training (initial weights, batches, dropout) and of sampled captions")
     ]
     dataset: Annotated[
         Literal["scenes", "abstract_scenes", "flickr8k", "flickr30k", "coco2014", "coco2017", "folder"],
@@ -178,7 +188,7 @@ class Settings(Section):
             "folder (your own images)"
         ),
     ]
-    encoder: Annotated[str, Meaning("CNN or vision transformer: any torchvision classification backbone, by name")]
+    encoder: Annotated[Text, Meaning("CNN or vision transformer: any torchvision classification backbone, by name")]
     decoder: Annotated[
         Literal[decoders.names()],  # type: ignore[valid-type]
         Meaning(f"{' | '.join(decoders.names())} (docs/models.md has a diagram of each)"),

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from captioning.settings.sections import Count, Meaning, Natural, NonNegative, Positive
+from captioning.settings.sections import Few, Meaning, Natural, NonNegative, Positive, Seed
 from captioning.system.errors import UserError
 
 Method = Annotated[
@@ -13,12 +13,12 @@ Method = Annotated[
     Meaning("beam (greedy where beam_size is 1) | diverse (diverse beam search) | sample (words are sampled)"),
 ]
 BEAM_SIZE = "hypotheses kept at each step; 1 is greedy; not used by sample"
-BeamSize = Annotated[Count, Meaning(BEAM_SIZE)]
+BeamSize = Annotated[Few, Meaning(BEAM_SIZE)]
 NBest = Annotated[
-    Count,
+    Few,
     Meaning("captions for each image, best first; the first is scored; at most beam_size, except for sample"),
 ]
-MaxWords = Annotated[Count, Meaning("longest caption, words")]
+MaxWords = Annotated[Few, Meaning("longest caption, words")]
 MinWords = Annotated[Natural, Meaning("shortest caption, words; at most max_words")]
 LengthPenalty = Annotated[NonNegative, Meaning("captions are ranked by log probability / length ** length_penalty")]
 RankBy = Annotated[
@@ -29,7 +29,7 @@ RankBy = Annotated[
     ),
 ]
 RepeatNgram = Annotated[Natural, Meaning("no n-gram of this size occurs twice in a caption; 0: no restriction")]
-Groups = Annotated[Count, Meaning("diverse: groups that share the beam, whose size is a multiple of it")]
+Groups = Annotated[Few, Meaning("diverse: groups that share the beam, whose size is a multiple of it")]
 Strength = Annotated[
     NonNegative,
     Meaning("diverse: cost in nats of a word, for each hypothesis of an earlier group that has it at the same step"),
@@ -37,10 +37,10 @@ Strength = Annotated[
 Temperature = Annotated[Positive, Meaning("sample: logits are divided by it; below 1, likely words become likelier")]
 TopK = Annotated[Natural, Meaning("sample: words are sampled from this many likeliest words; 0: from all")]
 TopP = Annotated[
-    Annotated[float, Field(gt=0, le=1)],
+    Annotated[float, Field(strict=True, gt=0, le=1)],
     Meaning("sample: and from the smallest set of words whose probabilities sum to this"),
 ]
-Seed = Annotated[Natural, Meaning("sample: random seed; another one gives other captions")]
+SamplingSeed = Annotated[Seed, Meaning("sample: random seed; another one gives other captions")]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class SearchOptions:
     temperature: Temperature = 1.0
     top_k: TopK = 0
     top_p: TopP = 1.0
-    seed: Seed = 0
+    seed: SamplingSeed = 0
     must: tuple[tuple[int, ...], ...] = ()
     rank_by: RankBy = "likelihood"
 

@@ -6,17 +6,41 @@ uses it takes the class; params.yaml, the command line and docs/settings.md are 
 
 from collections.abc import Iterator
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
+# Numbers are numbers: `true` is no 1, and "2" no 2. The largest values are those beyond which nobody means what is
+# written; a range that says so is not shown.
+_LONGEST = 1000  # characters of a name
+UNSHOWN = 2000  # a largest value from here on is for mistakes alone
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+Natural = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Width = Annotated[int, Field(strict=True, ge=1, le=32_768)]  # of a network's layers
+Few = Annotated[int, Field(strict=True, ge=1, le=10_000)]  # of what takes time or memory for each: hypotheses, threads
+Positive = Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+def _written(value: Any) -> Any:
+    """Refuse text that says nothing, or that no file and no module can be called."""
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("it is empty; write null for none, or a name")
+    if isinstance(value, str) and any(ord(letter) < ord(" ") for letter in value):
+        raise ValueError("it has a control character in it; remove it")
+    if isinstance(value, str) and len(value) > _LONGEST:
+        raise ValueError(f"it has more than {_LONGEST} characters; write a name")
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_written)]
+Location = Annotated[Path, BeforeValidator(_written)]
 
 
 class Section(BaseModel):

@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from captioning.settings.sections import Auto, Count, Fraction, Meaning, Natural, NonNegative, Positive, Section, Share
+from captioning.settings.sections import (
+    Auto,
+    Count,
+    Fraction,
+    Meaning,
+    Natural,
+    NonNegative,
+    Positive,
+    Section,
+    Share,
+    Text,
+)
 
 INITIAL = Path("data/weights")  # what `train.start` names when training starts from initial weights
 
@@ -30,7 +41,7 @@ class EncoderTraining(Section):
 
     lr: Annotated[Positive, Meaning("peak learning rate of a trained encoder")]
     from_block: Annotated[
-        str,
+        Text,
         Meaning(
             "all | none (frozen, but it encodes augmented images) | first block that is trained, by the backbone's "
             "name for it, such as layer4 or features.14; earlier blocks are frozen"
@@ -60,7 +71,7 @@ class Augmentation:
     """Random changes of training images (trained encoder only)."""
 
     crop: Annotated[
-        Annotated[float, Field(gt=0, le=1)],
+        Annotated[float, Field(strict=True, gt=0, le=1)],
         Meaning("smallest share of the image's area in a random crop, which is then resized; 1: no crop"),
     ] = 1.0
     image_size: Annotated[
@@ -82,7 +93,7 @@ class SelfCritical(Section):
     epochs: Annotated[Natural, Meaning("passes over the training images; 0: no self-critical training")]
     batch_size: Annotated[Count, Meaning("images in a step")]
     samples: Annotated[
-        Annotated[int, Field(ge=2)],
+        Annotated[int, Field(strict=True, ge=2, le=10_000)],
         Meaning("captions sampled for each image; each is compared with the others"),
     ]
     lr: Annotated[Positive, Meaning("peak learning rate of the decoder in these epochs")]
@@ -95,7 +106,7 @@ class Train(Section):
     """The section `train`."""
 
     start: Annotated[
-        str,
+        Text,
         Meaning(
             "data/weights (initial weights) | folder of a trained model (warm start); in queued experiments an "
             "absolute path, or one that DVC or git tracks"

@@ -8,15 +8,25 @@ from typing import Any
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode, Node
 
 from captioning.settings.schema import Written
 from captioning.system.errors import UserError, reason
 
+_SHOWN, _LONGEST = 60, 220  # characters of a value, and of another library's message
+
 
 def loads(text: str | bytes) -> Any:
     """The values of a YAML text: `1e-5` is a number in it, and `yes` is text. Raises YAMLError, of ruamel.yaml."""
-    return _reader().load(text)
+    try:
+        return _reader().load(text)
+    except YAMLError:
+        raise
+    except RecursionError:
+        raise YAMLError("it is nested too deeply") from None
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as fault:  # of a value, such as 2020-99-99
+        raise YAMLError(f"a value cannot be read ({reason(fault)[:_SHOWN]})") from None
 
 
 def _reader() -> YAML:
@@ -30,16 +40,40 @@ def parse(path: Path) -> tuple[dict[str, Any], Node]:
 
     Raises UserError when it is missing, not YAML, or no mapping.
     """
+    text = _text(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        _refuse_aliases(path, text)
         tree, values = _reader().compose(text), loads(text)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run in the project's folder") from None
-    except YAMLError as fault:
-        raise UserError(f"{path}: not YAML: {reason(fault)}") from None
+    except (YAMLError, RecursionError) as fault:
+        raise UserError(f"{path}: not YAML: {_shortened(fault)}") from None
     if not isinstance(values, dict) or tree is None:
         raise UserError(f"{path}: expected `key: value` lines")
     return values, tree
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run in the project's folder") from None
+    except UnicodeDecodeError as fault:
+        line = fault.object[: fault.start].count(b"\n") + 1
+        raise UserError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from None
+    except OSError as fault:
+        raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
+
+
+def _refuse_aliases(path: Path, text: str) -> None:
+    """An alias stands for what is written elsewhere; a few of them stand for more than fits into memory."""
+    for event in _reader().parse(text):
+        if isinstance(event, AliasEvent):
+            line = event.start_mark.line + 1
+            raise UserError(f"{path}, line {line}: the alias *{event.anchor[:_SHOWN]}; write out what it stands for")
+
+
+def _shortened(fault: BaseException) -> str:
+    message = "it is nested too deeply" if isinstance(fault, RecursionError) else reason(fault)
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
 
 
 def key_lines(node: Node, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
@@ -62,7 +96,7 @@ def repeated_keys(node: Node) -> Iterator[tuple[str, int]]:
 
 def describe(error: dict[str, Any], lines: dict[tuple[str, ...], int]) -> tuple[str, str]:
     """A fault that pydantic found, in two halves: where it is (line and key), and what is wrong or to be written."""
-    where = tuple(str(part) for part in error["loc"])
+    where = tuple(str(part)[:_SHOWN] for part in error["loc"])
     while where and where not in lines and error["type"] != "missing":
         where = where[:-1]  # pydantic adds the branch of a union to the path
     key = ".".join(where)
@@ -71,7 +105,14 @@ def describe(error: dict[str, Any], lines: dict[tuple[str, ...], int]) -> tuple[
         return f"line {line}: {key} is not a setting", _closest(where)
     if error["type"] == "missing":
         return f"line {line}: {key} is missing", "; add it (see params.yaml in git)"
-    return f"line {line}: {key} = {error['input']!r}: ", f"{error['msg'][0].lower()}{error['msg'][1:]}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"line {line}: {key} = {_value(error['input'])}: ", f"{message[0].lower()}{message[1:]}"
+
+
+def _value(value: Any) -> str:
+    """A value as it is shown in a message."""
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
 def _closest(where: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+_LONGEST, _END = 290, 90  # characters of a line, and of its end, which says what to do
 _OBJECT = re.compile(r"<([^<>]*?)(?: object)? at 0x[0-9a-fA-F]+>")
 _Subject = TypeVar("_Subject")
 
@@ -25,6 +26,15 @@ def check_all(subject: _Subject, rules: Iterable[Callable[[_Subject], object]]) 
             complaints[str(fault)] = None
     if complaints:
         raise UserError("\n".join(complaints))
+
+
+def printed(fault: UserError) -> str:
+    """The text of a fault as it is printed: a line that is very long loses its middle."""
+    return "\n".join(_shortened(line) for line in str(fault).splitlines())
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - _END - 5]} ... {line[-_END:]}"
 
 
 def reason(fault: BaseException, *, first_line: bool = False) -> str:
