@@ -55,7 +55,7 @@ def _quoted_whole(path: Path) -> Iterator[str]:
                     yield f"{path}:{node.lineno}"
 
 
-_OWN = ("UserError", "_InterruptedError")
+_OWN = ("UserError", "DamagedError", "_InterruptedError")
 
 
 def test_no_message_quotes_an_exception_as_it_is() -> None:

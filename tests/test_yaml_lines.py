@@ -88,7 +88,7 @@ _BOMB = "\n".join(["a0: &a0 {x: 1, y: 2}", *(f"a{n}: &a{n} {{x: *a{n - 1}, y: *a
         (b"seed: !!timestamp x", "not YAML"),
         (b"seed: &a [*a]", r"line 1: the alias \*a"),
         (b"a: &a\n  b: *a", r"line 2: the alias \*a"),
-        (b"seed: " + b"[" * 3000, "not YAML"),
+        (b"seed: " + b"[" * 3000, "nested too deeply"),
         (b"seed: " + b"[" * 3000 + b"]" * 3000, "nested too deeply"),
         (b"{a: " * 3000 + b"1" + b"}" * 3000, "nested too deeply"),
         (_BOMB.encode(), r"line 2: the alias \*a0"),

@@ -8,13 +8,16 @@ from typing import Any
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node
 
 from captioning.settings.schema import Written
 from captioning.system.errors import UserError, reason
 
 _SHOWN, _LONGEST = 60, 220  # characters of a value, and of another library's message
+
+
+_DEEPEST = 50  # sections inside each other
 
 
 def loads(text: str | bytes) -> Any:
@@ -42,10 +45,10 @@ def parse(path: Path) -> tuple[dict[str, Any], Node]:
     """
     text = _text(path)
     try:
-        _refuse_aliases(path, text)
+        _refuse_depths(path, text)
         tree, values = _reader().compose(text), loads(text)
-    except (YAMLError, RecursionError) as fault:
-        raise UserError(f"{path}: not YAML: {_shortened(fault)}") from None
+    except YAMLError as fault:
+        raise UserError(f"{path}: not YAML: {_shortened(reason(fault))}") from None
     if not isinstance(values, dict) or tree is None:
         raise UserError(f"{path}: expected `key: value` lines")
     return values, tree
@@ -63,16 +66,19 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
 
 
-def _refuse_aliases(path: Path, text: str) -> None:
-    """An alias stands for what is written elsewhere; a few of them stand for more than fits into memory."""
+def _refuse_depths(path: Path, text: str) -> None:
+    """Refuse aliases, a few of which stand for more than fits into memory, and sections inside sections without end."""
+    depth = 0
     for event in _reader().parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise UserError(f"{path}, line {event.start_mark.line + 1}: it is nested too deeply; settings are not")
         if isinstance(event, AliasEvent):
             line = event.start_mark.line + 1
             raise UserError(f"{path}, line {line}: the alias *{event.anchor[:_SHOWN]}; write out what it stands for")
 
 
-def _shortened(fault: BaseException) -> str:
-    message = "it is nested too deeply" if isinstance(fault, RecursionError) else reason(fault)
+def _shortened(message: str) -> str:
     return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
 
 
