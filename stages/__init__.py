@@ -16,11 +16,17 @@ ROOT = Path(__file__).resolve().parents[1]
 _SOURCE = ROOT / "src"
 sys.path.insert(0, str(_SOURCE))
 
+from captioning.system import signals  # noqa: E402
+
+AGAIN = "run the same command again to go on"
+if sys.argv[0] == "-m":  # `python -m stages`: this is loaded first, and takes a second
+    signals.leave_at_once(AGAIN)
+
 import captioning  # noqa: E402
 from captioning.settings.resolve import load  # noqa: E402
 from captioning.settings.schema import Settings  # noqa: E402
 from captioning.settings.yaml_lines import loads  # noqa: E402
-from captioning.system import compute, signals  # noqa: E402
+from captioning.system import compute  # noqa: E402
 from captioning.system.errors import UserError, printed  # noqa: E402
 from captioning.system.files import disk_faults_told, scratch, write_text  # noqa: E402
 from captioning.system.locks import alone  # noqa: E402
@@ -40,8 +46,8 @@ def run(stage: str) -> None:
     torch reads the environment when it is loaded. A user's mistake, or a disk that is full or may not be written, is
     printed in one line and ends it with status 1; Ctrl-C with 130, SIGTERM with 143.
     """
-    signals.heed()
     try:
+        signals.heed()
         with disk_faults_told(Path.cwd()):
             if stage == "check":
                 _leave_check()
@@ -54,6 +60,8 @@ def run(stage: str) -> None:
         _leave("interrupted", 130)
     except signals.Terminated:
         _leave("terminated", 143)
+    finally:
+        signals.leave_at_once(AGAIN)  # nothing is left to do but to unload libraries
 
 
 def _pinned(stage: str, settings: Settings) -> None:
@@ -61,7 +69,10 @@ def _pinned(stage: str, settings: Settings) -> None:
     compute.pin(portable=machine.portable, threads=machine.threads)
     if stage in IN_PROCESSES and compute.ran_in_processes("stages", stage, machine.processes):
         return
-    import_module(f"stages.{stage}").main(settings)
+    signals.leave_at_once(AGAIN)
+    module = import_module(f"stages.{stage}")
+    signals.heed()
+    module.main(settings)
 
 
 def _leave_check() -> None:
@@ -88,7 +99,7 @@ def _settings(stage: str) -> Settings:
 
 
 def _leave(why: str, status: int) -> None:
-    print(f"{why}; run the same command again to go on", file=sys.stderr)
+    print(f"{why}; {AGAIN}", file=sys.stderr)
     sys.exit(status)
 
 

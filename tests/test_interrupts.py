@@ -2,19 +2,23 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from captioning.system import signals
 from captioning.system.signals import Terminated
+from tests.imports import ROOT
 
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def ask() -> None:
@@ -47,3 +51,27 @@ def test_it_waits_for_the_end_of_a_block() -> None:
 def test_a_block_that_nobody_interrupts_ends_as_any() -> None:
     with signals.postponed() as asked:
         assert not asked()
+
+
+_LOADING = "import sys; sys.argv = ['-m']; import stages, os, signal; os.kill(os.getpid(), signal.{0}); sys.exit('on')"
+_IMPORTING = """
+import os, signal, stages
+stages.import_module = lambda name: os.kill(os.getpid(), signal.{0})
+stages.run("vocab")
+"""
+
+
+@pytest.mark.parametrize("program", [_LOADING, _IMPORTING], ids=["while libraries are loaded", "while the stage is"])
+@pytest.mark.parametrize(("name", "said", "status"), [("SIGINT", "interrupted", 130), ("SIGTERM", "terminated", 143)])
+def test_a_stage_that_is_interrupted_early_ends_in_one_line(program: str, name: str, said: str, status: int) -> None:
+    command = [sys.executable, "-c", program.format(name)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, f"{said}; run the same command again to go on\n")
+    assert done.stdout == ""
+
+
+def test_of_two_interrupts_the_work_can_handle_the_first() -> None:
+    signals.leave_at_once("run it again")
+    signals.heed()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)

@@ -1,6 +1,8 @@
 """SIGTERM asks a process to leave, before SIGKILL makes it: what can be resumed is saved first."""
 
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,8 +12,30 @@ class Terminated(BaseException):
     """SIGTERM has come. No `except Exception` holds it; files that are half-written are removed on its way out."""
 
 
+def leave_at_once(advice: str) -> None:
+    """From now on, Ctrl-C and SIGTERM end the process in one line, with 130 or 143.
+
+    For the time in which libraries are loaded: there is nothing to save, and some of them turn the exception of an
+    interrupt into one of their own. advice: the end of the line, what to do next.
+    """
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        os.write(sys.stderr.fileno(), f"{_NAMES[number]}; {advice}\n".encode())
+        os._exit(128 + number)
+
+    for number in _NAMES:
+        signal.signal(number, leave)
+
+
+_NAMES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
 def heed() -> None:
-    """From now on, SIGTERM raises Terminated in the main thread; a second one ends the process at once."""
+    """From now on, Ctrl-C raises KeyboardInterrupt, and SIGTERM Terminated, in the main thread.
+
+    A second SIGTERM ends the process at once.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _leave)
 
 
