@@ -26,7 +26,7 @@ import captioning  # noqa: E402
 from captioning.settings.resolve import load  # noqa: E402
 from captioning.settings.schema import Settings  # noqa: E402
 from captioning.settings.yaml_lines import loads  # noqa: E402
-from captioning.system import compute  # noqa: E402
+from captioning.system import compute, unfinished  # noqa: E402
 from captioning.system.errors import UserError, printed  # noqa: E402
 from captioning.system.files import disk_faults_told, scratch, write_text  # noqa: E402
 from captioning.system.locks import alone  # noqa: E402
@@ -69,6 +69,11 @@ def _pinned(stage: str, settings: Settings) -> None:
     compute.pin(portable=machine.portable, threads=machine.threads)
     if stage in IN_PROCESSES and compute.ran_in_processes("stages", stage, machine.processes):
         return
+    if removed := unfinished.sweep():
+        total = unfinished.shown(sum(piece.bytes for piece in removed))
+        print(
+            f"removed {len(removed)} old pieces of unfinished work, {total} (`captioning clean --dry-run` lists them)"
+        )
     signals.leave_at_once(AGAIN)
     module = import_module(f"stages.{stage}")
     signals.heed()

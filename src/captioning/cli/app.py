@@ -5,6 +5,7 @@ import sys
 import typer
 
 from captioning.cli import experiments, gallery
+from captioning.cli.clean import clean
 from captioning.cli.predict import predict
 from captioning.system.errors import UserError, printed
 
@@ -21,6 +22,7 @@ app.command()(experiments.experiments)
 app.command()(experiments.compare)
 app.command()(experiments.report)
 app.command()(gallery.gallery)
+app.command()(clean)
 app.add_typer(experiments.suite_app, name="suite")
 
 

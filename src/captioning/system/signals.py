@@ -27,7 +27,7 @@ def leave_at_once(advice: str) -> None:
         signal.signal(number, leave)
 
 
-_NAMES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_NAMES: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 def heed() -> None:

@@ -1,0 +1,24 @@
+"""`captioning clean`: remove unfinished work that nobody takes up again."""
+
+from typing import Annotated
+
+import typer
+
+from captioning.system import unfinished
+from captioning.system.unfinished import shown
+
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")]
+
+
+def clean(*, dry_run: _DryRun = False) -> None:
+    """Remove unfinished work from .scratch/: checkpoints, feature shards and parts of downloads.
+
+    An interrupted `dvc repro` begins its stage from the start afterwards. Results, and files that are downloaded whole,
+    stay. Work that a process is at stays too.
+    """
+    present = unfinished.pieces()
+    removed = [piece for piece in present if dry_run or unfinished.remove(piece)]
+    for piece in present:
+        print(piece if piece in removed else f"{piece}; stays: a process works on it")
+    total = shown(sum(piece.bytes for piece in removed))
+    print(f"{'would remove' if dry_run else 'removed'} {len(removed)} pieces of unfinished work, {total}")
