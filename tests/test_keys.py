@@ -5,10 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy
+import PIL
 import pytest
+import torch
+import torchvision
 
 import stages
 from captioning.settings.resolve import load
+from captioning.system import compute
 from stages import features, train
 from tests.imports import ROOT
 
@@ -44,7 +49,7 @@ def key_of_train(device: str = "cpu") -> str:
 
 
 def key_of_features(device: str = "cpu") -> str:
-    chosen = {"device": device, "encoder": SETTINGS.encoder}
+    chosen = {"encoder": SETTINGS.encoder, **compute.software(device)}
     return features._key(chosen, SETTINGS.features, SETTINGS.compute, [Path(ARCHIVE)])
 
 
@@ -66,6 +71,32 @@ def test_every_input_is_in_the_key_of_the_training(folder: Path, name: str) -> N
 @pytest.mark.usefixtures("folder")
 def test_the_device_is_in_the_key(key: Callable[..., str]) -> None:
     assert key("cuda") != key("cpu")
+
+
+VERSIONS = {"PIL": PIL, "numpy": numpy, "torch": torch, "torchvision": torchvision}
+
+
+@pytest.mark.parametrize("key", [key_of_features, key_of_train])
+@pytest.mark.parametrize("library", VERSIONS)
+@pytest.mark.usefixtures("folder")
+def test_the_version_of_each_library_is_in_the_key(
+    key: Callable[..., str], library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = key()
+    monkeypatch.setattr(VERSIONS[library], "__version__", "0.0.1")
+    assert key() != before
+
+
+@pytest.mark.parametrize("key", [key_of_features, key_of_train])
+@pytest.mark.usefixtures("folder")
+def test_what_the_cpu_can_do_and_who_made_it_are_in_the_key(
+    key: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = key()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "ANOTHER")
+    other = key()
+    monkeypatch.setattr(compute, "cpu_vendor", lambda: "AnotherMaker")
+    assert len({before, other, key()}) == 3
 
 
 @pytest.fixture

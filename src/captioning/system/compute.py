@@ -7,8 +7,10 @@ Floating-point sums depend on the width of the vector unit and on how work is cu
 import ctypes
 import logging
 import os
+import platform
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captioning.system.errors import UserError
@@ -167,12 +169,22 @@ def reseed(seed: int, rank: int) -> None:
 
 def software(device: str) -> dict[str, Any]:
     """What the bytes of a result depend on beside settings, code and data: libraries, kind of device, vector unit."""
+    import numpy as np
     import PIL
     import torch
     import torchvision
 
-    versions = [module.__version__ for module in (PIL, torch, torchvision)]
-    return {"versions": versions, "machine": [device, torch.backends.cpu.get_cpu_capability()]}
+    versions = [module.__version__ for module in (PIL, np, torch, torchvision)]
+    return {"versions": versions, "machine": [device, torch.backends.cpu.get_cpu_capability(), cpu_vendor()]}
+
+
+def cpu_vendor() -> str:
+    """Who made the CPU, as GenuineIntel: kernels of matrix products differ by that. Empty where it is not known."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
 
 
 def describe(*, portable: bool, threads: int, processes: int) -> dict[str, Any]:
