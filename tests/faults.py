@@ -25,6 +25,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.damage import STAGES_OF, MissedError
 from tests.forks import Run, asked_to_leave, warm
 from tests.imports import ROOT, STAGES
 from tests.project import TINY, Project, merge
@@ -88,10 +89,6 @@ class Bench:
 
 def mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True, capture_output=True)
-
-
-class MissedError(Exception):
-    """The run had ended before its fault."""
 
 
 def killed_at_a_write(bench: Bench, stage: str, draw: random.Random) -> str:
@@ -182,7 +179,7 @@ def two_at_once(bench: Bench, stage: str, draw: random.Random) -> str:
         return difference(tree(folder), bench.trees[stage]) or bench.again(stage, folder)
 
 
-KINDS = (killed_at_a_write, killed_by_the_clock, terminated, full_disk, read_only, two_at_once)
+KINDS = (killed_at_a_write, killed_by_the_clock, terminated, full_disk, read_only, two_at_once, *STAGES_OF)
 MOUNTS = (full_disk, read_only)
 
 
@@ -239,13 +236,15 @@ def main() -> int:
     parser.add_argument("--dvc", type=int, default=2, help="how many of them hit `dvc repro`")
     parser.add_argument("--seed", type=int, default=1, help="draws the moments")
     parser.add_argument("--minutes", type=float, default=60.0, help="no fault is caused after so many")
+    parser.add_argument("--kinds", nargs="*", default=[], help="of these kinds alone, such as bits_flipped")
     chosen = parser.parse_args()
     until = time.monotonic() + 60 * chosen.minutes
     kinds = KINDS if may_mount() else tuple(kind for kind in KINDS if kind not in MOUNTS)
+    wanted = [kind for kind in kinds if not chosen.kinds or kind.__name__ in chosen.kinds]
     if kinds != KINDS:
         print("skipped: full disk and read-only folder; they want root and a mount namespace")
     with tempfile.TemporaryDirectory() as folder:
-        return report(Bench(Path(folder)), kinds, chosen.kills - chosen.dvc, chosen.dvc, chosen.seed, until)
+        return report(Bench(Path(folder)), tuple(wanted), chosen.kills - chosen.dvc, chosen.dvc, chosen.seed, until)
 
 
 def report(
@@ -253,7 +252,7 @@ def report(
 ) -> int:
     """Cause the faults, none after `until`, and print the table; 0: every repeated run ended with the same bytes."""
     draw = random.Random(seed)
-    drawn = [(stage, kind) for kind in kinds for stage in STAGES]
+    drawn = [(stage, kind) for kind in kinds for stage in STAGES_OF.get(kind, STAGES)]
     draw.shuffle(drawn)
     works = [
         (stage, kind.__name__, lambda draw, stage=stage, kind=kind: kind(bench, stage, draw))

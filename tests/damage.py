@@ -1,0 +1,169 @@
+"""Kinds of faults in which something else has changed when a killed stage is repeated.
+
+Bits that flipped and writes that power took, in unfinished work: the repeated run ends with the bytes of an undisturbed
+one. A flipped bit in an input: refused in one line, or without effect. Another setting: the bytes of an undisturbed run
+with that setting.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+
+from tests.forks import Ended, Run
+from tests.project import merge
+from tests.trees import difference, tree
+
+CHANGES: dict[str, list[dict]] = {  # for each stage, settings that change its result
+    "download": [{"download": {"scenes": {"seed": 2}}}, {"download": {"scenes": {"image_size": 48}}}],
+    "vocab": [{"vocab": {"min_count": 2}}],
+    "split": [{"split": {"max_words": 5}}],
+    "features": [{"features": {"crop": "centre"}}, {"features": {"image_size": 40}}, {"features": {"shard_size": 4}}],
+    "train": [
+        {"train": {"optimizer": {"lr": 0.001}}},
+        {"train": {"batch_size": 16}},
+        {"decoders": {"lstm": {"dropout": 0.1}}},
+        {"seed": 5},
+    ],
+    "evaluate": [{"evaluate": {"beam_size": 2}}, {"evaluate": {"max_words": 4}}],
+}
+RESUMED = ("features", "train")  # stages with unfinished work of their own
+
+
+class MissedError(Exception):
+    """The run had ended before its fault, or there was nothing to damage."""
+
+
+class Bench(Protocol):
+    """What `tests.faults` has made ready."""
+
+    events: dict[str, int]
+    before: dict[str, Path]
+    trees: dict[str, dict[str, str]]
+    folder: Path
+
+    def case(self, stage: str) -> AbstractContextManager[Path]: ...
+
+    def again(self, stage: str, folder: Path) -> str: ...
+
+
+def killed(bench: Bench, stage: str, folder: Path, draw: random.Random) -> None:
+    """Kill the stage at one of its writes."""
+    if Run(stage, folder, draw.randint(1, bench.events[stage])).wait().status == 0:
+        raise MissedError
+
+
+def flip(path: Path, draw: random.Random) -> None:
+    """Flip a bit of a file, which may be a hard link of another one."""
+    data = bytearray(path.read_bytes())
+    if not data:
+        raise MissedError
+    data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+    replace(path, bytes(data))
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Give a file other bytes, and its other names none of them."""
+    path.unlink()
+    path.write_bytes(data)
+
+
+def unfinished(folder: Path, stage: str, draw: random.Random) -> Path:
+    """A file of the stage's unfinished work."""
+    files = [
+        path for path in sorted((folder / ".scratch" / stage).rglob("*")) if path.is_file() and path.suffix != ".lock"
+    ]
+    if not files:
+        raise MissedError
+    return draw.choice(files)
+
+
+def bits_flipped(bench: Bench, stage: str, draw: random.Random) -> str:
+    """In unfinished work, between the kill and the repeated run."""
+    with bench.case(stage) as folder:
+        killed(bench, stage, folder, draw)
+        flip(unfinished(folder, stage, draw), draw)
+        return bench.again(stage, folder)
+
+
+def writes_lost(bench: Bench, stage: str, draw: random.Random) -> str:
+    """What the file system had not written when power went: some files are cut, or their ends are zeros."""
+    with bench.case(stage) as folder:
+        killed(bench, stage, folder, draw)
+        for _ in range(draw.randint(1, 3)):
+            path = unfinished(folder, stage, draw)
+            data = path.read_bytes()
+            left = data[: draw.randint(0, len(data))]
+            replace(path, left if draw.random() < 0.5 else left.ljust(len(data), b"\0"))
+        return bench.again(stage, folder)
+
+
+def input_flipped(bench: Bench, stage: str, draw: random.Random) -> str:
+    """A bit of what the stages before it left: one line that says so, or a result that it does not touch."""
+    with bench.case(stage) as folder:
+        path = draw.choice([path for path in sorted((folder / "data").rglob("*")) if path.is_file()])
+        name = str(path.relative_to(folder))
+        flip(path, draw)
+        ended = Run(stage, folder).wait()
+        if ended.status:
+            return refusal(ended)
+        found = {key: value for key, value in tree(folder).items() if key != name}
+        wanted = {key: value for key, value in bench.trees[stage].items() if key != name}
+        # a model's card names the digest of its data, and a key is a name: neither is a number of the result
+        return difference(results(found), results(wanted))
+
+
+def results(files: dict[str, str]) -> dict[str, str]:
+    """The files of results alone."""
+    return {name: value for name, value in files.items() if name.startswith("data/")}
+
+
+def refusal(ended: Ended) -> str:
+    """What is wrong with how a damaged input was refused; empty: in one line, with status 1."""
+    lines = [line for line in ended.said.splitlines() if line.startswith("error: ")]
+    if ended.status != 1 or "Traceback" in ended.said or len(lines) != 1:
+        return f"status {ended.status}, said {ended.said[-1500:]}"
+    return ""
+
+
+def setting_changed(bench: Bench, stage: str, draw: random.Random) -> str:
+    """Another setting between the kill and the repeated run: the result is that of the other setting."""
+    change = draw.choice(CHANGES[stage])
+    with bench.case(stage) as folder, _changed(bench, stage, change) as other:
+        killed(bench, stage, folder, draw)
+        edit(folder, change)
+        ended = Run(stage, folder).wait()
+        if ended.status:
+            return f"repeated with {change}: status {ended.status}, said {ended.said[-1500:]}"
+        return difference(results(tree(folder)), other)
+
+
+@contextmanager
+def _changed(bench: Bench, stage: str, change: dict) -> Iterator[dict[str, str]]:
+    """The results of an undisturbed run with another setting."""
+    with bench.case(stage) as folder:
+        edit(folder, change)
+        ended = Run(stage, folder).wait()
+        assert ended.status == 0, ended.said
+        found = results(tree(folder))
+        assert found != results(bench.trees[stage]), f"{change} changes nothing of {stage}"
+    yield found
+
+
+def edit(folder: Path, change: dict) -> None:
+    """Change settings in params.yaml."""
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(merge(yaml.safe_load(path.read_text()), change)))
+
+
+Kind = Callable[[Bench, str, random.Random], str]
+STAGES_OF: dict[Kind, tuple[str, ...]] = {
+    bits_flipped: RESUMED,
+    writes_lost: RESUMED,
+    input_flipped: ("vocab", "split", "features", "train", "evaluate"),
+    setting_changed: tuple(CHANGES),
+}
+"""The kinds, each with the stages that it can hit."""
