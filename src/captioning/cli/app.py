@@ -7,6 +7,7 @@ import typer
 from captioning.cli import experiments, gallery
 from captioning.cli.clean import clean
 from captioning.cli.predict import predict
+from captioning.cli.verify import verify
 from captioning.system.errors import UserError, printed
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -23,6 +24,7 @@ app.command()(experiments.compare)
 app.command()(experiments.report)
 app.command()(gallery.gallery)
 app.command()(clean)
+app.command()(verify)
 app.add_typer(experiments.suite_app, name="suite")
 
 

@@ -1,0 +1,107 @@
+"""`python -m stages.verify`: make a random piece of a finished run again, and compare it with what the run recorded.
+
+Not a stage: it writes nothing. `captioning verify` runs it in the workspace, or in a copy of a revision, so that the
+code of that revision does the work.
+"""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torchvision
+from lightning_fabric import Fabric
+
+from captioning.captioner import cards
+from captioning.data.splits import splits
+from captioning.settings.rules import search_options
+from captioning.settings.schema import Settings
+from captioning.system import compute
+from captioning.system.archives import ImageArchives
+from captioning.system.errors import UserError
+from captioning.system.files import read_json
+from captioning.vision.features.store import ARRAYS, FeatureStore
+from stages import evaluate, features, run
+
+CAPTIONS = Path("data/evaluate/captions.json")
+NEEDED = (evaluate.SPLIT / "images.csv", evaluate.FEATURES / "index.json", evaluate.MODEL / cards.NAME, CAPTIONS)
+
+
+def main(settings: Settings) -> None:
+    """Verify features of some images, and one batch of captions. argv: `IMAGES SEED`.
+
+    Raises UserError when a file of the run is not there, or something differs.
+    """
+    count, seed = (int(text) for text in sys.argv[1:3])
+    for path in NEEDED:
+        if not path.is_file():
+            raise UserError(f"{path} is missing; run the pipeline (`dvc repro`), or bring it back with `dvc checkout`")
+    machine = settings.compute
+    fabric = compute.start(
+        seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
+    )
+    images = splits.read_images(evaluate.SPLIT / "images.csv")
+    store = FeatureStore(evaluate.FEATURES, images["image_id"].tolist())
+    print(_here(fabric.device))
+    card = cards.read(evaluate.MODEL).card
+    print(f"trained with: {json.dumps(card.compute, sort_keys=True)}")
+    draw = random.Random(seed)
+    rows = np.array(sorted(draw.sample(range(len(images)), min(count, len(images)))))
+    faults = _differing_features(settings, fabric, images, store, rows)
+    faults += _differing_captions(settings, fabric, images, store, draw)
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def _here(device: torch.device) -> str:
+    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"verified on: {compute.cpu_vendor() or 'an unknown CPU'}, {capability}, {device.type}, {versions}"
+
+
+def _differing_features(
+    settings: Settings, fabric: Fabric, images: pd.DataFrame, store: FeatureStore, rows: np.ndarray
+) -> list[str]:
+    """Encode some images again → a line for each that is not what the store has."""
+    files = images["file"].iloc[rows].tolist()
+    with ImageArchives(evaluate.DATA) as image_files:
+        frozen = not settings.features.trainable
+        encoder = features._frozen(settings.encoder, store.transform, settings.seed, fabric) if frozen else None
+        extractor = features._extractor(settings.features, image_files, store.transform, encoder, fabric)
+        made = list(extractor.extract(files))
+    faults = []
+    for name in made[0]:
+        stored = getattr(store, name)[rows]
+        again = np.concatenate([batch[name] for batch in made])
+        unequal = (stored != again).reshape(len(rows), -1).any(1)
+        faults += [f"{name} of {files[index]} differ from data/features" for index in np.flatnonzero(unequal)]
+    names = ", ".join(name for name in ARRAYS if name in made[0])
+    print(f"{names} of {len(rows)} of {len(images):,} images: {len(files) - len(faults)} equal")
+    return faults
+
+
+def _differing_captions(
+    settings: Settings, fabric: Fabric, images: pd.DataFrame, store: FeatureStore, draw: random.Random
+) -> list[str]:
+    """Caption one batch of `evaluate` again → a line for each caption that is another one."""
+    test = images[images["split"] == "test"]
+    start = draw.randrange(0, len(test), evaluate.BATCH)
+    batch = test.iloc[start : start + evaluate.BATCH]
+    captioners = evaluate._captioners(settings.evaluate, fabric, store)
+    readers = captioners.readers(store, fabric.device)
+    captions = evaluate._decode(fabric, search_options(settings), captioners, readers, batch)
+    recorded = {row["image_id"]: row["caption"] for row in read_json(CAPTIONS)}
+    faults = [
+        f"image {image}: `{listed[0].text}`, in {CAPTIONS} `{recorded.get(image)}`"
+        for image, listed in captions.items()
+        if recorded.get(image) != listed[0].text
+    ]
+    print(f"captions of {len(batch)} of {len(test):,} test images: {len(batch) - len(faults)} equal")
+    return faults
+
+
+if __name__ == "__main__":
+    run("verify")

@@ -1,0 +1,39 @@
+"""`captioning verify`: what was recorded is made again, in the workspace and of a revision; a difference is seen."""
+
+import json
+
+from tests.project import Project
+
+
+def test_a_finished_run_is_verified_and_an_edited_one_is_not(copy: Project) -> None:
+    done = copy.run("captioning", "verify", "--images", "5", "--seed", "3")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "workspace: images and captions drawn with --seed 3"
+    assert lines[1].startswith("verified on: ")
+    assert lines[2].startswith('trained with: {"instructions": "AVX2"')
+    assert lines[3:] == ["pixels of 5 of 36 images: 5 equal", "captions of 6 of 6 test images: 6 equal"]
+    path = copy.folder / "data/evaluate/captions.json"
+    captions = json.loads(path.read_text())
+    captions[2]["caption"] = "another one"
+    path.unlink()
+    path.write_text(json.dumps(captions))
+    done = copy.run("captioning", "verify", check=False)
+    assert done.returncode == 1
+    assert "captions of 6 of 6 test images: 5 equal" in done.stdout
+    assert done.stderr.startswith(f"error: image {captions[2]['image_id']}: `")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_revision_is_verified_by_its_own_code(copy: Project) -> None:
+    before = copy.run("git", "worktree", "list").stdout
+    (copy.folder / "stages/verify.py").write_text("raise SystemExit('of the workspace')")
+    done = copy.run("captioning", "verify", "HEAD", "--images", "3")
+    assert "pixels of 3 of 36 images: 3 equal" in done.stdout
+    assert copy.run("git", "worktree", "list").stdout == before
+    copy.run("git", "rm", "-q", "--cached", "stages/verify.py")
+    copy.run("git", "commit", "-qm", "an older one")
+    done = copy.run("captioning", "verify", "HEAD", check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: HEAD: this commit has no stages/verify.py; name a later one\n",
+    )
