@@ -19,7 +19,15 @@ from captioning.system.errors import UserError
 _Revision = Annotated[str, typer.Argument(help="What git or DVC names; without it, the files as they lie here.")]
 _Images = Annotated[int, typer.Option(min=1, max=10_000, help="Images whose features are made again.")]
 _Seed = Annotated[int | None, typer.Option(min=0, help="Draws them; printed, so that the same ones can be drawn.")]
-_PARTS = ("check", "download", "weights", "split", "features", "train", "evaluate")  # what is brought back, of a revision
+_PARTS = (
+    "check",
+    "download",
+    "weights",
+    "split",
+    "features",
+    "train",
+    "evaluate",
+)  # what is brought back
 
 
 def verify(revision: _Revision = WORKSPACE, *, images: _Images = 20, seed: _Seed = None) -> None:
