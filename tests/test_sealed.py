@@ -84,7 +84,7 @@ def test_a_cut_is_noticed(kind: str, left: float, tmp_path_factory: pytest.TempP
     write, read = KINDS[kind]
     path = tmp_path_factory.mktemp("cut") / "a.bin"
     write(path)
-    data = path.read_bytes()
+    data = path.read_bytes().rstrip(b"\n")  # the line end of a document means nothing
     path.write_bytes(data[: int(left * len(data))])
     with pytest.raises(DamagedError):
         read(path)
