@@ -95,7 +95,7 @@ GOOD = b"file,caption\na.jpg,A dog.\n"
         (GOOD + b"b.jpg,A\x00dog\n", r"line 3: caption has the control character '\\x00'"),
         (GOOD + b'"b\n.jpg",A dog.\n', r"line 3: file has the control character '\\n'"),
         (b"file;caption\na.jpg;A dog.\n", r"line 1: no column 'file', no column 'caption', an unknown column 'file;c"),
-        (b"file,caption,Split\na.jpg,A dog.,val\n", r"line 1: an unknown column 'Split'; needed are file and caption"),
+        (b"file,caption,Part\na.jpg,A dog.,val\n", r"line 1: an unknown column 'part'; needed are file and caption"),
         (b"file,split\na.jpg,val\n", r"line 1: no column 'caption'; .* there may be split and image_id"),
         (b"file,caption,file\na.jpg,A dog.,b\n", r"line 1: the column 'file' twice"),
         (b"a.jpg,A dog.\n", r"line 1: no column 'file'"),
