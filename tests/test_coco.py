@@ -182,6 +182,33 @@ def test_one_name_in_two_folders_of_an_archive_is_refused(attempt: Try) -> None:
         attempt(files)
 
 
+@pytest.mark.parametrize("written", ["{part}/{name}", "images/{part}/{name}", "{part}\\{name}", "./{name}"])
+def test_a_file_name_may_have_a_folder(attempt: Try, written: str) -> None:
+    """As export tools write it; the archive may have another one, or none."""
+    files = archives(2017)
+    for part, numbers in (("train2017", TRAIN), ("val2017", VAL)):
+        named = document(numbers, written.format(part=part, name="%012d.jpg"))
+        files["annotations_trainval2017.zip"][f"annotations/captions_{part}.json"] = json.dumps(named).encode()
+    prepared = attempt(files)
+    assert prepared.table["file"].iloc[-1] == "val2017.zip/val2017/000000000073.jpg"
+    assert not [note for note in prepared.notes if "left out" in note]
+
+
+def test_the_folder_of_a_file_name_decides_between_images_of_one_name(attempt: Try) -> None:
+    files = archives(2017)
+    files["val2017.zip"] = {f"{folder}/1.jpg": jpeg(number) for number, folder in zip(VAL, "ab", strict=True)}
+    named = document(VAL, "%d/1.jpg")
+    for image, folder in zip(named["images"], "ab", strict=True):
+        image["file_name"] = f"{folder}/1.jpg"
+    files["annotations_trainval2017.zip"]["annotations/captions_val2017.json"] = json.dumps(named).encode()
+    prepared = attempt(files)
+    assert prepared.table["file"].tolist()[-4:] == ["val2017.zip/a/1.jpg"] * 2 + ["val2017.zip/b/1.jpg"] * 2
+    named["images"][1]["file_name"] = "1.jpg"
+    files["annotations_trainval2017.zip"]["annotations/captions_val2017.json"] = json.dumps(named).encode()
+    with attempt.refused(r"val2017\.zip: the image 1\.jpg is there more than once"):
+        attempt(files)
+
+
 @pytest.mark.parametrize("name", sorted(archives(2017)))
 def test_a_truncated_archive_is_named(attempt: Try, name: str) -> None:
     attempt.put(archives(2017))

@@ -17,6 +17,7 @@ from captioning.system import archives
 from captioning.system.archives import Archive, write_zip
 from captioning.system.errors import UserError
 from captioning.system.packing import members, pack
+from tests.damage import damaged
 from tests.properties import examples
 from tests.test_archives import contents, tarred
 
@@ -247,24 +248,6 @@ def test_a_compressed_tar_file_is_compared_with_its_checksum(tmp_path: Path) -> 
     data[-6] ^= 1
     (tmp_path / "a.tar.gz").write_bytes(data)
     refused(tmp_path / "a.tar.gz", r"damaged \(CRC check failed")
-
-
-@st.composite
-def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """The bytes with some flipped, cut out or put in."""
-    data = bytearray(whole)
-    for _ in range(draw(st.integers(1, 3))):
-        place = draw(st.integers(0, max(len(data) - 1, 0)))
-        kind = draw(st.sampled_from(["flip", "cut", "insert", "end"]))
-        if kind == "flip" and data:
-            data[place] = draw(st.integers(0, 255))
-        elif kind == "cut":
-            del data[place : place + draw(st.integers(1, 40))]
-        elif kind == "insert":
-            data[place:place] = draw(st.binary(min_size=1, max_size=8))
-        elif kind == "end":
-            del data[place:]
-    return bytes(data)
 
 
 def made(make: Callable[[Path], Path], folder: Path) -> bytes:
