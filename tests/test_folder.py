@@ -23,6 +23,7 @@ from captioning.data.splits.captions import read_captions
 from captioning.settings.resolve import load
 from captioning.system.archives import Archive, ImageArchives, write_zip
 from captioning.system.errors import UserError
+from captioning.system.sealed import write_table
 from tests.imports import ROOT
 from tests.test_archives import tarred
 
@@ -341,11 +342,11 @@ def test_image_ids_stay_as_they_are(attempt: Try, tmp_path: Path) -> None:
     ids = ["20230912153045123456", "20230912153045123457", "0007"]
     rows = "".join(f"{name},A dog.,{identity}\n" for name, identity in zip(IMAGES, ids, strict=True))
     table = attempt("file,caption,image_id\n" + rows).table
-    (tmp_path / "captions.csv").write_text(table.to_csv(index=False))
+    write_table(tmp_path / "captions.csv", table.to_csv(index=False))
     captions = read_captions(tmp_path / "captions.csv")
     assert set(captions["image_id"]) == set(ids)
     images = splits.image_table(splits.assign(captions))
-    (tmp_path / "images.csv").write_text(images.to_csv(index=False))
+    write_table(tmp_path / "images.csv", images.to_csv(index=False))
     again = splits.read_images(tmp_path / "images.csv")
     assert set(again["image_id"]) == set(ids)
     assert sorted(again["coco_id"]) == [1, 2, 3]

@@ -13,6 +13,7 @@ from captioning.data.splits import coco, splits
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.system.errors import UserError
+from captioning.system.sealed import write_table
 from tests.special import EOS, PAD, UNK
 
 words = st.text(alphabet="abcdefgh'", min_size=1, max_size=6)
@@ -155,7 +156,7 @@ def test_coco_ids_are_the_numbers_of_the_images_where_they_have_numbers() -> Non
 def test_a_number_of_more_than_64_bits_is_a_name(tmp_path: Path, image_id: str, coco_id: int) -> None:
     images = splits.image_table(table().replace({"image_id": {"a": image_id, "b": "7", "c": "9"}}))
     assert images.loc[images["image_id"] == image_id, "coco_id"].item() == coco_id
-    (tmp_path / "images.csv").write_text(images.to_csv(index=False))
+    write_table(tmp_path / "images.csv", images.to_csv(index=False))
     assert splits.read_images(tmp_path / "images.csv").equals(images)
 
 
