@@ -23,7 +23,8 @@ from torch import Tensor  # noqa: E402
 from captioning.captioner import model  # noqa: E402
 from captioning.captioner.model import Captioner  # noqa: E402
 from captioning.data.datasets.scenes import composition, drawing  # noqa: E402
-from captioning.system.archives import SUFFIXES, Archive  # noqa: E402
+from captioning.system.archives import Archive  # noqa: E402
+from captioning.system.image_names import is_image  # noqa: E402
 from captioning.vision.features.unlikeness import Detector, statistics  # noqa: E402
 from captioning.vision.images import decode  # noqa: E402
 
@@ -36,7 +37,7 @@ def _scenes(count: int) -> Iterator[Image.Image]:
 
 def _archived(path: Path, count: int) -> Iterator[Image.Image]:
     archive = Archive(path)
-    names = [name for name in archive.names() if Path(name).suffix.lower() in SUFFIXES]
+    names = list(filter(is_image, archive.names()))
     for place in np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int):
         yield decode(archive.read(names[place]), names[place])
 

@@ -198,7 +198,9 @@ def test_a_truncated_archive_is_named(attempt: Try) -> None:
 
 def test_a_corrupt_image_stops_the_run_or_is_left_out(attempt: Try) -> None:
     broken = {**MEMBERS, "RenderedScenes/Scene8_1.png": png(81)[:40]}
-    with pytest.raises(UserError, match=r"1 of 60 images cannot be decoded: .*Scene8_1\.png; .*skip_corrupt=true"):
+    with pytest.raises(
+        UserError, match=r"1 of 60 images cannot be decoded: .*Scene8_1\.png \(.+\); .*skip_corrupt=true"
+    ):
         attempt(broken)
     prepared = attempt(broken, skip=True)
     assert "81" not in set(prepared.table["image_id"])

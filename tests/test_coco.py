@@ -147,7 +147,7 @@ def change(path: str, value: Any) -> bytes:
 def test_a_malformed_annotation_file_is_one_clear_line(attempt: Try, data: bytes, said: str) -> None:
     files = archives(2017)
     files["annotations_trainval2017.zip"]["annotations/captions_train2017.json"] = data
-    with attempt.refused(rf"{said}.*; (fix the file|delete it|save it)"):
+    with attempt.refused(rf"{said}.*; (fix the file|pack or copy it|save it)"):
         attempt(files)
     assert not attempt.out.exists()
 
@@ -164,7 +164,7 @@ def test_an_image_in_both_official_parts_is_named(attempt: Try) -> None:
 def test_a_missing_annotation_file_is_named(attempt: Try, part: str) -> None:
     files = archives(2017)
     del files["annotations_trainval2017.zip"][f"annotations/captions_{part}2017.json"]
-    with attempt.refused(rf"it has no member 'annotations/captions_{part}2017\.json'; delete it"):
+    with attempt.refused(rf"it has no member 'annotations/captions_{part}2017\.json'; pack or copy it again"):
         attempt(files)
 
 
@@ -182,12 +182,39 @@ def test_one_name_in_two_folders_of_an_archive_is_refused(attempt: Try) -> None:
         attempt(files)
 
 
+@pytest.mark.parametrize("written", ["{part}/{name}", "images/{part}/{name}", "{part}\\{name}", "./{name}"])
+def test_a_file_name_may_have_a_folder(attempt: Try, written: str) -> None:
+    """As export tools write it; the archive may have another one, or none."""
+    files = archives(2017)
+    for part, numbers in (("train2017", TRAIN), ("val2017", VAL)):
+        named = document(numbers, written.format(part=part, name="%012d.jpg"))
+        files["annotations_trainval2017.zip"][f"annotations/captions_{part}.json"] = json.dumps(named).encode()
+    prepared = attempt(files)
+    assert prepared.table["file"].iloc[-1] == "val2017.zip/val2017/000000000073.jpg"
+    assert not [note for note in prepared.notes if "left out" in note]
+
+
+def test_the_folder_of_a_file_name_decides_between_images_of_one_name(attempt: Try) -> None:
+    files = archives(2017)
+    files["val2017.zip"] = {f"{folder}/1.jpg": jpeg(number) for number, folder in zip(VAL, "ab", strict=True)}
+    named = document(VAL, "%d/1.jpg")
+    for image, folder in zip(named["images"], "ab", strict=True):
+        image["file_name"] = f"{folder}/1.jpg"
+    files["annotations_trainval2017.zip"]["annotations/captions_val2017.json"] = json.dumps(named).encode()
+    prepared = attempt(files)
+    assert prepared.table["file"].tolist()[-4:] == ["val2017.zip/a/1.jpg"] * 2 + ["val2017.zip/b/1.jpg"] * 2
+    named["images"][1]["file_name"] = "1.jpg"
+    files["annotations_trainval2017.zip"]["annotations/captions_val2017.json"] = json.dumps(named).encode()
+    with attempt.refused(r"val2017\.zip: the image 1\.jpg is there more than once"):
+        attempt(files)
+
+
 @pytest.mark.parametrize("name", sorted(archives(2017)))
 def test_a_truncated_archive_is_named(attempt: Try, name: str) -> None:
     attempt.put(archives(2017))
     data = (attempt.source / name).read_bytes()
     (attempt.source / name).write_bytes(data[:-100])
-    with attempt.refused(rf"{name}: missing, cut short or damaged .*; delete it"):
+    with attempt.refused(rf"source/{name}: missing, cut short or damaged .*; pack or copy it again"):
         attempt.run()
     assert not attempt.out.exists()
 
@@ -198,11 +225,13 @@ def test_a_corrupt_image_stops_the_run_or_is_left_out(tmp_path: Path) -> None:
     files = archives(2014)
     name = "train2014/COCO_train2014_000000000025.jpg"
     files["train2014.zip"][name] = jpeg(25)[:1000]
-    with attempt.refused(rf"1 of 5 images cannot be decoded: train2014\.zip/{name}; .*download\.skip_corrupt=true"):
+    with attempt.refused(
+        rf"1 of 5 images cannot be decoded: train2014\.zip/{name} \(.* truncated.*\); .*download\.skip_corrupt=true"
+    ):
         attempt(files)
     assert not attempt.out.exists()
     prepared = attempt(files, skip_corrupt=True)
-    assert prepared.notes[-1] == f"1 images that cannot be decoded are left out: train2014.zip/{name}"
+    assert prepared.notes[-1].startswith(f"1 images that cannot be decoded are left out: train2014.zip/{name} (image")
     assert "25" not in set(prepared.table["image_id"])
 
 

@@ -2,13 +2,14 @@
 
 import ast
 import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from captioning.system.errors import reason
+from captioning.system.errors import UserError, escaped, json_escaped, reason, shown
 from tests.imports import ROOT
 
 SOURCES = sorted(path.relative_to(ROOT) for folder in ("src", "stages") for path in (ROOT / folder).rglob("*.py"))
@@ -33,6 +34,29 @@ class Outer:
 )
 def test_reason_has_one_line_and_no_address(text: str, said: str) -> None:
     assert reason(OSError(text)) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("caf\u00e9 \u72d7", "caf\u00e9 \u72d7"),
+        ("caf\udce9\ud800", r"caf\xe9\ud800"),
+        ("\x1b[31m\t\n\r\x7f\x9b", r"\x1b[31m\t\n\x0d\x7f\x9b"),
+        ("a\u202egpj\u2028\u2066", r"a\u202egpj\u2028\u2066"),
+    ],
+)
+def test_control_characters_are_escapes(text: str, said: str) -> None:
+    assert escaped(text) == said
+    assert escaped(said) == said
+    assert json.loads(json_escaped(json.dumps(text, ensure_ascii=False))) == text
+    assert str(UserError(f"{text}\nb")).endswith("\nb")
+    assert "\x1b" not in str(UserError(text))
+
+
+def test_a_long_name_is_shown_without_its_middle() -> None:
+    assert shown("a" * 100) == "a" * 100
+    assert len(shown("a" * 5000)) == 99
+    assert shown("a" * 60 + "b" * 60).startswith("aaa")
 
 
 def test_reason_of_a_bound_method_has_no_address() -> None:

@@ -1,6 +1,7 @@
 """One's own images: a folder or an archive, the table beside it, who is in which split, and every fault in words."""
 
 import io
+import json
 import random
 import tarfile
 import unicodedata
@@ -17,10 +18,14 @@ from PIL import Image
 from captioning.data.datasets import folder
 from captioning.data.datasets.base import Options, Prepared, check_table
 from captioning.data.datasets.registry import get
+from captioning.data.splits import splits
+from captioning.data.splits.captions import read_captions
 from captioning.settings.resolve import load
-from captioning.system.archives import ImageArchives, write_zip
+from captioning.system.archives import Archive, ImageArchives, write_zip
 from captioning.system.errors import UserError
+from captioning.system.sealed import write_table
 from tests.imports import ROOT
+from tests.test_archives import tarred
 
 DRAWN = SimpleNamespace(train=2, val=1, test=1, image_size=32, seed=1)
 TABLE = """file,caption,split,image_id
@@ -47,11 +52,14 @@ class Try:
         self.source, self.out, self.cache = root / "own", root / "out", root / "cache"
         self.source.mkdir()
 
-    def __call__(self, table: str = TABLE, images: Mapping[str, bytes] = IMAGES, *, skip: bool = False) -> Prepared:
+    def put(self, table: str = TABLE, images: Mapping[str, bytes] = IMAGES) -> None:
         for name, data in images.items():
             (self.source / name).parent.mkdir(parents=True, exist_ok=True)
             (self.source / name).write_bytes(data)
         (self.source / "captions.csv").write_text(table, encoding="utf-8")
+
+    def __call__(self, table: str = TABLE, images: Mapping[str, bytes] = IMAGES, *, skip: bool = False) -> Prepared:
+        self.put(table, images)
         return self.run(skip=skip)
 
     def run(self, *, skip: bool = False) -> Prepared:
@@ -142,7 +150,7 @@ def test_a_damaged_archive_is_named(attempt: Try) -> None:
         ("a.png,A dog.,,1", r"line 6: split is empty"),
         ("../a.png,A dog.,train,9", r"line 6: file '\.\./a\.png' leads outside the folder"),
         ("/etc/a.png,A dog.,train,9", r"line 6: file '/etc/a\.png' leads outside"),
-        ("sea\\b.JPG,The sea.,val,2", r"line 6: file 'sea\\\\b\.JPG' leads outside the folder; .* with /"),
+        ("sea\\b.JPG,The sea.,val,2", r"line 6: file 'sea\\b\.JPG' leads outside the folder; .* with /"),
         ("x.heic,A dog.,train,9", r"line 6: file 'x\.heic' is no image; its name must end in \.bmp .*\.webp"),
         ("captions.csv,A dog.,train,9", r"line 6: file 'captions\.csv' is no image"),
         (
@@ -202,12 +210,14 @@ def test_a_name_is_the_same_in_both_spellings_of_an_accent(attempt: Try) -> None
 def test_a_corrupt_image_stops_the_run_or_is_left_out(attempt: Try) -> None:
     table = TABLE + "d.png,A cat.,train,4\n"
     images = {**IMAGES, "d.png": image(4)[:200]}
-    with pytest.raises(UserError, match=r"1 of 4 images cannot be decoded: images\.zip/d\.png; .*skip_corrupt=true"):
+    with pytest.raises(
+        UserError, match=r"1 of 4 images cannot be decoded: \S*own/d\.png \(.* truncated.*\); .*skip_corrupt=true"
+    ):
         attempt(table, images)
     assert not attempt.out.exists()
     prepared = attempt(table, images, skip=True)
     assert "4" not in set(prepared.table["image_id"])
-    assert prepared.notes[-1] == "1 images that cannot be decoded are left out: images.zip/d.png"
+    assert prepared.notes[-1].startswith("1 images that cannot be decoded are left out: images.zip/d.png (")
 
 
 @given(st.sets(st.text(min_size=1), min_size=3, max_size=60), st.randoms())
@@ -239,6 +249,123 @@ def test_images_on_one_side_of_every_bound_are_shared_out(images: list[str]) -> 
     """The numbers of 2, 5 and 6 are all above 0.8, those of 0, 1 and 3 all below."""
     splits = folder.split_by_hash(images, Path("x"))
     assert sorted(splits.values()) == ["test", "train", "val"]
+
+
+def packed(attempt: Try) -> list[str]:
+    with Archive(attempt.out / "images.zip") as archive:
+        return archive.names()
+
+
+@pytest.mark.parametrize("archive", [None, "images.zip", "images.tar.gz"])
+def test_an_image_without_a_caption_is_left_out_of_what_is_pushed(attempt: Try, archive: str | None) -> None:
+    images = {**IMAGES, "private.png": image(7), "caf\udce9\x1b.png": image(8), "notes.txt": b"x"}
+    attempt.put(images={} if archive else images)
+    if archive:
+        pack_up(attempt.source / archive, {name: data for name, data in images.items() if "\udce9" not in name})
+    prepared = attempt.run()
+    assert packed(attempt) == sorted(IMAGES)
+    left = "private.png" if archive else "caf\\xe9\\x1b.png, private.png"
+    assert prepared.notes == [f"{1 if archive else 2} images have no caption and are left out: {left}"]
+    json.dumps(prepared.record(), ensure_ascii=False).encode()
+
+
+def pack_up(path: Path, images: Mapping[str, bytes]) -> None:
+    if path.suffix == ".zip":
+        write_zip(path, images.items())
+    else:
+        tarred(path, list(images.items()))
+
+
+@pytest.mark.parametrize("name", ["a.png", "captions.csv", "images.zip"])
+def test_a_link_out_of_the_folder_is_refused(attempt: Try, name: str) -> None:
+    attempt()
+    write_zip(attempt.source / "images.zip", IMAGES.items())
+    if name == "a.png":
+        (attempt.source / "images.zip").unlink()
+    outside = attempt.source.parent / "outside"
+    (attempt.source / name).rename(outside)
+    (attempt.source / name).symlink_to(outside)
+    with pytest.raises(UserError, match=rf"own/{name}: a link that leads out of the folder, .*; copy the file there"):
+        attempt.run()
+    (attempt.source / name).unlink()
+    outside.rename(attempt.source / f"x-{name}")
+    (attempt.source / name).symlink_to(f"x-{name}")
+    assert len(attempt.run().table) == 4
+
+
+def test_names_in_capitals(attempt: Try) -> None:
+    attempt(TABLE.replace("file,caption,split", "File,CAPTION,Split"))
+    (attempt.source / "captions.csv").rename(attempt.source / "Captions.CSV")
+    write_zip(attempt.source / "images.ZIP", IMAGES.items())
+    for name in IMAGES:
+        (attempt.source / name).unlink()
+    assert len(attempt.run().table) == 4
+    (attempt.source / "captions.csv").touch()
+    with pytest.raises(UserError, match=r"Captions\.CSV and captions\.csv are both there; keep one"):
+        attempt.run()
+
+
+KAGGLE = """image,caption
+11.jpg,"A child , in a pink dress ."
+11.jpg,A girl .
+22.jpg,"A ""dog"" ."
+33.jpg,Two dogs .
+"""
+
+
+@pytest.mark.parametrize("archive", [None, "images.zip", "images.tar.gz"])
+def test_flickr8k_as_kaggle_has_it(attempt: Try, archive: str | None) -> None:
+    """captions.txt beside the folder Images/, which it does not name."""
+    images = {f"Images/{number}.jpg": image(number, "JPEG") for number in (11, 22, 33)}
+    attempt.put(images={} if archive else images)
+    (attempt.source / "captions.csv").unlink()
+    (attempt.source / "captions.txt").write_text(KAGGLE)
+    if archive:
+        pack_up(attempt.source / archive, images)
+    table = attempt.run().table
+    assert sorted(table["image_id"]) == ["11", "11", "22", "33"]
+    assert set(table["file"]) == {f"images.zip/{name}" for name in images}
+    if not archive:
+        (attempt.source / "b").mkdir()
+        (attempt.source / "b/22.jpg").write_bytes(image(5))
+        with pytest.raises(UserError, match=r"1 files are not in .*own: 22\.jpg \(line 4\)"):
+            attempt.run()
+
+
+def test_a_name_without_its_folder_is_no_image_where_other_rows_have_folders(attempt: Try) -> None:
+    with pytest.raises(UserError, match=r"1 files are not in .*: x\.png \(line 6\)"):
+        attempt(TABLE + "x.png,A dog.,train,9\n", {**IMAGES, "y/x.png": image(9)})
+
+
+def test_image_ids_stay_as_they_are(attempt: Try, tmp_path: Path) -> None:
+    """Twenty digits, and zeros ahead, through the tables that the stages write and read."""
+    ids = ["20230912153045123456", "20230912153045123457", "0007"]
+    rows = "".join(f"{name},A dog.,{identity}\n" for name, identity in zip(IMAGES, ids, strict=True))
+    table = attempt("file,caption,image_id\n" + rows).table
+    write_table(tmp_path / "captions.csv", table.to_csv(index=False))
+    captions = read_captions(tmp_path / "captions.csv")
+    assert set(captions["image_id"]) == set(ids)
+    images = splits.image_table(splits.assign(captions))
+    write_table(tmp_path / "images.csv", images.to_csv(index=False))
+    again = splits.read_images(tmp_path / "images.csv")
+    assert set(again["image_id"]) == set(ids)
+    assert sorted(again["coco_id"]) == [1, 2, 3]
+
+
+def test_a_message_on_an_archive_of_ones_own_names_it(attempt: Try) -> None:
+    """And not the packed copy; nobody is asked to delete it."""
+    attempt()
+    write_zip(attempt.source / "images.zip", IMAGES.items())
+    data = bytearray((attempt.source / "images.zip").read_bytes())
+    data[data.index(IMAGES["c.png"]) + 20] ^= 1
+    (attempt.source / "images.zip").write_bytes(data)
+    with pytest.raises(
+        UserError, match=r"own/images\.zip, member 'c\.png': .*\(Bad CRC-32.*\); pack or copy it again$"
+    ):
+        attempt.run()
+    write_zip(attempt.source / "images.zip", {**IMAGES, "c.png": b"x"}.items())
+    with pytest.raises(UserError, match=r"cannot be decoded: \S*own/images\.zip/c\.png \(its format is not known\)"):
+        attempt.run()
 
 
 def test_it_is_a_data_set_and_the_default_is_that_of_the_settings() -> None:

@@ -15,9 +15,9 @@ from PIL import Image, ImageFont
 from torchvision.transforms import InterpolationMode
 
 from captioning.system.errors import UserError
-from captioning.vision import contact_sheets
+from captioning.vision import contact_sheets, images
 from captioning.vision.contact_sheets import grid
-from captioning.vision.images import Transform, decode
+from captioning.vision.images import ImageError, Transform, decode
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -101,7 +101,7 @@ def damaged() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", damaged())
 def test_what_cannot_be_decoded_is_named(name: str) -> None:
     with pytest.raises(UserError, match=rf"^images\.zip/{name}: not an image.*replace or remove") as fault:
-        decode(damaged()[name], f"pictures.zip/{name}")
+        decode(damaged()[name], f"images.zip/{name}")
     assert "\n" not in str(fault.value)
 
 
@@ -112,8 +112,74 @@ def test_a_decompression_bomb_is_refused(side: int) -> None:
     bomb = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
-    with pytest.raises(UserError, match=r"^bomb.png: .*exceeds limit"):
+    with pytest.raises(UserError, match=r"^bomb.png: .*CAPTIONING_MAX_PIXELS raises"):
         decode(bomb, "bomb.png")
+
+
+def test_a_photograph_of_108_megapixels_is_decoded_at_an_eighth() -> None:
+    image = decode(encoded(Image.new("RGB", (12_000, 9000), RED), "JPEG", quality=20), "a.jpg")
+    assert image.size == (1500, 1125)
+    np.testing.assert_allclose(image.getpixel((700, 700)), RED, atol=4)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if Pillow's limit were 10,000 pixels."""
+    monkeypatch.setattr(images, "MOST_PIXELS", 10_000)
+    monkeypatch.setattr(images, "_SIDE", 48)
+    monkeypatch.delenv("CAPTIONING_MAX_PIXELS", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [((100, 100), (100, 100)), ((101, 100), (51, 50)), ((200, 200), (50, 50)), ((380, 101), (190, 51))],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+@pytest.mark.usefixtures("few")
+def test_only_a_jpeg_above_the_limit_is_decoded_smaller(
+    size: tuple[int, int], decoded: tuple[int, int], kind: str
+) -> None:
+    assert decode(encoded(photograph(*size), kind), "a.jpg").size == decoded
+
+
+@pytest.mark.usefixtures("few")
+def test_a_large_photograph_is_turned_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(encoded(photograph(200, 160), "JPEG", exif=exif), "a").size == (80, 100)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "said"),
+    [
+        ("PNG", (101, 100), r"10,100 pixels exceed the limit of 10,000 \(0\.0 GB of memory\); CAPTIONING_MAX_PIXELS"),
+        ("GIF", (250, 250), "more than 40,000 pixels; CAPTIONING_MAX_PIXELS raises the limit"),
+        ("JPEG", (250, 250), "more than 40,000 pixels; CAPTIONING_MAX_PIXELS raises the limit"),
+    ],
+)
+@pytest.mark.usefixtures("few")
+def test_a_limit_on_pixels_that_a_person_can_raise(
+    kind: str, size: tuple[int, int], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(photograph(*size).convert("RGB" if kind == "JPEG" else "P"), kind)
+    with pytest.raises(ImageError, match=said) as caught:
+        decode(data, "a")
+    assert len(caught.value.reason) <= 100
+    monkeypatch.setenv("CAPTIONING_MAX_PIXELS", "62500")
+    assert decode(data, "a").size == (size if kind != "JPEG" else (63, 63))
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "1e9", "89478484", "9" * 5000, "\u0665"])
+def test_a_limit_that_is_no_number_of_pixels_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPTIONING_MAX_PIXELS", value)
+    with pytest.raises(UserError, match=r"^CAPTIONING_MAX_PIXELS = .*: not a number of pixels from 89478485; correct"):
+        decode(encoded(halves()), "a")
+
+
+def test_the_limit_is_that_of_pillow_and_stays_there() -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    decode(encoded(halves()), "a")
+    assert images.MOST_PIXELS == before == Image.MAX_IMAGE_PIXELS
 
 
 def test_warnings_do_not_leak_from_threads() -> None:

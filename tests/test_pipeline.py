@@ -273,6 +273,18 @@ def test_predict_captions_images_and_reports_the_bad_one(project: Project, tmp_p
         done = project.run("captioning", "predict", nothing, f"{gallery}/best.png", check=False)
         assert (done.returncode, len(done.stdout.splitlines())) == (1, 1)
         assert done.stderr.startswith(f"error: {nothing}: ")
+    for name in ("caf\udce9\x1b[31m.png", "._best.png", "@eaDir/best.png"):
+        (gallery / name).parent.mkdir(exist_ok=True)
+        shutil.copy(gallery / "best.png", gallery / name)
+    (gallery / "bad\udce9.png").write_text("not an image")
+    done = project.run("captioning", "predict", str(gallery), check=False)
+    assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == [
+        f"{gallery}/{name}.png" for name in ("best", "caf\\xe9\\x1b[31m", "random", "worst")
+    ]
+    assert f"error: {gallery}/bad\\xe9.png: not an image" in done.stderr
+    assert done.stderr.splitlines()[-1] == f"1 of 5 files skipped: {gallery}/bad\\xe9.png"
+    rows = project.run("captioning", "predict", str(gallery), "--format", "jsonl", check=False).stdout.splitlines()
+    assert f"{gallery}/caf\udce9\x1b[31m.png" in [json.loads(row)["file"] for row in rows]
     done = project.run("captioning", "predict", "--model", str(tmp_path), "absent.jpg", check=False)
     assert (done.returncode, done.stdout) == (1, "")  # and the model is not even looked for
     assert done.stderr == "error: absent.jpg: No such file or directory\n1 of 1 files skipped: absent.jpg\n"

@@ -13,6 +13,7 @@ from captioning.data.splits import coco, splits
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.system.errors import UserError
+from captioning.system.sealed import write_table
 from tests.special import EOS, PAD, UNK
 
 words = st.text(alphabet="abcdefgh'", min_size=1, max_size=6)
@@ -142,6 +143,21 @@ def test_coco_ids_are_the_numbers_of_the_images_where_they_have_numbers() -> Non
     assert dict(zip(numbered["image_id"], numbered["coco_id"], strict=True)) == {"391895": 391895, "17": 17, "5": 5}
     zeros = splits.image_table(table().replace({"image_id": {"a": "007", "b": "7", "c": "5"}}))
     assert sorted(zeros["coco_id"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("image_id", "coco_id"),
+    [
+        (str(2**63 - 1), 2**63 - 1),
+        *((name, 1) for name in ("20230912153045123456", "1" * 5000, "-1", "1.0", "+1", " 1")),
+        *((name, 3) for name in ("\u0661", str(2**63))),
+    ],
+)
+def test_a_number_of_more_than_64_bits_is_a_name(tmp_path: Path, image_id: str, coco_id: int) -> None:
+    images = splits.image_table(table().replace({"image_id": {"a": image_id, "b": "7", "c": "9"}}))
+    assert images.loc[images["image_id"] == image_id, "coco_id"].item() == coco_id
+    write_table(tmp_path / "images.csv", images.to_csv(index=False))
+    assert splits.read_images(tmp_path / "images.csv").equals(images)
 
 
 def test_images_are_ordered_by_split() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from captioning.data.datasets import tables
 from captioning.system.errors import UserError
+from tests.damaged_bytes import damaged
 
 Rows = list[dict[str, str]]
 NEEDS_PYARROW = pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed")
@@ -95,7 +96,7 @@ GOOD = b"file,caption\na.jpg,A dog.\n"
         (GOOD + b"b.jpg,A\x00dog\n", r"line 3: caption has the control character '\\x00'"),
         (GOOD + b'"b\n.jpg",A dog.\n', r"line 3: file has the control character '\\n'"),
         (b"file;caption\na.jpg;A dog.\n", r"line 1: no column 'file', no column 'caption', an unknown column 'file;c"),
-        (b"file,caption,Split\na.jpg,A dog.,val\n", r"line 1: an unknown column 'Split'; needed are file and caption"),
+        (b"file,caption,Part\na.jpg,A dog.,val\n", r"line 1: an unknown column 'part'; needed are file and caption"),
         (b"file,split\na.jpg,val\n", r"line 1: no column 'caption'; .* there may be split and image_id"),
         (b"file,caption,file\na.jpg,A dog.,b\n", r"line 1: the column 'file' twice"),
         (b"a.jpg,A dog.\n", r"line 1: no column 'file'"),
@@ -114,6 +115,60 @@ def test_spaces_blank_lines_and_other_line_ends_are_no_fault(tmp_path: Path) -> 
         tables.Row("line 3", {"file": "a.jpg", "caption": "A dog."}),
         tables.Row("line 6", {"file": "b.jpg", "caption": 'A 5" nail.'}),
     ]
+
+
+ROWS = [{"file": "a.jpg", "caption": "A dog."}, {"file": "b.jpg", "caption": "A cat, asleep."}]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("captions.csv", b'File,CAPTION\na.jpg,A dog.\nb.jpg,"A cat, asleep."\n'),
+        ("Captions.CSV", b'sep=,\r\nFile,Caption\r\na.jpg,A dog.\r\nb.jpg,"A cat, asleep."\r\n'),
+        ("captions.csv", b"\xef\xbb\xbfsep=;\nfile;caption\na.jpg;A dog.\nb.jpg;A cat, asleep.\n"),
+        ("captions.csv", b'"sep=;"\nfile;caption\na.jpg;A dog.\nb.jpg;A cat, asleep.\n'),
+        ("captions.csv", b"SEP=\t\nfile\tcaption\na.jpg\tA dog.\nb.jpg\tA cat, asleep.\n"),
+        ("captions.txt", b'image,caption\na.jpg,A dog.\nb.jpg,"A cat, asleep."\n'),
+        ("captions.TSV", b"image\tCaption\na.jpg\tA dog.\nb.jpg\tA cat, asleep.\n"),
+        (
+            "captions.JSONL",
+            b'{"File": "a.jpg", "Caption": "A dog."}\n{"caption": "A cat, asleep.", "image": "b.jpg"}\n',
+        ),
+    ],
+)
+def test_capitals_and_what_excel_and_kaggle_write(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert [row.cells for row in tables.read(tmp_path / name)] == ROWS
+
+
+def test_lines_are_counted_with_that_of_excel(tmp_path: Path) -> None:
+    refused(tmp_path / "captions.csv", b"sep=;\nfile;caption\na.jpg;A\nb.jpg;\n", r"line 4: caption is empty")
+    refused(tmp_path / "captions.csv", b"image,File,caption\na,b,A\n", r"line 1: the column 'file' twice")
+
+
+def test_a_long_or_strange_cell_is_shown_in_short(tmp_path: Path) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.write_bytes(json.dumps({"file": "a.jpg", "caption": ["\x1b[31m\u202e" * 300]}).encode())
+    with pytest.raises(UserError, match="is not text") as caught:
+        tables.read(path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value).replace(str(path), "captions.jsonl")) < 300
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "txt"])
+@given(some_rows(), st.data())
+def test_a_damaged_table_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, rows: Rows, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("table") / f"captions.{suffix}"
+    path.write_bytes(data.draw(damaged(WRITERS[{"txt": "csv"}.get(suffix, suffix)](rows))))
+    try:
+        read = tables.read(path)
+    except UserError as fault:
+        assert str(fault).isprintable()  # noqa: PT017
+        assert str(fault).startswith(str(path))  # noqa: PT017
+    else:
+        assert all({"file", "caption"} <= row.cells.keys() and all(row.cells.values()) for row in read)
 
 
 LINE = b'{"file": "a.jpg", "caption": "A dog."}\n'

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captioning.system.errors import UserError
+from captioning.system.errors import UserError, escaped, shown
 
 if TYPE_CHECKING:
     from captioning.captioner.cards import Card
@@ -87,10 +87,10 @@ class Notices:
 def name_some(names: Sequence[str]) -> str:
     """The first few of many names, and how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return ", ".join(map(shown, names[:_NAMED])) + more
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines on standard error."""
+    """Print lines on standard error, without control characters, which names of files may have."""
     for line in lines:
-        print(line, file=sys.stderr, flush=True)
+        print(escaped(line), file=sys.stderr, flush=True)

@@ -19,9 +19,9 @@ from captioning.cli.search_options import BEAM_SIZE, with_search_options
 from captioning.experiments import released
 from captioning.settings.rules import usual_beam
 from captioning.system import compute
-from captioning.system.archives import SUFFIXES
-from captioning.system.errors import UserError
+from captioning.system.errors import UserError, escaped, json_escaped
 from captioning.system.files import write_bytes
+from captioning.system.image_names import SUFFIXES, is_image, is_litter
 
 if TYPE_CHECKING:
     from captioning.captioner.ensembles import Captioners
@@ -141,13 +141,17 @@ def _expand(paths: list[str]) -> tuple[list[Path], bool]:
 
 def _images(folder: Path) -> list[Path]:
     """The images in a folder, at any depth, sorted; other files are counted on standard error."""
-    files = sorted(path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
-    found = [path for path in files if path.suffix.lower() in SUFFIXES]
-    others = sorted({path.suffix.lower() or path.name for path in files} - SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if not is_litter(_within(folder, path)) and path.is_file())
+    found = [path for path in paths if is_image(_within(folder, path))]
+    others = sorted({path.suffix.lower() or path.name for path in paths} - SUFFIXES)
     if others and found:
-        count = len(files) - len(found)
-        print_lines([f"{folder}: {count} of {len(files)} files are not read, as no images: {name_some(others)}"])
+        count = len(paths) - len(found)
+        print_lines([f"{folder}: {count} of {len(paths)} files are not read, as no images: {name_some(others)}"])
     return found
+
+
+def _within(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
 
 
 def _is_there(path: Path, notices: Notices) -> bool:
@@ -202,10 +206,16 @@ def _caption(
 
 
 def _lines(path: Path, captions: "Sequence[Caption]", output: Format, sheet: Path | None, *, several: bool) -> str:
-    """What is printed for an image: its caption, or a list of them with their scores."""
+    """What is printed for an image: its caption, or a list of them with their scores.
+
+    What a terminal may obey in a file's name, and bytes of it that are not UTF-8, are written as escapes.
+    """
     if output is Format.jsonl:
         listed: dict[str, Any] = {"captions": [caption.record() for caption in captions]} if several else {}
         drawn = {"attention": str(sheet)} if sheet else {}
-        return json.dumps({"file": str(path), "caption": captions[0].text, **listed, **drawn}, ensure_ascii=False)
+        record = {"file": str(path), "caption": captions[0].text, **listed, **drawn}
+        return json_escaped(json.dumps(record, ensure_ascii=False))
     numbers = [f"\t{caption.score:.4f}\t{caption.log_probability:.4f}" if several else "" for caption in captions]
-    return "\n".join(f"{path}\t{caption.text}{said}" for caption, said in zip(captions, numbers, strict=True))
+    return "\n".join(
+        f"{escaped(str(path))}\t{caption.text}{said}" for caption, said in zip(captions, numbers, strict=True)
+    )

@@ -1,20 +1,34 @@
 """Zip archives of images: read in place, never unpacked; written with the same bytes every time."""
 
+import lzma
+import struct
 import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Self
 
-from captioning.system.errors import UserError, reason
-from captioning.system.files import atomic, copy
+from captioning.system.errors import UserError, reason, shown
+from captioning.system.files import atomic
+from captioning.system.image_names import is_litter, leads_outside, tidy
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 _UNIX, _REGULAR_FILE = 3, 0o100644
-_FAULTS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError, UnicodeDecodeError)
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))  # of images
+FAULTS = (  # of the libraries that read archives, on files that are damaged
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError),
+    *(OSError, RuntimeError, ValueError, ArithmeticError, LookupError, MemoryError),
+)
+_ENCRYPTED = 1  # of the flags of a member
+_READ = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_METHODS = {9: "Deflate64", 93: "Zstandard", 95: "xz", 98: "PPMd"}  # that are not read
+_OTHERS = {b"Rar!\x1a": "RAR", b"7z\xbc\xaf": "7z", b"\x28\xb5\x2f\xfd": "Zstandard"}  # first bytes → format
+LARGEST = 1 << 30  # bytes that a member may have
+RATIO = 100  # the members together may have so many times the bytes of the archive; `LARGEST` in any case
+
+DOWNLOAD_AGAIN = "delete it and run `dvc repro download`"
+PACK_AGAIN = "pack or copy it again"
 
 
 def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
@@ -27,105 +41,53 @@ def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
             archive.writestr(entry, data)
 
 
-def pack(source: Path, target: Path) -> None:
-    """Write the images of `source` to the zip file `target`, which can be read in place.
-
-    source: a folder (its images at any depth, sorted by path), a tar file, compressed or not (in the order of the
-    file, one image in memory at a time), or a zip file (copied as it is). The same source gives the same bytes.
-    Raises UserError when it is missing, damaged, has no image, or has one whose path leads outside it.
-    """
-    if source.is_dir():
-        write_zip(target, _whole(_folder_images(source), source))
-    elif zipfile.is_zipfile(source):
-        copy(source, target)
-    else:
-        write_zip(target, _whole(_tar_images(source), source))
-
-
-def _folder_images(folder: Path) -> Iterator[tuple[str, bytes]]:
-    named = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if _is_image(path.name)}
-    for name, path in sorted(named.items()):
-        if path.is_file():
-            yield name, path.read_bytes()
-
-
-def _tar_images(path: Path) -> Iterator[tuple[str, bytes]]:
-    seen: set[str] = set()
-    with tarfile.open(path, "r|*") as archive:
-        for entry in archive:
-            name = entry.name.removeprefix("./")
-            if not (entry.isfile() and _is_image(PurePosixPath(name).name)):
-                continue  # folders, links and devices are no images
-            if leads_outside(name) or name in seen:
-                problem = "leads outside the archive" if leads_outside(name) else "is there twice"
-                raise UserError(f"{path}: member {entry.name!r} {problem}; do not use this file")
-            seen.add(name)
-            content = archive.extractfile(entry)
-            assert content is not None
-            yield name, content.read()
-
-
-def _whole(members: Iterable[tuple[str, bytes]], source: Path) -> Iterator[tuple[str, bytes]]:
-    """The members, if all of them can be read and there is one."""
-    count = 0
-    try:
-        for count, member in enumerate(members, start=1):  # noqa: B007 - counted
-            yield member
-    except _FAULTS as fault:
-        raise _unreadable(str(source), fault) from fault
-    if not count:
-        raise UserError(f"{source}: no images there ({' '.join(sorted(SUFFIXES))})")
-
-
-def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-
-
-def leads_outside(name: str) -> bool:
-    """Absolute paths, drive letters, backslashes and `..`: whoever unpacks such a file is harmed."""
-    parts = PurePosixPath(name).parts
-    return not parts or name.startswith("/") or "\\" in name or ".." in parts or ":" in parts[0]
-
-
 class Archive:
     """A zip file, read in place. Threads may read at the same time.
 
-    Raises UserError when it is missing, cut short or damaged, or when a member's path leads outside it.
+    remedy: what to do about a damaged one; a user's own file is not deleted.
+    Raises UserError when it is missing, cut short or damaged, when a member's path leads outside it, or when the
+    members declare so many bytes that only an attack would.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, remedy: str = DOWNLOAD_AGAIN) -> None:
         self.path = path
+        self._remedy = remedy
         self._lock = threading.Lock()
+        check_format(path)
         try:
             self._zip = zipfile.ZipFile(path)
-        except _FAULTS as fault:
-            raise _unreadable(str(path), fault) from fault
-        entries = sorted(self._zip.infolist(), key=lambda entry: entry.filename)
-        for entry in entries:
-            self._check(entry.filename)
-        self._files = {entry.filename: entry for entry in entries if _is_content(entry)}
-
-    def _check(self, name: str) -> None:
-        if leads_outside(name):
+        except FAULTS as fault:
+            raise unreadable(str(path), fault, remedy) from fault
+        try:
+            entries = self._zip.infolist()
+            for entry in entries:
+                check_inside(path, entry.filename)
+            check_total(path, sum(entry.file_size for entry in entries))
+        except UserError:
             self.close()
-            raise UserError(f"{self.path}: member {name!r} leads outside the archive; do not use this file")
+            raise
+        files = {tidy(entry.filename): entry for entry in entries if _is_content(entry)}
+        self._files = dict(sorted(files.items()))
 
     def names(self) -> list[str]:
-        """The members that are files, sorted, without `__MACOSX/` and dot files."""
+        """The members that are files, sorted, with `/` between folders, without what systems leave there."""
         return list(self._files)
 
     def read(self, name: str) -> bytes:
         """The bytes of a member, checked against its CRC.
 
-        Raises UserError, naming archive and member, when it is missing or damaged.
+        Raises UserError, naming archive and member, when it is missing, damaged, encrypted, too large, or compressed
+        in a way that is not read.
         """
         if name not in self._files:
-            raise UserError(f"{self.path}: it has no member {name!r}; {_REMEDY}")
+            raise UserError(f"{self.path}: it has no member '{shown(name)}'; {self._remedy}")
+        place, entry = f"{self.path}, member '{shown(name)}'", self._files[name]
+        _check_readable(place, entry)
         try:
             with self._lock:
-                return self._zip.read(self._files[name])
-        except _FAULTS as fault:
-            raise _unreadable(f"{self.path}, member {name!r}", fault) from fault
+                return self._zip.read(entry)
+        except FAULTS as fault:
+            raise unreadable(place, fault, self._remedy) from fault
 
     def close(self) -> None:
         """Close the file."""
@@ -169,14 +131,59 @@ class ImageArchives:
             archive.close()
 
 
-_REMEDY = "delete it here and in download.source, and run `dvc repro download`"
-
-
 def _is_content(entry: zipfile.ZipInfo) -> bool:
-    path = PurePosixPath(entry.filename)
-    return not (entry.is_dir() or path.parts[0] == "__MACOSX" or path.name.startswith("."))
+    return not (entry.filename.endswith(("/", "\\")) or is_litter(entry.filename))
 
 
-def _unreadable(name: str, fault: Exception) -> UserError:
+def _check_readable(place: str, entry: zipfile.ZipInfo) -> None:
+    if entry.flag_bits & _ENCRYPTED:
+        raise UserError(f"{place}: encrypted; pack it again without a password")
+    if entry.compress_type not in _READ:
+        method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
+        raise UserError(f"{place}: compressed with {method}, which is not read; pack it again with Deflate")
+    check_size(place, entry.file_size)
+
+
+def check_format(path: Path) -> None:
+    """Raise UserError for a file that is an archive of another kind, whatever its name is."""
+    first = first_bytes(path)
+    for beginning, kind in _OTHERS.items():
+        if first.startswith(beginning):
+            raise UserError(f"{path}: its format is {kind}, whatever its name; pack the images as zip or tar.gz")
+
+
+def first_bytes(path: Path, count: int = 10) -> bytes:
+    """The first bytes of a file; none where it cannot be opened, which is said where it is read."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(count)
+    except OSError:
+        return b""
+
+
+def check_inside(path: Path, name: str) -> None:
+    """Raise UserError for a member's name that leads outside the archive."""
+    if leads_outside(name):
+        raise UserError(f"{path}: member '{shown(name)}' leads outside the archive; do not use this file")
+
+
+def check_size(place: str, size: int) -> None:
+    """Raise UserError for a member that declares more bytes than any image has."""
+    if size > LARGEST:
+        raise UserError(f"{place}: it declares {size:,} bytes, more than {LARGEST:,}; remove it from the archive")
+
+
+def check_total(path: Path, total: int) -> None:
+    """Raise UserError where all members together declare far more bytes than the archive has."""
+    most = max(LARGEST, RATIO * path.stat().st_size)
+    if total > most:
+        raise UserError(
+            f"{path}: its members declare {total:,} bytes, more than {most:,} ({RATIO} times the archive); "
+            "do not use this file, or unpack it by hand"
+        )
+
+
+def unreadable(name: str, fault: BaseException, remedy: str) -> UserError:
+    """The error for an archive or a member that a library cannot read."""
     cause = fault.strerror if isinstance(fault, OSError) and fault.strerror else reason(fault)
-    return UserError(f"{name}: missing, cut short or damaged ({cause}); {_REMEDY}")
+    return UserError(f"{name}: missing, cut short or damaged ({cause}); {remedy}")

@@ -4,6 +4,7 @@ S side in pixels.
 """
 
 import io
+import os
 import threading
 import warnings
 from dataclasses import dataclass
@@ -11,24 +12,40 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from captioning.system.errors import UserError, reason
+from captioning.system.errors import UserError, reason, shown
 
 Box = tuple[float, float, float, float]
 """A rectangle in an image: left, top, right, bottom, in pixels, not rounded."""
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
+MOST_PIXELS = 89_478_485  # of an image that is decoded whole, as Pillow has it
+_BYTES = 12  # of memory a pixel, at least: four in each of the copies on the way to RGB
+_VARIABLE = "CAPTIONING_MAX_PIXELS"  # of the environment: a higher limit
+_OF_JPEG = 4  # times as many pixels may a JPEG have, for it is decoded at half its size or less
+_SIDE = 512  # pixels: a JPEG of more than MOST_PIXELS is decoded smaller, its sides no shorter
+
+
+class ImageError(UserError):
+    """An image that cannot be decoded. reason: why, without its name."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{shown(name)}: not an image that can be decoded ({reason}); replace or remove it")
+        self.reason = reason
+
 
 class _Quiet:
-    """While any thread is inside, Pillow's remarks are silent and a decompression bomb is an error.
+    """While any thread is inside, Pillow's remarks are silent, and `_check_size` limits the pixels instead of Pillow.
 
-    The filters of `warnings` belong to the process: the first thread sets them, the last one puts them back.
+    The filters of `warnings` and Pillow's limit belong to the process: the first thread sets them, the last one puts
+    them back. Pillow still has a limit, since it finds some sizes only while it decodes.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
         self._filters = warnings.catch_warnings()
+        self._limit = Image.MAX_IMAGE_PIXELS
 
     def __enter__(self) -> None:
         with self._lock:
@@ -36,7 +53,8 @@ class _Quiet:
                 self._filters = warnings.catch_warnings()
                 self._filters.__enter__()
                 warnings.filterwarnings("ignore", module=r"PIL\.")
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                self._limit = Image.MAX_IMAGE_PIXELS
+                Image.MAX_IMAGE_PIXELS = _OF_JPEG * most_pixels() // 2  # Pillow refuses twice as many
             self._inside += 1
 
     def __exit__(self, *_fault: object) -> None:
@@ -44,32 +62,52 @@ class _Quiet:
             self._inside -= 1
             if self._inside == 0:
                 self._filters.__exit__(None, None, None)
+                Image.MAX_IMAGE_PIXELS = self._limit
 
 
 _QUIET = _Quiet()
+
+
+def most_pixels() -> int:
+    """How many pixels an image may have that is decoded whole. Raises UserError if the variable has no such number."""
+    given = os.environ.get(_VARIABLE, "").strip()
+    if not given:
+        return MOST_PIXELS
+    if not (given.isdecimal() and len(given) < 16 and int(given) >= MOST_PIXELS):
+        raise UserError(f"{_VARIABLE} = {shown(given)}: not a number of pixels from {MOST_PIXELS}; correct or unset it")
+    return int(given)
 
 
 def decode(data: bytes, name: str, side: int | None = None) -> Image.Image:
     """Decode an image to RGB, upright according to its EXIF; of an animation, the first frame.
 
     What is transparent becomes white; 16-bit grey is scaled to 8. Thread-safe.
-    side: a JPEG may come smaller than it is, no shorter than so many pixels: several times as fast.
-    Raises UserError, with `name`, when it cannot be decoded whole or has too many pixels to be safe.
+    side: a JPEG may come smaller than it is, no shorter than so many pixels: several times as fast. One of more than
+    MOST_PIXELS always does.
+    Raises ImageError, with `name`, when it cannot be decoded whole or has too many pixels to be safe.
     """
+    most = most_pixels()
     try:
         with _QUIET:
             image = Image.open(io.BytesIO(data))
-            if side:
-                image.draft(None, (side, side))
+            pixels = image.width * image.height
+            if side or pixels > MOST_PIXELS:
+                image.draft(None, (side or _SIDE,) * 2)
+            _check_size(pixels, image, most)
             return _rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as fault:
+        raise ImageError(name, f"more than {_OF_JPEG * most:,} pixels; {_VARIABLE} raises the limit") from fault
     except UnidentifiedImageError as fault:
-        raise _undecodable(name, "its format is not known" if data else "the file is empty") from fault
+        raise ImageError(name, "its format is not known" if data else "the file is empty") from fault
     except Exception as fault:  # on malformed files, Pillow's plugins raise whatever they stumble over
-        raise _undecodable(name, reason(fault)) from fault
+        raise ImageError(name, reason(fault)) from fault
 
 
-def _undecodable(name: str, why: str) -> UserError:
-    return UserError(f"{name}: not an image that can be decoded ({why}); replace or remove it")
+def _check_size(pixels: int, image: Image.Image, most: int) -> None:
+    """Refuse an image of so many pixels, which `draft` may have made smaller, where it would need too much memory."""
+    if image.width * image.height > most:
+        memory = f"{_BYTES * most / 1e9:.1f} GB of memory"
+        raise ValueError(f"{pixels:,} pixels exceed the limit of {most:,} ({memory}); {_VARIABLE} raises it")
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -13,13 +13,13 @@ from tqdm import tqdm
 from captioning.data.network.downloads import Fetched
 from captioning.data.splits.captions import SPLITS
 from captioning.system.archives import ImageArchives
-from captioning.system.errors import UserError
-from captioning.vision.images import decode
+from captioning.system.errors import UserError, shown
+from captioning.vision.images import ImageError, decode
 
 COLUMNS = ("image_id", "file", "caption", "split")
 _THREADS = 2
 _AT_ONCE = 512  # images handed to the threads together: memory does not grow with the data set
-_NAMED = 5  # of many faults, so many are named
+_NAMED, _EXPLAINED = 5, 2  # of many faults, so many are named, and so many with their reason
 
 
 class Drawing(Protocol):
@@ -121,7 +121,7 @@ def sort_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def drop_corrupt(table: pd.DataFrame, root: Path, *, skip: bool) -> tuple[pd.DataFrame, list[str]]:
-    """Decode every image once; return the table without those that cannot be, and their files.
+    """Decode every image once; return the table without those that cannot be, and their files, each with the reason.
 
     A JPEG that is cut short is always found; of damage inside one, only what the decoder stumbles over, and all
     that happened after the archive was made (its CRC). Raises UserError with the first few and the count, unless
@@ -130,18 +130,19 @@ def drop_corrupt(table: pd.DataFrame, root: Path, *, skip: bool) -> tuple[pd.Dat
     names = table["file"].drop_duplicates().tolist()
     with ImageArchives(root) as images, ThreadPoolExecutor(_THREADS) as pool:
         checks = (
-            whole
+            fault
             for first in range(0, len(names), _AT_ONCE)
-            for whole in pool.map(lambda name: _decodes(images, name), names[first : first + _AT_ONCE])
+            for fault in pool.map(lambda name: _fault(images, name), names[first : first + _AT_ONCE])
         )
-        good = list(tqdm(checks, "decoding", len(names), unit="image", disable=None))
-    corrupt = [name for name, whole in zip(names, good, strict=True) if not whole]
+        faults = list(tqdm(checks, "decoding", len(names), unit="image", disable=None))
+    corrupt = {name: fault for name, fault in zip(names, faults, strict=True) if fault}
+    described = [f"{shown(name)} ({shown(fault)})" for name, fault in corrupt.items()]
     if corrupt and not skip:
         raise UserError(
-            f"{len(corrupt)} of {len(names)} images cannot be decoded: {name_some(corrupt)}; "
+            f"{len(corrupt)} of {len(names)} images cannot be decoded: {_some(described, _EXPLAINED)}; "
             "replace them, or leave them out with download.skip_corrupt=true"
         )
-    return table[~table["file"].isin(corrupt)].reset_index(drop=True), corrupt
+    return table[~table["file"].isin(corrupt)].reset_index(drop=True), described
 
 
 def settle(whole: Prepared, workspace: Path, folder: Path, archives: Iterable[str], *, skip_corrupt: bool) -> Prepared:
@@ -159,16 +160,21 @@ def settle(whole: Prepared, workspace: Path, folder: Path, archives: Iterable[st
     return Prepared(table, whole.files, [*whole.notes, *([note] if corrupt else [])])
 
 
-def _decodes(images: ImageArchives, name: str) -> bool:
+def _fault(images: ImageArchives, name: str) -> str | None:
+    """Why an image cannot be decoded; None if it can."""
     data = images.read(name)
     try:
         decode(data, name)
-    except UserError:
-        return False
-    return True
+    except ImageError as fault:
+        return fault.reason
+    return None
 
 
 def name_some(names: Sequence[str]) -> str:
     """The first few of many names, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return _some([shown(name) for name in names], _NAMED)
+
+
+def _some(names: Sequence[str], count: int) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more

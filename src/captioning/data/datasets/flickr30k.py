@@ -8,9 +8,9 @@ from pathlib import Path
 from captioning.data.datasets import karpathy, published, tokens
 from captioning.data.datasets.base import Options, Prepared, decode_text
 from captioning.data.datasets.published import Photograph, Workspace
-from captioning.data.network.downloads import Fetched, take
-from captioning.system.archives import pack
+from captioning.data.network.downloads import Fetched
 from captioning.system.errors import UserError
+from captioning.system.packing import pack
 
 name = "flickr30k"
 FORM = "https://forms.illinois.edu/sec/229675"
@@ -45,10 +45,10 @@ def _assemble(space: Workspace) -> Prepared:
     captions = {entry.filename: entry.captions for entry in entries}
     files = [document]
     if table := space.find(_CAPTIONS):
-        files.append(take(table, space.folder / _CAPTIONS))
+        files.append(space.take(table, _CAPTIONS))
         location = f"{space.folder / _CAPTIONS}"
         captions = tokens.parse_captions(decode_text((space.folder / _CAPTIONS).read_bytes(), location), location)
-    files.append(take(photographs, space.folder / _PHOTOGRAPHS, pack))
+    files.append(space.take(photographs, _PHOTOGRAPHS, pack))
     return _tabulated(space, files, entries, captions, location)
 
 

@@ -1,12 +1,14 @@
 """The user's own images: a folder, or an archive in it, and a table of captions.
 
-The folder has `captions.csv` (or .tsv, .jsonl, .parquet), and images at any depth, or one archive of them:
-`images.zip`, `images.tar`, `images.tar.gz`, `images.tgz`.
+The folder has `captions.csv` (or .tsv, .jsonl, .parquet, .txt), and images at any depth, or one archive of them:
+`images.zip`, `images.tar`, `images.tar.gz`, `images.tgz`. Only the images that the table names are packed.
 """
 
 import hashlib
+import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -16,9 +18,10 @@ from captioning.data.datasets.base import COLUMNS, Options, Prepared, name_some,
 from captioning.data.datasets.tables import Row
 from captioning.data.network.downloads import Fetched
 from captioning.data.splits.captions import SPLITS
-from captioning.system.archives import SUFFIXES, Archive, leads_outside, pack
-from captioning.system.errors import UserError
+from captioning.system import packing
+from captioning.system.errors import UserError, reworded, shown
 from captioning.system.files import digest
+from captioning.system.image_names import SUFFIXES, is_image, is_litter, last, leads_outside
 from captioning.system.locks import alone
 
 name = "folder"
@@ -33,20 +36,18 @@ def prepare(folder: Path, options: Options, cache: Path) -> Prepared:
     captions, images = find(options.folder)
     packed = cache / _PACKED
     with alone(cache / f".{name}.lock"):
-        rows = tables.read(captions)
-        pack(images, packed)
-        files = [_record(captions), _record(packed)]
-        table, notes = read(rows, captions, packed, images)
-        whole = Prepared(table, files, notes)
-        return settle(whole, cache, folder, [_PACKED], skip_corrupt=options.skip_corrupt)
+        table, members, notes = read(tables.read(captions), captions, images)
+        packing.pack(images, packed, members)
+        whole = Prepared(table, [_record(captions), _record(packed)], notes)
+        with reworded(lambda text: text.replace(f"{_PACKED}/", f"{images}/")):
+            return settle(whole, cache, folder, [_PACKED], skip_corrupt=options.skip_corrupt)
 
 
 def find(folder: Path) -> tuple[Path, Path]:
     """The table, and the archive or else the folder that the images are in. Raises UserError without one table."""
     if not folder.is_dir():
         raise UserError(f"download.folder = {folder}: no such folder; {_REMEDY}")
-    tables = [folder / each for each in _TABLES if (folder / each).is_file()]
-    archives = [folder / each for each in _ARCHIVES if (folder / each).is_file()]
+    tables, archives = _called(folder, _TABLES), _called(folder, _ARCHIVES)
     if not tables:
         raise UserError(
             f"download.folder = {folder.resolve()}: no table of captions there; "
@@ -55,7 +56,15 @@ def find(folder: Path) -> tuple[Path, Path]:
     for several in (tables, archives):
         if len(several) > 1:
             raise UserError(f"{folder}: {' and '.join(path.name for path in several)} are both there; keep one")
+    for path in (*tables, *archives):
+        packing.check_link(folder, path)
     return tables[0], archives[0] if archives else folder
+
+
+def _called(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The files of these names, in small or capital letters, in the order of the names."""
+    there = [path for path in sorted(folder.iterdir()) if path.name.lower() in names and path.is_file()]
+    return sorted(there, key=lambda path: names.index(path.name.lower()))
 
 
 _REMEDY = "see docs/own-images.md (in a queued experiment, give the folder's absolute path)"
@@ -66,48 +75,46 @@ def _record(path: Path) -> Fetched:
     return Fetched(path.name, "source", path.stat().st_size, f"sha256:{sha256}", sha256, published=False)
 
 
-def read(rows: Sequence[Row], captions: Path, packed: Path, images: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The table of captions whose files are members of `packed`, and notes on images and split.
+def read(rows: Sequence[Row], captions: Path, images: Path) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """The table of captions, the members of `images` that it names, and notes on images and split.
 
-    captions, images: where the rows and the images are from, for messages.
+    captions, images: where the rows and the images are from.
     Raises UserError that names the line of a row that does not fit the others or the images.
     """
     rows = [_complete(row, captions) for row in rows]
     for key, other in (("image_id", "file"), ("file", "image_id"), ("file", "split")):
         _require_one(rows, key, other, captions)
-    with Archive(packed) as archive:
-        members = {unicodedata.normalize("NFC", member): member for member in archive.names() if _is_image(member)}
-    _require_images(rows, members, captions, images)
-    notes = _uncaptioned(rows, members)
+    members = packing.members(images)
+    found = _find(rows, members, captions, images)
+    notes = _uncaptioned(set(members) - set(found.values()))
     splits = {row.cells["image_id"]: row.cells.get("split", "") for row in rows}
     if "split" not in rows[0].cells:
         splits = split_by_hash(splits, captions)
         counts = ", ".join(f"{list(splits.values()).count(split)} {split}" for split in SPLITS)
         notes.append(f"the table has no column split: its images are divided by a hash of image_id ({counts})")
     table = [
-        (image, f"{packed.name}/{members[row.cells['file']]}", row.cells["caption"], splits[image])
+        (image, f"{_PACKED}/{found[row.cells['file']]}", row.cells["caption"], splits[image])
         for row in rows
         for image in [row.cells["image_id"]]
     ]
-    return sort_table(pd.DataFrame(table, columns=list(COLUMNS))), notes
+    return sort_table(pd.DataFrame(table, columns=list(COLUMNS))), sorted(set(found.values())), notes
 
 
 def _complete(row: Row, captions: Path) -> Row:
     """The row with its file spelt in one way, and with an image_id: by default, the file without its suffix."""
     location, file = f"{captions}, {row.place}", row.cells["file"]
-    if leads_outside(file):
-        raise UserError(f"{location}: file {file!r} leads outside the folder; write a path inside it, with /")
-    if not _is_image(file):
-        raise UserError(f"{location}: file {file!r} is no image; its name must end in {' '.join(sorted(SUFFIXES))}")
+    if leads_outside(file) or "\\" in file:
+        raise UserError(f"{location}: file '{shown(file)}' leads outside the folder; write a path inside it, with /")
+    if is_litter(file):
+        raise UserError(f"{location}: file '{shown(file)}' is hidden, or a system's own, and not read; rename it")
+    if not is_image(file):
+        suffixes = " ".join(sorted(SUFFIXES))
+        raise UserError(f"{location}: file '{shown(file)}' is no image; its name must end in {suffixes}")
     split = row.cells.get("split", "train")
     if split not in SPLITS:
         raise UserError(f"{location}: split {split!r} is none of {', '.join(SPLITS)}; write one of them")
     path = PurePosixPath(unicodedata.normalize("NFC", file))
     return Row(row.place, {"image_id": str(path.with_suffix("")), **row.cells, "file": str(path)})
-
-
-def _is_image(file: str) -> bool:
-    return PurePosixPath(file).suffix.lower() in SUFFIXES
 
 
 def _require_one(rows: Iterable[Row], key: str, other: str, captions: Path) -> None:
@@ -123,22 +130,50 @@ def _require_one(rows: Iterable[Row], key: str, other: str, captions: Path) -> N
             )
 
 
-def _require_images(rows: Iterable[Row], members: dict[str, str], captions: Path, images: Path) -> None:
-    missing: dict[str, str] = {}
+def _find(rows: Sequence[Row], members: Sequence[str], captions: Path, images: Path) -> dict[str, str]:
+    """The `file` of each row → the member that it names, in whatever spelling of its accents.
+
+    Where no row names a folder, an image may be in any, if there is one of that name. Raises UserError for the others.
+    """
+    spelled = {_spell(member): member for member in members}
+    places: dict[str, list[str]] = defaultdict(list)
+    for member in members:
+        places[last(_spell(member))].append(member)
+    bare = not any("/" in row.cells["file"] for row in rows)
+    first: dict[str, Row] = {}
     for row in rows:
-        if row.cells["file"] not in members:
-            missing.setdefault(row.cells["file"], f"{row.cells['file']} ({row.place})")
+        first.setdefault(row.cells["file"], row)
+    found: dict[str, str] = {}
+    for file in first:
+        only = places[file][0] if bare and len(places[file]) == 1 else None
+        if there := spelled.get(file) or _linked(images, file) or only:
+            found[file] = there
+    _require_none({file: row for file, row in first.items() if file not in found}, members, captions, images)
+    return found
+
+
+def _spell(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _linked(images: Path, file: str) -> str | None:
+    """The file, if it is in the folder behind a link to another folder."""
+    there = images.is_dir() and os.path.isfile(images / file)  # noqa: PTH113 - False for a name that is too long
+    return file if there else None
+
+
+def _require_none(missing: Mapping[str, Row], members: Sequence[str], captions: Path, images: Path) -> None:
     if missing:
-        there = f"there is {min(members)}" if members else "there are no images"
+        there = f"there is {shown(min(members))}" if members else "there are no images"
+        names = [f"{shown(file)} ({row.place})" for file, row in missing.items()]
         raise UserError(
-            f"{captions}: {len(missing)} files are not in {images}: {name_some(list(missing.values()))}; "
+            f"{captions}: {len(missing)} files are not in {images}: {name_some(names)}; "
             f"{there}; correct the names or add the images"
         )
 
 
-def _uncaptioned(rows: Iterable[Row], members: Iterable[str]) -> list[str]:
-    named = {row.cells["file"] for row in rows}
-    silent = [member for member in sorted(members) if member not in named]
+def _uncaptioned(members: Iterable[str]) -> list[str]:
+    silent = sorted(members)
     return [f"{len(silent)} images have no caption and are left out: {name_some(silent)}"] if silent else []
 
 

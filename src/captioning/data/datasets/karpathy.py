@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from captioning.data.datasets.published import Workspace, parse_json
-from captioning.data.network.downloads import Fetched, take
+from captioning.data.network.downloads import Fetched
 from captioning.system.archives import Archive
 
 URL = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
@@ -57,7 +57,7 @@ _SHAPE = TypeAdapter(_Document)
 def bring(space: Workspace, document: str) -> Fetched:
     """Bring the document: as it is, where the user's folder has it, else in the published archive of all three."""
     file = space.find(document)
-    return take(file, space.folder / document) if file else space.fetch(URL, None)
+    return space.take(file, document) if file else space.fetch(URL, None)
 
 
 def read(path: Path, document: str) -> tuple[list[Entry], str]:

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
@@ -12,9 +12,12 @@ from pydantic import TypeAdapter, ValidationError
 from captioning.data.datasets.base import COLUMNS, Options, Prepared, decode_text, name_some, settle, sort_table
 from captioning.data.network import downloads
 from captioning.data.network.downloads import Fetched
-from captioning.system.archives import SUFFIXES, Archive, pack
-from captioning.system.errors import UserError
+from captioning.system.archives import DOWNLOAD_AGAIN, PACK_AGAIN, Archive
+from captioning.system.errors import UserError, reworded
+from captioning.system.files import copy
+from captioning.system.image_names import is_image, last, tidy
 from captioning.system.locks import alone
+from captioning.system.packing import pack
 
 REMEDY = "fix the file, or download the published one again"
 _T = TypeVar("_T")
@@ -25,11 +28,13 @@ class Workspace:
     """Where the files of one data set come together before they are moved to the stage's folder.
 
     name: of the data set, also the subfolder of `source` that is looked in. cache: for unfinished downloads.
+    origins: file in the workspace → the user's own file or folder that it was made of.
     """
 
     name: str
     source: Path | None
     cache: Path
+    origins: dict[Path, Path] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -43,13 +48,27 @@ class Workspace:
     def fetch(self, url: str, digest: str | None) -> Fetched:
         """From the user's folder, or from the network, as `downloads.fetch` says."""
         target = self.folder / url.rpartition("/")[2]
+        if own := self.find(target.name):
+            self.origins[target] = own
         return downloads.fetch(url, target, digest=digest, source=self.source, cache=self.cache, subfolder=self.name)
+
+    def take(self, own: Path, name: str, bring: Callable[[Path, Path], None] = copy) -> Fetched:
+        """Bring what the user's folder has to the workspace, under a name, as `downloads.take` says."""
+        self.origins[self.folder / name] = own
+        return downloads.take(own, self.folder / name, bring)
 
     def images(self, url: str, digest: str | None) -> Fetched:
         """As `fetch`, for a zip file of images; a folder that is named like it is packed where there is one."""
         archive = url.rpartition("/")[2]
         unpacked = None if self.find(archive) else self.find(archive.removesuffix(".zip"))
-        return downloads.take(unpacked, self.folder / archive, pack) if unpacked else self.fetch(url, digest)
+        return self.take(unpacked, archive, pack) if unpacked else self.fetch(url, digest)
+
+    def name_own(self, text: str) -> str:
+        """A message with the user's own files in place of their copies here; nobody is asked to delete those."""
+        for here, own in self.origins.items():
+            if str(here) in text:
+                text = text.replace(str(here), str(own)).replace(DOWNLOAD_AGAIN, PACK_AGAIN)
+        return text
 
 
 Assemble = Callable[[Workspace], Prepared]
@@ -58,7 +77,7 @@ Assemble = Callable[[Workspace], Prepared]
 
 def gather(space: Workspace, folder: Path, options: Options, assemble: Assemble) -> Prepared:
     """Prepare a data set that is published as archives, as `Dataset.prepare` says."""
-    with alone(space.cache / f".{space.name}.lock"):
+    with alone(space.cache / f".{space.name}.lock"), reworded(space.name_own):
         whole = assemble(space)
         archives = [file.name for file in whole.files]
         return settle(whole, space.folder, folder, archives, skip_corrupt=options.skip_corrupt)
@@ -114,21 +133,40 @@ def _locate(photographs: Sequence[Photograph], folder: Path) -> tuple[list[str],
     notes = []
     for archive, wanted in names.items():
         refuse_twice(wanted, f"{folder / archive}: the image")
-        present = images(folder / archive)
-        missing = [name for name in wanted if name not in present]
+        present = _members(folder / archive)
+        missing = [name for name in wanted if last(name) not in present]
         _require(missing, len(wanted), f"{folder / archive} lacks")
-        files |= {(archive, name): f"{archive}/{present[name]}" for name in wanted}
-        if len(present) > len(wanted):
-            notes.append(f"{len(present) - len(wanted)} images of {archive} are in no split and are left out")
+        found = {name: _only(name, present[last(name)], folder / archive) for name in wanted}
+        refuse_twice(list(found.values()), f"{folder / archive}: the image")
+        files |= {(archive, name): f"{archive}/{member}" for name, member in found.items()}
+        count = sum(map(len, present.values()))
+        if count > len(wanted):
+            notes.append(f"{count - len(wanted)} images of {archive} are in no split and are left out")
     return [files[photograph.archive, photograph.name] for photograph in photographs], notes
 
 
-def images(path: Path) -> dict[str, str]:
-    """File name → member, of the images of an archive. Raises UserError when two have the same name."""
+def _only(name: str, members: Sequence[str], path: Path) -> str:
+    """The one member that a name means: of several in different folders, that in the folder which it names."""
+    if len(members) > 1:
+        named = [member for member in members if f"/{member}".endswith(f"/{tidy(name)}")]
+        refuse_twice([name] * len(named), f"{path}: the image")
+        members = named or members
+    refuse_twice([name] * len(members), f"{path}: the image")
+    return members[0]
+
+
+def _members(path: Path) -> dict[str, list[str]]:
+    """File name, without folders → members, of the images of an archive."""
+    members: dict[str, list[str]] = {}
     with Archive(path) as archive:
-        members = [name for name in archive.names() if PurePosixPath(name).suffix.lower() in SUFFIXES]
-    refuse_twice([PurePosixPath(member).name for member in members], f"{path}: the image")
-    return {PurePosixPath(member).name: member for member in members}
+        for member in filter(is_image, archive.names()):
+            members.setdefault(last(member), []).append(member)
+    return members
+
+
+def images(path: Path) -> frozenset[str]:
+    """The file names, without folders, of the images of an archive."""
+    return frozenset(_members(path))
 
 
 def refuse_twice(names: Sequence[str], what: str) -> None:

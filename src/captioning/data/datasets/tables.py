@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from captioning.data.datasets.base import decode_text
-from captioning.system.errors import UserError, reason
+from captioning.system.errors import UserError, reason, shown
 
 NEEDED, OPTIONAL = ("file", "caption"), ("split", "image_id")
+_OTHER_NAMES = {"image": "file"}  # of columns: Flickr8k's captions.txt, as Kaggle has it
+_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?[,;|\t]*(?=\r?\n)', flags=re.IGNORECASE)  # a first line that Excel writes
+_NAMED = 3  # of many faults, so many are named
 _Records = Iterator[tuple[str, dict[str, Any]]]
 
 
@@ -29,13 +33,14 @@ def read(path: Path) -> list[Row]:
     """The rows of a table, each with the same columns: file, caption, and perhaps split and image_id.
 
     The suffix of `path` says what it is: one of FORMATS. CSV and TSV have a header, and quotes as in RFC 4180; lines
-    with nothing in them are skipped. White space around a cell is removed, and inside a caption becomes one space.
+    with nothing in them are skipped. Columns may be in capital letters, and `file` may be called `image`. White space
+    around a cell is removed, and inside a caption becomes one space.
     Raises UserError with the line (of Parquet, the row) of the first thing that is wrong.
     """
     try:
         rows = [
             Row(location, {column: _clean(f"{path}, {location}", column, value) for column, value in record.items()})
-            for location, record in FORMATS[path.suffix](path)
+            for location, record in FORMATS[path.suffix.lower()](path)
         ]
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror or reason(fault)})") from fault
@@ -49,7 +54,7 @@ def _clean(location: str, column: str, value: Any) -> str:
     if column == "image_id" and type(value) is int:
         value = str(value)
     if not isinstance(value, str | None):
-        raise UserError(f"{location}: {column} = {value!r} is not text; write it as text")
+        raise UserError(f"{location}: {column} = {shown(repr(value))} is not text; write it as text")
     words = (value or "").split()
     if not words:
         raise UserError(f"{location}: {column} is empty; fill it in, or remove the row")
@@ -60,24 +65,29 @@ def _clean(location: str, column: str, value: Any) -> str:
     return text
 
 
-def _check_columns(location: str, columns: Sequence[str]) -> None:
+def _columns(location: str, written: Sequence[str]) -> list[str]:
+    """The columns by their own names, from a header. Raises UserError unless there are just those that are needed."""
+    columns = [_OTHER_NAMES.get(column.lower(), column.lower()) for column in written]
     repeated = sorted({column for column in columns if columns.count(column) > 1})
     missing = [column for column in NEEDED if column not in columns]
-    unknown = [column for column in columns if column not in NEEDED + OPTIONAL]
+    unknown = [shown(column) for column in columns if column not in NEEDED + OPTIONAL]
     faults = [f"no column {column!r}" for column in missing]
     faults += [f"an unknown column {column!r}" for column in unknown]
     faults += [f"the column {column!r} twice" for column in repeated]
     if faults:
         raise UserError(
-            f"{location}: {', '.join(faults)}; needed are {' and '.join(NEEDED)}, "
+            f"{location}: {', '.join(faults[:_NAMED])}; needed are {' and '.join(NEEDED)}, "
             f"and there may be {' and '.join(OPTIONAL)}"
         )
+    return columns
 
 
 def _delimited(path: Path, delimiter: str) -> _Records:
     """CSV or TSV, as RFC 4180 says: a cell with a delimiter, a quote or a line end is in double quotes."""
-    text = io.StringIO(decode_text(path.read_bytes(), str(path)), newline="")
-    lines = csv.reader(text, delimiter=delimiter, strict=True)
+    text = decode_text(path.read_bytes(), str(path))
+    if named := _SEPARATOR.match(text):
+        delimiter, text = named[1], text[named.end() :]
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     while True:
         number = lines.line_num + 1
@@ -91,8 +101,7 @@ def _delimited(path: Path, delimiter: str) -> _Records:
         if not any(cells):
             continue
         if not header:
-            header = cells
-            _check_columns(location, header)
+            header = _columns(location, cells)
         elif len(cells) != len(header):
             raise UserError(f"{location}: {len(cells)} cells under {len(header)} columns; {_QUOTES}")
         else:
@@ -117,15 +126,14 @@ def _json_lines(path: Path) -> _Records:
             ) from fault
         if not isinstance(pairs, _Pairs):
             raise UserError(f'{location}: not an object; write {{"file": "a.jpg", "caption": "A dog."}}')
-        keys = [key for key, _ in pairs]
-        _check_columns(location, keys)
+        keys = _columns(location, [key for key, _ in pairs])
         columns = columns or (number, set(keys))
         if set(keys) != columns[1]:
             raise UserError(
                 f"{location}: it has {', '.join(sorted(keys))}, and line {columns[0]} has "
                 f"{', '.join(sorted(columns[1]))}; give every line the same keys"
             )
-        yield f"line {number}", dict(pairs)
+        yield f"line {number}", dict(zip(keys, (value for _, value in pairs), strict=True))
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -142,11 +150,11 @@ def _parquet(path: Path) -> _Records:
         ) from fault
     try:
         with ParquetFile(path) as file:
-            _check_columns(str(path), file.schema_arrow.names)
+            columns = _columns(str(path), file.schema_arrow.names)
             first = 1
             for batch in file.iter_batches():
                 for number, record in enumerate(batch.to_pylist(), start=first):
-                    yield f"row {number}", record
+                    yield f"row {number}", dict(zip(columns, record.values(), strict=True))
                 first += batch.num_rows
     except ArrowException as fault:
         raise UserError(f"{path}: not Parquet, or damaged ({reason(fault)}); write it again") from fault
@@ -157,4 +165,5 @@ FORMATS: dict[str, Callable[[Path], _Records]] = {
     ".tsv": partial(_delimited, delimiter="\t"),
     ".jsonl": _json_lines,
     ".parquet": _parquet,
+    ".txt": partial(_delimited, delimiter=","),
 }

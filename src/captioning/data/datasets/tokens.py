@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from captioning.data.datasets.published import REMEDY
-from captioning.system.errors import UserError
+from captioning.system.errors import UserError, shown
+from captioning.system.image_names import last
 
 
 def parse_captions(text: str, location: str) -> dict[str, list[str]]:
@@ -38,6 +39,10 @@ def counts(captions: Mapping[str, Sequence[str]], splits: Mapping[str, str]) -> 
 
 def without_image(captions: Mapping[str, Sequence[str]], images: Collection[str]) -> list[str]:
     """A note on the captions of images that the archive does not have."""
-    unknown = sorted(image for image in captions if image not in images)
+    unknown = sorted(image for image in captions if last(image) not in images)
     count = sum(len(captions[image]) for image in unknown)
-    return [f"{count} captions of images that do not exist are left out: {', '.join(unknown)}"] if unknown else []
+    return (
+        [f"{count} captions of images that do not exist are left out: {', '.join(map(shown, unknown))}"]
+        if unknown
+        else []
+    )

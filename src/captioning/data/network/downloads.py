@@ -13,7 +13,7 @@ from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
 from captioning.system import files
-from captioning.system.errors import UserError
+from captioning.system.errors import UserError, escaped
 from captioning.system.files import disk_faults_told
 from captioning.system.locks import alone
 
@@ -74,7 +74,7 @@ def fetch(
 def take(local_file: Path, target: Path, bring: Callable[[Path, Path], None] = files.copy) -> Fetched:
     """Bring what is in the user's folder and has no published digest to `target`.
 
-    bring: makes the second path of the first, atomically: copies the file, or packs a folder (`archives.pack`).
+    bring: makes the second path of the first, atomically: copies the file, or packs a folder (`packing.pack`).
     Raises UserError when the disk is full or may not be written.
     """
     with disk_faults_told(target):
@@ -258,4 +258,4 @@ def _explain(fault: requests.RequestException) -> str:
 
 
 def _say(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(escaped(text), file=sys.stderr)

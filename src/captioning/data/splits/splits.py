@@ -1,6 +1,7 @@
 """Who is in which split, and each split as the later stages read it."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from captioning.data.text.tokenizer import tokenize
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.system.errors import UserError
 from captioning.system.sealed import check_table, write_document, write_table
+
+_INTEGER = re.compile("0|[1-9][0-9]{0,18}")
 
 
 def choose(captions: pd.DataFrame, limit: int | None) -> pd.DataFrame:
@@ -48,14 +51,19 @@ def assign(captions: pd.DataFrame, limit: int | None = None) -> pd.DataFrame:
 def image_table(table: pd.DataFrame) -> pd.DataFrame:
     """One row an image: image_id, file, split and coco_id, the integer that COCO files use.
 
-    coco_id is image_id itself where all of them are integers, else 1, 2, 3 ... in order of image_id.
+    coco_id is image_id itself where all of them are integers of 64 bits, else 1, 2, 3 ... in order of image_id.
     """
     images = table.drop_duplicates("image_id")[["image_id", "file", "split"]]
     order = {split: index for index, split in enumerate(SPLITS)}
     images = images.sort_values("image_id").reset_index(drop=True)
-    numeric = images["image_id"].map(lambda name: str(name).isdecimal() and str(int(name)) == name)
+    numeric = images["image_id"].map(_is_integer)
     images["coco_id"] = images["image_id"].astype(int) if numeric.all() else np.arange(1, len(images) + 1)
     return images.sort_values("split", key=lambda column: column.map(order), kind="stable").reset_index(drop=True)
+
+
+def _is_integer(name: str) -> bool:
+    """Whether a name is a number as COCO's are: without leading zeros, and in 64 bits."""
+    return bool(_INTEGER.fullmatch(name)) and int(name) < 2**63
 
 
 def write(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary, max_words: int) -> pd.DataFrame:
