@@ -109,6 +109,7 @@ def test_a_fault_in_the_table_is_one_line(printed: tuple[Project, dict[str, str]
     path.write_text(whole)
     assert done.returncode != 0
     assert (
-        "error: pictures/captions.csv: 1 files are not in pictures: beach/IMG_0002.JPG (line 4); there is" in done.stderr
+        "error: pictures/captions.csv: 1 files are not in pictures: beach/IMG_0002.JPG (line 4); there is"
+        in done.stderr
     )
     assert "Traceback" not in done.stderr
