@@ -4,6 +4,7 @@ Every stage depends on this one, which depends on every setting, so DVC runs it 
 Settings that are wrong in themselves are refused when they are read.
 """
 
+import os
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from captioning.system import compute
 from captioning.system.errors import UserError, check_all
 from captioning.system.files import main_root
 from captioning.training.encoder import blocks
+from captioning.vision import fonts
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.weights import IMAGENET, NONE
 from captioning.vision.images import Transform
@@ -26,7 +28,7 @@ from captioning.vision.images import Transform
 
 def main(settings: Settings) -> None:
     """Raise UserError that lists, a line each, all that a later stage would refuse on this machine."""
-    check_all(settings, (_machine, _folders, _weights, _encoder, _start, _search))
+    check_all(settings, (_machine, _folders, _weights, _encoder, _start, _search, _fonts))
 
 
 def _machine(settings: Settings) -> None:
@@ -67,6 +69,10 @@ def _block(encoder: str, transform: Transform, block: str) -> None:
     if block not in (blocks.ALL, blocks.NONE):
         with torch.device("meta"):  # shapes without values
             blocks.ahead_of(encoders.build(encoder, transform=transform, weights={}), block)
+
+
+def _fonts(_settings: Settings) -> None:
+    fonts.named(os.environ.get(fonts.VARIABLE, ""))
 
 
 def _start(settings: Settings) -> None:

@@ -23,7 +23,7 @@ from captioning.search import Caption
 from captioning.settings.rules import search_options
 from captioning.settings.schema import Evaluate, Settings
 from captioning.settings.search import SearchOptions
-from captioning.system import compute
+from captioning.system import compute, scripts
 from captioning.system.archives import ImageArchives
 from captioning.system.files import write_json, write_text
 from captioning.training.tracking import live
@@ -62,7 +62,7 @@ def main(settings: Settings) -> None:
     truths = _truth(images, captions, references, constant)
     if truths:
         scores = scores | truths["model"].scores
-    variety = samples.variety(captions, set(map(" ".join, training)))
+    variety = samples.variety(captions, set(map(scripts.join, training)))
     live.summarise(OUT, scores.corpus)
     write_json(OUT / "baselines.json", compared | _oracle(options, references, candidates) | {"variety": variety})
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")

@@ -152,6 +152,15 @@ def test_a_malformed_annotation_file_is_one_clear_line(attempt: Try, data: bytes
     assert not attempt.out.exists()
 
 
+def test_a_control_character_is_named_with_its_annotation(attempt: Try) -> None:
+    files = archives(2017)
+    files["annotations_trainval2017.zip"]["annotations/captions_train2017.json"] = change(
+        "annotations.3.caption", "a \x1b[2J dog"
+    )
+    with attempt.refused(r"captions_train2017\.json, annotation 3001: caption has the control character '\\x1b' in it"):
+        attempt(files)
+
+
 def test_an_image_in_both_official_parts_is_named(attempt: Try) -> None:
     files = archives(2017)
     both = json.dumps(document((9, 73), "%012d.jpg")).encode()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from captioning.system.errors import UserError, escaped, json_escaped, reason, shown
+from captioning.system.errors import UserError, escaped, json_escaped, quote, reason, shown
 from tests.imports import ROOT
 
 SOURCES = sorted(path.relative_to(ROOT) for folder in ("src", "stages") for path in (ROOT / folder).rglob("*.py"))
@@ -65,6 +65,16 @@ def test_reason_of_a_bound_method_has_no_address() -> None:
 
 def test_reason_of_the_first_line() -> None:
     assert reason(OSError("first,\nand more"), first_line=True) == "first,"
+
+
+def test_no_message_steers_the_screen_or_turns_a_line() -> None:
+    text = str(UserError("a\x07 \x1b[2J\r\t\u202eb \ud800 \x9b\ntwo, é 狗"))
+    assert text == r"a\x07 \x1b[2J\r\t\u202eb \ud800 \x9b" + "\ntwo, é 狗"
+
+
+def test_a_long_value_is_quoted_in_part() -> None:
+    assert quote("a\n") == r"'a\n'"
+    assert len(quote("a" * 1000)) == 99
 
 
 def _quoted_whole(path: Path) -> Iterator[str]:

@@ -212,7 +212,7 @@ def test_a_split_that_lost_all_its_images_stops_the_run(attempt: Try) -> None:
 
 
 _WORD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\r\n#"), min_size=1)
-_SAID = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n")).filter(str.strip)
+_SAID = st.text(st.characters(exclude_categories=["Cs", "Cc"])).filter(str.strip)
 
 
 @given(
@@ -221,8 +221,21 @@ _SAID = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\
 def test_parsing_inverts_writing(entries: list[tuple[str, int, str]], end: str, last: bool) -> None:
     text = end.join(f"{image}#{index}\t{said}" for image, index, said in entries) + (end if last else "")
     assert parse_captions(text, "x") == {
-        image: [said.strip() for other, _, said in entries if other == image] for image, _, _ in entries
+        image: [" ".join(said.split()) for other, _, said in entries if other == image] for image, _, _ in entries
     }
+
+
+def test_a_control_character_is_named_with_its_line() -> None:
+    for letter in "\x00\x07\x1b\x7f\x9f":
+        with pytest.raises(UserError, match="x, line 2: caption has the control character") as refusal:
+            parse_captions(f"a.jpg#0\tA dog.\na.jpg#1\tA {letter} dog.\n", "x")
+        assert str(refusal.value).isprintable()
+
+
+def test_a_long_line_that_is_malformed_is_not_repeated_whole() -> None:
+    with pytest.raises(UserError, match="x, line 1: ") as refusal:
+        parse_captions("dog " * 10_000, "x")
+    assert len(str(refusal.value)) < 200
 
 
 ROWS = [

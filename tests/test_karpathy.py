@@ -134,6 +134,7 @@ def broken(path: str, value: Any) -> bytes:
         (b"{}", r"dataset_coco\.json, images: Field required"),
         (broken("images.2.split", None), r"images\.2\.split: Field required"),
         (broken("images.2.split", "dev"), r"images\.2\.split: Input should be 'train', 'restval', 'val' or 'test'"),
+        (broken("images.2.sentences.1.raw", "a\x07"), r"73\.jpg: caption has the control character '\\x07'"),
         (broken("images.2.filename", 5), r"images\.2\.filename: Input should be a valid string"),
         (broken("images.2.sentences.1.raw", None), r"images\.2\.sentences\.1\.raw: Field required"),
         (broken("images.2.sentences", []), r"has no caption of 1 of the 4 images .*: COCO_val2014_000000000073\.jpg"),

@@ -17,6 +17,7 @@ from PIL import Image
 from captioning.captioner.model import Captioner
 from captioning.decoders.base import AttendingDecoder
 from captioning.evaluation.captioned import with_scale
+from captioning.system import scripts
 from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, write_json
 from captioning.vision.contact_sheets import MARGIN, PAPER, TILE, sheet
@@ -63,7 +64,7 @@ def attend(captioner: Captioner, encoded: Encoded, caption: str) -> Attended:
     assert isinstance(decoder, AttendingDecoder)
     assert grid is not None
     vocabulary = captioner.vocabulary
-    ids, special = vocabulary.encode(caption.split()), vocabulary.special
+    ids, special = vocabulary.encode(scripts.split(caption)), vocabulary.special
     tokens = torch.tensor([[special.bos, *ids]], device=encoded.mean.device)
     weights = decoder.attention(encoded, tokens, torch.zeros_like(tokens[:, 0]))[0].float()  # (T, R)
     spans = [*vocabulary.spans(ids), (vocabulary.text(special.eos), [len(ids)])]
@@ -117,7 +118,7 @@ def draw(image: Image.Image, attended: Attended, transform: Transform) -> Image.
     rows = -(-(len(tinted) + 1) // min(_TILES, _SHEET // (width + MARGIN)))
     tiles = sheet([plain, *tinted], ["", *attended.words], columns=-(-(len(tinted) + 1) // rows))
     note = f"of the attention on one of {attended.weights[0].size} regions, at every word"
-    return with_scale(tiles, " ".join(attended.words[:-1]), _bar(), ("0 %", f"{top:.0%}".replace("%", " %")), note)
+    return with_scale(tiles, scripts.join(attended.words[:-1]), _bar(), ("0 %", f"{top:.0%}".replace("%", " %")), note)
 
 
 def _window(size: tuple[int, int]) -> Box:

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from captioning.metrics import References, score
+from captioning.system import scripts
 
 Id = TypeVar("Id", bound=Hashable)
 _CANDIDATES = 50
@@ -20,10 +21,10 @@ def constant_caption(captions: Sequence[Sequence[str]], validation: References[I
     captions: tokenised training captions. Candidates are the captions whose word pairs are commonest in training.
     """
     pairs = Counter(pair for words in captions for pair in set(_pairs(words)))
-    distinct = sorted({" ".join(words) for words in captions})
+    distinct = sorted(set(map(scripts.join, captions)))
 
     def commonness(caption: str) -> float:
-        words = _pairs(caption.split())
+        words = _pairs(scripts.split(caption))
         return sum(pairs[pair] for pair in words) / len(words)
 
     candidates = sorted(distinct, key=commonness, reverse=True)[:_CANDIDATES]

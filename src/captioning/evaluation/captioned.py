@@ -6,10 +6,12 @@ Every text is wrapped over as many lines as it needs; none is cut. Same input, s
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from captioning.vision.contact_sheets import INK, MARGIN, PAPER, leading, rounded, wrap
+from captioning.vision.fonts import Lettering
 
 SOFT = (91, 96, 107)  # 6 to 1 against the paper
 _GOOD, _BAD = (10, 107, 76), (163, 59, 0)
@@ -90,7 +92,7 @@ def _write(paper: Image.Image, lines: Sequence[str], left: int, top: int, size: 
     """Write lines, and return where the next one would be."""
     pen = ImageDraw.Draw(paper)
     for line in lines:
-        pen.text((left, top), line, fill=colour, font=_font(size))
+        _font(size).write(pen, (left, top), line, colour)
         top += leading(size)
     return top
 
@@ -150,5 +152,6 @@ def with_scale(body: Image.Image, caption: str, bar: Image.Image, ends: tuple[st
     return paper
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+@cache
+def _font(size: int) -> Lettering:
+    return Lettering(size)

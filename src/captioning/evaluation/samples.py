@@ -12,6 +12,7 @@ import pandas as pd
 from captioning.data.text.tokenizer import tokenize
 from captioning.metrics import NAMES
 from captioning.search import Caption
+from captioning.system import scripts
 from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, write_text
 from captioning.vision.contact_sheets import grid
@@ -32,13 +33,13 @@ def score_table(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def variety(captions: Mapping[int, str], training: Collection[str]) -> dict[str, float]:
-    """How much a model says. `training` are the training captions, tokenised, words joined by blanks.
+    """How much a model says. `training` are the training captions, tokenised, as `scripts.join` joins.
 
     distinct_captions: the share of captions that differ. words_per_caption. vocabulary_used: the number of different
     words that are said. distinct_1, distinct_2: different words and word pairs over all that are said (Li et al. 2016,
     "A diversity-promoting objective function"). novel_captions: the share that is no training caption.
     """
-    words_of_captions = [caption.split() for caption in captions.values()]
+    words_of_captions = [scripts.split(caption) for caption in captions.values()]
     words = [word for caption in words_of_captions for word in caption]
     pairs = [pair for caption in words_of_captions for pair in pairwise(caption)]
     return {
@@ -109,7 +110,7 @@ def plots(
     folder: Path, scores: Mapping[str, float], table: pd.DataFrame, references: Mapping[int, Sequence[str]]
 ) -> None:
     """The data that dvc.yaml plots: test scores, mean CIDEr by length, CIDEr of each image, word frequency."""
-    words = table["hypothesis"].map(lambda caption: len(caption.split())).rename("words")
+    words = table["hypothesis"].map(lambda caption: len(scripts.split(caption))).rename("words")
     by_length = table.groupby(words)["cider"].agg(["mean", "size"]).reset_index()
     by_length.columns = pd.Index(["words", "cider", "images"])
     by_image = table["cider"].sort_values(ascending=False).reset_index(drop=True).rename_axis("rank").reset_index()
@@ -136,7 +137,7 @@ def word_frequency(hypotheses: Iterable[str], references: Iterable[str]) -> pd.D
     """
     counts = {
         "references": Counter(chain.from_iterable(map(tokenize, references))),
-        "hypotheses": Counter(chain.from_iterable(caption.split() for caption in hypotheses)),
+        "hypotheses": Counter(chain.from_iterable(map(scripts.split, hypotheses))),
     }
     ranked = sorted(counts["references"], key=lambda word: (-counts["references"][word], word))[:_WORDS]
     rows = [

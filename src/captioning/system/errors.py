@@ -32,7 +32,7 @@ def escaped(text: str) -> str:
 def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
     code -= 0xDC00 if 0xDC80 <= code <= 0xDCFF else 0  # how Python writes such a byte of a file's name
-    return {9: "\\t", 10: "\\n"}.get(code) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+    return {9: "\\t", 10: "\\n", 13: "\\r"}.get(code) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
 def json_escaped(text: str) -> str:
@@ -75,6 +75,11 @@ def printed(fault: UserError) -> str:
 
 def _shortened(line: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - _END - 5]} ... {line[-_END:]}"
+
+
+def quote(value: object) -> str:
+    """A value as Python writes it, as `shown` shortens it."""
+    return shown(repr(value))
 
 
 def reason(fault: BaseException, *, first_line: bool = False) -> str:

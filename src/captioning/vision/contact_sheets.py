@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
+
+from captioning.vision.fonts import Lettering
 
 TILE = 240  # the longer side of a tile, pixels
 MARGIN = 20  # around a tile, pixels
@@ -20,7 +22,7 @@ def grid(images: Sequence[Image.Image], captions: Sequence[str], columns: int) -
 def sheet(tiles: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
     """Tiles of one size on paper, row by row, each with its caption beneath. Same input, same bytes."""
     width, height = tiles[0].size
-    font, line = ImageFont.load_default(_FONT_SIZE), leading(_FONT_SIZE)
+    font, line = Lettering(_FONT_SIZE), leading(_FONT_SIZE)
     wrapped = [wrap(caption, font, width) for caption in captions]
     columns = min(columns, len(tiles))
     rows = [range(first, min(first + columns, len(tiles))) for first in range(0, len(tiles), columns)]
@@ -34,7 +36,7 @@ def sheet(tiles: Sequence[Image.Image], captions: Sequence[str], columns: int) -
             left = MARGIN + column * (width + MARGIN)
             paper.paste(tiles[index], (left, top), corners)
             for number, text in enumerate(wrapped[index]):
-                pen.text((left, top + height + 8 + number * line), text, fill=INK, font=font)
+                font.write(pen, (left, top + height + 8 + number * line), text, INK)
         top += tall
     return paper
 
@@ -51,14 +53,14 @@ def rounded(width: int, height: int) -> Image.Image:
     return large.resize((width, height), Image.Resampling.BOX)
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def wrap(text: str, font: Lettering, width: int) -> list[str]:
     """Lines of at most `width` pixels, broken between words, or within a word that is wider than that."""
     lines = [""]
     for word in text.split():
         if lines[-1] and font.getlength(f"{lines[-1]} {word}") > width:
             lines.append("")
-        for letter in f" {word}" if lines[-1] else word:
-            if font.getlength(lines[-1] + letter) > width:
+        for piece in font.pieces(f" {word}" if lines[-1] else word):
+            if font.getlength(lines[-1] + piece) > width:
                 lines.append("")
-            lines[-1] += letter
+            lines[-1] += piece
     return lines

@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from captioning.data.datasets.base import COLUMNS, Options, Prepared, decode_text, name_some, sort_table
+from captioning.data.datasets.base import COLUMNS, Options, Prepared, decode_text, name_some, one_line, sort_table
 from captioning.data.datasets.published import REMEDY, Workspace, gather
 from captioning.system.archives import Archive
-from captioning.system.errors import UserError
+from captioning.system.errors import UserError, quote
 
 name = "abstract_scenes"
 URL = "https://download.microsoft.com/download/4/5/D/45D1BBFC-7944-4AC5-AED2-1A35D85662D7/AbstractScenes_v1.1.zip"
@@ -110,8 +110,8 @@ def parse_sentences(text: str, location: str) -> list[tuple[int, str]]:
             continue
         match = _LINE.fullmatch(line)
         if not match:
-            raise UserError(f"{location}, line {number}: {line!r} is not scene<TAB>number<TAB>sentence; {REMEDY}")
-        sentences.append((int(match[1]), match[2].strip()))
+            raise UserError(f"{location}, line {number}: {quote(line)} is not scene<TAB>number<TAB>sentence; {REMEDY}")
+        sentences.append((int(match[1]), one_line(f"{location}, line {number}", match[2])))
     return sentences
 
 

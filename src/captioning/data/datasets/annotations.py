@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from captioning.data.datasets.base import Prepared
+from captioning.data.datasets.base import Prepared, one_line
 from captioning.data.datasets.published import (
     REMEDY,
     Photograph,
@@ -113,4 +113,5 @@ def _index(archive: Archive, member: str) -> COCO:
                 f"{location}: annotation {annotation['id']} is of image {annotation['image_id']}, "
                 f"which it does not list; {REMEDY}"
             )
+        one_line(f"{location}, annotation {annotation['id']}", annotation["caption"])
     return coco.index(document)

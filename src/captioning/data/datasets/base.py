@@ -14,6 +14,7 @@ from captioning.data.network.downloads import Fetched
 from captioning.data.splits.captions import SPLITS
 from captioning.system.archives import ImageArchives
 from captioning.system.errors import UserError, shown
+from captioning.system.scripts import control
 from captioning.vision.images import ImageError, decode
 
 COLUMNS = ("image_id", "file", "caption", "split")
@@ -87,6 +88,20 @@ def decode_text(data: bytes, location: str) -> str:
     except UnicodeDecodeError as fault:
         line = fault.object.count(b"\n", 0, fault.start) + 1
         raise UserError(f"{location}, line {line}: not UTF-8; save it as UTF-8") from fault
+
+
+def refuse_controls(location: str, column: str, text: str) -> None:
+    """Raise UserError when a text has a control character in it: it is damaged, or in another encoding."""
+    strange = None if text.isprintable() else next(filter(control, text), None)
+    if strange:
+        raise UserError(f"{location}: {column} has the control character {strange!r} in it; remove it")
+
+
+def one_line(location: str, caption: str) -> str:
+    """A caption with single spaces for its white space. Raises UserError when it has control characters."""
+    text = " ".join(caption.split())
+    refuse_controls(location, "caption", text)
+    return text
 
 
 def check_table(table: pd.DataFrame) -> None:

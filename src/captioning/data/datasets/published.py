@@ -9,7 +9,16 @@ from typing import TypeVar
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from captioning.data.datasets.base import COLUMNS, Options, Prepared, decode_text, name_some, settle, sort_table
+from captioning.data.datasets.base import (
+    COLUMNS,
+    Options,
+    Prepared,
+    decode_text,
+    name_some,
+    one_line,
+    settle,
+    sort_table,
+)
 from captioning.data.network import downloads
 from captioning.data.network.downloads import Fetched
 from captioning.system.archives import DOWNLOAD_AGAIN, PACK_AGAIN, Archive
@@ -108,7 +117,10 @@ def tabulate(photographs: Sequence[Photograph], folder: Path, location: str) -> 
     Raises UserError when an image is there twice, has no caption or no image.
     """
     refuse_twice([photograph.image_id for photograph in photographs], f"{location}: image")
-    written = [[" ".join(caption.split()) for caption in photograph.captions] for photograph in photographs]
+    written = [
+        [one_line(f"{location}, image {photograph.name}", caption) for caption in photograph.captions]
+        for photograph in photographs
+    ]
     silent = [photograph.name for photograph, captions in zip(photographs, written, strict=True) if not any(captions)]
     _require(silent, len(photographs), f"{location} has no caption of")
     members, notes = _locate(photographs, folder)

@@ -4,15 +4,14 @@ import csv
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from captioning.data.datasets.base import decode_text
-from captioning.system.errors import UserError, reason, shown
+from captioning.data.datasets.base import decode_text, one_line, refuse_controls
+from captioning.system.errors import UserError, quote, reason, shown
 
 NEEDED, OPTIONAL = ("file", "caption"), ("split", "image_id")
 _OTHER_NAMES = {"image": "file"}  # of columns: Flickr8k's captions.txt, as Kaggle has it
@@ -54,14 +53,13 @@ def _clean(location: str, column: str, value: Any) -> str:
     if column == "image_id" and type(value) is int:
         value = str(value)
     if not isinstance(value, str | None):
-        raise UserError(f"{location}: {column} = {shown(repr(value))} is not text; write it as text")
-    words = (value or "").split()
-    if not words:
+        raise UserError(f"{location}: {column} = {quote(value)} is not text; write it as text")
+    text = (value or "").strip()
+    if not text:
         raise UserError(f"{location}: {column} is empty; fill it in, or remove the row")
-    text: str = " ".join(words) if column == "caption" else (value or "").strip()
-    strange = next((letter for letter in text if unicodedata.category(letter) in ("Cc", "Cs")), None)
-    if strange:
-        raise UserError(f"{location}: {column} has the control character {strange!r} in it; remove it")
+    if column == "caption":
+        return one_line(location, text)
+    refuse_controls(location, column, text)
     return text
 
 

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
+from captioning.data.datasets.base import one_line
 from captioning.data.datasets.published import REMEDY
-from captioning.system.errors import UserError, shown
+from captioning.system.errors import UserError, quote, shown
 from captioning.system.image_names import last
 
 
@@ -18,8 +19,8 @@ def parse_captions(text: str, location: str) -> dict[str, list[str]]:
         key, tab, caption = line.partition("\t")
         image, _, index = key.rpartition("#")
         if not (tab and image and index.isdecimal() and caption.strip()):
-            raise UserError(f"{location}, line {number}: {line!r} is not NAME.jpg#0<TAB>caption; {REMEDY}")
-        captions.setdefault(image, []).append(caption.strip())
+            raise UserError(f"{location}, line {number}: {quote(line)} is not NAME.jpg#0<TAB>caption; {REMEDY}")
+        captions.setdefault(image, []).append(one_line(f"{location}, line {number}", caption))
     return captions
 
 

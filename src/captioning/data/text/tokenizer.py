@@ -4,13 +4,19 @@ The reference is Stanford's PTBTokenizer as pycocoevalcap 1.2 runs it (CoreNLP 3
 a list of punctuation tokens removed). nltk's Treebank tokeniser does the splitting; the rewrites below are where
 Stanford's differs from it. Two habits of the reference are kept because they are part of published scores: brackets
 stay as `-lrb-`, `-rrb-` (the list names them in capitals, and they are lower-cased before), and so do runs like `!!`.
+
+The reference is for English. In other languages words end at spaces, or are single letters where a script has none
+(`captioning.system.scripts`). The same word is always spelt the same: composed (NFC), and without what nobody sees.
 """
 
 import re
 import string
-from functools import lru_cache
+import unicodedata
+from functools import cache, lru_cache
 
 from nltk.tokenize.treebank import TreebankWordTokenizer
+
+from captioning.system.scripts import control, set_apart, unseen, unspaced
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])  # as in pycocoevalcap
 
@@ -36,7 +42,6 @@ _OPENING = r"(?<![\w'])'(?=\w)(?!(?:s|m|d|re|ve|ll|n|em|till?|cause|t(?:is|was)n
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"[\U00010000-\U0010ffff]", " "),  # Stanford drops what is outside the basic plane: emoji
         (r"-{2,}|\.{2,}", " "),
         (r"(?i)('s)-(?=\w)", r"\1 "),  # bird's-eye
         (r"(?i)(?<=\w)('d|'ll|n't)('ve)\b", r"\1 \2"),
@@ -49,6 +54,13 @@ _REWRITES = [
         (r"(?i)(?<=:\d\d)(?=[ap]\.?m\b)", " "),  # 7:30pm
     )
 ]
+
+_INSIDE = "\u055a\u055b\u055c\u055e\u055f\u180a"  # marks of Armenian and Mongolian that stand inside words
+_KEPT = re.compile(  # punctuation that is left to the reference's rules, or is part of words: Hebrew's, Arabic decimals
+    "[\0-\u02ff\u05f3\u05f4\u066b\u066c\u2000-\u2024\u2026-\u203a\u203d-\u2046\u204a-\u206f]"
+)
+_WIDE = re.compile("[\u3000-\u303f\ufe50-\ufe6f\uff00-\uffef]")  # forms of East Asian typography
+_MATHEMATICAL = re.compile("[\U0001d400-\U0001d7ff]")
 
 _CONTRACTIONS = frozenset(("cannot", "gimme", "gonna", "gotta", "lemme", "wanna"))
 _ABBREVIATIONS = """
@@ -72,8 +84,38 @@ def tokenize(caption: str) -> list[str]:
     Equal to Stanford's PTBTokenizer on all of Flickr8k's 40,460 captions; `tests/golden` has harder ones, and those on
     which the two differ.
     """
-    text = _NUMBERED.sub(rf"\1{_HIDE[ord('.')]}", caption)
+    plain = caption.isascii() and caption.isprintable()
+    text = _NUMBERED.sub(rf"\1{_HIDE[ord('.')]}", caption if plain else _spelt(caption))
     return [word for piece in text.split() for word in _words(piece)]
+
+
+def _spelt(caption: str) -> str:
+    """A caption in the one spelling of its words, with blanks around letters of scripts without spaces."""
+    composed = unicodedata.normalize("NFC", "".join(letter for letter in caption if not _dropped(letter)))
+    return set_apart("".join(map(_letter, composed)))
+
+
+@cache
+def _dropped(letter: str) -> bool:
+    return letter in _INSIDE or (unseen(letter) and letter != "\u200b")  # the zero-width space ends a word
+
+
+@cache
+def _letter(letter: str) -> str:
+    """A character, or a blank for one that is no part of a word."""
+    return " " if control(letter) or ord(letter) in _SHOW or _is_foreign_mark(letter) else letter
+
+
+def _is_foreign_mark(letter: str) -> bool:
+    """Whether a character is a mark that the reference does not know, such as the full stop of Chinese or Hindi.
+
+    Outside the basic plane only letters and digits are kept: the reference drops emoji and mathematical letters.
+    """
+    kind = unicodedata.category(letter)
+    if letter > "\uffff":
+        known = kind[0] in "LM" or kind == "Nd"
+        return not unspaced(letter) and (not known or bool(_MATHEMATICAL.match(letter)))
+    return bool(_WIDE.match(letter)) if kind[0] == "S" else kind[0] == "P" and not _KEPT.match(letter)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -94,7 +136,11 @@ def _treebank(piece: str) -> tuple[str, ...]:
         text = pattern.sub(replacement, text)
     text = _PERIOD.sub(_keep_or_drop, text)
     tokens = _TREEBANK.tokenize(text, convert_parentheses=True)
-    return tuple(word for token in tokens if (word := token.translate(_SHOW).lower()) not in PUNCTUATION)
+    return tuple(word for token in tokens if (word := _lower(token.translate(_SHOW))) not in PUNCTUATION)
+
+
+def _lower(word: str) -> str:
+    return unicodedata.normalize("NFC", word.lower())  # what has no capital in one piece may have a small letter
 
 
 def _keep_or_drop(match: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from captioning.system.errors import UserError
 from captioning.system.files import write_text
+from captioning.system.scripts import join
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 
@@ -78,8 +79,8 @@ class Vocabulary:
         return [self._ids.get(word, self.special.unk) for word in words]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Ids to a caption: the words before the first `<eos>`, without `<bos>` and `<pad>`."""
-        return " ".join(word for word, _ in self.spans(ids))
+        """Ids to a caption: the words before the first `<eos>`, without `<bos>` and `<pad>`, joined."""
+        return join(word for word, _ in self.spans(ids))
 
     def spans(self, ids: Iterable[int]) -> list[tuple[str, list[int]]]:
         """Ids as in `decode` → the words of the caption, each with the places of its tokens in `ids`."""

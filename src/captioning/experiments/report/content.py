@@ -10,6 +10,7 @@ from captioning.experiments.compare import Experiment
 from captioning.experiments.report.gallery import Gallery, sheets, shuffled
 from captioning.experiments.revisions import Revision
 from captioning.experiments.verdicts import NAMES
+from captioning.system import scripts
 
 CURVES = "data/train/plots/metrics"
 _CHARTS: dict[str, dict[str, str]] = {  # title: which file is which part of it
@@ -74,6 +75,7 @@ def _images(
                 "order": order[image],
                 "thumbnail": gallery.thumbnail(first.files[image]),
                 "said": [experiment.captions[image] for experiment in experiments],
+                "words": [scripts.split(experiment.captions[image]) for experiment in experiments],
                 "strange": strange(first.references[image], [e.captions[image] for e in experiments]),
                 "scores": [[round(float(e.model.means[name][place[image]]), 4) for e in experiments] for name in names],
                 "references": first.references[image],
@@ -86,4 +88,4 @@ def _images(
 def strange(references: Sequence[str], captions: Sequence[str]) -> list[list[int]]:
     """For each caption, the places of the words that no reference says."""
     known = {word for reference in references for word in tokenize(reference)}
-    return [[k for k, word in enumerate(caption.split(" ")) if word and word not in known] for caption in captions]
+    return [[k for k, word in enumerate(scripts.split(caption)) if word not in known] for caption in captions]

@@ -1,7 +1,7 @@
 "use strict";
 // The images: searched, sorted, and put on the page as far as one has scrolled. DATA.images is
-// [{file, order, image, said, strange, scores, references, sheets}]; said, strange and sheets by experiment, scores by
-// score; order: its place in a random order of all test images.
+// [{file, order, image, said, words, strange, scores, references, sheets}]; said, its words, which of them are strange,
+// and sheets by experiment; scores by score; order: its place in a random order of all test images.
 {
   const STEP = 48; // images put on the page at a time
   const images = DATA.images, experiments = DATA.experiments;
@@ -10,6 +10,7 @@
   const detail = document.getElementById("detail");
   const state = { query: "", where: "all", score: 0, sort: experiments.length > 1 ? "apart" : "sample", experiment: -1, looked: false };
   const words = (texts) => ` ${texts.join(" ").toLowerCase().replace(/[^\p{L}\p{N}]+/gu, " ")} `;
+  const unspaced = /\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Script=Thai}|\p{Script=Lao}|\p{Script=Khmer}|\p{Script=Myanmar}/u;
   const searched = images.map((image) => ({ said: image.said.map((text) => words([text])), references: words(image.references), file: words([image.file]) }));
   let order = [], shown = 0, opened = -1;
 
@@ -22,7 +23,7 @@
     if (state.where !== "said") parts.push(text.references);
     if (state.where === "all") parts.push(text.file);
     const joined = parts.join("");
-    return words([state.query]).trim().split(" ").every((term) => !term || joined.includes(` ${term}`));
+    return words([state.query]).trim().split(" ").every((term) => !term || joined.includes(unspaced.test(term) ? term : ` ${term}`));
   }
 
   function key(index) {
@@ -56,8 +57,11 @@
   function said(image, k) {
     const strange = new Set(image.strange[k]);
     const text = make("p", {});
-    image.said[k].split(" ").forEach((word, n) => {
-      if (n) text.append(" ");
+    let end = 0;
+    image.words[k].forEach((word, n) => {
+      const start = image.said[k].indexOf(word, end);
+      text.append(image.said[k].slice(end, start));
+      end = start + word.length;
       text.append(strange.has(n) ? make("span", { class: "strange", title: "in none of the references" }, word) : word);
     });
     if (!image.said[k]) text.append(make("em", {}, "nothing"));
