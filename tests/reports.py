@@ -11,7 +11,7 @@ from PIL import Image
 
 from captioning.experiments import compare
 from captioning.experiments.compare import Comparison
-from captioning.experiments.report import content, images
+from captioning.experiments.report import content, gallery
 from captioning.experiments.revisions import Revision
 
 PEOPLE = ["A dog runs on the red grass.", "The big dog is running over grass <b>fast</b>!"]
@@ -72,15 +72,15 @@ def revision(name: str, captions: list[str], data: bytes, *, looked: bool = Fals
         compare.BASELINES: json.dumps({"floor": {"bleu_1": 0.1234, "cider": 0.25}}).encode(),
         compare.PER_IMAGE: "\n".join(["image_id,coco_id", *(f"img{k},{k}" for k in ids)]).encode(),
         "dvc.lock": yaml.safe_dump(lock).encode(),
-        f"{images.DATA}/photos.zip": data,
+        f"{gallery.DATA}/photos.zip": data,
         f"{content.CURVES}/train/loss/caption.tsv": loss,
         f"{content.CURVES}/val/loss/caption.tsv": loss.replace(b"1.5", b"nan"),
         f"{content.CURVES}/val/cider.tsv": b"step\tcider\n0\t0.5\n1\t0.75\n2\t0.875\n",
     }
     if looked:
         index = {"pictures": [{"file": "best-01-img3.png", "image_id": "img3", "words": ["a"]}]}
-        files[f"{images.ATTENTION}/index.json"] = json.dumps(index).encode()
-        files[f"{images.ATTENTION}/best-01-img3.png"] = image(3, (1200, 300))
+        files[f"{gallery.ATTENTION}/index.json"] = json.dumps(index).encode()
+        files[f"{gallery.ATTENTION}/best-01-img3.png"] = image(3, (1200, 300))
     return Kept(name, "0" * 40, files=files)
 
 
