@@ -1,12 +1,9 @@
 """The command `captioning`, with its commands: each is a function of another module here."""
 
-import sys
-
 import typer
 
 from captioning.cli import experiments, gallery
 from captioning.cli.predict import predict
-from captioning.system.errors import UserError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -22,11 +19,3 @@ app.command()(experiments.compare)
 app.command()(experiments.report)
 app.command()(gallery.gallery)
 app.add_typer(experiments.suite_app, name="suite")
-
-
-def main() -> None:
-    """The entry point: a user's mistake is one line, and status 1."""
-    try:
-        app()
-    except UserError as fault:
-        sys.exit(f"error: {fault}")

@@ -35,9 +35,10 @@ _PATIENCE = 7  # such questions while nothing runs, before workers are started a
 
 
 class State(StrEnum):
-    """Where a run is. `stopped`: its process is gone and left nothing."""
+    """Where a run is. `stopped`: its process is gone and left nothing. `stale`: its scores are another setting's."""
 
     done = "done"
+    stale = "stale"
     running = "running"
     queued = "queued"
     stopped = "stopped"

@@ -4,12 +4,12 @@ They are kept in the user's cache, under the digest of their model.json, which h
 """
 
 import hashlib
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from captioning.experiments.commands import project
 from captioning.system.errors import UserError
 from captioning.system.files import atomic, digest, write_bytes
 
@@ -47,25 +47,30 @@ def models(names: Sequence[str] | None, repo: str | None, default: Path) -> list
 
 
 def _folder(name: str, default: Path) -> Model:
-    if Path(name).exists() or Path(name) == default:
+    if Path(name).exists():
         return Model(Path(name), name)
+    if Path(name) == default:
+        return Model(project() / name, name)
     return _release(name, None, default)
 
 
 def _release(name: str, repo: str | None, path: Path) -> Model:
     """A revision's model, in its folder in the cache; it is brought there first, if it has to be."""
+    from captioning.experiments import coherence, recorded
     from captioning.experiments.revisions import resolve
 
     try:
         [revision] = resolve([name], repo, remotes=True)
     except UserError as fault:
         raise UserError(f"--model {name}: {'' if repo else 'no such folder, and no revision: '}{fault}") from None
+    coherence.check(revision, [f"{path.as_posix()}/model.json"])
     card = revision.read(f"{path.as_posix()}/model.json")
+    digests = recorded.parse(revision, f"{path.as_posix()}/model.json", card, recorded.CARD).sha256
     folder = _cache() / hashlib.sha256(card).hexdigest()
-    if not _whole(folder, card):
+    if not _whole(folder, digests):
         with atomic(folder) as temporary:
             temporary.mkdir()
-            for file in _files(card):
+            for file in _files(digests):
                 write_bytes(temporary / file, revision.read(f"{path.as_posix()}/{file}"))
             write_bytes(temporary / "model.json", card)
     return Model(folder, f"{name}{_commit(revision)}{f' in {repo}' if repo else ''}")
@@ -75,9 +80,8 @@ def _commit(revision: "Revision") -> str:
     return ", commit {} of {}".format(*revision.commit) if revision.commit else ""
 
 
-def _files(card: bytes) -> list[str]:
+def _files(digests: Mapping[str, str]) -> list[str]:
     """The files that a model folder has beside its card; of the optional ones, those that the card names."""
-    digests = json.loads(card).get("sha256", {})
     return [*_FILES, *(name for name in _OPTIONAL if name in digests)]
 
 
@@ -86,10 +90,9 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "captioning" / "models"
 
 
-def _whole(folder: Path, card: bytes) -> bool:
+def _whole(folder: Path, digests: Mapping[str, str]) -> bool:
     """Whether a folder of the cache still has what its card says."""
-    digests = json.loads(card).get("sha256", {})
-    paths = [folder / file for file in _files(card)]
+    paths = [folder / file for file in _files(digests)]
     return (folder / "model.json").is_file() and all(
         path.is_file() and digest(path) == digests.get(path.name) for path in paths
     )
