@@ -23,6 +23,10 @@ LOCK = "dvc.lock"
 METRICS = "data/evaluate/metrics.json"
 _CODE = ("src/", "stages/")
 _EXAMPLES = 3
+_AGAIN = (
+    "run it again there (`dvc repro`, or `dvc exp run` with its settings), or name another revision",
+    "run `dvc repro`, or take the change back with git and `dvc checkout`",
+)
 _DIGESTS: dict[str, str | None] = {}  # of source files and folders, by git's name of their content
 _ABSENT = object()
 
@@ -101,8 +105,7 @@ def check(revision: Revision, files: Iterable[str]) -> None:
     """Raise UserError unless `files` of a revision are results of its own settings and data; warn of edited code."""
     examined = examine(revision, files)
     if examined.fault:
-        again = "run `dvc repro`" if revision.sha == WORKSPACE else "run it again there (`dvc repro`, `dvc exp run`)"
-        raise UserError(f"{revision.name}: {examined.fault}; {again}, or name another revision")
+        raise UserError(f"{revision.name}: {examined.fault}; {_AGAIN[revision.sha == WORKSPACE]}")
     if examined.code:
         logging.getLogger(__name__).warning("%s", code_line(revision.name, examined.code))
 

@@ -144,11 +144,12 @@ def _plain(value: Any) -> str:
 def table(rows: Sequence[Row], width: int) -> list[str]:
     """The rows as lines of at most `width` characters.
 
-    Scores beyond the usual ones are columns if the first row has them; older commits had other metrics. What was
-    changed is in a column of its own where there is room for it, else below its row.
+    Scores beyond the usual ones are columns if the first row with scores has them; older commits had other metrics.
+    What was changed is in a column of its own where there is room for it, else below its row.
     """
     there = {name for row in rows for name in row.scores}
-    names = [name for name in NAMES if name in there] + sorted(rows[0].scores.keys() - NAMES.keys())
+    first_scores = next((row.scores for row in rows if row.scores), {})
+    names = [name for name in NAMES if name in there] + sorted(first_scores.keys() - NAMES.keys())
     titles = [NAMES.get(name, name).split("_") for name in names]
     widths = [max(len(part) for part in [*title, "0.000"]) for title in titles]
     room = width - sum(each + len(_GAP) for each in widths)  # for names, and for what was changed
