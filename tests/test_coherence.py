@@ -153,6 +153,48 @@ def test_a_file_that_was_not_recorded_or_was_changed_is_named(alone: Small) -> N
     assert (fault("workspace") or "").startswith("dvc.lock does not record data/evaluate/captions.json")
 
 
+def test_a_score_in_git_of_a_stage_that_was_not_run_is_named(alone: Small) -> None:
+    """Its dvc.lock began anew, with the first stages."""
+    stages = yaml.safe_load((alone.folder / "dvc.lock").read_text())["stages"]
+    del stages["evaluate"]
+    alone.write("dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": stages}))
+    alone.commit("half of it")
+    said = "dvc.lock does not record data/evaluate/metrics.json, so that its settings are unknown"
+    assert fault("HEAD", (coherence.METRICS,)) == said
+    (alone.folder / "data/evaluate/metrics.json").unlink()
+    alone.commit("no score")
+    assert fault("HEAD", (coherence.METRICS,)) is None
+
+
+def test_a_project_that_is_a_submodule_is_read(alone: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    above = tmp_path / "above"
+    above.mkdir()
+    alone.git("init", "-q", "-b", "main", folder=above)
+    add = ("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(alone.folder), "parts/cap")
+    alone.git(*add, folder=above)
+    monkeypatch.chdir(above / "parts/cap/src")
+    [head] = resolve(["HEAD"])
+    assert coherence.examine(head, FILES) == (None, [])
+    assert head.params["encoder"] == "resnet18"
+    with pytest.raises(UserError, match=r"^HEAD: data/evaluate/captions.json is not in the local cache; fetch it"):
+        head.read(compare.CAPTIONS)
+
+
+def test_a_project_in_a_larger_dvc_repository_is_read(
+    made: Callable[[str], Small], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = made("cap").copy(tmp_path / "copy")
+    (small.folder / ".dvc").rename(small.git_folder / ".dvc")
+    small.record()
+    small.commit("DVC's folder is git's")
+    monkeypatch.chdir(small.folder / "src/lib")
+    for revision in resolve(["HEAD", "workspace"]):
+        assert coherence.examine(revision, FILES) == (None, [])
+        assert len(compare.read(revision).captions) == 3
+        assert revision.names("stages") == ["stages/train.py"]
+        assert revision.metrics["cider"] == 1.25
+
+
 def test_edited_code_is_a_warning(alone: Small, caplog: pytest.LogCaptureFixture) -> None:
     alone.write("src/lib/inner/b.py", "B = 3\n")
     alone.commit("a comment, perhaps")

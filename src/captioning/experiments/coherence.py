@@ -22,6 +22,7 @@ from captioning.system.errors import UserError
 LOCK = "dvc.lock"
 METRICS = "data/evaluate/metrics.json"
 _CODE = ("src/", "stages/")
+_OUTPUTS = ("outs", "metrics", "plots")
 _EXAMPLES = 3
 _AGAIN = (
     "run it again there (`dvc repro`, or `dvc exp run` with its settings), or name another revision",
@@ -51,6 +52,9 @@ class _Lock(BaseModel):
     stages: dict[str, Stage] = Field(default_factory=dict)
 
 
+_LOCKS: dict[bytes, dict[str, Stage]] = {}  # by the text of a dvc.lock: many commits share one
+
+
 class _Listed(BaseModel):
     md5: str
     relpath: str
@@ -64,10 +68,13 @@ def stages(revision: Revision) -> dict[str, Stage]:
 
     Raises UserError when it is damaged.
     """
-    if revision.tracked(LOCK) is None:
+    text = revision.tracked(LOCK)
+    if text is None:
         return {}
     try:
-        return _Lock.model_validate(revision.mapping(LOCK)).stages
+        if text not in _LOCKS:
+            _LOCKS[text] = _Lock.model_validate(revision.mapping(LOCK)).stages
+        return _LOCKS[text]
     except ValidationError as invalid:
         error = invalid.errors()[0]
         where = ".".join(map(str, error["loc"]))
@@ -143,11 +150,26 @@ def _meet(one: str, other: str) -> bool:
 
 
 def _unrecorded(revision: Revision, found: Mapping[str, Stage], files: Iterable[str]) -> Iterator[str]:
-    """Files that lie in the workspace, and that DVC knows nothing of."""
+    """Files of which dvc.lock says nothing: in the workspace, or in git though a stage of dvc.yaml makes them."""
     outs = [out.path for stage in found.values() for out in stage.outs]
-    for path in files if revision.sha == WORKSPACE else ():
-        if not any(_meet(out, path) for out in outs):
+    for path in files:
+        if not any(_meet(out, path) for out in outs) and (revision.sha == WORKSPACE or _is_left(revision, path)):
             yield f"{LOCK} does not record {path}, so that its settings are unknown"
+
+
+def _is_left(revision: Revision, path: str) -> bool:
+    """Has git a file that a stage makes, from before dvc.lock lost that stage?"""
+    if revision.tracked(path) is None or revision.tracked("dvc.yaml") is None:
+        return False
+    return any(_meet(out, path) for out in _declared(revision.mapping("dvc.yaml").get("stages")))
+
+
+def _declared(pipeline: Any) -> Iterator[str]:
+    """The outputs of the stages of a dvc.yaml; each is a path, or a path with options."""
+    for stage in pipeline.values() if isinstance(pipeline, dict) else ():
+        for kind in _OUTPUTS if isinstance(stage, dict) else ():
+            for out in stage.get(kind) or ():
+                yield from out if isinstance(out, dict) else [str(out)]
 
 
 def _other_settings(revision: Revision, name: str, stage: Stage) -> Iterator[str]:
