@@ -32,6 +32,9 @@ class Kept(Revision):
     def read(self, path: str) -> bytes:
         return self.files[path]
 
+    def tracked(self, path: str) -> bytes | None:
+        return self.files.get(path)
+
     def names(self, folder: str) -> list[str]:
         return sorted(name for name in self.files if name.startswith(f"{folder}/"))
 

@@ -28,6 +28,9 @@ class Kept(Revision):
     def read(self, path: str) -> bytes:
         return self.files[path]
 
+    def tracked(self, path: str) -> bytes | None:
+        return self.files.get(path)
+
 
 def made(
     name: str,

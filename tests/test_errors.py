@@ -41,7 +41,7 @@ def test_reason_has_one_line_and_no_address(text: str, said: str) -> None:
     [
         ("caf\u00e9 \u72d7", "caf\u00e9 \u72d7"),
         ("caf\udce9\ud800", r"caf\xe9\ud800"),
-        ("\x1b[31m\t\n\r\x7f\x9b", r"\x1b[31m\t\n\x0d\x7f\x9b"),
+        ("\x1b[31m\t\n\r\x7f\x9b", r"\x1b[31m\t\n\r\x7f\x9b"),
         ("a\u202egpj\u2028\u2066", r"a\u202egpj\u2028\u2066"),
     ],
 )

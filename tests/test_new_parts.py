@@ -105,7 +105,7 @@ def test_a_toy_decoder_and_a_toy_encoder_go_through_the_pipeline(copy: Project) 
     assert 0 <= json.loads(copy.read("data/evaluate/metrics.json"))["cider"] <= 10
     copy.environment["PYTHONPATH"] = str(copy.folder / "src")
     source = next((copy.folder / "docs").glob("*.png"))
-    start = "from captioning.cli.app import main; main()"
+    start = "from captioning.cli import main; main()"
     printed = copy.run(sys.executable, "-c", start, "predict", "--n-best", "2", str(source)).stdout.splitlines()
     assert len(printed) == 2
     assert all(line.startswith(f"{source}\t") for line in printed)

@@ -131,7 +131,7 @@ def _become(streams: list[int], module: str, arguments: list[str], folder: str, 
     sys.argv = [module, *arguments]
     if module != "stages":
         del sys.path[0]
-        sys.exit(import_module({"captioning": "captioning.cli.app", "dvc": "dvc.cli"}[module]).main())
+        sys.exit(import_module({"captioning": "captioning.cli", "dvc": "dvc.cli"}[module]).main())
     sys.path[0] = folder
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

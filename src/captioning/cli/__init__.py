@@ -1,5 +1,5 @@
 """The command `captioning`."""
 
-from captioning.cli.app import main
+from captioning.cli.entry import main
 
 __all__ = ["main"]

@@ -1,14 +1,11 @@
 """The command `captioning`, with its commands: each is a function of another module here."""
 
-import sys
-
 import typer
 
 from captioning.cli import experiments, gallery
 from captioning.cli.clean import clean
 from captioning.cli.predict import predict
 from captioning.cli.verify import verify
-from captioning.system.errors import UserError, printed
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -26,11 +23,3 @@ app.command()(gallery.gallery)
 app.command()(clean)
 app.command()(verify)
 app.add_typer(experiments.suite_app, name="suite")
-
-
-def main() -> None:
-    """The entry point: a user's mistake is one line, and status 1."""
-    try:
-        app()
-    except UserError as fault:
-        sys.exit(f"error: {printed(fault)}")

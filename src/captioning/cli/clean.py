@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
+from captioning.cli.places import in_project
 from captioning.system import unfinished
 from captioning.system.unfinished import shown
 
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")]
 
 
+@in_project
 def clean(*, dry_run: _DryRun = False) -> None:
     """Remove unfinished work from .scratch/: checkpoints, feature shards and parts of downloads.
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from captioning.cli.entry import Stopped
+from captioning.cli.notices import name_some, print_lines
+from captioning.cli.places import check_file, in_project, written
 from captioning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Format(StrEnum):
     json = "json"
 
 
+@in_project
 def experiments(
     all_commits: Annotated[
         bool, typer.Option("--all-commits", "-A", help="Of every commit, not of the last one alone.")
@@ -40,13 +43,18 @@ def experiments(
     `dvc exp show` has a column for every setting and source file as well.
     """
     from captioning.experiments.commands import repository, shown
-    from captioning.experiments.table import collect, table
+    from captioning.experiments.table import collect, examined, table
 
     repository()
-    rows = collect(shown(*["--all-commits"] * all_commits), by)
+    document = shown(*["--all-commits"] * all_commits)
+    rows = collect(document, by, examined(document))
     print(*table(rows, shutil.get_terminal_size(_PIPED).columns), sep="\n")
+    edited = [row.name for row in rows if row.edited]
+    if edited:
+        print_lines([f"code was edited since the scores were made of {name_some(edited)}"])
 
 
+@in_project
 def compare(
     revisions: Annotated[
         list[str],
@@ -74,6 +82,7 @@ def compare(
         print((verdicts.text if output is Format.text else verdicts.markdown)(comparison, images), end="")
 
 
+@in_project
 def report(
     revisions: Annotated[list[str], typer.Argument(help="As in `compare`; the others are compared with the first.")],
     out: Annotated[Path, typer.Option(help="The file that is written.")] = Path("report.html"),
@@ -89,31 +98,36 @@ def report(
     from captioning.experiments.compare import read
     from captioning.experiments.revisions import resolve
 
+    check_file("--out", out)
     if images != "all" and not images.isdecimal():
         raise UserError(f"--images {images}: give a number of images, 0 for none, or `all`")
     limit = None if images == "all" else int(images)
     comparison = compared([read(revision) for revision in resolve(revisions)], seed=seed)
     command = f"captioning report {' '.join(revisions)}"
-    size = pages.write(out, comparison, command, limit, seed)
+    with written("--out", out):
+        size = pages.write(out, comparison, command, limit, seed)
     print(f"{out}: {size / 1e6:.1f} MB; open it in a browser")
 
 
 @suite_app.command("list")
+@in_project
 def list_suites(
     names: Annotated[list[str] | None, typer.Argument(help="Suites; all of them if none is named.")] = None,
 ) -> None:
-    """List the suites, their questions, and the state of each run: done, running, queued, failed, missing."""
+    """List the suites, their questions, and the state of each run: done, running, queued, failed, missing, stale."""
     from captioning.experiments import results, suites
-    from captioning.experiments.queueing import Queue
+    from captioning.experiments.queueing import Queue, State
 
     queue = Queue()
     for name in names or suites.names():
         suite = suites.load(name)
+        stale = dict.fromkeys(results.refusals(suite, queue), State.stale)
         print(f"{name}: {suite.question.strip()}")
-        print(*results.state_lines(suite, queue.states(suite.runs)), sep="\n")
+        print(*results.state_lines(suite, queue.states(suite.runs) | stale), sep="\n")
 
 
 @suite_app.command("run")
+@in_project
 def run_suite(
     name: Annotated[str, typer.Argument(help="A suite: experiments/NAME.yaml.")],
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time.")] = 1,
@@ -129,7 +143,6 @@ def run_suite(
     from captioning.experiments.queueing import Queue, State
 
     suite = suites.load(name)
-    _heed_interrupts()
     queue = Queue()
     try:
         if not _queue_missing(suite, queue, jobs):
@@ -137,23 +150,14 @@ def run_suite(
         queue.start(jobs)
         progress = Progress(queue, suite.runs, jobs)
         states = queue.wait(suite.runs, jobs, progress.changed, progress.looked)
-    except KeyboardInterrupt:
-        print("stopping; the same command continues", file=sys.stderr)
+    except Stopped as stopped:
+        print_lines(["stopping; the same command continues"])
         queue.stop(suite.runs)
-        raise typer.Exit(130) from None
+        raise typer.Exit(stopped.status) from None
     failed = [run for run, state in states.items() if state is not State.done]
     for run in failed:
         print(f"{run} failed: {queue.complaint(run)}; its log: `dvc queue logs {run}`", file=sys.stderr)
     raise typer.Exit(1 if failed else 0)
-
-
-def _heed_interrupts() -> None:
-    """Let SIGTERM stop a suite as Ctrl-C does, and Ctrl-C where a shell started this with it ignored.
-
-    The queue's workers inherit what is ignored, and could not be interrupted then.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
 
 
 def _queue_missing(suite: "Suite", queue: "Queue", jobs: int) -> list[str]:
@@ -170,6 +174,7 @@ def _queue_missing(suite: "Suite", queue: "Queue", jobs: int) -> list[str]:
     for run in suite.runs:
         if run.name in revisions:
             results.check_overrides(run, revisions[run.name])
+    results.check_whole(suite, queue)
     if missing:
         threads = _threads(suite, queue, list(revisions.values()), jobs)
         for run in missing:
@@ -210,6 +215,7 @@ def _threads_of(revision: "Revision") -> int:
 
 
 @suite_app.command("table")
+@in_project
 def show_table(
     name: Annotated[str, typer.Argument(help="A suite: experiments/NAME.yaml.")],
     write: Annotated[
@@ -223,17 +229,21 @@ def show_table(
     """
     from captioning.experiments import charts, results, suites
     from captioning.experiments.queueing import Queue
-    from captioning.system.files import write_bytes
+    from captioning.system.files import write_bytes, write_text
 
     suite, kept = suites.load(name), results.read(name)
+    if write is not None:
+        check_file("--write", write)
     found = results.gather(suite, Queue(), kept)
-    if not found.runs and kept:
+    if not (found.runs or found.refused) and kept:
         print(f"no run of {name} at {found.commit[:7]}; this is {results.path_of(name)}", file=sys.stderr)
         found = kept
     results.check_complete(suite, found, must=write is not None)
     if write is None:
         print(results.table(suite, found), end="")
         return
-    results.put(write, name, results.block(suite, found))
-    write_bytes(results.image_of(write, name), charts.of_suite(suite, found))
-    results.write(name, found)
+    page, chart = results.put(write, name, results.block(suite, found)), charts.of_suite(suite, found)
+    with written("--write", write):
+        write_text(write, page)
+        write_bytes(results.image_of(write, name), chart)
+        results.write(name, found)

@@ -1,20 +1,21 @@
 """The command `captioning gallery`: test images with what the model says, a reference, and what is true."""
 
-import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from captioning.system.errors import UserError
+from captioning.cli.places import check_file, in_project, written
 
 if TYPE_CHECKING:
     from captioning.evaluation.captioned import Shown
+    from captioning.experiments.recorded import Row
+    from captioning.experiments.revisions import Revision
 
-TABLE, REFERENCES = Path("data/evaluate/per_image.csv"), Path("data/split/references_test.json")
 IMAGES = Path("data/download")
 
 
+@in_project
 def gallery(
     out: Annotated[Path, typer.Option(help="The image that is written, a PNG.")] = Path("captions.png"),
     images: Annotated[int, typer.Option(min=1, help="Number of images, a random sample of the test images.")] = 12,
@@ -30,44 +31,47 @@ def gallery(
     from captioning.evaluation.captioned import hero
     from captioning.system.files import write_bytes
 
+    check_file("--out", out)
     shown = sample(images, seed)
     stream = io.BytesIO()
     hero(shown, columns).save(stream, "PNG", optimize=True)
-    write_bytes(out, stream.getvalue())
+    with written("--out", out):
+        write_bytes(out, stream.getvalue())
     print(f"{out}: {len(shown)} images")
 
 
 def sample(count: int, seed: int) -> "list[Shown]":
     """At most `count` test images drawn at random, in the order of the data.
 
-    Raises UserError when the workspace has no evaluation, or not its images.
+    Raises UserError when the workspace has no evaluation, not its images, or an evaluation of other settings.
     """
-    from captioning.data.splits import coco
     from captioning.evaluation.captioned import Shown
+    from captioning.experiments import coherence, compare
     from captioning.experiments.report.gallery import shuffled
+    from captioning.experiments.revisions import WORKSPACE, resolve
     from captioning.system.archives import ImageArchives
-    from captioning.system.files import read_json
     from captioning.vision.images import decode
 
-    for path in (TABLE, REFERENCES):
-        if not path.is_file():
-            raise UserError(f"{path} is missing; run the pipeline (`dvc repro`), or bring it back with `dvc checkout`")
-    with TABLE.open(encoding="utf-8", newline="") as stream:
-        rows = {int(row["coco_id"]): row for row in csv.DictReader(stream)}
-    references = coco.index(read_json(REFERENCES)).imgToAnns
+    [workspace] = resolve([WORKSPACE])
+    coherence.check(workspace, (compare.PER_IMAGE, compare.REFERENCES))
+    files, references = compare.test_set(workspace)
+    rows = compare.per_image(workspace, files, "file", "hypothesis")
     with ImageArchives(IMAGES) as images:
         return [
             Shown(
                 decode(images.read(rows[image]["file"]), rows[image]["file"]),
                 rows[image]["hypothesis"],
-                references[image][0]["caption"],
-                _true(rows[image]),
+                references[image][0],
+                _true(workspace, rows[image]),
             )
             for image in sorted(shuffled(sorted(rows), seed)[:count])
         ]
 
 
-def _true(row: dict[str, Any]) -> bool | None:
+def _true(workspace: "Revision", row: "Row") -> bool | None:
     """What `evaluate` found of a caption: 1 or 0 in the column `true`; None where it has no such column."""
-    said = row.get("true")
-    return bool(float(said)) if said else None
+    from captioning.experiments import compare, recorded
+
+    if not row.get("true"):
+        return None
+    return bool(recorded.numbers(workspace, compare.PER_IMAGE, [row], "true")[0])

@@ -15,6 +15,7 @@ from typer import Option
 
 from captioning.captioner import cards
 from captioning.cli.notices import Notices, name_some, print_lines
+from captioning.cli.places import written
 from captioning.cli.search_options import BEAM_SIZE, with_search_options
 from captioning.experiments import released
 from captioning.settings.rules import usual_beam
@@ -201,7 +202,8 @@ def _caption(
                 from captioning.evaluation.attention_maps import draw_pixels
 
                 drawn = draw_pixels(captioners.members[0], files[index], pixels[index][0], captions[0].text)
-                write_bytes(sheets[path], drawn)
+                with written("--attention", sheets[path]):
+                    write_bytes(sheets[path], drawn)
             print(_lines(path, captions, output, sheets.get(path), several=options.n_best > 1), flush=True)
 
 

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from captioning.cli.places import in_project
 from captioning.experiments.commands import dvc, git, repository
 from captioning.experiments.revisions import WORKSPACE, resolve
 from captioning.system.errors import UserError
@@ -30,6 +31,7 @@ _PARTS = (
 )  # what is brought back
 
 
+@in_project
 def verify(revision: _Revision = WORKSPACE, *, images: _Images = 20, seed: _Seed = None) -> None:
     """Make features of random images and a batch of captions again, and compare them with a finished run.
 

@@ -44,6 +44,22 @@ def repository() -> Path:
     return root
 
 
+def project(start: Path | None = None) -> Path:
+    """The project's folder, in which a folder lies (the working folder, if none is given): the nearest with a dvc.yaml.
+
+    The project may be a folder of a larger git repository, or of a larger DVC repository. Where no folder has a
+    dvc.yaml it is the DVC repository, and outside of one the folder itself.
+    """
+    here = (start or Path.cwd()).resolve()
+    inside = [here]
+    for folder in here.parents:
+        if (inside[-1] / ".dvc").is_dir():
+            break
+        inside.append(folder)
+    root = inside[-1] if (inside[-1] / ".dvc").is_dir() else here
+    return next((folder for folder in inside if (folder / "dvc.yaml").is_file()), root)
+
+
 def commit(name: str) -> str | None:
     """The commit that git knows by a name such as `HEAD` or `1234567^1`; None: there is none, or no longer."""
     command = ("git", "rev-parse", "--verify", "--quiet", name)

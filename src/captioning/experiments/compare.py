@@ -4,11 +4,8 @@ Each revision's captions are scored anew, by this code and against the reference
 two revisions are never compared through two versions of a score. METEOR and SPICE are read as they were written.
 """
 
-import csv
-import io
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -17,13 +14,11 @@ from typing import Any
 import numpy as np
 from dvc.utils.flatten import flatten
 
-from captioning.data.splits import coco
-from captioning.experiments import bootstrap
+from captioning.experiments import bootstrap, coherence, recorded
 from captioning.experiments.bootstrap import Model
 from captioning.experiments.revisions import Revision
 from captioning.metrics import References
 from captioning.metrics.ngrams import Floats
-from captioning.settings.yaml_lines import loads
 from captioning.system.errors import UserError
 
 BASELINES = "data/evaluate/baselines.json"
@@ -48,20 +43,19 @@ class Experiment:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The settings that its stages ran with, by dotted key, as dvc.lock recorded them; `auto` undecided."""
-        params = [stage.get("params", {}).get("params.yaml", {}) for stage in self._stages]
+        params = [stage.params.get("params.yaml", {}) for stage in self._stages]
         return {key: value for section in params for key, value in flatten(section).items()}
 
     @cached_property
     def code(self) -> dict[str, str]:
         """The digest of each source file that its stages ran, as dvc.lock recorded them."""
-        deps = [dep for stage in self._stages for dep in stage.get("deps", [])]
-        return {dep["path"]: dep["md5"] for dep in deps if dep["path"].endswith(".py")}
+        deps = [dep for stage in self._stages for dep in stage.deps]
+        return {dep.path: dep.md5 for dep in deps if dep.md5 and dep.path.endswith(".py")}
 
-    @property
-    def _stages(self) -> list[dict[str, Any]]:
+    @cached_property
+    def _stages(self) -> list[coherence.Stage]:
         """All but `check`, which reads every setting, those too that a stage has not run with yet."""
-        stages = loads(self.revision.read("dvc.lock"))["stages"]
-        return [stage for name, stage in stages.items() if name != "check"]
+        return [stage for name, stage in coherence.stages(self.revision).items() if name != "check"]
 
 
 @dataclass(frozen=True)
@@ -135,18 +129,17 @@ class Comparison:
 def read(revision: Revision) -> Experiment:
     """Read what a revision said of its test images, and score it.
 
-    Raises UserError when one of its files cannot be read.
+    Raises UserError when one of its files cannot be read or is damaged, or is not of the revision's own settings.
     """
-    document = coco.index(json.loads(revision.read(REFERENCES)))
-    references = {image: [row["caption"] for row in document.imgToAnns[image]] for image in sorted(document.imgs)}
-    captions = {row["image_id"]: row["caption"] for row in json.loads(revision.read(CAPTIONS))}
-    files = {image: document.imgs[image]["file_name"] for image in references}
-    prepared = References(references)
+    coherence.check(revision, (CAPTIONS, PER_IMAGE, REFERENCES))
+    files, references = test_set(revision)
+    captions = {row.image_id: row.caption for row in recorded.read(revision, CAPTIONS, recorded.CAPTIONS)}
     try:
+        prepared = References(references)
         scores = prepared.score(captions)
     except UserError as fault:
         raise UserError(f"{revision.name}: {CAPTIONS} and {REFERENCES}: {fault}") from None
-    means = {name: scores.per_image[name] for name in ("rouge_l", "cider")} | _java(revision)
+    means = {name: scores.per_image[name] for name in ("rouge_l", "cider")} | _java(revision, files)
     columns = {name: np.array([values[image] for image in references]) for name, values in means.items()}
     return Experiment(revision, references, files, captions, Model(prepared.bleu_statistics(captions), columns))
 
@@ -155,15 +148,36 @@ def baselines(revision: Revision) -> dict[str, dict[str, float]]:
     """What test scores are compared with (`floor`, `human`), and the model's `variety`; none of an old revision."""
     if BASELINES not in revision.names(str(PurePosixPath(BASELINES).parent)):
         return {}
-    kept: dict[str, dict[str, float]] = json.loads(revision.read(BASELINES))
-    return kept
+    return recorded.read(revision, BASELINES, recorded.SCORES)
 
 
-def _java(revision: Revision) -> dict[str, dict[int, float]]:
+def test_set(revision: Revision) -> tuple[dict[int, str], dict[int, list[str]]]:
+    """The file and the references of each test image, by COCO id, ascending."""
+    document = recorded.read(revision, REFERENCES, recorded.DOCUMENT)
+    files = {image.id: image.file_name for image in sorted(document.images, key=lambda image: image.id)}
+    references: dict[int, list[str]] = {image: [] for image in files}
+    for row in document.annotations:
+        if row.image_id not in references:
+            raise recorded.damaged(revision, REFERENCES, f"a reference of image {row.image_id}, which it does not list")
+        references[row.image_id].append(row.caption)
+    return files, references
+
+
+def per_image(revision: Revision, images: Iterable[int], *columns: str) -> dict[int, recorded.Row]:
+    """The row of each of these images, by COCO id; it has these columns at least."""
+    rows = recorded.rows(revision, PER_IMAGE, ",", "coco_id", *columns)
+    found = dict(zip(recorded.ids(revision, PER_IMAGE, rows, "coco_id"), rows, strict=True))
+    if found.keys() != set(images):
+        raise recorded.damaged(revision, PER_IMAGE, f"its images are not those of {REFERENCES}")
+    return found
+
+
+def _java(revision: Revision, images: Iterable[int]) -> dict[str, dict[int, float]]:
     """METEOR and SPICE of each image, where the revision has them."""
-    rows = list(csv.DictReader(io.StringIO(revision.read(PER_IMAGE).decode())))
-    there = [name for name in ("meteor", "spice") if rows and name in rows[0]]
-    return {name: {int(row["coco_id"]): float(row[name]) for row in rows} for name in there}
+    found = per_image(revision, images)
+    rows = list(found.values())
+    there = [name for name in ("meteor", "spice") if name in rows[0]]
+    return {name: dict(zip(found, recorded.numbers(revision, PER_IMAGE, rows, name), strict=True)) for name in there}
 
 
 def compare(experiments: Sequence[Experiment], draws: int = bootstrap.DRAWS, seed: int = 0) -> Comparison:

@@ -35,9 +35,10 @@ _PATIENCE = 7  # such questions while nothing runs, before workers are started a
 
 
 class State(StrEnum):
-    """Where a run is. `stopped`: its process is gone and left nothing."""
+    """Where a run is. `stopped`: its process is gone and left nothing. `stale`: its scores are another setting's."""
 
     done = "done"
+    stale = "stale"
     running = "running"
     queued = "queued"
     stopped = "stopped"
@@ -106,9 +107,12 @@ class Queue:
         self._entries = None
 
     def check_clean(self) -> None:
-        """Raise UserError, with examples, when tracked files differ from HEAD in what the pipeline reads."""
-        printed = git("diff", "--name-only", "HEAD")
-        changed = [name for name in printed.splitlines() if not name.startswith(_HARMLESS)]
+        """Raise UserError, with examples, when tracked files differ from HEAD in what the pipeline reads.
+
+        Files of a larger git repository, outside of the working folder, do not count.
+        """
+        printed = git("diff", "--name-only", "--relative", "-z", "HEAD")
+        changed = [name for name in printed.split("\0") if name and not name.startswith(_HARMLESS)]
         if changed:
             raise UserError(
                 f"every run starts from the last commit, and {len(changed)} files differ from it, such as "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from captioning.captioner import cards
+from captioning.experiments.commands import project
 from captioning.system.errors import UserError
 from captioning.system.files import atomic, digest, write_bytes
 
@@ -45,19 +46,23 @@ def models(names: Sequence[str] | None, repo: str | None, default: Path) -> list
 
 
 def _folder(name: str, default: Path) -> Model:
-    if Path(name).exists() or Path(name) == default:
+    if Path(name).exists():
         return Model(Path(name), name)
+    if Path(name) == default:
+        return Model(project() / name, name)
     return _release(name, None, default)
 
 
 def _release(name: str, repo: str | None, path: Path) -> Model:
     """A revision's model, in its folder in the cache; it is brought there first, if it has to be."""
+    from captioning.experiments import coherence
     from captioning.experiments.revisions import resolve
 
     try:
         [revision] = resolve([name], repo, remotes=True)
     except UserError as fault:
         raise UserError(f"--model {name}: {'' if repo else 'no such folder, and no revision: '}{fault}") from None
+    coherence.check(revision, [f"{path.as_posix()}/{cards.NAME}"])
     card = revision.read(f"{path.as_posix()}/{cards.NAME}")
     files = cards.parse(_json(card), f"{name}: {path.as_posix()}/{cards.NAME}").files
     folder = _cache() / hashlib.sha256(card).hexdigest()

@@ -4,8 +4,9 @@
 an image of it. Whoever has the repository has all three, and a test holds them together, without the experiments.
 """
 
-import json
+import itertools
 import logging
+import math
 import re
 import statistics
 from collections.abc import Iterable
@@ -14,18 +15,19 @@ from pathlib import Path
 from dvc.utils.flatten import flatten
 from pydantic import Field, ValidationError
 
-from captioning.experiments import alternative_text, bootstrap, compare, verdicts
+from captioning.experiments import alternative_text, bootstrap, coherence, compare, recorded, verdicts
 from captioning.experiments.compare import Experiment
 from captioning.experiments.queueing import THREADS, Queue, State
 from captioning.experiments.revisions import Revision
 from captioning.experiments.suites import FOLDER, Run, Suite, Value
 from captioning.settings.sections import Section
-from captioning.system.errors import UserError
-from captioning.system.files import read_json, write_json, write_text
+from captioning.system.errors import UserError, reason
+from captioning.system.files import read_json, write_json
 
 CURVES = ("val.cider", "train.loss.caption", "val.loss.caption", "train.gradient_norm.all")
 PLOTS = "data/train/plots/metrics"
 LAST = "data/train/metrics.json"  # the scalars of the last epoch
+SCORES = (compare.CAPTIONS, compare.PER_IMAGE, compare.REFERENCES, coherence.METRICS, LAST)
 _BLOCK = r"<!-- suite {} -->\n(.*?)<!-- end -->"
 
 
@@ -47,6 +49,7 @@ class Results(Section):
     """All finished runs of a suite, from one commit, and what can be said of their differences.
 
     intervals: of each label, low and high ends of the 95 % interval of each test score, by name; see `bootstrap`.
+    refused: runs whose scores are another setting's, each with the reason; not kept.
     """
 
     commit: str
@@ -54,6 +57,7 @@ class Results(Section):
     verdicts: list[str]
     threads: int | None = None  # `compute.threads` of every run, where it is not that of the commit
     intervals: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
+    refused: dict[str, str] = Field(default_factory=dict, exclude=True)
 
 
 def path_of(name: str) -> Path:
@@ -87,7 +91,8 @@ def gather(suite: Suite, queue: Queue, kept: Results | None) -> Results:
     A run that DVC took from its cache did nothing that could be timed: if `kept` has the same run with the same scores,
     its time stays. Raises UserError when an experiment was made with other overrides than the suite has now.
     """
-    done = queue.done()
+    refused = refusals(suite, queue)
+    done = {name: sha for name, sha in queue.done().items() if name not in refused}
     runs = [run for run in suite.runs if run.name in done]
     revisions = {run.name: Revision(run.name, done[run.name]) for run in runs}
     found = [_result(suite, run, revisions[run.name], queue.seconds(run.name)) for run in runs]
@@ -101,7 +106,22 @@ def gather(suite: Suite, queue: Queue, kept: Results | None) -> Results:
         verdicts=_verdicts(suite, list(experiments.values())),
         threads=None if own else _threads(queue, revisions.values()),
         intervals=_intervals(suite, experiments),
+        refused=refused,
     )
+
+
+def refusals(suite: Suite, queue: Queue) -> dict[str, str]:
+    """The runs at HEAD whose scores are another setting's, each with the reason: only a part of their stages ran."""
+    done = queue.done()
+    runs = [Revision(run.name, done[run.name]) for run in suite.runs if run.name in done]
+    examined = {revision.name: coherence.examine(revision, SCORES).fault for revision in runs}
+    return {name: fault for name, fault in examined.items() if fault}
+
+
+def check_whole(suite: Suite, queue: Queue) -> None:
+    """Raise UserError when an experiment of the suite's name has another setting's scores: it would count as done."""
+    for name, fault in refusals(suite, queue).items():
+        raise UserError(f"{name}: {fault}: remove it with `dvc exp remove {name}`, then run the suite again")
 
 
 def _threads(queue: Queue, revisions: Iterable[Revision]) -> int | None:
@@ -127,6 +147,8 @@ def _result(suite: Suite, run: Run, revision: Revision, seconds: float | None) -
     for name in suite.scores:
         if name not in numbers:
             raise UserError(f"{run.name} has no score {name}, which `scores` of {FOLDER}/{suite.name}.yaml asks for")
+        if not isinstance(numbers[name], int | float) or not math.isfinite(numbers[name]):
+            raise UserError(f"{run.name}: {name} is {numbers[name]!r}, which is no number; choose other `scores`")
     scores = {name: numbers[name] for name in suite.scores}
     known = {"label": run.label, "seed": run.seed, "overrides": run.overrides}
     return Result(**known, scores=scores, seconds=seconds, curves=_curves(revision))
@@ -134,16 +156,16 @@ def _result(suite: Suite, run: Run, revision: Revision, seconds: float | None) -
 
 def _numbers(revision: Revision) -> dict[str, float]:
     """Test scores, baselines and the last epoch's scalars, by dotted name."""
-    parts = (json.loads(revision.read(LAST)), compare.baselines(revision), revision.metrics)
+    parts = (recorded.read(revision, LAST, recorded.SCALARS), compare.baselines(revision), revision.metrics)
     return {name: value for part in parts for name, value in flatten(part).items()}
 
 
 def _curves(revision: Revision) -> dict[str, list[float]]:
-    """Each of CURVES, by epoch. Raises UserError when the experiment has no such plot."""
+    """Each of CURVES, by epoch, as long as it is finite. Raises UserError when the experiment has no such plot."""
     found = {}
     for name in CURVES:
-        rows = revision.read(f"{PLOTS}/{name.replace('.', '/')}.tsv").decode().splitlines()[1:]
-        found[name] = [float(row.split("\t")[1]) for row in rows]
+        points = recorded.curve(revision, f"{PLOTS}/{name.replace('.', '/')}.tsv")
+        found[name] = list(itertools.takewhile(math.isfinite, (value for _, value in points)))
     return found
 
 
@@ -180,7 +202,7 @@ def check_complete(suite: Suite, results: Results, must: bool) -> None:
     if not missing:
         return
     said = f"{len(missing)} of {len(suite.runs)} runs of {suite.name} are not done ({', '.join(missing)})"
-    if must or not results.runs:
+    if must or not (results.runs or results.refused):
         raise UserError(f"{said}: `captioning suite run {suite.name}`")
     logging.getLogger(__name__).warning("%s", said)
 
@@ -200,9 +222,13 @@ def table(suite: Suite, results: Results) -> str:
         suite.question.strip(),
         verdicts.table(rows),
         f"All of it: `captioning suite run {suite.name}`, from commit `{results.commit[:7]}`{over}.",
-        "\n".join(f"- {line}" for line in results.verdicts),
+        "\n".join(f"- {line}" for line in [*_refused(results), *results.verdicts]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _refused(results: Results) -> list[str]:
+    return [f"{name}: no scores shown: {fault}; it was not run as a whole" for name, fault in results.refused.items()]
 
 
 def _mean(values: list[float]) -> str:
@@ -231,17 +257,18 @@ def block(suite: Suite, results: Results) -> str:
     return f"{table(suite, results)}\n![{alternative_text.markdown(suite, results)}](suite-{suite.name}.svg)\n"
 
 
-def put(page: Path, name: str, text: str) -> None:
-    """Replace what a page has between a suite's two markers. Raises UserError when it does not have them once."""
-    if not page.is_file():
-        raise UserError(f"{page}: no such page")
-    whole = page.read_text(encoding="utf-8")
+def put(page: Path, name: str, text: str) -> str:
+    """A page with this text between a suite's two markers. Raises UserError when it does not have them once."""
+    try:
+        whole = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UserError(f"{page}: no such page, or no text ({reason(fault)})") from None
     pattern = re.compile(_BLOCK.format(re.escape(name)), re.DOTALL)
     if len(pattern.findall(whole)) != 1:
         raise UserError(
             f"{page}: write the lines `<!-- suite {name} -->` and `<!-- end -->` once, where the table is to be"
         )
-    write_text(page, pattern.sub(lambda _: f"<!-- suite {name} -->\n{text}<!-- end -->", whole))
+    return pattern.sub(lambda _: f"<!-- suite {name} -->\n{text}<!-- end -->", whole)
 
 
 def blocks(page: Path) -> dict[str, str]:

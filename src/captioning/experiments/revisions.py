@@ -1,6 +1,7 @@
 """What an experiment left behind, read through DVC from any revision; nothing in the workspace is touched.
 
-A revision is what git or DVC names: a commit, branch or tag, the name of an experiment, or the workspace.
+A revision is what git or DVC names: a commit, branch or tag, the name of an experiment, or the workspace. Its project
+may be a folder of a larger git repository: paths are relative to the project's folder.
 """
 
 import hashlib
@@ -9,19 +10,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from dvc.exceptions import DvcException, NotDvcRepoError
-from dvc.fs import DVCFileSystem
+from dvc.fs import DVCFileSystem, GitFileSystem
 from dvc.repo import Repo
 from dvc.scm import NoSCM, NoSCMError, RevError, SCMError, resolve_rev
 from dvc_data.index import DataIndexDirError
+from ruamel.yaml.error import YAMLError
 
 from captioning.experiments import suites
+from captioning.experiments.commands import project
+from captioning.settings.yaml_lines import loads
 from captioning.system.errors import UserError, reason
 
 WORKSPACE = "workspace"  # the files as they lie there, committed or not; DVC's own word for it
 _OTHER = ("run in the project's folder", "name another")
+_RESTORE = "bring it back with `git restore`, or name another revision"
 _NO_REMOTE = {"core": {"remote": ""}}  # what is not in the local cache is reported, not downloaded
 
 
@@ -46,7 +52,7 @@ class Revision:
     @cached_property
     def params(self) -> dict[str, Any]:
         """Its params.yaml, nested as there, `auto` undecided. Raises UserError when that cannot be read."""
-        return self._shown(self._files.repo.params.show())
+        return self.mapping("params.yaml")
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -54,26 +60,81 @@ class Revision:
 
         Raises UserError when one of the files cannot be read.
         """
-        return self._shown(self._files.repo.metrics.show())
+        return self._shown(self.repository.metrics.show())
 
     def read(self, path: str) -> bytes:
         """The bytes of a file that git or DVC tracks, out of git, the local cache, or a remote if they are asked.
 
-        path: relative to the repository's root, with `/`.
+        path: relative to the project's folder, with `/`.
         Raises UserError when the revision has no such file, has it where it is not looked for or cannot be reached, or
         its bytes are not those that the revision recorded.
         """
         with self._reached(path):
-            data: bytes = self._files.read_bytes(f"/{path}")
-            recorded = self._files.info(f"/{path}").get("md5")
-        if recorded and hashlib.md5(data, usedforsecurity=False).hexdigest() != recorded:
-            raise UserError(f"{self.name}: {path} is damaged in {self._places}; {self._fetch()}")
+            data: bytes = self._files.read_bytes(self._place(path))
+            info = self._files.info(self._place(path))
+        recorded = info.get("md5") or info.get("dvc_info", {}).get("md5")
+        if recorded and md5(data) != recorded:
+            raise UserError(f"{self.name}: {path} {self._unlike()}")
         return data
+
+    def tracked(self, path: str) -> bytes | None:
+        """The bytes of a file that git tracks (in the workspace, as it lies there), quickly: DVC's index is not read.
+
+        None where there is no such file.
+        """
+        try:
+            with self.repository.fs.open(self.place(path), "rb") as stream:
+                data: bytes = stream.read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        return data
+
+    def mapping(self, path: str) -> dict[str, Any]:
+        """The values of a YAML file that git tracks. Raises UserError when it is missing, or no mapping."""
+        text = self.tracked(path)
+        if text is None:
+            raise UserError(f"{self.name}: {self._missing(path)}")
+        try:
+            values = loads(text)
+        except (YAMLError, UnicodeDecodeError) as fault:
+            raise UserError(f"{self.name}: {path} is not YAML ({reason(fault, first_line=True)}); {_RESTORE}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{self.name}: {path} has no `key: value` lines; {_RESTORE}")
+        return values
+
+    def place(self, path: str) -> str:
+        """Where a file that git tracks is in the file system of `repository`."""
+        files = self.repository.fs
+        joined: str = files.join(self.repository.root_dir, *files.parts(self._base), *path.split("/"))
+        return joined
+
+    @cached_property
+    def repository(self) -> Repo:
+        """DVC's view of this revision, whose root may be a folder of a larger git repository."""
+        config = None if self.remotes else _NO_REMOTE
+        if self.sha == WORKSPACE:
+            return Repo.open(self.repo, uninitialized=True, config=config)
+        with Repo.open(self.repo, uninitialized=True) as here:
+            folder, scm, remote = _within(here), here.scm, _default_remote(here)
+        if not folder:
+            return Repo.open(self.repo, uninitialized=True, rev=self.sha, config=config)
+        files = GitFileSystem(scm=scm, rev=self.sha)
+        return Repo(f"/{folder}", fs=files, scm=scm, uninitialized=True, config=config or remote)
+
+    @cached_property
+    def _base(self) -> str:
+        """The project's folder in its DVC repository; empty where they are the same."""
+        here = Path(self.repo or ".")
+        if not here.is_dir():  # an address
+            return ""
+        folder = project(here)
+        root = next((above for above in (folder, *folder.parents) if (above / ".dvc").is_dir()), folder)
+        return folder.relative_to(root).as_posix().removeprefix(".")
 
     @cached_property
     def commit(self) -> tuple[str, str] | None:
         """Its first seven digits and its day (UTC), as 2026-11-28; of the workspace, the last; None without git."""
-        scm = self._files.repo.scm
+        scm = self.repository.scm
         if isinstance(scm, NoSCM):
             return None
         commit = scm.resolve_commit("HEAD" if self.sha == WORKSPACE else self.sha)
@@ -81,9 +142,10 @@ class Revision:
 
     def names(self, folder: str) -> list[str]:
         """The files under a folder, at any depth, as `read` takes them, sorted; none where there is no such folder."""
-        if not self._files.isdir(f"/{folder}"):
+        place = self._place(folder)
+        if not self._files.isdir(place):
             return []
-        return sorted(path.removeprefix("/") for path in self._files.find(f"/{folder}"))
+        return sorted(path.removeprefix(place.removesuffix(folder)) for path in self._files.find(place))
 
     def open(self, path: str) -> BinaryIO:
         """A file as `read` finds it, to be read in parts; its bytes are not compared with what was recorded.
@@ -91,7 +153,7 @@ class Revision:
         Raises UserError when the revision has no such file, or has it in a remote only.
         """
         with self._reached(path):
-            stream: BinaryIO = self._files.open(f"/{path}", "rb")
+            stream: BinaryIO = self._files.open(self._place(path), "rb")
         return stream
 
     @contextmanager
@@ -110,11 +172,23 @@ class Revision:
 
     def _absent(self, path: str) -> str:
         """Why a file cannot be read: it is recorded and its bytes are elsewhere, or it is not recorded."""
-        if self._files.isdir(f"/{path}"):
+        if self._files.isdir(self._place(path)):
             return f"{path} is a folder; name a file in it"
-        if self._files.exists(f"/{path}"):
+        if self._files.exists(self._place(path)):
             return f"{path} is not in {self._places}; {self._fetch()}"
+        return self._missing(path)
+
+    def _missing(self, path: str) -> str:
         return f"no {path} in this revision; run its pipeline (`dvc repro`), or name another"
+
+    def _unlike(self) -> str:
+        """What is wrong with bytes that are not the recorded ones, and what to do."""
+        if self.sha == WORKSPACE:
+            return "is not what dvc.lock records; bring that back with `dvc checkout`, or run `dvc repro`"
+        return f"is damaged in {self._places}; {self._fetch()}"
+
+    def _place(self, path: str) -> str:
+        return "/".join(["", *([self._base] if self._base else []), path])
 
     @property
     def _places(self) -> str:
@@ -129,17 +203,18 @@ class Revision:
 
     @cached_property
     def _files(self) -> DVCFileSystem:
-        rev, config = None if self.sha == WORKSPACE else self.sha, None if self.remotes else _NO_REMOTE
-        return DVCFileSystem(repo=self.repo, rev=rev, config=config)
+        return DVCFileSystem(repo=self.repository)
 
     def _shown(self, shown: dict[str, Any]) -> dict[str, Any]:
         """The values of all files that DVC shows of this one revision."""
         merged: dict[str, Any] = {}
         for files in shown.values():
             for path, content in files.get("data", {}).items():
-                if "error" in content:
-                    raise UserError(f"{self.name}: {path} cannot be read ({content['error']}); run its pipeline again")
-                merged |= content["data"]
+                values = content.get("data")
+                if not isinstance(values, dict):
+                    why = content.get("error") or "it is no object"
+                    raise UserError(f"{self.name}: {path} cannot be read ({why}); run its pipeline again")
+                merged |= values
         return merged
 
 
@@ -153,7 +228,9 @@ def resolve(names: Sequence[str], repo: str | None = None, *, remotes: bool = Fa
     except NotDvcRepoError:
         raise UserError(f"{repo or 'this folder'} is not in a DVC repository; {_OTHER[bool(repo)]}") from None
     except (SCMError, DvcException) as fault:
-        raise UserError(f"{repo}: no git repository can be read there ({reason(fault)}); name another") from None
+        raise UserError(
+            f"{repo or 'this folder'}: no git repository can be read there ({reason(fault)}); name another"
+        ) from None
     with opened:
         return [Revision(name, _sha(opened, name, local=repo is None), repo, remotes) for name in names]
 
@@ -177,3 +254,22 @@ def _unknown(name: str, local: bool) -> str:
     if suite:
         return f"this run of the suite {suite} has not been run at this commit; `captioning suite run {suite}` runs it"
     return "no commit, branch, tag or experiment has this name (`git log`, `dvc exp list -A`)"
+
+
+def _within(repo: Repo) -> str:
+    """A DVC repository's folder in its git repository; empty where they are the same, or there is no git."""
+    if isinstance(repo.scm, NoSCM) or isinstance(repo.fs, GitFileSystem):
+        return ""
+    folder = Path(repo.root_dir).resolve().relative_to(Path(repo.scm.root_dir).resolve())
+    return folder.as_posix().removeprefix(".")
+
+
+def _default_remote(repo: Repo) -> dict[str, Any]:
+    """The default remote as the repository in its folder has it: a relative address in git leads elsewhere."""
+    name = repo.config["core"].get("remote")
+    return {"remote": {name: dict(repo.config["remote"][name])}} if name else {}
+
+
+def md5(data: bytes) -> str:
+    """The digest by which DVC knows a file."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

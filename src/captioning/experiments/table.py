@@ -1,16 +1,21 @@
 """Experiments side by side, a row each: scores, and what was changed, in a table that fits the terminal.
 
 DVC collects them, as it does for `dvc exp show`, whose table has a column for every setting and every source file.
+A row whose scores are another setting's has the reason in place of its scores.
 """
 
+import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from dvc.utils.flatten import flatten
 
-from captioning.experiments.revisions import WORKSPACE
+from captioning.experiments import coherence
+from captioning.experiments.coherence import METRICS, Examined
+from captioning.experiments.revisions import WORKSPACE, Revision
 from captioning.metrics import NAMES
 from captioning.system.errors import UserError
 
@@ -30,40 +35,67 @@ class Row:
     """A commit, or one of its experiments.
 
     scores: by name, as in data/evaluate/metrics.json. changed: `setting=value` of those that differ from the commit,
-    and `code:` with folders and files. state: DVC's word where it is not done: running, queued, failed.
+    and `code:` with folders and files. state: DVC's word where it is not done: running, queued, failed; or why its
+    scores are not shown. edited: whether its code is newer than its scores.
     """
 
     name: str
     scores: Mapping[str, float]
     changed: list[str] = field(default_factory=list)
     state: str = ""
+    edited: bool = False
 
 
-def collect(document: Sequence[Commit], by: str | None = None) -> list[Row]:
+def examined(document: Sequence[Commit]) -> dict[str, Examined]:
+    """Do the scores of each commit and experiment belong to its settings? By commit, and `workspace`."""
+    states = [*document, *(tip for commit in document for _, tip, word in _tips(commit) if word in _DONE)]
+    return {state["rev"]: _examine(state["name"] or state["rev"], state["rev"]) for state in states}
+
+
+def _examine(name: str, rev: str) -> Examined:
+    try:
+        return coherence.examine(Revision(name, rev), [METRICS])
+    except UserError as fault:  # a file that says with what it ran is damaged: its row says so, the others are shown
+        return Examined(str(fault), [])
+
+
+def collect(
+    document: Sequence[Commit], by: str | None = None, known: Mapping[str, Examined] = MappingProxyType({})
+) -> list[Row]:
     """The experiments of each commit below its own row, out of what `dvc exp show --json` prints.
 
     The workspace is a row if no other has its settings and scores. by: a score; experiments are sorted by it, the best
-    first, those without it last. Raises UserError when no row has that score.
+    first, those without it last. known: what `examined` found. Raises UserError when no row has that score.
     """
     workspace, *commits = document
-    blocks = [list(_block(state, by)) for state in commits]
+    blocks = [list(_block(state, by, known)) for state in commits]
     rows = [row for block in blocks for row in block]
-    known = sorted({name for row in rows for name in row.scores})
-    if by is not None and by not in known:
-        raise UserError(f"--by {by}: no experiment here has this score; there are: {', '.join(known) or 'none'}")
-    here = _row(WORKSPACE, workspace, commits[0])
-    alike = any((row.scores, row.changed) == (here.scores, here.changed) for row in blocks[0])
+    names = sorted({name for row in rows for name in row.scores})
+    if by is not None and by not in names:
+        raise UserError(f"--by {by}: no experiment here has this score; there are: {', '.join(names) or 'none'}")
+    here = _held(_row(WORKSPACE, workspace, commits[0]), known.get(workspace["rev"]))
+    alike = any((row.scores, row.changed, row.state) == (here.scores, here.changed, here.state) for row in blocks[0])
     return rows if alike else [here, *rows]
 
 
-def _block(baseline: Commit, by: str | None) -> Iterator[Row]:
+def _tips(commit: Commit) -> Iterator[tuple[str, Commit, str]]:
+    """The last state of each experiment of a commit, with its name, and DVC's word for where it is."""
+    for each in commit["experiments"] or []:
+        for tip in each["revs"][:1]:
+            yield tip["name"] or each["name"] or tip["rev"][:7], tip, (each["executor"] or {"state": ""})["state"]
+
+
+def _held(row: Row, examined: Examined | None) -> Row:
+    """A row without its scores if they are another setting's."""
+    if examined and examined.fault and not row.state:
+        return replace(row, scores={}, state=f"not its own scores: {examined.fault}")
+    return replace(row, edited=bool(examined and examined.code))
+
+
+def _block(baseline: Commit, by: str | None, known: Mapping[str, Examined]) -> Iterator[Row]:
     """A commit's row, and those of its experiments."""
-    yield Row(baseline["name"] or baseline["rev"][:7], _scores(baseline))
-    experiments = [
-        _row(tip["name"] or each["name"] or tip["rev"][:7], tip, baseline, (each["executor"] or {"state": ""})["state"])
-        for each in baseline["experiments"] or []
-        for tip in each["revs"][:1]
-    ]
+    yield _held(Row(baseline["name"] or baseline["rev"][:7], _scores(baseline)), known.get(baseline["rev"]))
+    experiments = [_held(_row(name, tip, baseline, word), known.get(tip["rev"])) for name, tip, word in _tips(baseline)]
     if by is not None:
         experiments.sort(key=lambda row: -row.scores.get(by, float("-inf")))
     yield from experiments
@@ -75,12 +107,13 @@ def _row(name: str, state: Commit, baseline: Commit, word: str = "") -> Row:
 
 
 def _scores(state: Commit) -> dict[str, float]:
-    """All metrics. What DVC could not read has none."""
-    return _values(state["data"]["metrics"]) if state["data"] else {}
+    """All metrics that are numbers. What DVC could not read has none."""
+    found = _values(state["data"]["metrics"]) if state["data"] else {}
+    return {name: value for name, value in found.items() if isinstance(value, int | float) and math.isfinite(value)}
 
 
 def _values(files: Mapping[str, Any]) -> dict[str, Any]:
-    parts = [flatten(file["data"]) for file in files.values() if "data" in file]
+    parts = [flatten(file["data"]) for file in files.values() if isinstance(file.get("data"), dict)]
     return {name: value for part in parts for name, value in part.items()}
 
 
@@ -111,11 +144,12 @@ def _plain(value: Any) -> str:
 def table(rows: Sequence[Row], width: int) -> list[str]:
     """The rows as lines of at most `width` characters.
 
-    Scores beyond the usual ones are columns if the first row has them; older commits had other metrics. What was
-    changed is in a column of its own where there is room for it, else below its row.
+    Scores beyond the usual ones are columns if the first row with scores has them; older commits had other metrics.
+    What was changed is in a column of its own where there is room for it, else below its row.
     """
     there = {name for row in rows for name in row.scores}
-    names = [name for name in NAMES if name in there] + sorted(rows[0].scores.keys() - NAMES.keys())
+    first_scores = next((row.scores for row in rows if row.scores), {})
+    names = [name for name in NAMES if name in there] + sorted(first_scores.keys() - NAMES.keys())
     titles = [NAMES.get(name, name).split("_") for name in names]
     widths = [max(len(part) for part in [*title, "0.000"]) for title in titles]
     room = width - sum(each + len(_GAP) for each in widths)  # for names, and for what was changed

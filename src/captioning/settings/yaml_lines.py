@@ -3,7 +3,8 @@
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
@@ -12,7 +13,7 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from ruamel.yaml.nodes import MappingNode, Node
 
 from captioning.settings.schema import Written
-from captioning.system.errors import UserError, reason
+from captioning.system.errors import UserError, quote, reason
 
 _SHOWN, _LONGEST = 60, 220  # characters of a value, and of another library's message
 
@@ -111,21 +112,23 @@ def describe(error: dict[str, Any], lines: dict[tuple[str, ...], int]) -> tuple[
         return f"line {line}: {key} is not a setting", _closest(where)
     if error["type"] == "missing":
         return f"line {line}: {key} is missing", "; add it (see params.yaml in git)"
+    if error["input"] == "" and NoneType in get_args(_section(where).model_fields[where[-1]].annotation):
+        return f"line {line}: {key} = '': ", f"an empty text; for an empty value write null (`-S {key}=null`)"
     message = error["msg"].removeprefix("Value error, ")
-    return f"line {line}: {key} = {_value(error['input'])}: ", f"{message[0].lower()}{message[1:]}"
+    return f"line {line}: {key} = {quote(error['input'])}: ", f"{message[0].lower()}{message[1:]}"
 
 
-def _value(value: Any) -> str:
-    """A value as it is shown in a message."""
-    shown = repr(value)
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
-
-
-def _closest(where: tuple[str, ...]) -> str:
+def _section(where: tuple[str, ...]) -> type[BaseModel]:
+    """The section that a key is in."""
     known: type[BaseModel] = Written
     for part in where[:-1]:
         annotation = known.model_fields[part].annotation
         assert isinstance(annotation, type)
         known = annotation
+    return known
+
+
+def _closest(where: tuple[str, ...]) -> str:
+    known = _section(where)
     names = difflib.get_close_matches(where[-1], list(known.model_fields), n=1, cutoff=0.5)
     return f"; did you mean {'.'.join((*where[:-1], names[0]))}?" if names else "; remove it"

@@ -1,11 +1,10 @@
 """What the report's scripts draw from: curves, and for each image what was said, by whom and how well."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from captioning.data.text.tokenizer import tokenize
+from captioning.experiments import recorded
 from captioning.experiments.compare import Experiment
 from captioning.experiments.report.gallery import Gallery, sheets, shuffled
 from captioning.experiments.revisions import Revision
@@ -41,7 +40,7 @@ def charts(revisions: Sequence[Revision]) -> list[dict[str, Any]]:
     found = []
     for title, parts in _CHARTS.items():
         series = [
-            {"experiment": k, "part": part, "points": _points(revision.read(path))}
+            {"experiment": k, "part": part, "points": _points(revision, path)}
             for k, revision in enumerate(revisions)
             for part, name in parts.items()
             if (path := f"{CURVES}/{name}.tsv") in there[k]
@@ -51,11 +50,9 @@ def charts(revisions: Sequence[Revision]) -> list[dict[str, Any]]:
     return found
 
 
-def _points(data: bytes) -> list[tuple[int, float]]:
-    """The rows of one of DVCLive's tables; what diverged (nan, inf) has no place on a chart."""
-    header, *rows = csv.reader(io.StringIO(data.decode()), delimiter="\t")
-    step = header.index("step")
-    points = [(int(row[step]) + 1, float(row[1 - step])) for row in rows]
+def _points(revision: Revision, path: str) -> list[tuple[int, float]]:
+    """The epochs, from 1, and values of one of DVCLive's tables; what diverged (nan, inf) has no place on a chart."""
+    points = recorded.curve(revision, path)
     return [(epoch, value) for epoch, value in points if abs(value) < float("inf")]
 
 

@@ -4,9 +4,7 @@ I images.
 """
 
 import base64
-import csv
 import io
-import json
 import random
 import zipfile
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
+from captioning.experiments import recorded
 from captioning.experiments.compare import BY, PER_IMAGE, Experiment
 from captioning.experiments.revisions import Revision
 from captioning.system.errors import UserError, reason
@@ -55,10 +54,15 @@ def attended(experiment: Experiment) -> dict[int, str]:
     revision = experiment.revision
     if f"{ATTENTION}/index.json" not in revision.names(ATTENTION):
         return {}
-    rows = csv.DictReader(io.StringIO(revision.read(PER_IMAGE).decode()))
-    ids = {row["image_id"]: int(row["coco_id"]) for row in rows}
-    images = json.loads(revision.read(f"{ATTENTION}/index.json"))["pictures"]
-    return {ids[row["image_id"]]: f"{ATTENTION}/{row['file']}" for row in images}
+    rows = recorded.rows(revision, PER_IMAGE, ",", "image_id", "coco_id")
+    names = [row["image_id"] for row in rows]
+    ids = dict(zip(names, recorded.ids(revision, PER_IMAGE, rows, "coco_id"), strict=True))
+    index = f"{ATTENTION}/index.json"
+    sheets = recorded.read(revision, index, recorded.SHEETS).pictures
+    strange = [sheet.image_id for sheet in sheets if sheet.image_id not in ids]
+    if strange:
+        raise recorded.damaged(revision, index, f"it has image {strange[0]}, which {PER_IMAGE} does not list")
+    return {ids[sheet.image_id]: f"{ATTENTION}/{sheet.file}" for sheet in sheets}
 
 
 def sheets(experiment: Experiment, chosen: Sequence[int]) -> dict[int, str]:
