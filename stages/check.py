@@ -41,6 +41,7 @@ def _folders(settings: Settings) -> None:
     find(source(download.source), "")
     if settings.dataset == own.name:
         own.find(download.folder)
+        own.check_names(download.folder)
     if not download.folder.is_dir():
         raise UserError(
             f"download.folder = {download.folder}: no such folder; in a queued experiment give its absolute path"

@@ -269,6 +269,14 @@ def test_an_image_without_a_caption_is_left_out_of_what_is_pushed(attempt: Try, 
     json.dumps(prepared.record(), ensure_ascii=False).encode()
 
 
+def test_a_name_that_dvc_cannot_record_is_refused_ahead_of_it(attempt: Try) -> None:
+    attempt.put(images={**IMAGES, "caf\u00e9.png": b""})
+    folder.check_names(attempt.source)
+    (attempt.source / "sea/caf\udce9.txt").touch()
+    with pytest.raises(UserError, match=r"own/sea/caf\\xe9\.txt: its name is not UTF-8, .*; rename it"):
+        folder.check_names(attempt.source)
+
+
 def pack_up(path: Path, images: Mapping[str, bytes]) -> None:
     if path.suffix == ".zip":
         write_zip(path, images.items())

@@ -67,6 +67,13 @@ def _called(folder: Path, names: Sequence[str]) -> list[Path]:
     return sorted(there, key=lambda path: names.index(path.name.lower()))
 
 
+def check_names(folder: Path) -> None:
+    """Raise UserError for a name in the folder that is not UTF-8: DVC cannot record it, and stops without a reason."""
+    for path in sorted(folder.rglob("*")):
+        if not path.name.isascii() and path.name != path.name.encode(errors="ignore").decode():
+            raise UserError(f"{shown(path)}: its name is not UTF-8, which DVC cannot record; rename it")
+
+
 _REMEDY = "see docs/own-images.md (in a queued experiment, give the folder's absolute path)"
 
 
