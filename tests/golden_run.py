@@ -43,7 +43,7 @@ def machine() -> str:
 def read(folder: Path) -> dict[str, Any]:
     """Digests and losses of a project whose pipeline has run."""
     with (folder / LOSSES).open(encoding="utf-8", newline="") as stream:
-        losses = [float(row["train/loss/caption"]) for row in csv.DictReader(stream, delimiter="\t")]
+        losses = [float(row["caption"]) for row in csv.DictReader(stream, delimiter="\t")]
     trained = {name: digest(folder / name) for name in TRAINED}
     return {"data": {name: digest(folder / name) for name in DATA}, "trained": trained, "losses": losses}
 

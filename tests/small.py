@@ -5,11 +5,16 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import yaml
 from dvc.repo import Repo
+
+from captioning.captioner import cards
+from captioning.system.sealed import sealed
 
 PARAMS: dict[str, Any] = {
     "seed": 1,
@@ -52,7 +57,11 @@ IMAGES = (1, 2, 3)
 
 def _results() -> dict[str, Any]:
     said = ["a dog runs", "a cat sits", "two birds fly"]
-    model = {"sha256": {}}
+    weights = {name: name for name in cards.FILES}
+    empty: dict[str, Any] = {}
+    card = cards.Card("resnet18", "lstm", empty, empty, empty, {"portable": True, "threads": 1}, empty, empty)
+    files = {name: sha256(text.encode()).hexdigest() for name, text in weights.items()}
+    model = sealed({"format": cards.FORMAT, **asdict(card), "files": files})
     return {
         "data/check/README.txt": "checked\n",
         "data/download/captions.csv": "image_id,caption\n",
@@ -62,7 +71,7 @@ def _results() -> dict[str, Any]:
         },
         "data/train/metrics.json": {"val": {"cider": 1.5}, "epoch": 1},
         "data/train/model/model.json": model,
-        **{f"data/train/model/{name}": name for name in ("encoder.safetensors", "decoder.safetensors", "vocab.txt")},
+        **{f"data/train/model/{name}": text for name, text in weights.items()},
         **{f"data/train/plots/metrics/{name}.tsv": "step\tvalue\n0\t0.5\n1\t0.75\n" for name in CURVES},
         "data/evaluate/attention/index.json": {"pictures": []},
         "data/evaluate/baselines.json": {"floor": {"cider": 0.25}},

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning.experiments import compare, recorded, released
+from captioning.experiments import compare
 from captioning.experiments.report import content, gallery, tables
 from captioning.experiments.report import write as write_report
 from captioning.system.errors import UserError
@@ -130,15 +130,6 @@ def test_no_bytes_are_a_traceback(path: str, data: st.DataObject) -> None:
     one.files[path] = whole[:place] + byte + (whole[place + 1 :] if data.draw(st.booleans()) else b"")
     with suppress(UserError):  # all else fails the test
         everything(one)
-
-
-def test_a_card_that_is_no_card_is_one_line() -> None:
-    one = revision()
-    for data in (b"[1]", b"\xff", b'{"sha256": [1]}', b'{"sha256": {"vocab.txt": 1}}'):
-        with pytest.raises(UserError, match=r"^mine: model.json is not what this version writes"):
-            recorded.parse(one, "model.json", data, recorded.CARD)
-    assert recorded.parse(one, "model.json", b'{"format": 1}', recorded.CARD).sha256 == {}
-    assert released._files({released._OPTIONAL[0]: "0"}) == [*released._FILES, released._OPTIONAL[0]]
 
 
 def test_a_report_of_a_damaged_revision_writes_nothing(tmp_path: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from captioning.experiments.revisions import Revision
-from captioning.system.errors import UserError
+from captioning.system.errors import UserError, reason
 
 Kind = TypeVar("Kind")
 Number = TypeVar("Number", int, float)
@@ -88,7 +88,7 @@ def rows(revision: Revision, path: str, separator: str, *columns: str) -> list[R
         table = csv.DictReader(io.StringIO(revision.read(path).decode(), newline=""), delimiter=separator, strict=True)
         found = list(table)
     except (UnicodeDecodeError, csv.Error) as fault:
-        raise damaged(revision, path, str(fault)) from None
+        raise damaged(revision, path, reason(fault)) from None
     missing = [name for name in columns if name not in (table.fieldnames or ())]
     if missing:
         raise damaged(revision, path, f"it has no column {missing[0]}")
