@@ -28,7 +28,7 @@ CHANGES: dict[str, list[dict]] = {  # for each stage, settings that change its r
         {"decoders": {"lstm": {"dropout": 0.1}}},
         {"seed": 5},
     ],
-    "evaluate": [{"evaluate": {"beam_size": 2}}, {"evaluate": {"max_words": 4}}],
+    "evaluate": [{"evaluate": {"max_words": 2}}, {"evaluate": {"max_words": 4}}],
 }
 RESUMED = ("features", "train")  # stages with unfinished work of their own
 
