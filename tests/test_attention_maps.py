@@ -43,15 +43,15 @@ def transform(image_size: int, resize: int) -> Transform:
     return Transform(image_size, resize, "bilinear", GREY, GREY)
 
 
-def captioner(variant: str = "attention-soft") -> Captioner:
+def captioner(variant: str = "attention-soft", words: tuple[str, ...] = WORDS) -> Captioner:
     """A model of nine regions, not trained."""
     made = backbones.transform_for("squeezenet1_1", 64, pretrained=False)
     encoder = encoders.freeze(encoders.build("squeezenet1_1", transform=made, weights={}))
     name = variants.VARIANTS[variant][0]
     torch.manual_seed(1)
-    decoder = decoders.build(name, Vocabulary(SPECIAL + WORDS), encoder.dim, variants.options(variant)).eval()
+    decoder = decoders.build(name, Vocabulary(SPECIAL + words), encoder.dim, variants.options(variant)).eval()
     card: Any = SimpleNamespace(decoder=name, encoder="squeezenet1_1")
-    return Captioner(encoder, decoder, made, Vocabulary(SPECIAL + WORDS), card)
+    return Captioner(encoder, decoder, made, Vocabulary(SPECIAL + words), card)
 
 
 def encoded(model: Captioner, count: int = 1) -> Encoded:
@@ -183,6 +183,16 @@ def test_long_captions_and_words_stay_on_the_sheet() -> None:
         drawn = attention_maps.draw(image, attended(words), transform(64, 64))
         assert drawn.width <= 1640
         assert drawn.height > TILE
+
+
+def test_each_letter_without_spaces_has_a_tile_and_the_caption_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = captioner(words=("一", "只", "狗"))
+    looked = attention_maps.attend(model, encoded(model), "一只狗")
+    assert looked.words == ("一", "只", "狗", "<eos>")
+    captions: list[str] = []
+    monkeypatch.setattr(attention_maps, "with_scale", lambda _body, caption, *_rest: captions.append(caption))
+    attention_maps.draw(Image.new("RGB", (60, 40)), looked, transform(64, 64))
+    assert captions == ["一只狗"]
 
 
 @pytest.mark.parametrize("variant", variants.ATTENDING)

@@ -141,3 +141,13 @@ def test_one_caption_for_all_has_the_least_variety_and_no_words_have_none() -> N
     assert (stuck["distinct_1"], stuck["distinct_2"], stuck["novel_captions"]) == (2 / 5, 1 / 3, 1)
     silent = samples.variety({1: "", 2: ""}, {"a dog"})
     assert (silent["vocabulary_used"], silent["distinct_1"], silent["distinct_2"]) == (0, 0, 0)
+
+
+def test_captions_without_spaces_are_counted_by_their_letters() -> None:
+    said = samples.variety({1: "一只狗", 2: "一只猫"}, {"一只狗"})
+    assert (said["words_per_caption"], said["vocabulary_used"], said["novel_captions"]) == (3, 4, 0.5)
+    frequency = samples.word_frequency(["一只狗"], ["一只狗。", "狗"])
+    assert set(frequency["word"]) == set("一只狗")
+    assert frequency[frequency["who"] == "hypotheses"]["share"].tolist() == pytest.approx([1 / 3] * 3)
+    constant = baselines.constant_caption([list("一只狗"), list("两只猫")], References({1: ["一只狗"]}), [1])
+    assert constant == "一只狗"
