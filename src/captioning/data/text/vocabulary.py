@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from captioning.system.errors import UserError
+from captioning.system.errors import UserError, reason
 from captioning.system.files import write_text
 from captioning.system.scripts import join
 
@@ -59,9 +59,11 @@ class Vocabulary:
     def read(cls, path: Path) -> "Vocabulary":
         """Read a vocabulary file. Raises UserError when it is missing or malformed."""
         try:
-            return cls(path.read_text(encoding="utf-8").splitlines())
+            return cls(path.read_bytes().decode().removesuffix("\n").split("\n"))
         except FileNotFoundError:
             raise UserError(f"{path}: no such vocabulary") from None
+        except UnicodeDecodeError as fault:
+            raise UserError(f"{path}: not UTF-8 text ({reason(fault)})") from None
         except UserError as fault:
             raise UserError(f"{path}: {fault}") from None
 
