@@ -339,3 +339,12 @@ def test_another_repository_is_read_by_its_path(small: Small, tmp_path: Path, mo
     assert head.params["encoder"] == "resnet18"
     assert head.read(compare.CAPTIONS).startswith(b"[")
     assert SimpleNamespace(**head.metrics).cider == 1.25
+
+
+def test_another_repository_is_held_to_itself_by_its_address(
+    alone: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone.git("clone", "-q", "--bare", str(alone.folder), str(tmp_path / "origin.git"))
+    monkeypatch.chdir(tmp_path)
+    [head] = resolve(["HEAD"], str(tmp_path / "origin.git"))
+    assert coherence.examine(head, FILES) == (None, [])

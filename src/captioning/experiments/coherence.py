@@ -221,8 +221,9 @@ def _made(revision: Revision, out: Entry, path: str) -> str | None:
 
 def _listed(revision: Revision, digest: str) -> dict[str, str]:
     """The digest of each file of a folder, by its path there, as far as the local cache knows."""
-    path = Path(revision.repository.cache.local.oid_to_path(digest))
-    if not path.is_file():
+    cache = revision.repository.cache.local
+    path = Path(cache.oid_to_path(digest)) if cache else None  # a repository that was cloned for its address has none
+    if path is None or not path.is_file():
         return {}
     try:
         return {row.relpath: row.md5 for row in _LISTING.validate_json(path.read_bytes())}
