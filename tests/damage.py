@@ -5,15 +5,20 @@ one. A flipped bit in an input: refused in one line, or without effect. Another 
 with that setting.
 """
 
+import os
 import random
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 import yaml
 
 from tests.forks import Ended, Run
+from tests.imports import ROOT, STAGES
 from tests.project import merge
 from tests.trees import difference, tree
 
@@ -30,6 +35,7 @@ CHANGES: dict[str, list[dict]] = {  # for each stage, settings that change its r
     ],
     "evaluate": [{"evaluate": {"max_words": 2}}, {"evaluate": {"max_words": 4}}],
 }
+STARTED_S = 0.4  # seconds in which Python itself starts, before any line of the project runs
 RESUMED = ("features", "train")  # stages with unfinished work of their own
 
 
@@ -141,6 +147,30 @@ def setting_changed(bench: Bench, stage: str, draw: random.Random) -> str:
         return difference(results(tree(folder)), other)
 
 
+def cold_interrupted(bench: Bench, stage: str, draw: random.Random) -> str:
+    """Ctrl-C, SIGTERM or SIGKILL in the first two seconds of a process, in which libraries load."""
+    number, after = draw.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL]), draw.uniform(0, 2)
+    with bench.case(stage) as folder:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "stages", stage]
+        with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(after)
+            if process.poll() is not None:
+                raise MissedError
+            process.send_signal(number)
+            said = process.communicate()[1].strip()
+        if process.returncode == 0:
+            raise MissedError
+        wrong = "" if after < STARTED_S or number == signal.SIGKILL else _not_one_line(process.returncode, number, said)
+        return wrong or bench.again(stage, folder)
+
+
+def _not_one_line(status: int, number: int, said: str) -> str:
+    expected = f"{'interrupted' if number == signal.SIGINT else 'terminated'}; run the same command again to go on"
+    return "" if (status, said.splitlines()[-1:]) == (128 + number, [expected]) else f"status {status}, said {said}"
+
+
 @contextmanager
 def _changed(bench: Bench, stage: str, change: dict) -> Iterator[dict[str, str]]:
     """The results of an undisturbed run with another setting."""
@@ -165,5 +195,6 @@ STAGES_OF: dict[Kind, tuple[str, ...]] = {
     writes_lost: RESUMED,
     input_flipped: ("vocab", "split", "features", "train", "evaluate"),
     setting_changed: tuple(CHANGES),
+    cold_interrupted: tuple(STAGES),
 }
 """The kinds, each with the stages that it can hit."""
