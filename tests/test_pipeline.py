@@ -159,6 +159,15 @@ def test_changing_the_encoder_back_is_a_run_cache_hit(copy: Project) -> None:
     assert "encoder=squeezenet1_1" in copy.run("captioning", "experiments").stdout
 
 
+def test_a_stage_alone_is_an_experiment_in_a_clone_without_the_cache(
+    project: Project, home: Path, tmp_path: Path
+) -> None:
+    subprocess.run(["git", "clone", "-q", str(project.folder), str(tmp_path / "clone")], check=True)
+    clone = Project(tmp_path / "clone", home)
+    clone.run("dvc", "exp", "run", "download", "--name", "other", "-S", "download.scenes.seed=2")
+    assert "other" in clone.run("dvc", "exp", "list", "--name-only").stdout
+
+
 def test_a_limited_run_sees_those_images_alone(copy: Project) -> None:
     copy.run("dvc", "exp", "run", "-S", "split.limit=4", "-S", "train.epochs=1")
     card = json.loads(copy.read("data/split/summary.json"))
