@@ -8,6 +8,7 @@ from captioning.data.text import coverage
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.settings.resolve import load
 from captioning.system.errors import UserError
+from captioning.system.sealed import write_table
 from stages import vocab
 
 DOGS = [caption.split() for caption in ("a dog runs", "a dog sleeps", "a cat runs")]
@@ -57,7 +58,7 @@ def run(folder: Path, captions: list[str], min_count: int, monkeypatch: pytest.M
     """The stage on captions of its own; the first is also that of val and test."""
     rows = [*(("train", caption) for caption in captions), ("val", captions[0]), ("test", captions[0])]
     table = "".join(f"{k},{k}.jpg,{caption},{split}\n" for k, (split, caption) in enumerate(rows))
-    (folder / "captions.csv").write_text(f"image_id,file,caption,split\n{table}", encoding="utf-8")
+    write_table(folder / "captions.csv", f"image_id,file,caption,split\n{table}")
     monkeypatch.setattr(vocab, "CAPTIONS", folder / "captions.csv")
     monkeypatch.setattr(vocab, "OUT", folder / "vocab.txt")
     settings = load()

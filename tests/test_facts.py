@@ -9,6 +9,7 @@ import pytest
 from captioning.data.datasets.scenes import dataset, facts
 from captioning.data.datasets.scenes.composition import Actor, Scene, compose, spots, thing_x
 from captioning.system.errors import UserError
+from captioning.system.sealed import write_table
 
 SCENES = {f"{number:06d}": scene for number, scene in enumerate(compose(200, 3), start=1)}
 SCENE = Scene(
@@ -57,13 +58,13 @@ def test_a_damaged_line_is_named(tmp_path: Path, change: Callable[[str], str]) -
     facts.write_facts(tmp_path / facts.FILE, SCENES)
     lines = (tmp_path / facts.FILE).read_text().splitlines()
     lines[6] = change(lines[6])
-    (tmp_path / facts.FILE).write_text("\n".join(lines))
+    write_table(tmp_path / facts.FILE, "\n".join(lines))
     with pytest.raises(UserError, match=r"facts\.jsonl, line 7: not the facts of an image"):
         facts.read_facts(tmp_path / facts.FILE)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"facts\.jsonl: no such file; run `dvc repro download`"):
+    with pytest.raises(UserError, match=r"facts\.jsonl: no such file; run `dvc repro -f download`"):
         facts.read_facts(tmp_path / facts.FILE)
 
 

@@ -11,12 +11,13 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torchvision.transforms.functional as torchvision_functional
-from PIL import Image, ImageFont
+from PIL import Image
 from torchvision.transforms import InterpolationMode
 
 from captioning.system.errors import UserError
 from captioning.vision import contact_sheets, images
 from captioning.vision.contact_sheets import grid
+from captioning.vision.fonts import Lettering
 from captioning.vision.images import ImageError, Transform, decode
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -253,7 +254,7 @@ def test_a_sheet_has_a_place_for_each_image_and_room_for_its_words() -> None:
 
 def test_lines_break_between_words() -> None:
     text = "a group of people standing around a table that is full of food " * 3
-    lines = contact_sheets.wrap(text, ImageFont.load_default(16), 240)
+    lines = contact_sheets.wrap(text, Lettering(16), 240)
     assert len(lines) > 3
     assert " ".join(lines) == text.strip()
 

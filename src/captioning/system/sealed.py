@@ -36,8 +36,8 @@ def write_table(path: Path, text: str) -> None:
 def check_table(path: Path, remedy: str) -> None:
     """Raise DamagedError, which ends in `remedy`, unless the file is what `write_table` wrote."""
     try:
-        recorded = _beside(path).read_bytes()
         actual = f"{digest(path)}  {path.name}\n".encode()
+        recorded = _beside(path).read_bytes()
     except FileNotFoundError as fault:
         raise DamagedError(f"{fault.filename}: no such file; {remedy}") from None
     if recorded != actual:
