@@ -1,4 +1,4 @@
-"""`python -m stages.verify`: make a random piece of a finished run again, and compare it with what the run recorded.
+"""`python -m stages verify IMAGES SEED`: make a piece of a finished run again, and compare it with what was recorded.
 
 Not a stage: it writes nothing. `captioning verify` runs it in the workspace, or in a copy of a revision, so that the
 code of that revision does the work.
@@ -24,18 +24,18 @@ from captioning.system.archives import ImageArchives
 from captioning.system.errors import UserError
 from captioning.system.files import read_json
 from captioning.vision.features.store import ARRAYS, FeatureStore
-from stages import evaluate, features, run
+from stages import evaluate, features
 
 CAPTIONS = Path("data/evaluate/captions.json")
 NEEDED = (evaluate.SPLIT / "images.csv", evaluate.FEATURES / "index.json", evaluate.MODEL / cards.NAME, CAPTIONS)
 
 
 def main(settings: Settings) -> None:
-    """Verify features of some images, and one batch of captions. argv: `IMAGES SEED`.
+    """Verify features of some images, and one batch of captions. They are in sys.argv.
 
     Raises UserError when a file of the run is not there, or something differs.
     """
-    count, seed = (int(text) for text in sys.argv[1:3])
+    count, seed = (int(text) for text in sys.argv[2:4])
     for path in NEEDED:
         if not path.is_file():
             raise UserError(f"{path} is missing; run the pipeline (`dvc repro`), or bring it back with `dvc checkout`")
@@ -101,7 +101,3 @@ def _differing_captions(
     ]
     print(f"captions of {len(batch)} of {len(test):,} test images: {len(batch) - len(faults)} equal")
     return faults
-
-
-if __name__ == "__main__":
-    run("verify")

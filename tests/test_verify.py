@@ -1,6 +1,7 @@
 """`captioning verify`: what was recorded is made again, in the workspace and of a revision; a difference is seen."""
 
 import json
+import sys
 
 from tests.project import Project
 
@@ -12,6 +13,8 @@ def test_a_finished_run_is_verified_and_an_edited_one_is_not(copy: Project) -> N
     assert lines[1].startswith("verified on: ")
     assert lines[2].startswith('trained with: {"instructions": "AVX2"')
     assert lines[3:] == ["pixels of 5 of 36 images: 5 equal", "captions of 6 of 6 test images: 6 equal"]
+    alone = copy.run(sys.executable, "-m", "stages", "verify", "5", "3")  # in an interpreter that has loaded nothing
+    assert alone.stdout.splitlines() == lines[1:]
     path = copy.folder / "data/evaluate/captions.json"
     captions = json.loads(path.read_text())
     captions[2]["caption"] = "another one"

@@ -45,7 +45,7 @@ def verify(revision: _Revision = WORKSPACE, *, images: _Images = 20, seed: _Seed
         if not (folder / "stages/verify.py").is_file():
             raise UserError(f"{revision}: this commit has no stages/verify.py; name a later one")
         print(f"{revision}: images and captions drawn with --seed {drawn}", flush=True)
-        command = (sys.executable, "-m", "stages.verify", str(images), str(drawn))
+        command = (sys.executable, "-m", "stages", "verify", str(images), str(drawn))
         done = subprocess.run(command, cwd=folder)
     raise typer.Exit(done.returncode)
 
