@@ -117,6 +117,16 @@ def test_the_next_run_goes_on_too(place: Place) -> None:
     assert place.target.read_bytes() == BODY
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"url": 3}', "not JSON"])
+def test_a_damaged_note_on_what_has_arrived_begins_the_download_anew(place: Place, text: str) -> None:
+    with Server(Reply(BODY, cut=100_000), Reply(status=503), *[Reply(status=503)] * 4, Reply(BODY)) as server:
+        fails(place, server, "run again to go on from what has arrived")
+        (place.cache / "a.zip.part.json").write_text(text)
+        place.fetch(server.url("a.zip"))
+    assert "Range" not in server.seen[-1].headers
+    assert place.target.read_bytes() == BODY
+
+
 def test_a_partial_file_of_another_url_is_not_continued(place: Place) -> None:
     with Server(Reply(OTHER, cut=100_000), *[Reply(status=503)] * 5, Reply(BODY)) as server:
         with pytest.raises(UserError):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -16,6 +17,7 @@ from captioning.system import files
 from captioning.system.errors import UserError, escaped
 from captioning.system.files import disk_faults_told
 from captioning.system.locks import alone
+from captioning.system.sealed import DamagedError, read_document, write_document
 
 _TRIES = 5  # in a row, counted anew when one gains something
 _LONGEST_WAIT = 600.0  # seconds; a server that asks for more ends the run
@@ -204,8 +206,16 @@ class _Partial:
         self.name, self.url = name, url
         self.path = cache / f"{name}.part"
         self._about = cache / f"{name}.part.json"
-        if not self._about.is_file() or files.read_json(self._about)["url"] != url:
+        self._version = self._recorded()
+        if self._version.get("url") != url:
             self.remove()
+
+    def _recorded(self) -> dict[str, Any]:
+        """What is noted of the version; nothing where that is not there or damaged, and the download begins anew."""
+        try:
+            return read_document(self._about, "the download begins anew")
+        except DamagedError:
+            return {}
 
     @property
     def size(self) -> int:
@@ -216,12 +226,12 @@ class _Partial:
         """Ask for the rest, if it is still the same version."""
         if not self.size:
             return {}
-        version = files.read_json(self._about)["version"]
+        version = self._version["version"]
         return {"Range": f"bytes={self.size}-"} | ({"If-Range": version} if version else {})
 
     def continues(self, headers: Mapping[str, str]) -> bool:
         """Does a 206 response go on where this ends, in the same version?"""
-        same = headers.get("ETag") in (None, files.read_json(self._about)["etag"])
+        same = headers.get("ETag") in (None, self._version["etag"])
         return same and headers.get("Content-Range", "").startswith(f"bytes {self.size}-")
 
     def begin(self, headers: Mapping[str, str]) -> None:
@@ -229,7 +239,8 @@ class _Partial:
         etag = headers.get("ETag")
         version = headers.get("Last-Modified") if etag is None or etag.startswith("W/") else etag
         self.path.write_bytes(b"")
-        files.write_json(self._about, {"url": self.url, "etag": etag, "version": version})
+        self._version = {"url": self.url, "etag": etag, "version": version}
+        write_document(self._about, self._version)
 
     def remove(self) -> None:
         """Forget what has arrived."""
