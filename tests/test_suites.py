@@ -203,7 +203,7 @@ def test_a_table_is_put_between_its_markers_and_found_there(folder: Path) -> Non
     page.write_text(
         "before\n<!-- suite a -->\nold\n<!-- end -->\nmiddle\n<!-- suite b -->\nkept\n<!-- end -->\nafter\n"
     )
-    results.put(page, "a", "| new \\1 |\n")
+    page.write_text(results.put(page, "a", "| new \\1 |\n"))
     assert results.blocks(page) == {"a": "| new \\1 |\n", "b": "kept\n"}
     assert page.read_text().startswith("before\n<!-- suite a -->\n| new \\1 |\n<!-- end -->\nmiddle\n")
     with pytest.raises(UserError, match=r"page.md: write the lines `<!-- suite c -->`"):
