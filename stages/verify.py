@@ -72,15 +72,13 @@ def _differing_features(
         encoder = features._frozen(settings.encoder, store.transform, settings.seed, fabric) if frozen else None
         extractor = features._extractor(settings.features, image_files, store.transform, encoder, fabric)
         made = list(extractor.extract(files))
-    faults = []
-    for name in made[0]:
-        stored = getattr(store, name)[rows]
+    names = [name for name in ARRAYS if name in made[0]]
+    unequal = np.zeros(len(rows), dtype=bool)
+    for name in names:
         again = np.concatenate([batch[name] for batch in made])
-        unequal = (stored != again).reshape(len(rows), -1).any(1)
-        faults += [f"{name} of {files[index]} differ from data/features" for index in np.flatnonzero(unequal)]
-    names = ", ".join(name for name in ARRAYS if name in made[0])
-    print(f"{names} of {len(rows)} of {len(images):,} images: {len(files) - len(faults)} equal")
-    return faults
+        unequal |= (getattr(store, name)[rows] != again).reshape(len(rows), -1).any(1)
+    print(f"{', '.join(names)} of {len(rows)} of {len(images):,} images: {np.sum(~unequal)} equal")
+    return [f"{files[index]}: {' or '.join(names)} differ from data/features" for index in np.flatnonzero(unequal)]
 
 
 def _differing_captions(

@@ -118,7 +118,6 @@ def input_flipped(bench: Bench, stage: str, draw: random.Random) -> str:
             return refusal(ended)
         found = {key: value for key, value in tree(folder).items() if key != name}
         wanted = {key: value for key, value in bench.trees[stage].items() if key != name}
-        # a model's card names the digest of its data, and a key is a name: neither is a number of the result
         return difference(results(found), results(wanted))
 
 

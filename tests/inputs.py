@@ -28,6 +28,7 @@ from PIL import Image
 
 from captioning.captioner import cards
 from captioning.data.datasets import annotations, karpathy, tables, tokens
+from captioning.data.datasets.base import decode_text
 from captioning.data.datasets.published import parse_json
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.tokenizer import tokenize
@@ -122,7 +123,7 @@ def _packed(path: Path) -> None:
 
 
 def _tokens(path: Path) -> list[list[str]]:
-    captions = tokens.parse_captions(path.read_bytes().decode("utf-8", "replace"), str(path))
+    captions = tokens.parse_captions(decode_text(path.read_bytes(), str(path)), str(path))
     return [tokenize(caption) for several in captions.values() for caption in several]
 
 

@@ -94,6 +94,15 @@ def test_of_too_much_the_oldest_is_swept(root: Path, monkeypatch: pytest.MonkeyP
     assert [piece.path.name for piece in unfinished.sweep()] == ["c"]  # of today, nothing is
 
 
+def test_a_whole_feature_store_goes_only_when_a_person_asks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unfinished, "MOST_BYTES", 0)
+    index = make(root / "features/abc/store/index.json", 100, days=99)
+    assert unfinished.sweep() == []
+    assert clean("--dry-run")[0] == "features/abc: 100 bytes, 99 days old, a whole feature store"
+    assert clean()[-1].startswith("removed 1 ")
+    assert not index.exists()
+
+
 def test_a_stage_sweeps_before_it_begins(root: Path) -> None:
     path = make(root / "train/old/checkpoint.pt", 10**6, days=31)
     program = (

@@ -24,14 +24,12 @@ from captioning.captioner import cards
 from captioning.captioner.cards import FILES, STATISTICS, Card
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import Decoder
-from captioning.system.errors import UserError, reason
+from captioning.system.errors import UserError, reason, shown
 from captioning.system.files import atomic, write_bytes
 from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.unlikeness import KeptStatistics
 from captioning.vision.images import Transform
-
-_SHOWN = 120  # characters of another library's message
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def load(folder: Path) -> Captioner:
     try:
         return _rebuilt(saved)
     except (TypeError, KeyError, ValueError, RuntimeError, AttributeError) as fault:
-        message = reason(fault, first_line=True)[:_SHOWN]
+        message = shown(reason(fault, first_line=True))
         raise UserError(
             f"{folder}: its weights do not fit what model.json says ({message}); restore the folder"
         ) from fault

@@ -15,12 +15,17 @@ _DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would 
 def clean(*, dry_run: _DryRun = False) -> None:
     """Remove unfinished work from .scratch/: checkpoints, feature shards and parts of downloads.
 
-    An interrupted `dvc repro` begins its stage from the start afterwards. Results, and files that are downloaded whole,
-    stay. Work that a process is at stays too.
+    An interrupted `dvc repro` begins its stage from the start afterwards. The last whole feature store goes too: the
+    next experiment encodes the images again. Results, and files that are downloaded whole, stay. Work that a process
+    is at stays too.
     """
-    present = unfinished.pieces()
-    removed = [piece for piece in present if dry_run or unfinished.remove(piece)]
-    for piece in present:
-        print(piece if piece in removed else f"{piece}; stays: a process works on it")
+    removed = []
+    for piece in unfinished.pieces():
+        described = str(piece)  # as long as it is there
+        if dry_run or unfinished.remove(piece):
+            removed.append(piece)
+            print(described)
+        else:
+            print(f"{described}; stays: a process works on it")
     total = shown(sum(piece.bytes for piece in removed))
     print(f"{'would remove' if dry_run else 'removed'} {len(removed)} pieces of unfinished work, {total}")

@@ -1,6 +1,6 @@
 """params.yaml, read, checked and with `auto` decided: once, before any stage does its work.
 
-What only a library or this machine can refuse is in `stages/checks.py`.
+What only a library or this machine can refuse is in `stages/check.py`.
 """
 
 import os

@@ -13,9 +13,9 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from ruamel.yaml.nodes import MappingNode, Node
 
 from captioning.settings.schema import Written
-from captioning.system.errors import UserError, quote, reason
+from captioning.system.errors import UserError, quote, reason, shown
 
-_SHOWN, _LONGEST = 60, 220  # characters of a value, and of another library's message
+_LONGEST = 220  # characters of another library's message
 
 
 _DEEPEST = 50  # sections inside each other
@@ -30,7 +30,7 @@ def loads(text: str | bytes) -> Any:
     except RecursionError:
         raise YAMLError("it is nested too deeply") from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as fault:  # of a value, such as 2020-99-99
-        raise YAMLError(f"a value cannot be read ({reason(fault)[:_SHOWN]})") from None
+        raise YAMLError(f"a value cannot be read ({shown(reason(fault))})") from None
 
 
 def _reader() -> YAML:
@@ -76,7 +76,7 @@ def _refuse_depths(path: Path, text: str) -> None:
             raise UserError(f"{path}, line {event.start_mark.line + 1}: it is nested too deeply; settings are not")
         if isinstance(event, AliasEvent):
             line = event.start_mark.line + 1
-            raise UserError(f"{path}, line {line}: the alias *{event.anchor[:_SHOWN]}; write out what it stands for")
+            raise UserError(f"{path}, line {line}: the alias *{shown(event.anchor)}; write out what it stands for")
 
 
 def _shortened(message: str) -> str:
@@ -103,7 +103,7 @@ def repeated_keys(node: Node) -> Iterator[tuple[str, int]]:
 
 def describe(error: dict[str, Any], lines: dict[tuple[str, ...], int]) -> tuple[str, str]:
     """A fault that pydantic found, in two halves: where it is (line and key), and what is wrong or to be written."""
-    where = tuple(str(part)[:_SHOWN] for part in error["loc"])
+    where = tuple(shown(part) for part in error["loc"])
     while where and where not in lines and error["type"] != "missing":
         where = where[:-1]  # pydantic adds the branch of a union to the path
     key = ".".join(where)

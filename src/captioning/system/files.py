@@ -13,11 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from captioning.system.errors import UserError, reason
+from captioning.system.errors import UserError, reason, shown
 from captioning.system.processes import another_runs
 
 _CHUNK = 1 << 20
-_SHOWN = 100  # characters of another library's message
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNLINKED = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)  # a file system without hard links
 _BARRED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EBUSY, errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
@@ -139,7 +138,7 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as fault:
         raise UserError(f"{path}, line {fault.lineno}: not JSON ({fault.msg})") from None
     except (ValueError, RecursionError, OSError) as fault:  # not UTF-8, a number of 5,000 digits, a folder
-        raise UserError(f"{path}: not JSON ({reason(fault)[:_SHOWN]})") from None
+        raise UserError(f"{path}: not JSON ({shown(reason(fault))})") from None
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:

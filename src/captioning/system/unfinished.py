@@ -1,10 +1,10 @@
 """Unfinished work in `.scratch/`: what there is, how much, and how it goes when nobody takes it up again.
 
     train/KEY       the checkpoint of a training that was interrupted
-    features/KEY    shards of a feature store; those of the last whole store stay, mostly as hard links
+    features/KEY    shards of a feature store; or the last whole one, mostly as hard links, for later experiments
     downloads/*.part, weights/*.part    what has arrived of a file
 
-A piece that another process works on is never removed.
+A piece that another process works on is never removed. A whole store is removed only when a person asks.
 """
 
 import shutil
@@ -34,8 +34,14 @@ class Piece(NamedTuple):
     bytes: int
     days: float
 
+    @property
+    def whole(self) -> bool:
+        """Is it a whole feature store? Without it, the next experiment that reads these features encodes them again."""
+        return (self.path / "store/index.json").is_file()
+
     def __str__(self) -> str:
-        return f"{self.kind}/{self.path.name}: {shown(self.bytes)}, {self.days:.0f} days old"
+        whole = ", a whole feature store" if self.whole else ""
+        return f"{self.kind}/{self.path.name}: {shown(self.bytes)}, {self.days:.0f} days old{whole}"
 
 
 def shown(count: int) -> str:
@@ -74,8 +80,8 @@ def remove(piece: Piece) -> bool:
 
 
 def sweep() -> list[Piece]:
-    """Remove what is old, and the oldest of what is too much in all; return what was removed."""
-    present = pieces()
+    """Remove what is old, and the oldest of what is too much in all, but no whole store; return what was removed."""
+    present = [piece for piece in pieces() if not piece.whole]
     excess = sum(piece.bytes for piece in present) - MOST_BYTES
     removed: list[Piece] = []
     for piece in present:
