@@ -39,7 +39,7 @@ OPTIONS = '''
 class ToyOptions:
     """A toy."""
 
-    width: Annotated[Count, Meaning("width of embeddings")]
+    width: Annotated[Width, Meaning("width of embeddings")]
 
 
 class Decoders(Section):
