@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 import regex
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from captioning.data.text.tokenizer import PUNCTUATION, tokenize
@@ -108,6 +108,8 @@ def test_any_text_gives_words_that_can_be_seen(caption: str) -> None:
 
 
 @given(st.text(alphabet=LETTERS, max_size=20))
+@example("、\u0e493")  # a mark on punctuation, which is no word
+@example("½\u0e49\u0e01")
 def test_a_joined_caption_has_the_same_words(caption: str) -> None:
     words = [word for word in tokenize(caption) if not word.isascii()]
     assert tokenize(scripts.join(words)) == words

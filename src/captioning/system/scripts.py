@@ -5,7 +5,7 @@ In an unspaced script every letter, with the marks on it, is a word of its own: 
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 _HAN = (
@@ -25,6 +25,7 @@ _UNSPACED = re.compile(f"[{_HAN}{_KANA}{_THAI}{_LAO}{_KHMER}{_MYANMAR}]")
 _UNSEEN = re.compile(  # default ignorable code points that are not of the category Cf
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
+_CARRIERS = ("Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd")  # categories of what marks stand on
 _VOWELS = "\u0e33\u0eb3\uff9e\uff9f"  # am of Thai and Lao, voicing of narrow kana: letters that stand on another one
 
 
@@ -65,7 +66,14 @@ def set_apart(text: str) -> str:
     """Text with blanks around each letter of a script without spaces."""
     if text.isascii() or not _UNSPACED.search(text):
         return text
-    return "".join(f" {piece} " if unspaced(piece) else piece for piece in clusters(text))
+    return "".join(f" {piece} " if unspaced(piece) else piece for piece in _words_of(clusters(text)))
+
+
+def _words_of(pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces, but marks that follow no letter and no digit are pieces of their own: they end up without it."""
+    for piece in pieces:
+        carries = unicodedata.category(piece[0]) in _CARRIERS
+        yield from (piece,) if carries else (piece[0], *clusters(piece[1:]))
 
 
 def split(text: str) -> list[str]:
