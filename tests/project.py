@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+OWN = ("--model", "data/train/model")  # what the pipeline trained, for `captioning predict`
 TINY = {
     "encoder": "resnet18",
     "decoder": "lstm",

@@ -21,6 +21,7 @@ from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import AttendingDecoder
 from captioning.evaluation import attention_maps
 from captioning.evaluation.attention_maps import Attended
+from captioning.models.python import Model
 from captioning.system.archives import ImageArchives, write_zip
 from captioning.system.errors import UserError
 from captioning.vision.contact_sheets import TILE, sheet
@@ -29,7 +30,7 @@ from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.images import Transform
 from tests import variants
 from tests.photographs import jpeg
-from tests.project import Project
+from tests.project import OWN, Project
 from tests.special import BOS, PAD
 
 WORDS = ("a", "dog", "runs", "two", "birds", "sing")
@@ -284,15 +285,15 @@ def test_sheets_go_into_a_folder(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"--attention .*file: no folder can be made there \(File exists\); name another"
     ):
-        predict._sheets(Captioners((captioner(),)), tmp_path / "file", [])
-    assert predict._sheets(Captioners((captioner(),)), tmp_path / "new", [Path("x.png")]) == {
+        predict._sheets(Model(Captioners((captioner(),)), ["x"]), tmp_path / "file", [])
+    assert predict._sheets(Model(Captioners((captioner(),)), ["x"]), tmp_path / "new", [Path("x.png")]) == {
         Path("x.png"): tmp_path / "new/x-attention.png"
     }
 
 
 def test_an_ensemble_has_no_sheet(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--attention: it shows where one model looks, and several are averaged"):
-        predict._sheets(Captioners((captioner(), captioner())), tmp_path / "new", [])
+        predict._sheets(Model(Captioners((captioner(), captioner())), ["x", "y"]), tmp_path / "new", [])
     assert not (tmp_path / "new").exists()
 
 
@@ -312,9 +313,9 @@ def test_attention_is_drawn_by_evaluate_and_by_predict(copy: Project) -> None:
     for name in ("a/photo.jpg", "b/photo.jpg", "photo.jpg"):
         (copy.folder / name).parent.mkdir(exist_ok=True)
         image.save(copy.folder / name)
-    copy.run("captioning", "predict", "--attention", "looked", "photo.jpg")
+    copy.run("captioning", "predict", *OWN, "--attention", "looked", "photo.jpg")
     once = (copy.folder / "looked/photo-attention.png").read_bytes()
-    done = copy.run("captioning", "predict", "--format", "jsonl", "--attention", "looked", "a", "b", "photo.jpg")
+    done = copy.run("captioning", "predict", *OWN, "--format", "jsonl", "--attention", "looked", "a", "b", "photo.jpg")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["attention"] for row in rows] == [f"looked/photo-attention{end}.png" for end in ("", "-2", "-3")]
     assert [(copy.folder / row["attention"]).read_bytes() for row in rows] == [once] * 3
@@ -325,7 +326,7 @@ def test_a_decoder_that_does_not_attend_draws_nothing_and_says_so(project: Proje
     assert index["pictures"] == []
     assert "lstm does not attend" in index["refusal"]
     gallery = str(project.folder / "data/evaluate/gallery")
-    done = project.run("captioning", "predict", "--attention", str(tmp_path / "out"), gallery, check=False)
+    done = project.run("captioning", "predict", *OWN, "--attention", str(tmp_path / "out"), gallery, check=False)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
     assert done.stderr.startswith("error: --attention: the decoder lstm does not attend")
     assert not (tmp_path / "out").exists()

@@ -143,14 +143,14 @@ def test_images_are_unlike_the_training_images_if_every_member_that_keeps_some_s
     members = list(ensembles.load([folder(tmp_path / "a"), folder(tmp_path / "b", seed=2)]).members)
     silent = ensembles.Captioners(tuple(members))
     pixels = [torch.from_numpy(np.stack(part)) for part in zip(*map(silent.pixels, [plain, *noise]), strict=True)]
-    assert silent.unlike(pixels) == [False] * 65
+    assert silent.distances(pixels) == [0.0] * 65
     own = statistics(pixels[0])
     members[0] = replace(members[0], statistics=KeptStatistics(own[1::2], own[2::2]))
-    judged = ensembles.Captioners(tuple(members), mirror=True).unlike(pixels)
-    assert judged[0]
-    assert sum(judged[1:]) <= 1
+    measured = ensembles.Captioners(tuple(members), mirror=True).distances(pixels)
+    assert measured[0] > 1
+    assert sum(distance > 1 for distance in measured[1:]) <= 1
     members[1] = replace(members[1], statistics=KeptStatistics(own[1:], 1e3 * own))  # to this one, nothing is unlike
-    assert not ensembles.Captioners(tuple(members)).unlike(pixels)[0]
+    assert ensembles.Captioners(tuple(members)).distances(pixels)[0] <= 1
 
 
 def test_a_model_folder_keeps_statistics_and_refuses_others(tmp_path: Path) -> None:

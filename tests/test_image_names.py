@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from captioning.cli import predict
+from captioning.cli import image_files
 from captioning.system.archives import Archive, write_zip
 from captioning.system.image_names import is_image, leads_outside, tidy
 from captioning.system.packing import members
@@ -41,14 +41,14 @@ def test_only_images_are_read_wherever_they_are(folder: Path, tmp_path: Path) ->
         assert archive.names() == sorted(IMAGES)
     for source in (folder, tmp_path / "a.zip", tmp_path / "a.tar"):
         assert members(source) == sorted(IMAGES)
-    assert [path.relative_to(folder).as_posix() for path in predict._images(folder)] == sorted(IMAGES)
+    assert [path.relative_to(folder).as_posix() for path in image_files._images(folder)] == sorted(IMAGES)
 
 
 def test_a_hidden_folder_that_is_named_itself_is_read(tmp_path: Path) -> None:
     (tmp_path / ".photos").mkdir()
     (tmp_path / ".photos/a.jpg").write_bytes(b"x")
     assert members(tmp_path / ".photos") == ["a.jpg"]
-    assert predict._images(tmp_path / ".photos") == [tmp_path / ".photos/a.jpg"]
+    assert image_files._images(tmp_path / ".photos") == [tmp_path / ".photos/a.jpg"]
 
 
 def test_what_systems_leave_in_the_folder_does_not_run_download_again(tmp_path: Path) -> None:

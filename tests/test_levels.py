@@ -22,7 +22,8 @@ LEVELS = {
     "evaluation": 6,
     "experiments": 6,
     "training": 6,
-    "cli": 7,
+    "models": 7,
+    "cli": 8,
 }
 MODULES = sorted(LIBRARY.rglob("*.py"))
 
@@ -49,13 +50,13 @@ def package(path: Path) -> str:
 
 def test_the_packages_are_those_of_the_levels() -> None:
     assert {path.name for path in LIBRARY.iterdir() if path.is_dir() and path.name != "__pycache__"} == LEVELS.keys()
-    assert [path.name for path in LIBRARY.glob("*.py")] == ["__init__.py"]
+    assert {path.name for path in LIBRARY.iterdir() if path.is_file()} == {"__init__.py", "py.typed"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(LIBRARY).as_posix())
 def test_a_module_imports_from_lower_levels_only(path: Path) -> None:
-    if path.parent == LIBRARY:
-        assert list(imported(path)) == []
+    if path.parent == LIBRARY:  # its names are loaded when they are used: tests/test_python.py
+        assert {other for _, other in imported(path)} == {"models", "system"}
         return
     own = package(path)
     upward = [
@@ -69,4 +70,4 @@ def test_a_module_imports_from_lower_levels_only(path: Path) -> None:
 
 def test_few_arrows_lead_from_package_to_package() -> None:
     arrows = {(package(path), other) for path in MODULES if path.parent != LIBRARY for _, other in imported(path)}
-    assert len({(own, other) for own, other in arrows if own != other}) <= 55
+    assert len({(own, other) for own, other in arrows if own != other}) <= 59

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from tests.project import Project
+from tests.project import OWN, Project
 
 DECODER = '''
 """The mean feature and the word before, added."""
@@ -106,7 +106,7 @@ def test_a_toy_decoder_and_a_toy_encoder_go_through_the_pipeline(copy: Project) 
     copy.environment["PYTHONPATH"] = str(copy.folder / "src")
     source = next((copy.folder / "docs").glob("*.png"))
     start = "from captioning.cli import main; main()"
-    printed = copy.run(sys.executable, "-c", start, "predict", "--n-best", "2", str(source)).stdout.splitlines()
+    printed = copy.run(sys.executable, "-c", start, "predict", *OWN, "--n-best", "2", str(source)).stdout.splitlines()
     assert len(printed) == 2
     assert all(line.startswith(f"{source}\t") for line in printed)
 

@@ -7,7 +7,8 @@ from typing import Any, get_args
 import pytest
 
 from captioning.captioner.cards import Card
-from captioning.cli.notices import CONTENT, Notices, describe
+from captioning.cli.notices import Notices
+from captioning.models.descriptions import CONTENT, describe
 from captioning.settings.schema import Settings
 from captioning.system.errors import UserError
 
@@ -39,14 +40,15 @@ def test_a_model_is_described_by_its_record() -> None:
     assert describe("x", unknown, keeps_statistics=True) == ["model x: resnet18 + lstm, trained on an unknown data set"]
 
 
-def members(*cards: Card) -> Any:
-    return [SimpleNamespace(card=card, statistics=()) for card in cards]
+def model(titles: str, *cards: Card) -> Any:
+    members = [SimpleNamespace(card=card, statistics=()) for card in cards]
+    return SimpleNamespace(titles=titles, captioners=SimpleNamespace(members=members))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 60])
 def test_unlike_images_are_named_and_many_are_counted(count: int, capsys: pytest.CaptureFixture[str]) -> None:
     notices = Notices()
-    notices.begin(["a", "b", "c"], members(CARD, CARD, PHOTOGRAPHS))
+    notices.begin(model("abc", CARD, CARD, PHOTOGRAPHS))
     capsys.readouterr()
     for place in range(count):
         notices.differs(f"{place}.jpg")  # type: ignore[arg-type]

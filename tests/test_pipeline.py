@@ -20,7 +20,7 @@ from captioning.system.archives import ImageArchives
 from captioning.system.files import digest
 from tests.imports import ROOT, STAGES, closure, listed
 from tests.model_cards import make_older
-from tests.project import Project
+from tests.project import OWN, Project
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 AFTER_FEATURES = ["train", "evaluate"]
@@ -241,7 +241,7 @@ def test_predict_by_a_model_of_drawings_calls_a_photograph_and_noise_unlike(proj
             (tmp_path / f"scene-{Path(file).name}").write_bytes(image_files.read(file))
     shutil.copy(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg", tmp_path / "photo.jpg")
     Image.effect_noise((96, 96), 90).convert("RGB").save(tmp_path / "noise.png")
-    done = project.run("captioning", "predict", str(tmp_path))
+    done = project.run("captioning", "predict", *OWN, str(tmp_path))
     assert len(done.stdout.splitlines()) == 7
     unlike = "unlike the images that this model was trained on (scenes: drawings); its caption is a guess"
     assert done.stderr.splitlines()[1:] == [f"{tmp_path}/{name}: {unlike}" for name in ("noise.png", "photo.jpg")]
@@ -262,7 +262,7 @@ def test_predict_captions_images_and_reports_the_bad_one(project: Project, tmp_p
         shutil.copy(project.folder / "data/evaluate/gallery/test.png", gallery / f"{name}.png")
     (tmp_path / "bad.jpg").write_text("not an image")
     done = project.run(
-        "captioning", "predict", str(gallery), str(tmp_path / "bad.jpg"), "--format", "jsonl", check=False
+        "captioning", "predict", *OWN, str(gallery), str(tmp_path / "bad.jpg"), "--format", "jsonl", check=False
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [Path(row["file"]).name for row in rows] == ["best.png", "random.png", "worst.png"]
@@ -277,22 +277,24 @@ def test_predict_captions_images_and_reports_the_bad_one(project: Project, tmp_p
     assert bad.startswith(f"error: {tmp_path}/bad.jpg: not an image that can be decoded (its format is not known)")
     assert all(": unlike the images that this model was trained on (scenes: drawings)" in line for line in unlike)
     assert counted == f"1 of 4 files skipped: {tmp_path}/bad.jpg"
-    assert project.run("captioning", "predict", f"{gallery}/w*.png").stdout.startswith(f"{gallery}/worst.png\t")
+    assert project.run("captioning", "predict", *OWN, f"{gallery}/w*.png").stdout.startswith(f"{gallery}/worst.png\t")
     for nothing in (f"{tmp_path}/*.png", str(tmp_path / "absent.jpg"), str(project.folder / "stages")):
-        done = project.run("captioning", "predict", nothing, f"{gallery}/best.png", check=False)
+        done = project.run("captioning", "predict", *OWN, nothing, f"{gallery}/best.png", check=False)
         assert (done.returncode, len(done.stdout.splitlines())) == (1, 1)
         assert done.stderr.startswith(f"error: {nothing}: ")
     for name in ("caf\udce9\x1b[31m.png", "._best.png", "@eaDir/best.png"):
         (gallery / name).parent.mkdir(exist_ok=True)
         shutil.copy(gallery / "best.png", gallery / name)
     (gallery / "bad\udce9.png").write_text("not an image")
-    done = project.run("captioning", "predict", str(gallery), check=False)
+    done = project.run("captioning", "predict", *OWN, str(gallery), check=False)
     assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == [
         f"{gallery}/{name}.png" for name in ("best", "caf\\xe9\\x1b[31m", "random", "worst")
     ]
     assert f"error: {gallery}/bad\\xe9.png: not an image" in done.stderr
     assert done.stderr.splitlines()[-1] == f"1 of 5 files skipped: {gallery}/bad\\xe9.png"
-    rows = project.run("captioning", "predict", str(gallery), "--format", "jsonl", check=False).stdout.splitlines()
+    rows = project.run(
+        "captioning", "predict", *OWN, str(gallery), "--format", "jsonl", check=False
+    ).stdout.splitlines()
     assert f"{gallery}/caf\udce9\x1b[31m.png" in [json.loads(row)["file"] for row in rows]
     done = project.run("captioning", "predict", "--model", str(tmp_path), "absent.jpg", check=False)
     assert (done.returncode, done.stdout) == (1, "")  # and the model is not even looked for

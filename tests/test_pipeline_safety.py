@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.project import Project
+from tests.project import OWN, Project
 from tests.trees import tree
 
 REFUSED = {  # changes → what is said of them
@@ -169,7 +169,7 @@ def test_experiments_in_a_copy_differ_in_what_was_given_and_leave_the_workspace_
     copy.run("dvc", "exp", "apply", "looks")
     assert json.loads(copy.read("data/train/model/model.json"))["decoder"] == "transformer"
     assert json.loads(copy.run("dvc", "status", "--json").stdout) == {}
-    copy.run("captioning", "predict", "data/evaluate/gallery/test.png", "--attention", "looked")
+    copy.run("captioning", "predict", *OWN, "data/evaluate/gallery/test.png", "--attention", "looked")
     copy.run("git", "restore", ".")
     copy.run("dvc", "checkout")
     assert copy.run("git", "status", "--porcelain").stdout == "?? looked/\n"

@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 from captioning.captioner import model
 from captioning.experiments import released
 from captioning.system.errors import UserError
-from tests.project import Project
+from tests.project import OWN, Project
 
 MODEL = Path("data/train/model")
 DECODER = MODEL / "decoder.safetensors"
@@ -171,7 +171,7 @@ def test_predict_takes_a_release_or_an_experiment(experimented: Project, home: P
     copy = Project(tmp_path / "copy", home)
     copy.run("git", "tag", "-a", "model@v1.0.0", "-m", "the first that may be used")
     image = str(copy.folder / "data/evaluate/gallery/test.png")
-    said = copy.run("captioning", "predict", image).stdout
+    said = copy.run("captioning", "predict", *OWN, image).stdout
     shutil.rmtree(copy.folder / MODEL)
     assert copy.run("captioning", "predict", image, "--model", "model@v1.0.0").stdout == said
     elsewhere = Project(tmp_path, home)
@@ -199,7 +199,7 @@ def test_a_colleague_applies_an_experiment(team: Team) -> None:
     assert colleague.read("params.yaml") == team.author.read("params.yaml")
     assert colleague.stages_to_run() == []
     image = "data/evaluate/gallery/test.png"
-    said = [project.run("captioning", "predict", image).stdout for project in (colleague, team.author)]
+    said = [project.run("captioning", "predict", *OWN, image).stdout for project in (colleague, team.author)]
     assert said[0] == said[1] != ""
 
 

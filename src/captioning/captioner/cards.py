@@ -20,7 +20,8 @@ NAME = "model.json"
 FORMAT = 2
 FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
 STATISTICS = "statistics.safetensors"
-_OPTIONAL = (STATISTICS, "features.safetensors")  # the second in models of older versions
+CONFIDENCE = "confidence.json"
+_OPTIONAL = (STATISTICS, CONFIDENCE, "features.safetensors")  # the last one in models of older versions
 _RESTORE = "restore the folder (`dvc checkout`, or train it again)"
 
 

@@ -14,10 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from captioning.captioner import cards, model
+from captioning.captioner.confidence import Evidence
 from captioning.captioner.model import Captioner
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.ensemble import Ensemble
 from captioning.search import Caption, SearchOptions, in_words, n_best
+from captioning.system import scripts
 from captioning.system.errors import UserError
 from captioning.vision.encoders.encoded import Encoded, of_regions
 from captioning.vision.encoders.encoders import Encoder
@@ -79,14 +81,26 @@ class Captioners:
         hypotheses = n_best(self.decoder, encoded, options, keys)
         return [in_words(self.vocabulary, candidates) for candidates in hypotheses]
 
-    def unlike(self, pixels: Sequence[Tensor]) -> list[bool]:
-        """uint8 pixels (B, 3, S, S) for each member → whether each is unlike the training images of every member.
+    def distances(self, pixels: Sequence[Tensor]) -> list[float]:
+        """uint8 pixels (B, 3, S, S) for each member → how far each image is from the training images, (B,).
 
-        Members without statistics of these do not count; False where no member has any.
+        In thresholds: above 1 it is unlike them. The member that is nearest decides; members without statistics of
+        training images do not count, and 0 is the answer where no member has any.
         """
         pairs = zip(self._detectors, pixels, strict=True)
-        judged = [detector.unlike(statistics(own)) for detector, own in pairs if detector is not None]
-        return torch.stack(judged).all(0).tolist() if judged else [False] * len(pixels[0])
+        measured = [detector.relative(statistics(own)) for detector, own in pairs if detector is not None]
+        return torch.stack(measured).amin(0).tolist() if measured else [0.0] * len(pixels[0])
+
+    def confidences(self, captions: Sequence[Caption], distance: float) -> list[float | None]:
+        """How likely it is that each caption of an image is acceptable: of a single model that is calibrated.
+
+        None for each caption of several models, or of a model without calibration. distance: see `distances`.
+        """
+        calibration = self.members[0].calibration
+        if calibration is None or len(self.members) > 1:
+            return [None] * len(captions)
+        known = [Evidence(one.log_probability, len(scripts.split(one.text)), distance) for one in captions]
+        return [calibration.confidence(evidence) for evidence in known]
 
     @cached_property
     def _detectors(self) -> list[Detector | None]:

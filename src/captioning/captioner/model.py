@@ -5,6 +5,7 @@
     model/decoder.safetensors   the decoder's weights
     model/vocab.txt             the vocabulary
     model/statistics.safetensors  statistics of training images, for `unlikeness`; older folders have none
+    model/confidence.json       of a released model: how sure a caption is
 
 The encoder has a file of its own: experiments that share a frozen one share its bytes in the DVC cache.
 """
@@ -20,8 +21,9 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from captioning import decoders
-from captioning.captioner import cards
-from captioning.captioner.cards import FILES, STATISTICS, Card
+from captioning.captioner import cards, confidence
+from captioning.captioner.cards import CONFIDENCE, FILES, STATISTICS, Card
+from captioning.captioner.confidence import Calibration
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import Decoder
 from captioning.system.errors import UserError, reason, shown
@@ -42,6 +44,7 @@ class Captioner:
     vocabulary: Vocabulary
     card: Card
     statistics: KeptStatistics | None = None
+    calibration: Calibration | None = None
 
 
 def save(
@@ -51,6 +54,7 @@ def save(
     decoder: Mapping[str, Tensor],
     vocabulary: Vocabulary,
     statistics: KeptStatistics | None = None,
+    calibration: Calibration | None = None,
 ) -> None:
     """Write a model folder; it appears when it is whole. The same model gives the same bytes."""
     with atomic(folder) as temporary:
@@ -60,7 +64,10 @@ def save(
         vocabulary.write(temporary / "vocab.txt")
         if statistics is not None:
             write_bytes(temporary / STATISTICS, save_tensors(_plain(statistics.tensors())))
-        cards.write(temporary, card, FILES if statistics is None else (*FILES, STATISTICS))
+        if calibration is not None:
+            confidence.write(temporary, calibration)
+        optional = {STATISTICS: statistics, CONFIDENCE: calibration}
+        cards.write(temporary, card, (*FILES, *(name for name, part in optional.items() if part is not None)))
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -68,13 +75,14 @@ def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Saved(NamedTuple):
-    """What a model folder has: card, vocabulary, the weights of both networks, and statistics if it keeps them."""
+    """What a model folder has: card, vocabulary, the weights of both networks; statistics and calibration, if any."""
 
     card: Card
     vocabulary: Vocabulary
     encoder: dict[str, Tensor]
     decoder: dict[str, Tensor]
     statistics: KeptStatistics | None
+    calibration: Calibration | None
 
 
 def read(folder: Path) -> Saved:
@@ -86,7 +94,8 @@ def read(folder: Path) -> Saved:
     cards.check_files(folder, record)
     encoder, decoder = (_tensors(folder / f"{name}.safetensors") for name in ("encoder", "decoder"))
     statistics = KeptStatistics.of(_tensors(folder / STATISTICS)) if STATISTICS in record.files else None
-    return Saved(record.card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder, statistics)
+    calibration = confidence.read(folder) if CONFIDENCE in record.files else None
+    return Saved(record.card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder, statistics, calibration)
 
 
 def load(folder: Path) -> Captioner:
@@ -102,12 +111,12 @@ def load(folder: Path) -> Captioner:
 
 
 def _rebuilt(saved: Saved) -> Captioner:
-    card, vocabulary, weights, trained, statistics = saved
+    card, vocabulary, weights, trained, statistics, calibration = saved
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
     decoder = decoders.build(card.decoder, vocabulary, encoder.dim, card.decoder_options)
     decoder.load_state_dict(trained)
-    return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, statistics)
+    return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, statistics, calibration)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -4,7 +4,9 @@ import typer
 
 from captioning.cli import experiments, gallery
 from captioning.cli.clean import clean
+from captioning.cli.models import models
 from captioning.cli.predict import predict
+from captioning.cli.release import release
 from captioning.cli.verify import verify
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -16,10 +18,12 @@ def _captioning() -> None:
 
 
 app.command()(predict)
+app.command()(models)
 app.command()(experiments.experiments)
 app.command()(experiments.compare)
 app.command()(experiments.report)
 app.command()(gallery.gallery)
+app.command()(release)
 app.command()(clean)
 app.command()(verify)
 app.add_typer(experiments.suite_app, name="suite")

@@ -1,56 +1,60 @@
 """The command `captioning predict`: captions for one's own images."""
 
-import errno
-import glob
-import hashlib
-import json
-import os
-from collections.abc import Sequence
-from enum import StrEnum
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
 
-from captioning.captioner import cards
-from captioning.cli.notices import Notices, name_some, print_lines
+from captioning.cli.formats import Format, OutputFile, heading, lines
+from captioning.cli.image_files import expand, is_there
+from captioning.cli.notices import Notices, print_lines
 from captioning.cli.places import written
 from captioning.cli.search_options import BEAM_SIZE, with_search_options
-from captioning.experiments import released
-from captioning.settings.rules import usual_beam
-from captioning.system import compute
-from captioning.system.errors import UserError, escaped, json_escaped
+from captioning.cli.sidecars import Sidecar, check, is_described, write
+from captioning.models import choice, loading
+from captioning.system.errors import UserError, escaped
 from captioning.system.files import write_bytes
-from captioning.system.image_names import SUFFIXES, is_image, is_litter
 
 if TYPE_CHECKING:
-    from captioning.captioner.ensembles import Captioners
-    from captioning.search import Caption, SearchOptions
-
-MODEL = Path("data/train/model")
-
-
-class Format(StrEnum):
-    """How captions are printed."""
-
-    text = "text"
-    jsonl = "jsonl"
-
+    from captioning.models.python import Caption, Model, SearchOptions
+    from captioning.models.sources import Read
 
 _Paths = Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns such as 'trip/*.jpg'.")]
 _Models = Annotated[
     list[str] | None,
     Option(
-        help="A model folder, or a commit, tag or experiment that has one; several: the mean of their probabilities.",
-        show_default=str(MODEL),
+        help="A model folder, a shipped model (`captioning models`), or a commit, tag or experiment that has a model; "
+        "several: the mean of their probabilities.",
+        show_default=f"{choice.TRAINED} if it is one for photographs, else the shipped one",
     ),
 ]
 _Repo = Annotated[str | None, Option(help="Address or path of the repository that --model names a revision of.")]
-_Format = Annotated[Format, Option("--format", help="text: path, tab, caption; jsonl: an object a line.")]
+_Format = Annotated[
+    Format, Option("--format", help="text: path, tab, caption; csv: with confidence; jsonl: an object a line.")
+]
+_Out = Annotated[
+    Path | None, Option(help="A file for the captions. Images that it has already are left out: a stopped run goes on.")
+]
+_Write = Annotated[
+    list[Sidecar] | None,
+    Option(
+        "--write",
+        help="Beside each image: txt (photo.txt), or xmp (photo.jpg.xmp, merged with what it says). Repeatable.",
+    ),
+]
+_Overwrite = Annotated[bool, Option("--overwrite", help="Replace captions that --write finds beside images.")]
 _Mirror = Annotated[bool, Option("--mirror", help="Read the mirrored image too, and average the probabilities.")]
 _Must = Annotated[list[str] | None, Option(help="beam: a word or phrase that captions must contain; may be repeated.")]
 _BatchSize = Annotated[int, Option(min=1, help="Images captioned together.")]
+_Threads = Annotated[int | None, Option(min=1, help="CPU threads.", show_default="the model's")]
+_Abstain = Annotated[
+    float | None, Option(min=0, max=1, help="No caption where its confidence is below this; needs a calibrated model.")
+]
 _Attention = Annotated[
     Path | None, Option(help="A folder for attention maps: where the model looked, word by word, a PNG an image.")
 ]
@@ -62,9 +66,14 @@ def predict(
     model: _Models = None,
     repo: _Repo = None,
     output: _Format = Format.text,
+    out: _Out = None,
+    beside: _Write = None,
+    overwrite: _Overwrite = False,
     mirror: _Mirror = False,
     must: _Must = None,
     batch_size: _BatchSize = 16,
+    threads: _Threads = None,
+    abstain: _Abstain = None,
     attention: _Attention = None,
     **search: Any,
 ) -> None:
@@ -74,47 +83,80 @@ def predict(
     standard output, and on standard error which model is used, and which images are unlike its training images.
     """
     notices = Notices()
-    named, failed = _expand(paths)
-    files = [path for path in named if _is_there(path, notices)]
-    if files:
-        models = released.models(model, repo, MODEL)
-        captioners = _load(models, mirror=mirror)
-        options = _options(captioners, search, must or [])
-        sheets = _sheets(captioners, attention, files) if attention else {}
-        notices.begin([found.title for found in models], captioners.members)
-        for start in range(0, len(files), batch_size):
-            _caption(captioners, files[start : start + batch_size], options, output, sheets, notices)
+    named, failed = expand(paths)
+    files = [path for path in named if is_there(path, notices)]
+    outputs = Outputs.open(files, output, out, [] if beside is None else beside, overwrite=overwrite)
+    wanted = outputs.unfinished(files)
+    if wanted:
+        found = choice.models(model, repo)
+        loaded = loading.pinned(found, threads=threads, mirror=mirror)
+        options = loaded.options(must=must or [], beam_size=search.pop(BEAM_SIZE), **search)
+        _check_confidence(loaded, abstain)
+        sheets = _sheets(loaded, attention, wanted) if attention else {}
+        notices.begin(loaded)
+        for batch in _batches(wanted, batch_size):
+            _caption(loaded, batch, options, outputs, sheets, notices, abstain)
     notices.end(len(named))
     raise typer.Exit(1 if failed or notices.skipped else 0)
 
 
-def _load(models: Sequence[released.Model], *, mirror: bool) -> "Captioners":
-    """Load models, with the arithmetic that the first one asks for."""
-    record = cards.read(models[0].folder)
-    compute.pin(portable=record.portable, threads=record.threads)
-    from captioning.captioner import ensembles
+@dataclass(frozen=True)
+class Outputs:
+    """Where captions go: standard output or a file, and files beside the images."""
 
-    return ensembles.load([model.folder for model in models], mirror=mirror)
+    format: Format
+    file: OutputFile | None
+    beside: Sequence[Sidecar]
+    overwrite: bool
+
+    @classmethod
+    def open(
+        cls, files: Sequence[Path], output: Format, out: Path | None, beside: Sequence[Sidecar], *, overwrite: bool
+    ) -> "Outputs":
+        """Raises UserError where something cannot be written, or would be lost."""
+        check(files, beside)
+        if out is None and (first := heading(output)):
+            print(first)
+        return cls(output, None if out is None else OutputFile(out, output), beside, overwrite)
+
+    def unfinished(self, files: Sequence[Path]) -> list[Path]:
+        """The images that have not all of their outputs yet; the others are counted on standard error."""
+        left = [path for path in files if not self._is_done(path)]
+        if len(left) < len(files):
+            print_lines([f"{len(files) - len(left)} of {len(files)} files have their captions already"])
+        return left
+
+    def _is_done(self, path: Path) -> bool:
+        listed = self.file is not None and escaped(str(path)) in self.file.done
+        described = bool(self.beside) and not self.overwrite and all(is_described(path, kind) for kind in self.beside)
+        return (listed or self.file is None) and (described or not self.beside) and (listed or described)
+
+    def add(self, path: Path, captions: "Sequence[Caption]", sheet: Path | None, *, several: bool) -> None:
+        """Put an image's captions wherever they go."""
+        for kind in self.beside:
+            if self.overwrite or not is_described(path, kind):
+                write(path, kind, captions[0].text)
+        text = lines(path, captions, self.format, sheet, several=several)
+        if self.file is None:
+            print(text, flush=True)
+        elif escaped(str(path)) not in self.file.done:
+            self.file.add(text)
 
 
-def _options(captioners: "Captioners", search: dict[str, Any], must: list[str]) -> "SearchOptions":
-    """How to search, as it was asked for. A beam size that was left out is as for `evaluate`."""
-    from captioning.search import SearchOptions, phrases
+def _check_confidence(model: "Model", abstain: float | None) -> None:
+    """Raise UserError where captions have no confidence to compare."""
+    members = model.captioners.members
+    if abstain is not None and (len(members) > 1 or members[0].calibration is None):
+        raise UserError(
+            "--abstain: this model has no calibrated confidence; leave it out, or use `--model photographs`"
+        )
 
-    groups = search["groups"] if search["method"] == "diverse" else 1
-    usual = usual_beam(captioners.members[0].card.settings["dataset"], search["n_best"], groups)
-    beam_size = search[BEAM_SIZE] or usual
-    return SearchOptions(**search | {BEAM_SIZE: beam_size, "must": phrases(captioners.vocabulary, must)})
 
-
-def _sheets(captioners: "Captioners", folder: Path, files: list[Path]) -> dict[Path, Path]:
+def _sheets(model: "Model", folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
     """Make the folder, and say where in it each image's attention is drawn. Raises UserError when it cannot be."""
-    from captioning.evaluation.attention_maps import file_names, refusal
+    from captioning.evaluation.attention_maps import file_names
 
-    reason = refusal(captioners.members[0])
-    if len(captioners.members) > 1:
-        reason = "it shows where one model looks, and several are averaged"
-    if reason:
+    if reason := model.no_attention():
         raise UserError(f"--attention: {reason}; leave it out, or name another model with --model")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,101 +165,52 @@ def _sheets(captioners: "Captioners", folder: Path, files: list[Path]) -> dict[P
     return file_names(folder, files)
 
 
-def _expand(paths: list[str]) -> tuple[list[Path], bool]:
-    """Folders become their images and patterns their matches, sorted; and whether one of them had none."""
-    files: list[Path] = []
-    failed = False
-    for path in paths:
-        found = [Path(path)]
-        if Path(path).is_dir():
-            found = _images(Path(path))
-        elif glob.has_magic(path) and not Path(path).exists():
-            found = [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 - absolute too
-        if not found:
-            print_lines([f"error: {path}: no images there ({' '.join(sorted(SUFFIXES))})"])
-        files += found
-        failed |= not found
-    return files, failed
+def _batches(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    """The files in batches; with more than one of them, a terminal shows a bar with rate and time left."""
+    from tqdm import tqdm
 
-
-def _images(folder: Path) -> list[Path]:
-    """The images in a folder, at any depth, sorted; other files are counted on standard error."""
-    paths = sorted(path for path in folder.rglob("*") if not is_litter(_within(folder, path)) and path.is_file())
-    found = [path for path in paths if is_image(_within(folder, path))]
-    others = sorted({path.suffix.lower() or path.name for path in paths} - SUFFIXES)
-    if others and found:
-        count = len(paths) - len(found)
-        print_lines([f"{folder}: {count} of {len(paths)} files are not read, as no images: {name_some(others)}"])
-    return found
-
-
-def _within(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix()
-
-
-def _is_there(path: Path, notices: Notices) -> bool:
-    """Whether a file can be opened, without opening it: it may be a pipe."""
-    try:
-        path.stat()
-        if not os.access(path, os.R_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as fault:
-        notices.skip(path, fault)
-        return False
-    return True
+    hidden = len(files) <= size or sys.stdout.isatty()  # captions on a terminal are progress enough
+    with tqdm(total=len(files), unit="image", disable=True if hidden else None) as bar:
+        for start in range(0, len(files), size):
+            batch = files[start : start + size]
+            yield batch
+            bar.update(len(batch))
 
 
 def _caption(
-    captioners: "Captioners",
-    paths: list[Path],
+    model: "Model",
+    paths: Sequence[Path],
     options: "SearchOptions",
-    output: Format,
+    outputs: Outputs,
     sheets: dict[Path, Path],
     notices: Notices,
+    abstain: float | None,
 ) -> None:
-    """Print captions for each image, and draw the sheets that are wanted."""
-    import numpy as np
-    import torch
+    """Write captions for each image, and draw the sheets that are wanted."""
+    from captioning.models.sources import read
 
-    from captioning.vision.images import decode
-
-    pixels, files, read = [], [], []
+    opened = []
     for path in paths:
         try:
-            data = path.read_bytes()
-            pixels.append(captioners.pixels(decode(data, str(path))))
-            files.append(data)
-            read.append(path)
+            opened.append((path, read(path)))
         except (UserError, OSError) as fault:
             notices.skip(path, fault)
-    if read:
-        batch = [torch.from_numpy(np.stack(member)) for member in zip(*pixels, strict=True)]
-        encoded = captioners.encode(batch)
-        keys = [int(hashlib.sha256(data).hexdigest()[:16], 16) for data in files]
-        unlike = captioners.unlike(batch)
-        for index, (path, captions) in enumerate(zip(read, captioners.decode(encoded, options, keys), strict=True)):
-            if unlike[index]:
-                notices.differs(path)
-            if path in sheets:
-                from captioning.evaluation.attention_maps import draw_pixels
-
-                drawn = draw_pixels(captioners.members[0], files[index], pixels[index][0], captions[0].text)
-                with written("--attention", sheets[path]):
-                    write_bytes(sheets[path], drawn)
-            print(_lines(path, captions, output, sheets.get(path), several=options.n_best > 1), flush=True)
+    found = model.batch([image for _, image in opened], options)
+    for (path, source), captioned in zip(opened, found, strict=True):
+        best, sheet = captioned.captions[0], sheets.get(path)
+        if captioned.unlike:
+            notices.differs(path)
+        if abstain is not None and best.confidence is not None and best.confidence < abstain:
+            notices.abstain(path, best.confidence)
+            continue
+        if sheet:
+            _draw(model, source, best, sheet)
+        outputs.add(path, captioned.captions, sheet, several=options.n_best > 1)
 
 
-def _lines(path: Path, captions: "Sequence[Caption]", output: Format, sheet: Path | None, *, several: bool) -> str:
-    """What is printed for an image: its caption, or a list of them with their scores.
-
-    What a terminal may obey in a file's name, and bytes of it that are not UTF-8, are written as escapes.
-    """
-    if output is Format.jsonl:
-        listed: dict[str, Any] = {"captions": [caption.record() for caption in captions]} if several else {}
-        drawn = {"attention": str(sheet)} if sheet else {}
-        record = {"file": str(path), "caption": captions[0].text, **listed, **drawn}
-        return json_escaped(json.dumps(record, ensure_ascii=False))
-    numbers = [f"\t{caption.score:.4f}\t{caption.log_probability:.4f}" if several else "" for caption in captions]
-    return "\n".join(
-        f"{escaped(str(path))}\t{caption.text}{said}" for caption, said in zip(captions, numbers, strict=True)
-    )
+def _draw(model: "Model", source: "Read", caption: "Caption", sheet: Path) -> None:
+    """Draw where the model looked, as a PNG."""
+    stream = io.BytesIO()
+    model.sheet(source.image, caption).save(stream, "PNG")
+    with written("--attention", sheet):
+        write_bytes(sheet, stream.getvalue())

@@ -3,7 +3,6 @@
 H, W rows and columns of the region grid, R regions (H * W), S side in pixels, T words.
 """
 
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, count
@@ -22,7 +21,6 @@ from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, write_json
 from captioning.vision.contact_sheets import MARGIN, PAPER, TILE, sheet
 from captioning.vision.encoders.encoded import Encoded
-from captioning.vision.features.encodings import encode_pixels
 from captioning.vision.images import Box, Transform, decode
 
 if TYPE_CHECKING:
@@ -154,15 +152,6 @@ def _bar() -> Image.Image:
 def _inside(begin: float, end: float, pixels: int) -> np.ndarray:
     """The share of each pixel that lies between `begin` and `end`: (pixels,)."""
     return np.diff(np.clip(np.arange(pixels + 1), begin, end))
-
-
-@torch.inference_mode()
-def draw_pixels(captioner: Captioner, file: bytes, pixels: np.ndarray, caption: str) -> bytes:
-    """An image's file, the pixels (3, S, S) and the caption that were made of it → what `draw` makes, as a PNG."""
-    encoded = encode_pixels(captioner.encoder, (torch.from_numpy(pixels[None]),))
-    stream = io.BytesIO()
-    draw(decode(file, "image"), attend(captioner, encoded, caption), captioner.transform).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def write(

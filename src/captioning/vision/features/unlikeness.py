@@ -82,6 +82,10 @@ class Detector:
         distances: Tensor = (scaled * torch.linalg.solve(self._correlation, scaled.T).T).sum(1)
         return distances
 
+    def relative(self, values: Tensor) -> Tensor:
+        """Statistics (B, K) → distances in thresholds, (B,): above 1, farther than nearly all validation images."""
+        return self.distances(values) / max(self.threshold, 1e-12)
+
     def unlike(self, values: Tensor) -> Tensor:
         """Statistics (B, K) → whether each image is farther away than nearly all validation ones."""
         return self.distances(values) > self.threshold

@@ -1,0 +1,116 @@
+"""How captions are printed or written: as text, CSV or JSON lines, a line for each image."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from captioning.cli.places import written
+from captioning.system.errors import UserError, escaped, json_escaped
+
+if TYPE_CHECKING:
+    from captioning.models.python import Caption
+
+
+class Format(StrEnum):
+    """How captions are printed."""
+
+    text = "text"
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+_COLUMNS = ("file", "caption", "confidence", "score", "log_probability")
+
+
+def heading(output: Format) -> str:
+    """The first line of the output; empty where there is none."""
+    return ",".join(_COLUMNS) if output is Format.csv else ""
+
+
+def lines(path: Path, captions: "Sequence[Caption]", output: Format, sheet: Path | None, *, several: bool) -> str:
+    """What is printed for an image: its caption, or a list of them with their scores.
+
+    What a terminal may obey in a file's name, and bytes of it that are not UTF-8, are written as escapes.
+    """
+    if output is Format.jsonl:
+        return _json(path, captions, sheet, several=several)
+    if output is Format.csv:
+        return "\n".join(map(_csv, ((escaped(str(path)), *_fields(caption)) for caption in captions)))
+    numbers = [f"\t{caption.score:.4f}\t{caption.log_probability:.4f}" if several else "" for caption in captions]
+    return "\n".join(
+        f"{escaped(str(path))}\t{caption.text}{said}" for caption, said in zip(captions, numbers, strict=True)
+    )
+
+
+def _json(path: Path, captions: "Sequence[Caption]", sheet: Path | None, *, several: bool) -> str:
+    best: dict[str, Any] = {"file": str(path), "caption": captions[0].text}
+    if captions[0].confidence is not None:
+        best["confidence"] = round(captions[0].confidence, 4)
+    listed = {"captions": [caption.record() for caption in captions]} if several else {}
+    drawn = {"attention": str(sheet)} if sheet else {}
+    return json_escaped(json.dumps(best | listed | drawn, ensure_ascii=False))
+
+
+def _fields(caption: "Caption") -> tuple[str, ...]:
+    confidence = "" if caption.confidence is None else f"{caption.confidence:.4f}"
+    return caption.text, confidence, f"{caption.score:.4f}", f"{caption.log_probability:.4f}"
+
+
+def _csv(fields: Sequence[str]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="").writerow(fields)
+    return stream.getvalue()
+
+
+class OutputFile:
+    """A file that captions are added to, line by line: a run that was stopped goes on after what is there."""
+
+    def __init__(self, path: Path, output: Format) -> None:
+        """Raises UserError when the file cannot be written, or is no such file."""
+        self._path = path
+        with written("--out", path):
+            stream = path.open("a+b")
+        self._stream: IO[bytes] = stream
+        self.done = self._read(output)
+        if not stream.tell() and (first := heading(output)):
+            self.add(first)
+
+    def _read(self, output: Format) -> set[str]:
+        """The images that the file has; a last line that was cut short is removed."""
+        self._stream.seek(0)
+        content = self._stream.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._stream.truncate(len(whole))
+        try:
+            return set(_named(whole.decode(), output))
+        except (ValueError, KeyError, TypeError, csv.Error) as fault:
+            raise UserError(
+                f"--out {self._path}: not captions as --format {output} writes them; name another file"
+            ) from fault
+
+    def add(self, text: str) -> None:
+        """Write lines, so that they outlast this process. Raises UserError when they cannot be written."""
+        with written("--out", self._path):
+            self._stream.write(text.encode() + b"\n")
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+
+
+def _named(content: str, output: Format) -> list[str]:
+    """The images of a file of captions, as `lines` writes them. Raises ValueError and others for another file."""
+    if output is Format.jsonl:
+        return [escaped(json.loads(line)["file"]) for line in content.split("\n")[:-1]]
+    if output is Format.csv:
+        rows = list(csv.reader(io.StringIO(content, newline=""), strict=True))
+        if rows and (rows[0] != list(_COLUMNS) or any(len(row) != len(_COLUMNS) for row in rows)):
+            raise ValueError("another heading")
+        return [row[0] for row in rows[1:]]
+    pairs = [line.split("\t") for line in content.split("\n")[:-1]]
+    if any(len(pair) not in (2, 4) for pair in pairs):
+        raise ValueError("a line without a tab")
+    return [pair[0] for pair in pairs]

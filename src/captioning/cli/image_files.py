@@ -1,0 +1,53 @@
+"""Which files `captioning predict` captions: those that are named, those of folders, and those that match patterns."""
+
+import errno
+import glob
+import os
+from pathlib import Path
+
+from captioning.cli.notices import Notices, name_some, print_lines
+from captioning.system.image_names import SUFFIXES, is_image, is_litter
+
+
+def expand(paths: list[str]) -> tuple[list[Path], bool]:
+    """Folders become their images and patterns their matches, sorted; and whether one of them had none."""
+    files: list[Path] = []
+    failed = False
+    for path in paths:
+        found = [Path(path)]
+        if Path(path).is_dir():
+            found = _images(Path(path))
+        elif glob.has_magic(path) and not Path(path).exists():
+            found = [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 - absolute too
+        if not found:
+            print_lines([f"error: {path}: no images there ({' '.join(sorted(SUFFIXES))})"])
+        files += found
+        failed |= not found
+    return files, failed
+
+
+def _images(folder: Path) -> list[Path]:
+    """The images in a folder, at any depth, sorted; other files are counted on standard error."""
+    paths = sorted(path for path in folder.rglob("*") if not is_litter(_within(folder, path)) and path.is_file())
+    found = [path for path in paths if is_image(_within(folder, path))]
+    others = sorted({path.suffix.lower() or path.name for path in paths} - SUFFIXES)
+    if others and found:
+        count = len(paths) - len(found)
+        print_lines([f"{folder}: {count} of {len(paths)} files are not read, as no images: {name_some(others)}"])
+    return found
+
+
+def _within(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def is_there(path: Path, notices: Notices) -> bool:
+    """Whether a file can be opened, without opening it: it may be a pipe."""
+    try:
+        path.stat()
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as fault:
+        notices.skip(path, fault)
+        return False
+    return True

@@ -1,0 +1,18 @@
+"""`captioning models`: the models that there are."""
+
+from captioning.models import choice, inventory
+from captioning.system.errors import UserError
+
+
+def models() -> None:
+    """List the models: shipped with captioning, trained in this project, released by tag.
+
+    Each name can follow `captioning predict --model`. The one that is used without a name has an asterisk.
+    """
+    found = inventory.entries()
+    if not found:
+        raise UserError("no model: none is shipped with this copy, and none is trained here; run `dvc repro`")
+    usual = choice.default().title.removesuffix(" (shipped)")
+    width = max(len(entry.name) for entry in found)
+    for entry in found:
+        print(f"{'*' if entry.name == usual else ' '} {entry.name:<{width}}  {entry.description()}")

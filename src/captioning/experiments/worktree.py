@@ -1,0 +1,39 @@
+"""A revision in a folder of its own, with the results that DVC's cache has."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from captioning.experiments.commands import dvc, git
+from captioning.experiments.revisions import WORKSPACE
+
+_PARTS = ("check", "download", "weights", "split", "features", "train", "evaluate")  # what is brought back
+
+
+@contextmanager
+def checked_out(sha: str, root: Path) -> Iterator[Path]:
+    """The project as it was at a commit, in a temporary folder; the workspace is `root` itself.
+
+    Raises UserError when the cache lacks results.
+    """
+    if sha == WORKSPACE:
+        yield root
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "revision"
+        git("worktree", "add", "--quiet", "--detach", str(folder), sha)
+        try:
+            _bring_back(folder, root)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            git("worktree", "prune")
+
+
+def _bring_back(folder: Path, root: Path) -> None:
+    """Check the revision's results out of the cache of this repository."""
+    cache = dvc("cache", "dir").strip()
+    (folder / ".dvc/config.local").write_text(f"[cache]\n    dir = {root / cache}\n", encoding="utf-8")
+    dvc("--cd", str(folder), "checkout", "--quiet", *_PARTS)
