@@ -23,7 +23,9 @@ from tests.test_ensembles import folder
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A model that attends to a grid, drawn at random."""
-    return captioning.load(folder(tmp_path_factory.mktemp("model") / "a", "attention-soft", encoder="resnet18", side=64))
+    return captioning.load(
+        folder(tmp_path_factory.mktemp("model") / "a", "attention-soft", encoder="resnet18", side=64)
+    )
 
 
 @pytest.fixture(scope="module")

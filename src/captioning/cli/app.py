@@ -7,6 +7,7 @@ from captioning.cli.clean import clean
 from captioning.cli.models import models
 from captioning.cli.predict import predict
 from captioning.cli.release import release
+from captioning.cli.score import score
 from captioning.cli.verify import verify
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -24,6 +25,7 @@ app.command()(experiments.compare)
 app.command()(experiments.report)
 app.command()(gallery.gallery)
 app.command()(release)
+app.command()(score)
 app.command()(clean)
 app.command()(verify)
 app.add_typer(experiments.suite_app, name="suite")

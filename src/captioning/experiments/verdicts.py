@@ -84,9 +84,9 @@ def difference_rows(comparison: Comparison) -> list[list[str]]:
 
 def text(comparison: Comparison, count: int) -> str:
     """All of it for a terminal, with `count` images a comparison."""
-    parts = [_aligned(score_rows(comparison)), *_said(comparison)]
+    parts = [aligned(score_rows(comparison)), *_said(comparison)]
     if comparison.differences:
-        parts.append(_aligned(difference_rows(comparison)))
+        parts.append(aligned(difference_rows(comparison)))
     for g in range(1, len(comparison.groups)):
         lines = [f"  {line}" if k % 4 == 0 else f"      {line}" for k, line in enumerate(_apart(comparison, g, count))]
         parts.append("\n".join([f"{_apart_title(comparison, g)}:", *(lines or [f"  {_NONE}"])]))
@@ -144,7 +144,8 @@ def _apart(comparison: Comparison, group: int, count: int) -> list[str]:
     return lines
 
 
-def _aligned(cells: Sequence[Sequence[str]]) -> str:
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal; the first column is flush left."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         [f"{row[0]:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=True))] for row in cells

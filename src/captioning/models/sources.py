@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
 from captioning.system.errors import UserError, shown
@@ -18,10 +19,8 @@ from captioning.vision.images import decode
 if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
 
-    from torch import Tensor
-
     # a path, the bytes of a file, an open file, a Pillow image, an array or a tensor
-    Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | np.ndarray | Tensor
+    Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | np.ndarray | torch.Tensor
 
 
 class Read(NamedTuple):
@@ -33,8 +32,8 @@ class Read(NamedTuple):
 
 def is_one(images: object) -> bool:
     """Is this one image, and not several?"""
-    kinds = (str, os.PathLike, bytes, bytearray, Image.Image, np.ndarray)
-    return isinstance(images, kinds) or hasattr(images, "read") or hasattr(images, "numpy")
+    kinds = (str, os.PathLike, bytes, bytearray, Image.Image, np.ndarray, torch.Tensor)
+    return isinstance(images, kinds) or hasattr(images, "read")
 
 
 def read(source: object) -> Read:
@@ -54,13 +53,13 @@ def read(source: object) -> Read:
         return _pillow(source)
     if isinstance(source, np.ndarray):
         return _array(source)
-    if hasattr(source, "numpy"):  # a tensor: torch need not be imported to find out
-        return _array(_channels_last(source.detach().cpu().numpy()))
     if hasattr(source, "read"):
         data = source.read()
         if not isinstance(data, bytes):
             raise TypeError("an open file must be opened in binary mode: open(path, 'rb')")
         return _file(data, str(getattr(source, "name", "image")))
+    if isinstance(source, torch.Tensor):
+        return _array(_channels_last(source.detach().cpu().numpy()))
     raise TypeError(f"{type(source).__name__} is no image: give a path, bytes, an open file, a Pillow image, an array")
 
 

@@ -1,0 +1,172 @@
+"""Captions and references that other programs wrote: COCO's formats, JSON lines, CSV and TSV.
+
+    .json   COCO's caption document (references), COCO's results (captions), or a list of objects
+    .jsonl  an object a line
+    .csv    a table with a heading; .tsv with tabs
+
+An object or row has an image (`image_id`, `id`, `file`, `file_name` or `image`) and a caption (`caption`, `text`,
+`hypothesis` or `prediction`), or for references a list of them (`captions` or `references`).
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from captioning.system.errors import UserError, reason, shown
+
+_IMAGE = ("image_id", "id", "file", "file_name", "filename", "image")
+_CAPTION = ("caption", "text", "hypothesis", "prediction")
+_SEVERAL = ("captions", "references")
+_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv")
+
+
+class Row(NamedTuple):
+    """A caption: where it is in its file, its image, and its text."""
+
+    place: str
+    image: str
+    caption: str
+
+
+class ReferenceFile(NamedTuple):
+    """References by image, in the file's order, and file names of images where the file has them."""
+
+    captions: dict[str, list[str]]
+    names: dict[str, str]
+
+
+def read_references(path: Path) -> ReferenceFile:
+    """References from a file. Raises UserError, with the place, when it is none of the formats above."""
+    value = _document(path)
+    names = {}
+    if isinstance(value, dict) and isinstance(value.get("images"), list):
+        images = [image for image in value["images"] if isinstance(image, dict)]
+        names = {str(image.get("id")): str(image["file_name"]) for image in images if "file_name" in image}
+    captions: dict[str, list[str]] = {}
+    for row in _rows(path, value, several=True):
+        captions.setdefault(row.image, []).append(row.caption)
+    if not captions:
+        raise UserError(f"{path}: no reference in it; name a file of references")
+    return ReferenceFile(captions, names)
+
+
+def read_captions(path: Path, references: ReferenceFile) -> dict[str, str]:
+    """One caption for each image of the references, by its name there.
+
+    Images may be called by their id, or by their file's name with or without folders and suffix.
+    Raises UserError, with the place, when the file is none of the formats above, has two captions of an image, lacks
+    an image of the references, or has others.
+    """
+    rows = list(_rows(path, _document(path), several=False))
+    known = _keys(references, rows)
+    found: dict[str, str] = {}
+    for row in rows:
+        image = known.get(row.image, row.image)
+        if image in found:
+            raise UserError(f"{path}, {row.place}: a second caption of image {shown(row.image)}; leave one")
+        found[image] = row.caption
+    lacking = [image for image in references.captions if image not in found]
+    others = [image for image in found if image not in references.captions]
+    if lacking or others:
+        which, what = (others, "has no references") if others else (lacking, "has no caption there")
+        raise UserError(
+            f"{path}: {len(which)} of its images and the references' do not match: {shown(which[0])} {what}; "
+            "score captions of just the images of the references"
+        )
+    return {image: found[image] for image in references.captions}
+
+
+def _keys(references: ReferenceFile, rows: list[Row]) -> Mapping[str, str]:
+    """How the file calls images → how the references do: the first way of calling them in which all are known."""
+    wanted = {row.image for row in rows}
+    ways = (
+        {image: image for image in references.captions},
+        _named(references, lambda name: name),
+        _named(references, lambda name: PurePosixPath(name).name),
+        _named(references, lambda name: PurePosixPath(name).stem),
+    )
+    for way in ways:
+        if wanted <= way.keys():
+            return way
+    shorter = ways[2]
+    if all(PurePosixPath(image).name in shorter for image in wanted):
+        return {image: shorter[PurePosixPath(image).name] for image in wanted}
+    return ways[0]
+
+
+def _named(references: ReferenceFile, change: Any) -> dict[str, str]:
+    """Images by their changed name; names that two images have are left out."""
+    names = references.names or {image: image for image in references.captions}
+    found: dict[str, str] = {}
+    twice = set()
+    for image, name in names.items():
+        key = change(name)
+        twice |= {key} & found.keys()
+        found[key] = image
+    return {key: image for key, image in found.items() if key not in twice}
+
+
+def _document(path: Path) -> Any:
+    """What a JSON file says, or the text of another one. Raises UserError for another suffix, and for no text."""
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise UserError(f"{path}: captions are read from {', '.join(_SUFFIXES)}; name such a file")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return json.loads(text) if suffix == ".json" else text
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except json.JSONDecodeError as fault:
+        raise UserError(f"{path}, line {fault.lineno}: not JSON ({fault.msg})") from None
+    except (OSError, ValueError, RecursionError) as fault:
+        raise UserError(f"{path}: cannot be read ({shown(reason(fault))})") from None
+
+
+def _rows(path: Path, value: Any, *, several: bool) -> Iterator[Row]:
+    for place, entry in _entries(path, value):
+        if not isinstance(entry, dict):
+            raise UserError(f"{path}, {place}: not an object with an image and a caption")
+        image = _field(path, place, entry, _IMAGE, "image")
+        listed = next((entry[name] for name in _SEVERAL if isinstance(entry.get(name), list)), None)
+        if several and listed is not None:
+            yield from (Row(place, image, _text(path, place, caption)) for caption in listed)
+        else:
+            yield Row(place, image, _field(path, place, entry, _CAPTION, "caption"))
+
+
+def _entries(path: Path, value: Any) -> Iterator[tuple[str, Any]]:
+    """Each entry, with its place in the file."""
+    if isinstance(value, str) and path.suffix.lower() == ".jsonl":
+        for number, line in enumerate(value.split("\n"), start=1):
+            if line.strip():
+                try:
+                    yield f"line {number}", json.loads(line)
+                except (ValueError, RecursionError) as fault:
+                    raise UserError(f"{path}, line {number}: not JSON ({shown(reason(fault))})") from None
+    elif isinstance(value, str) and path.suffix.lower() in (".csv", ".tsv"):
+        table = csv.DictReader(io.StringIO(value, newline=""), delimiter="," if path.suffix.lower() == ".csv" else "\t")
+        try:
+            yield from ((f"line {table.line_num}", row) for row in table)
+        except csv.Error as fault:
+            raise UserError(f"{path}, line {table.line_num}: not a table ({reason(fault)})") from None
+    else:
+        listed = value.get("annotations") if isinstance(value, dict) else value
+        if not isinstance(listed, list):
+            raise UserError(f"{path}: neither a list of captions nor a COCO document with `annotations`")
+        yield from ((f"entry {number}", entry) for number, entry in enumerate(listed, start=1))
+
+
+def _field(path: Path, place: str, entry: Mapping[str, Any], names: tuple[str, ...], what: str) -> str:
+    value = next((entry[name] for name in names if entry.get(name) is not None), None)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise UserError(f"{path}, {place}: no {what} in it (one of {', '.join(names)})")
+    return str(value)
+
+
+def _text(path: Path, place: str, caption: Any) -> str:
+    if not isinstance(caption, str):
+        raise UserError(f"{path}, {place}: a reference that is no text")
+    return caption
