@@ -23,7 +23,8 @@ LEVELS = {
     "experiments": 6,
     "training": 6,
     "models": 7,
-    "cli": 8,
+    "server": 8,
+    "cli": 9,
 }
 MODULES = sorted(LIBRARY.rglob("*.py"))
 

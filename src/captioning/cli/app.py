@@ -8,6 +8,7 @@ from captioning.cli.models import models
 from captioning.cli.predict import predict
 from captioning.cli.release import release
 from captioning.cli.score import score
+from captioning.cli.serve import serve
 from captioning.cli.verify import verify
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -20,6 +21,7 @@ def _captioning() -> None:
 
 app.command()(predict)
 app.command()(models)
+app.command()(serve)
 app.command()(experiments.experiments)
 app.command()(experiments.compare)
 app.command()(experiments.report)
