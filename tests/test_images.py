@@ -277,3 +277,22 @@ def test_a_message_on_a_damaged_file_has_no_memory_address(name: str) -> None:
         decode(damaged()[name], name)
     assert "0x" not in str(fault.value)
     assert "object" not in str(fault.value)
+
+
+def heic() -> bytes:
+    stream = io.BytesIO()
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    Image.effect_noise((64, 48), 50).convert("RGB").save(stream, "HEIF", quality=90)
+    return stream.getvalue()
+
+
+def test_images_of_telephones_are_read_with_the_extra_and_told_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = heic()
+    assert decode(data, "a.heic").size == (64, 48)
+    with pytest.raises(ImageError, match="not an image"):
+        decode(data[:200], "a.heic")
+    monkeypatch.setattr(images, "_knows_heif", lambda: False)
+    monkeypatch.setattr(Image, "OPEN", {name: how for name, how in Image.OPEN.items() if name != "HEIF"})
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
+    with pytest.raises(ImageError, match=r"HEIF needs an extra: pip install 'captioning\[heif\]'"):
+        decode(data, "a.heic")

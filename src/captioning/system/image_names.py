@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))  # of images
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"))  # of images
 _LEFT_BEHIND = frozenset(("__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin"))  # folders, in small letters
 _DRIVE = re.compile(r"[A-Za-z]:")
 

@@ -8,6 +8,7 @@ import os
 import threading
 import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,6 +24,7 @@ MOST_PIXELS = 89_478_485  # of an image that is decoded whole, as Pillow has it
 _BYTES = 12  # of memory a pixel, at least: four in each of the copies on the way to RGB
 _VARIABLE = "CAPTIONING_MAX_PIXELS"  # of the environment: a higher limit
 _OF_JPEG = 4  # times as many pixels may a JPEG have, for it is decoded at half its size or less
+_HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # brands in its header
 _SIDE = 512  # pixels: a JPEG of more than MOST_PIXELS is decoded smaller, its sides no shorter
 
 
@@ -89,6 +91,7 @@ def decode(data: bytes, name: str, side: int | None = None) -> Image.Image:
     most = most_pixels()
     try:
         with _QUIET:
+            _knows_heif()
             image = Image.open(io.BytesIO(data))
             pixels = image.width * image.height
             if side or pixels > MOST_PIXELS:
@@ -98,9 +101,27 @@ def decode(data: bytes, name: str, side: int | None = None) -> Image.Image:
     except Image.DecompressionBombError as fault:
         raise ImageError(name, f"more than {_OF_JPEG * most:,} pixels; {_VARIABLE} raises the limit") from fault
     except UnidentifiedImageError as fault:
-        raise ImageError(name, "its format is not known" if data else "the file is empty") from fault
+        raise ImageError(name, _unknown(data)) from fault
     except Exception as fault:  # on malformed files, Pillow's plugins raise whatever they stumble over
         raise ImageError(name, reason(fault)) from fault
+
+
+@cache
+def _knows_heif() -> bool:
+    """Whether HEIF (`.heic`, as telephones write it) can be read: with the extra `heif`, which Pillow is told of."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ModuleNotFoundError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _unknown(data: bytes) -> str:
+    """Why Pillow does not know a file."""
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF and not _knows_heif():
+        return "HEIF needs an extra: pip install 'captioning[heif]'"
+    return "its format is not known" if data else "the file is empty"
 
 
 def _check_size(pixels: int, image: Image.Image, most: int) -> None:
