@@ -13,14 +13,12 @@ import re
 import string
 import unicodedata
 from functools import cache, lru_cache
-
-from nltk.tokenize.treebank import TreebankWordTokenizer
+from typing import Any
 
 from captioning.system.scripts import control, set_apart, unseen, unspaced
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])  # as in pycocoevalcap
 
-_TREEBANK = TreebankWordTokenizer()
 _HIDE = {ord(mark): chr(0xE000 + ord(mark)) for mark in string.punctuation}  # private characters that nltk leaves alone
 _SHOW = {ord(hidden): chr(mark) for mark, hidden in _HIDE.items()}
 
@@ -135,7 +133,7 @@ def _treebank(piece: str) -> tuple[str, ...]:
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     text = _PERIOD.sub(_keep_or_drop, text)
-    tokens = _TREEBANK.tokenize(text, convert_parentheses=True)
+    tokens = _nltk().tokenize(text, convert_parentheses=True)
     return tuple(word for token in tokens if (word := _lower(token.translate(_SHOW))) not in PUNCTUATION)
 
 
@@ -148,3 +146,11 @@ def _keep_or_drop(match: re.Match[str]) -> str:
     stem: str = match[1]
     known = stem.lower() in _KNOWN or stem in _CAPITALISED or _ACRONYM.fullmatch(stem)
     return match[0].translate(_HIDE) if known else f"{stem} "
+
+
+@cache
+def _nltk() -> Any:
+    """nltk's tokeniser, loaded when a caption first needs it: importing nltk takes half a second."""
+    from nltk.tokenize.treebank import TreebankWordTokenizer
+
+    return TreebankWordTokenizer()

@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
-from torchvision import models, ops
 
+from captioning.vision.encoders import torchvision_quickly
 from captioning.vision.encoders.presets import Preset, Sizes
 
+models, ops = torchvision_quickly.load().models, torchvision_quickly.load().ops
+
 _INCEPTIONS = frozenset({"googlenet", "inception_v3"})  # their ImageNet weights turn the input to −1 … 1 themselves
+_SHAPE = "shape"  # of a node's result, in its `meta`
 _GREY = (0.5, 0.5, 0.5)
 _HEADS = frozenset({"classifier", "head", "heads", "fc", "avgpool", "aux1", "aux2", "AuxLogits"})
 _RENAMED = (  # parameters that older files have under another name
@@ -96,6 +98,15 @@ class _Tracer(fx.Tracer):
         return super().is_leaf_module(module, path) or module.__module__.startswith("torchvision.ops")
 
 
+class _Shapes(fx.Interpreter):
+    """Notes the shape of each node's result, if it is a tensor; torch's own `ShapeProp` loads a computer algebra."""
+
+    def run_node(self, node: fx.Node) -> Any:
+        result = super().run_node(node)
+        node.meta[_SHAPE] = tuple(result.shape) if isinstance(result, Tensor) else None
+        return result
+
+
 def _cut(network: nn.Module, image_size: int) -> fx.GraphModule:
     """The network up to the last result, ahead of its head, that still has more than one position.
 
@@ -105,7 +116,7 @@ def _cut(network: nn.Module, image_size: int) -> fx.GraphModule:
     graph = _Tracer(autowrap_modules=(math, ops)).trace(network)
     size = image_size if isinstance(network, models.VisionTransformer | models.MaxVit) else max(image_size, 224)
     with torch.inference_mode():
-        ShapeProp(fx.GraphModule(network, graph)).propagate(torch.zeros(1, 3, size, size))
+        _Shapes(fx.GraphModule(network, graph)).run(torch.zeros(1, 3, size, size))
     *nodes, output = graph.nodes
     output.args = ([node for node in nodes if _is_map(node)][-1],)
     graph.eliminate_dead_code()
@@ -114,7 +125,7 @@ def _cut(network: nn.Module, image_size: int) -> fx.GraphModule:
 
 def _is_map(node: fx.Node) -> bool:
     """Is the node's result (B, D, H, W) or (B, T, D), with more than one position, and not of the head?"""
-    result, inside = node.meta.get("tensor_meta"), node.meta.get("nn_module_stack", {})
-    if not isinstance(result, TensorMetadata) or not _HEADS.isdisjoint(inside):
+    shape, inside = node.meta.get(_SHAPE), node.meta.get("nn_module_stack", {})
+    if shape is None or not _HEADS.isdisjoint(inside):
         return False
-    return len(result.shape) == 3 or (len(result.shape) == 4 and math.prod(result.shape[2:]) > 1)
+    return len(shape) == 3 or (len(shape) == 4 and math.prod(shape[2:]) > 1)

@@ -1,0 +1,46 @@
+"""What `captioning predict` loads: no compiler, no computer algebra, no nltk; and torchvision is whole without them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.test_ensembles import folder
+
+
+def run(code: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, *arguments], check=True)
+
+
+def test_a_caption_needs_neither_compiler_nor_algebra_nor_nltk(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np, captioning\n"
+        "caption = captioning.load(sys.argv[1])\n"
+        "assert caption(np.zeros((40, 40, 3), np.uint8)).text\n"
+        "heavy = {'torch._dynamo', 'sympy', 'nltk', 'pandas', 'dvc', 'matplotlib', 'pycocotools'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    run(code, str(folder(tmp_path / "model", "transformer", encoder="mobilenet_v2", side=64)))
+
+
+def test_operations_that_ask_for_the_compiler_find_it() -> None:
+    run(
+        "import torch\n"
+        "from captioning.vision.encoders import torchvision_quickly\n"
+        "ops = torchvision_quickly.load().ops\n"
+        "boxes = torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0]])\n"
+        "found = ops.roi_align(torch.ones(1, 2, 8, 8), boxes, 2)\n"
+        "assert found.shape == (1, 2, 2, 2) and bool((found == 1).all())\n"
+        "import torch._dynamo\n"
+        "assert torch._dynamo.utils.is_compile_supported('cpu') in (True, False)\n"
+        "assert torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2)).tolist() == [2, 2]\n"
+    )
+
+
+def test_where_the_compiler_is_loaded_torchvision_is_as_ever() -> None:
+    run(
+        "import torch._dynamo\n"
+        "from captioning.vision.encoders import torchvision_quickly\n"
+        "before = torch._dynamo\n"
+        "torchvision_quickly.load()\n"
+        "import sys; assert sys.modules['torch._dynamo'] is before\n"
+    )
