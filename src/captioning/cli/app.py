@@ -7,6 +7,7 @@ from captioning.cli.clean import clean
 from captioning.cli.models import models
 from captioning.cli.predict import predict
 from captioning.cli.release import release
+from captioning.cli.review import review
 from captioning.cli.score import score
 from captioning.cli.serve import serve
 from captioning.cli.verify import verify
@@ -27,6 +28,7 @@ app.command()(experiments.compare)
 app.command()(experiments.report)
 app.command()(gallery.gallery)
 app.command()(release)
+app.command()(review)
 app.command()(score)
 app.command()(clean)
 app.command()(verify)

@@ -24,11 +24,12 @@ _SUFFIXES = (".json", ".jsonl", ".csv", ".tsv")
 
 
 class Row(NamedTuple):
-    """A caption: where it is in its file, its image, and its text."""
+    """A caption: where it is in its file, its image, its text, and its confidence if there is one."""
 
     place: str
     image: str
     caption: str
+    confidence: str = ""
 
 
 class ReferenceFile(NamedTuple):
@@ -60,7 +61,7 @@ def read_captions(path: Path, references: ReferenceFile) -> dict[str, str]:
     Raises UserError, with the place, when the file is none of the formats above, has two captions of an image, lacks
     an image of the references, or has others.
     """
-    rows = list(_rows(path, _document(path), several=False))
+    rows = read_rows(path)
     known = _keys(references, rows)
     found: dict[str, str] = {}
     for row in rows:
@@ -77,6 +78,11 @@ def read_captions(path: Path, references: ReferenceFile) -> dict[str, str]:
             "score captions of just the images of the references"
         )
     return {image: found[image] for image in references.captions}
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The captions of a file, in its order. Raises UserError, with the place, for none of the formats above."""
+    return list(_rows(path, _document(path), several=False))
 
 
 def _keys(references: ReferenceFile, rows: list[Row]) -> Mapping[str, str]:
@@ -134,7 +140,13 @@ def _rows(path: Path, value: Any, *, several: bool) -> Iterator[Row]:
         if several and listed is not None:
             yield from (Row(place, image, _text(path, place, caption)) for caption in listed)
         else:
-            yield Row(place, image, _field(path, place, entry, _CAPTION, "caption"))
+            confidence = entry.get("confidence")
+            yield Row(
+                place,
+                image,
+                _field(path, place, entry, _CAPTION, "caption"),
+                "" if confidence is None else str(confidence),
+            )
 
 
 def _entries(path: Path, value: Any) -> Iterator[tuple[str, Any]]:
