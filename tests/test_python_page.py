@@ -1,5 +1,6 @@
 """docs/python.md: every block runs, as it stands."""
 
+import json
 import os
 import re
 import shutil
@@ -39,3 +40,13 @@ def test_a_block_runs(folder: Path, number: int) -> None:
     assert done.returncode == 0, done.stderr
     if number == 0:
         assert "cat" in done.stdout or len(done.stdout.split()) > 2
+
+
+def test_the_notebook_runs_from_top_to_bottom_and_keeps_no_output() -> None:
+    notebook = json.loads((ROOT / "notebooks/quickstart.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell.get("outputs") for cell in notebook["cells"])
+    command = [sys.executable, "-W", "ignore", "-c", "\n".join(cells)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(list((ROOT / "docs/photographs").glob("*.jpg"))) + 6
