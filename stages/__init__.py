@@ -54,12 +54,16 @@ def run(stage: str) -> None:
             settings = _settings(stage)
             with _by_itself(stage):
                 _pinned(stage, settings)
-    except UserError as fault:
-        sys.exit(f"error: {printed(fault)}")
     except KeyboardInterrupt:
         _leave("interrupted", 130)
     except signals.Terminated:
         _leave("terminated", 143)
+    except Exception as fault:
+        if signals.came():  # a library has made another exception of it
+            _leave(*signals.ended())
+        if isinstance(fault, UserError):
+            sys.exit(f"error: {printed(fault)}")
+        raise
     finally:
         signals.leave_at_once(AGAIN)  # nothing is left to do but to unload libraries
 

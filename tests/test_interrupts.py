@@ -70,6 +70,29 @@ def test_a_stage_that_is_interrupted_early_ends_in_one_line(program: str, name: 
     assert done.stdout == ""
 
 
+_SWALLOWED = """
+import os, signal, stages
+def load(settings):
+    try:
+        os.kill(os.getpid(), signal.{0})
+    except BaseException:
+        raise {1}("a library's own")
+stages._pinned = lambda stage, settings: load(settings)
+stages.run("vocab")
+"""
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "stages.UserError", "OSError"])
+@pytest.mark.parametrize(("name", "said", "status"), [("SIGINT", "interrupted", 130), ("SIGTERM", "terminated", 143)])
+def test_a_library_that_makes_another_exception_of_it_changes_nothing(
+    name: str, said: str, status: int, kind: str
+) -> None:
+    """As safetensors does in the middle of a file."""
+    command = [sys.executable, "-c", _SWALLOWED.format(name, kind)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, f"{said}; run the same command again to go on\n")
+
+
 def test_of_two_interrupts_the_work_can_handle_the_first() -> None:
     signals.leave_at_once("run it again")
     signals.heed()

@@ -35,13 +35,32 @@ def heed() -> None:
 
     A second SIGTERM ends the process at once.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _leave)
 
 
+_came: list[int] = []
+
+
+def came() -> bool:
+    """Has Ctrl-C or SIGTERM come since `heed`? A library may have made another exception of it."""
+    return bool(_came)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _came.append(number)
+    raise KeyboardInterrupt
+
+
 def _leave(number: int, _frame: FrameType | None) -> None:
+    _came.append(number)
     signal.signal(number, signal.SIG_DFL)
     raise Terminated
+
+
+def ended() -> tuple[str, int]:
+    """What the first signal is called, and the status of a process that it ends."""
+    return _NAMES[_came[0]], 128 + _came[0]
 
 
 @contextmanager
