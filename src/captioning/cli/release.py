@@ -45,7 +45,8 @@ def release(name: _Name, revision: _Revision = WORKSPACE, *, out: _Out = None) -
 def _title(revision: Revision) -> str:
     """The run as the card names it."""
     commit = revision.commit
-    return f"{revision.name}, commit {commit[0]} of {commit[1]}" if commit else revision.name
+    name = "the files of the workspace" if revision.sha == WORKSPACE else revision.name
+    return f"{name}, commit {commit[0]} of {commit[1]}" if commit else name
 
 
 def _release(name: str, title: str, folder: Path) -> None:

@@ -13,8 +13,8 @@ DATA = {  # terms of the images and captions of each data set
     "abstract_scenes": "Microsoft Research's own terms, for research",
     "folder": "those of its owner",
 }
-_WEIGHTS = {  # by the digest of the file
-    "ad5908e8cc4a4e633022336d58d6df6fddb69ed5caadd7d77a6bab8b51e8a982": "a MobileNetV2 of TensorFlow, trained on "
+_WEIGHTS = {  # by the digest of the weights as the stage `weights` stores them
+    "d9031de137aaad018bb10b735f2fd738afab0be5715f265755ace5f6b0475cfc": "a MobileNetV2 of TensorFlow, trained on "
     "ImageNet, converted; Apache-2.0",
 }
 
@@ -28,5 +28,5 @@ def of_weights(record: Mapping[str, Any]) -> str:
     """Where initial weights come from, with their terms; record: as the stage `weights` writes it."""
     if record.get("kind") == "none":
         return "none: the encoder was trained from scratch"
-    known = _WEIGHTS.get(str(record.get("sha256")))
+    known = _WEIGHTS.get(str(record.get("stored")))
     return known or f"{record.get('origin')}; their licence is not recorded"

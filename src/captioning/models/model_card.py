@@ -73,7 +73,7 @@ def _precision(measured: Measured) -> list[str]:
     change = measured.scores["cider"][0] - measured.full["cider"]
     return [
         "## Half precision",
-        f"Matrices are stored in float16 and computed in float32. Against the weights as they were trained, "
+        f"Large matrices are stored in float16 and computed in float32. Against the weights as they were trained, "
         f"{measured.changed:.1%} of the captions of the test images differ. CIDEr changes by {change:+.4f}.",
     ]
 
@@ -115,7 +115,7 @@ def _limits(card: Card, measured: Measured) -> list[str]:
 def _terms(card: Card) -> list[str]:
     dataset = card.settings.get("dataset", "")
     weights = card.provenance.get("weights", {})
-    digest = "" if weights.get("kind") == "none" else f" (sha256 `{weights.get('sha256')}`)"
+    digest = "" if weights.get("kind") == "none" else f" (sha256 `{weights.get('stored')}`)"
     return [
         "## Terms",
         f"- Training data, {dataset}: {licences.of_data(dataset)}.\n"
