@@ -71,16 +71,17 @@ def test_images_of_other_kinds_have_a_low_confidence(model: Model) -> None:
     ]
     found = [caption.confidence for caption in model(others)]
     assert all(value is not None for value in found)
-    assert sum(value < 0.1 for value in found) >= 0.95 * len(found)  # type: ignore[operator]
+    assert sum(value < 0.1 for value in found) >= 0.9 * len(found), found  # type: ignore[operator]
+    assert max(value for value in found if value is not None) < 0.3
     photographs = [caption.confidence for caption in model(PHOTOGRAPHS)]
     assert sum(value > 0.1 for value in photographs) >= len(PHOTOGRAPHS) / 2  # type: ignore[operator]
 
 
 def test_abstaining_leaves_out_what_is_not_sure(tmp_path: Path) -> None:
     Image.new("RGB", (300, 200), "red").save(tmp_path / "blank.png")
-    (tmp_path / "cat.jpg").write_bytes((ROOT / "docs/photographs/cat.jpg").read_bytes())
+    (tmp_path / "camera.jpg").write_bytes((ROOT / "docs/photographs/camera.jpg").read_bytes())
     done = predict(tmp_path, "--abstain", "0.1", "--model", "photographs", "--format", "csv", ".")
-    assert [row["file"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["cat.jpg"]
+    assert [row["file"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["camera.jpg"]
     assert "blank.png: no caption, its confidence is 0.0" in done.stderr
 
 

@@ -71,8 +71,8 @@ def _sigmoid(logit: float) -> float:
 
 
 def _tail(distance: float) -> float:
-    """How much of the confidence is left: all up to the threshold, a factor of e less for each further one."""
-    return math.exp(min(0.0, 1 - distance))
+    """How much of the confidence is left: all up to the threshold, then a factor of e less for each quarter of it."""
+    return math.exp(min(0.0, 4 * (1 - distance)))
 
 
 def fit(evidence: Sequence[Evidence], acceptable: Sequence[bool], meaning: str) -> Calibration:
