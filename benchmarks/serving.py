@@ -6,6 +6,7 @@ Prints requests a second, the median and the 99th percentile of their time, the 
 memory before and after. Clients run on the same cores as the server.
 """
 
+import contextlib
 import http.client
 import json
 import os
@@ -25,7 +26,13 @@ def _memory_mib(process: int) -> float:
 
 
 def _client(port: int, body: bytes, end: float, seconds: list[float], statuses: Counter[int]) -> None:
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as link:
+        _requests(link, body, end, seconds, statuses)
+
+
+def _requests(
+    link: http.client.HTTPConnection, body: bytes, end: float, seconds: list[float], statuses: Counter[int]
+) -> None:
     while time.monotonic() < end:
         begun = time.monotonic()
         link.request("POST", "/v1/captions", body, {"content-type": "multipart/form-data; boundary=b"})
@@ -57,7 +64,16 @@ def _load(port: int, body: bytes, clients: int, duration: float) -> tuple[list[f
 
 
 def main(image: str, clients: str = "64", duration: str = "60", model: str = "photographs") -> None:
-    command = [sys.executable, "-c", "from captioning.cli import main; main()", "serve", "--port", "0", "--model", model]
+    command = [
+        sys.executable,
+        "-c",
+        "from captioning.cli import main; main()",
+        "serve",
+        "--port",
+        "0",
+        "--model",
+        model,
+    ]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert server.stderr is not None
     try:
@@ -70,6 +86,7 @@ def main(image: str, clients: str = "64", duration: str = "60", model: str = "ph
     finally:
         server.terminate()
         server.wait()
+        server.stderr.close()
     ordered = sorted(seconds)
     print(f"{clients} clients, {took:.0f} s, {os.cpu_count()} cores: {len(ordered) / took:.1f} captions/s")
     print(f"median {ordered[len(ordered) // 2]:.3f} s, 99th percentile {ordered[int(0.99 * len(ordered))]:.3f} s")

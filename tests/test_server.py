@@ -23,6 +23,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import captioning
+from benchmarks import serving
 from captioning.models.python import Model
 from captioning.models.sources import read
 from captioning.server.app import create
@@ -372,3 +373,14 @@ def test_an_address_that_is_taken_is_one_line(place: Path) -> None:
         done = subprocess.run([*command, "--port", str(taken.getsockname()[1])], capture_output=True, text=True)
     assert done.returncode == 1
     assert re.fullmatch(r"error: cannot listen on 127.0.0.1, port \d+: .*; choose another --port\n", done.stderr)
+
+
+def test_the_benchmark_of_the_server_prints_its_table(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    serving.main(str(tmp_path / "a.png"), "3", "1", str(place))
+    said = capsys.readouterr().out
+    assert re.search(r"3 clients, \d+ s, \d+ cores: \d+\.\d captions/s", said)
+    assert re.search(r"99th percentile \d", said)
+    assert re.search(r"answers by status: \{200: \d+\}", said)

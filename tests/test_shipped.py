@@ -106,9 +106,11 @@ def test_a_folder_is_captioned_once_and_goes_on_where_it_stopped(tmp_path: Path)
     texts = {path.stem: path.read_text().strip() for path in tmp_path.glob("*.txt")}
     assert texts == {Path(row["file"]).stem: row["caption"] for row in map(json.loads, whole.splitlines())}
     assert len(list(tmp_path.glob("*.jpg.xmp"))) == 4
+    (tmp_path / "notes.txt").write_text("of no image")
     (tmp_path / f"{PHOTOGRAPHS[0].stem}.txt").write_text("my own words")
     done = predict(tmp_path, ".", "--write", "txt", "--write", "xmp")
     assert "4 of 4 files have their captions already" in done.stderr
+    assert ".: 2 of 14 files are not read, as no images: .jsonl, .txt" in done.stderr  # sidecars are not counted
     assert (tmp_path / f"{PHOTOGRAPHS[0].stem}.txt").read_text() == "my own words"
     predict(tmp_path, PHOTOGRAPHS[0].name, "--write", "txt", "--overwrite")
     assert (tmp_path / f"{PHOTOGRAPHS[0].stem}.txt").read_text() != "my own words"

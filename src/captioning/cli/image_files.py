@@ -30,11 +30,17 @@ def _images(folder: Path) -> list[Path]:
     """The images in a folder, at any depth, sorted; other files are counted on standard error."""
     paths = sorted(path for path in folder.rglob("*") if not is_litter(_within(folder, path)) and path.is_file())
     found = [path for path in paths if is_image(_within(folder, path))]
-    others = sorted({path.suffix.lower() or path.name for path in paths} - SUFFIXES)
+    of_images = {path.with_suffix("") for path in found} | set(found)
+    others = [path for path in paths if not (path in of_images or _is_sidecar(path, of_images))]
     if others and found:
-        count = len(paths) - len(found)
-        print_lines([f"{folder}: {count} of {len(paths)} files are not read, as no images: {name_some(others)}"])
+        kinds = sorted({path.suffix.lower() or path.name for path in others})
+        print_lines([f"{folder}: {len(others)} of {len(paths)} files are not read, as no images: {name_some(kinds)}"])
     return found
+
+
+def _is_sidecar(path: Path, of_images: set[Path]) -> bool:
+    """Is this the text file or the XMP sidecar of one of the images?"""
+    return path.suffix.lower() in (".txt", ".xmp") and path.with_suffix("") in of_images
 
 
 def _within(folder: Path, path: Path) -> str:
