@@ -79,7 +79,7 @@ def main(image: str, clients: str = "64", duration: str = "60", model: str = "ph
     try:
         [port] = re.findall(r"http://127\.0\.0\.1:(\d+)/", server.stderr.readline())
         body = _body(Path(image))
-        _load(int(port), body, 8, 3)  # warm
+        _load(int(port), body, int(clients), float(duration) / 4)  # warm: memory that is freed is kept
         before = _memory_mib(server.pid)
         seconds, statuses, took = _load(int(port), body, int(clients), float(duration))
         after = _memory_mib(server.pid)
