@@ -92,7 +92,7 @@ def test_what_is_written_is_read_and_all_else_is_refused(tmp_path: Path) -> None
     assert confidence.read(tmp_path) == calibration
     path = tmp_path / CONFIDENCE
     text = path.read_text()
-    path.write_text(text.replace("drawn", "drawm"))
+    path.write_text(text.replace("drawn", "other"))
     with pytest.raises(UserError, match=r"confidence\.json: damaged"):
         confidence.read(tmp_path)
     longer = Calibration((*calibration.means, 0.0), calibration.scales, calibration.weights, 0.0, "drawn", 9)
