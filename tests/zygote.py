@@ -35,7 +35,9 @@ _CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 arguments = sys.argv[1:]
 name = os.path.basename(sys.argv[0])
-if name == "captioning" or (name == "dvc" and not {{"queue", "queue-worker", "exec-run"}} & set(arguments)):
+if name == "captioning" and "predict" in arguments and "data/train/model" not in arguments:  # other arithmetic, perhaps
+    os.execv({python!r}, [{python!r}, "-c", "from captioning.cli import main; main()", *arguments])
+elif name == "captioning" or (name == "dvc" and not {{"queue", "queue-worker", "exec-run"}} & set(arguments)):
     module = name
 elif name == "dvc":
     os.execv({python!r}, [{python!r}, "-m", "dvc", *arguments])
