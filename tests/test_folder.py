@@ -151,7 +151,7 @@ def test_a_damaged_archive_is_named(attempt: Try) -> None:
         ("../a.png,A dog.,train,9", r"line 6: file '\.\./a\.png' leads outside the folder"),
         ("/etc/a.png,A dog.,train,9", r"line 6: file '/etc/a\.png' leads outside"),
         ("sea\\b.JPG,The sea.,val,2", r"line 6: file 'sea\\b\.JPG' leads outside the folder; .* with /"),
-        ("x.heic,A dog.,train,9", r"line 6: file 'x\.heic' is no image; its name must end in \.bmp .*\.webp"),
+        ("x.raw,A dog.,train,9", r"line 6: file 'x\.raw' is no image; its name must end in \.bmp .*\.webp"),
         ("captions.csv,A dog.,train,9", r"line 6: file 'captions\.csv' is no image"),
         (
             "A.png,A dog.,train,9",

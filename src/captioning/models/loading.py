@@ -1,6 +1,7 @@
 """Models for the command line: with the arithmetic that they ask for, which is fixed before torch is loaded."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioning.captioner import cards
@@ -21,3 +22,8 @@ def pinned(found: Sequence[Found], *, threads: int | None = None, mirror: bool =
     from captioning.models import python
 
     return python.of_folders([one.folder for one in found], [one.title for one in found], mirror=mirror)
+
+
+def digest_of(folder: Path) -> str:
+    """The digest of a model's decoder, by its card: what tells two models apart. Raises UserError as `cards.read`."""
+    return cards.read(folder).files["decoder.safetensors"]

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from captioning.captioner import cards
+from captioning.models.loading import digest_of
 from captioning.models.python import Captioned, Model
 from captioning.models.sources import Read, read
 from captioning.server import protocols
@@ -218,7 +218,7 @@ def _add_ollama(app: FastAPI, service: Service) -> None:
     @app.get("/api/tags", summary="Ollama: the models")
     async def tags() -> dict[str, Any]:
         size = sum(path.stat().st_size for path in service.folder.iterdir())
-        return protocols.tags(tag, size, cards.read(service.folder).files["decoder.safetensors"])
+        return protocols.tags(tag, size, digest_of(service.folder))
 
     @app.get("/api/version", summary="Ollama: the version")
     async def version() -> dict[str, str]:
