@@ -71,34 +71,35 @@ class OutputFile:
     """A file that captions are added to, line by line: a run that was stopped goes on after what is there."""
 
     def __init__(self, path: Path, output: Format) -> None:
-        """Raises UserError when the file cannot be written, or is no such file."""
+        """Raises UserError when the file cannot be written, or is no such file; it stays as it is then."""
         self._path = path
-        with written("--out", path):
-            stream = path.open("a+b")
-        self._stream: IO[bytes] = stream
-        self.done = self._read(output)
-        if not stream.tell() and (first := heading(output)):
+        with written("--out", path), path.open("a+b") as stream:
+            self.done = self._read(stream, output)
+        if not path.stat().st_size and (first := heading(output)):
             self.add(first)
 
-    def _read(self, output: Format) -> set[str]:
-        """The images that the file has; a last line that was cut short is removed."""
-        self._stream.seek(0)
-        content = self._stream.read()
+    def _read(self, stream: IO[bytes], output: Format) -> set[str]:
+        """The images that the file has. A last line that was cut short is removed, if the others are captions."""
+        stream.seek(0)
+        content = stream.read()
         whole = content[: content.rfind(b"\n") + 1]
-        self._stream.truncate(len(whole))
         try:
-            return set(_named(whole.decode(), output))
+            if content and not whole:
+                raise ValueError("no whole line")
+            named = set(_named(whole.decode(), output))
         except (ValueError, KeyError, TypeError, csv.Error) as fault:
             raise UserError(
                 f"--out {self._path}: not captions as --format {output} writes them; name another file"
             ) from fault
+        stream.truncate(len(whole))
+        return named
 
     def add(self, text: str) -> None:
         """Write lines, so that they outlast this process. Raises UserError when they cannot be written."""
-        with written("--out", self._path):
-            self._stream.write(text.encode() + b"\n")
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
+        with written("--out", self._path), self._path.open("ab") as stream:
+            stream.write(text.encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def _named(content: str, output: Format) -> list[str]:

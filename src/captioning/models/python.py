@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from captioning.captioner import cards, ensembles
+from captioning.captioner import ensembles
 from captioning.captioner.cards import Card
 from captioning.captioner.ensembles import Captioners
 from captioning.evaluation import attention_maps
@@ -140,7 +140,7 @@ class Model:
         Raises UserError (a ValueError) for options that contradict each other and images that cannot be decoded,
         OSError for a file that cannot be read, TypeError for what is no image or no option.
         """
-        options = self.options(n_best=n_best or 1, must=must, **search)
+        options = self.options(n_best=1 if n_best is None else n_best, must=must, **search)
         listed = [images] if is_one(images) else list(images)
         found: list[list[Caption]] = []
         for start in range(0, len(listed), batch_size):
@@ -236,6 +236,4 @@ def load(
 
 def of_folders(folders: Sequence[Path], titles: Sequence[str], *, mirror: bool = False) -> Model:
     """The model in these folders. Raises UserError as `ensembles.load` does."""
-    for folder in folders:
-        cards.read(folder)
     return Model(ensembles.load(folders, mirror=mirror), titles)

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -228,26 +227,3 @@ def _gendered(references: Mapping[int, Sequence[str]], captions: Mapping[int, st
 
 def _share(word: str, sentences: Sequence[Sequence[str]]) -> float:
     return sum(word in words for words in sentences) / len(sentences)
-
-
-def as_json(measured: Measured) -> dict[str, Any]:
-    """What was measured, as a document."""
-    reliability = measured.reliability
-    return {
-        "images": measured.images,
-        "scores": {name: list(values) for name, values in measured.scores.items()},
-        "single_precision": measured.full,
-        "captions_changed_by_half_precision": measured.changed,
-        "evaluate": measured.run,
-        "baselines": measured.rows,
-        "confidence": {
-            "acceptable": measured.calibration.acceptable,
-            "ece": reliability.error,
-            "brier": reliability.brier,
-            "auc": reliability.auc,
-            "bins": [list(row) for row in reliability.rows],
-        },
-        "different_captions": measured.different,
-        "commonest_captions": [list(pair) for pair in measured.common],
-        "words": {word: list(shares) for word, shares in measured.gendered.items()},
-    }
