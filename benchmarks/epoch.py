@@ -21,7 +21,7 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from captioning import decoders  # noqa: E402
-from captioning.data.splits import splits  # noqa: E402
+from captioning.data.splits.images import read_images  # noqa: E402
 from captioning.data.text.vocabulary import Vocabulary  # noqa: E402
 from captioning.settings import resolve  # noqa: E402
 from captioning.system.archives import ImageArchives  # noqa: E402
@@ -38,7 +38,7 @@ class Epoch:
 
     def __init__(self, encoder: str) -> None:
         settings = resolve.load(overrides={"decoder": "lstm"})
-        self.images = splits.read_images(DATA / "split/images.csv")
+        self.images = read_images(DATA / "split/images.csv")
         self.captions = EncodedCaptions.read(DATA / "split/train.npz")
         transform = backbones.transform_for(encoder, "native", pretrained=True)
         self.encoder = encoders.folded(encoders.build(encoder, transform=transform, weights={}))

@@ -39,6 +39,15 @@ if not Path(captioning.__file__).resolve().is_relative_to(_SOURCE):
     sys.exit(f"error: captioning was imported from {captioning.__file__}, not from {_SOURCE}; unset PYTHONPATH")
 
 
+def main() -> None:
+    """`python -m stages STAGE`: run one stage of the pipeline; or `verify IMAGES SEED`, see `stages.verify`."""
+    name, *numbers = sys.argv[1:] or [""]
+    verifies = name == "verify" and len(numbers) == 2 and all(number.isdecimal() for number in numbers)
+    if not verifies and (name not in STAGES or numbers):
+        sys.exit(f"error: write python -m stages STAGE, with one of {', '.join(STAGES)}")
+    run(name)
+
+
 def run(stage: str) -> None:
     """Run a stage, once at a time in a working folder: `python -m stages STAGE`.
 

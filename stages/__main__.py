@@ -1,12 +1,6 @@
-"""`python -m stages STAGE`: run one stage of the pipeline; or `verify IMAGES SEED`, see `stages.verify`."""
+"""`python -m stages STAGE`. Only the call is here, so that dvc.yaml need not list this file."""
 
-import sys
-
-from stages import STAGES, run
+from stages import main
 
 if __name__ == "__main__":
-    name, *numbers = sys.argv[1:] or [""]
-    verifies = name == "verify" and len(numbers) == 2 and all(number.isdecimal() for number in numbers)
-    if not verifies and (name not in STAGES or numbers):
-        sys.exit(f"error: write python -m stages STAGE, with one of {', '.join(STAGES)}")
-    run(name)
+    main()

@@ -15,6 +15,7 @@ from captioning.captioner.model import Captioner
 from captioning.data.datasets.scenes import facts
 from captioning.data.splits import coco, splits
 from captioning.data.splits.captions import read_captions
+from captioning.data.splits.images import read_images
 from captioning.evaluation import attention_maps, baselines, samples
 from captioning.evaluation.truth import measure
 from captioning.evaluation.truth.measure import Truth
@@ -46,7 +47,7 @@ def main(settings: Settings) -> None:
     )
     if options.method != "sample":
         fabric.print(f"evaluate.beam_size = {options.beam_size}")
-    images = splits.read_images(SPLIT / "images.csv")
+    images = read_images(SPLIT / "images.csv")
     store = FeatureStore(FEATURES, images["image_id"].tolist())
     captioners = _captioners(settings.evaluate, fabric, store)
     readers = captioners.readers(store, fabric.device)

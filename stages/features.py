@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from captioning.data.splits import splits
+from captioning.data.splits.images import read_images
 from captioning.settings.schema import Compute, Features, Settings
 from captioning.system import compute
 from captioning.system.archives import ImageArchives
@@ -31,7 +31,7 @@ def main(settings: Settings) -> None:
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
-    images = splits.read_images(IMAGES)
+    images = read_images(IMAGES)
     seed = None if _pretrained() else settings.seed  # of an encoder whose weights are drawn
     transform = backbones.transform_for(
         settings.encoder, features.image_size, pretrained=seed is None, crop=features.crop

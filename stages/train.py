@@ -13,7 +13,8 @@ from captioning import decoders, kernels
 from captioning.captioner import model
 from captioning.captioner.cards import Card
 from captioning.data.datasets.scenes.facts import FILE
-from captioning.data.splits import coco, splits
+from captioning.data.splits import coco
+from captioning.data.splits.images import read_images
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import AttendingDecoder
@@ -109,7 +110,7 @@ def _learns_labels(settings: Settings) -> bool:
 def _data(labelled: Train | None, fabric: Fabric) -> Data:
     """labelled: how the encoder is trained that learns the labels; None: none does."""
     check_table(VOCABULARY, "run `dvc repro -f vocab`")
-    images = splits.read_images(SPLIT / "images.csv")
+    images = read_images(SPLIT / "images.csv")
     validation, train = images[images["split"] == "val"], EncodedCaptions.read(SPLIT / "train.npz")
     ids = images["image_id"].tolist()
     return Data(
@@ -209,7 +210,7 @@ def _print_settings(settings: Settings, setup: Setup, label_epochs: int) -> None
 
 def _fit(trainer: Trainer, trackers: tuple[str, ...], name: str, resolved: dict[str, Any]) -> None:
     """Train, log each epoch, and draw the first validation images with their captions at each better epoch."""
-    images = splits.read_images(SPLIT / "images.csv")
+    images = read_images(SPLIT / "images.csv")
     files = images[images["split"] == "val"]["file"].tolist()[:SAMPLES]
     with (
         ImageArchives(DATA) as image_files,
@@ -251,7 +252,7 @@ def _save(
 
 def _statistics(data: Data) -> KeptStatistics:
     """Statistics of some training and validation images, by which images of another kind are recognised later."""
-    files, store = splits.read_images(SPLIT / "images.csv")["file"].to_numpy(), data.store
+    files, store = read_images(SPLIT / "images.csv")["file"].to_numpy(), data.store
     with ImageArchives(DATA) as image_files:
 
         def pixels(row: int) -> Tensor:

@@ -16,7 +16,7 @@ import torchvision
 from lightning_fabric import Fabric
 
 from captioning.captioner import cards
-from captioning.data.splits import splits
+from captioning.data.splits.images import read_images
 from captioning.settings.rules import search_options
 from captioning.settings.schema import Settings
 from captioning.system import compute
@@ -43,7 +43,7 @@ def main(settings: Settings) -> None:
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
-    images = splits.read_images(evaluate.SPLIT / "images.csv")
+    images = read_images(evaluate.SPLIT / "images.csv")
     store = FeatureStore(evaluate.FEATURES, images["image_id"].tolist())
     print(_here(fabric.device))
     card = cards.read(evaluate.MODEL).card

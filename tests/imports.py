@@ -2,9 +2,11 @@
 
 import ast
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = Path("src/captioning")
 STAGES = ("check", "download", "weights", "vocab", "split", "features", "train", "evaluate")
 
 
@@ -67,17 +69,23 @@ def listed(stage: str) -> list[str]:
     """What dvc.yaml lists for a stage: the folders of the files that it imports, and single files.
 
     A folder stands for all below it. One that has folders inside is listed only where the stage uses each of them, and
-    each file beside them; else those files are listed singly. A package's face that holds no statement is left out.
+    each file beside them; else those files are listed singly. Files that hold no code of their own are left out.
+    `check` takes seconds, and no stage follows it, since its output never changes: it lists whole packages.
     """
-    files = [path for path in closure(stage) if not _is_empty_face(ROOT / path)]
-    return sorted({_place(Path(path), files) for path in files})
+    files = [path for path in closure(stage) if not _is_bare(ROOT / path)]
+    place = _package if stage == "check" else partial(_place, files=files)
+    return sorted({place(Path(path)) for path in files})
+
+
+def _package(path: Path) -> str:
+    """The folder in src/captioning that has a file; another file itself."""
+    return Path(*path.parts[: len(LIBRARY.parts) + 1]).as_posix() if path.is_relative_to(LIBRARY) else path.as_posix()
 
 
 def _place(path: Path, files: list[str]) -> str:
-    library = Path("src/captioning")
-    if not path.is_relative_to(library):
+    if not path.is_relative_to(LIBRARY):
         return path.as_posix()
-    covering = [folder for folder in path.parents if folder != library and folder.is_relative_to(library)]
+    covering = [folder for folder in path.parents if folder != LIBRARY and folder.is_relative_to(LIBRARY)]
     whole = [folder for folder in covering if _is_whole(folder, files)]
     return (whole[-1] if whole else path).as_posix()
 
@@ -95,19 +103,35 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _modules(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("*.py") if not _is_empty_face(path)]
+    return [path for path in folder.glob("*.py") if not _is_bare(path)]
 
 
 def _used(folder: Path, files: list[str]) -> bool:
     return any(Path(path).parent == folder for path in files)
 
 
-def _is_empty_face(path: Path) -> bool:
-    """An `__init__.py` without code; and the library's own, whose names are loaded by users, and by no stage."""
-    if path.name != "__init__.py":
+def _is_bare(path: Path) -> bool:
+    """Without code that a stage depends on.
+
+    That is an `__init__.py` without a statement; the library's own, whose names are loaded by users and by no stage;
+    and a `__main__.py` that imports a function and calls it.
+    """
+    if path.name not in ("__init__.py", "__main__.py"):
         return False
+    if path.parent == ROOT / LIBRARY:
+        return True
     body = ast.parse(path.read_text(encoding="utf-8")).body
-    return path.parent == ROOT / "src/captioning" or all(isinstance(item, ast.Expr) for item in body)
+    if path.name == "__init__.py":
+        return all(isinstance(item, ast.Expr) for item in body)
+    return [type(item) for item in body] == [ast.Expr, ast.ImportFrom, ast.If] and _is_call(body[-1])
+
+
+def _is_call(guard: ast.stmt) -> bool:
+    """`if …: function()`."""
+    if not isinstance(guard, ast.If) or guard.orelse or len(guard.body) != 1:
+        return False
+    [statement] = guard.body
+    return isinstance(statement, ast.Expr) and ast.unparse(statement).endswith("()")
 
 
 if __name__ == "__main__":

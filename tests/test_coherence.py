@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from captioning.cli import gallery
-from captioning.experiments import coherence, compare, released, results, suites
+from captioning.experiments import coherence, compare, results, suites
 from captioning.experiments.queueing import Queue, State
 from captioning.experiments.revisions import Revision, resolve
 from captioning.experiments.table import collect, examined, table
+from captioning.models import released
 from captioning.system.errors import UserError
 from tests.imports import ROOT
 from tests.small import Small

@@ -20,6 +20,7 @@ from captioning.data.datasets.base import Options, Prepared, check_table
 from captioning.data.datasets.registry import get
 from captioning.data.splits import splits
 from captioning.data.splits.captions import read_captions
+from captioning.data.splits.images import read_images
 from captioning.settings.resolve import load
 from captioning.system.archives import Archive, ImageArchives, write_zip
 from captioning.system.errors import UserError
@@ -355,7 +356,7 @@ def test_image_ids_stay_as_they_are(attempt: Try, tmp_path: Path) -> None:
     assert set(captions["image_id"]) == set(ids)
     images = splits.image_table(splits.assign(captions))
     write_table(tmp_path / "images.csv", images.to_csv(index=False))
-    again = splits.read_images(tmp_path / "images.csv")
+    again = read_images(tmp_path / "images.csv")
     assert set(again["image_id"]) == set(ids)
     assert sorted(again["coco_id"]) == [1, 2, 3]
 

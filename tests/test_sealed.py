@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioning.data.splits import splits
+from captioning.data.splits.images import read_images
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.system import sealed
@@ -138,11 +139,11 @@ def test_tables_of_splits_are_refused_when_edited(tmp_path: Path) -> None:
     rows = [(str(n), f"{n}.jpg", "a dog", split) for n, split in enumerate(("train", "train", "val", "test"))]
     table = splits.assign(pd.DataFrame(rows, columns=["image_id", "file", "caption", "split"]))
     splits.write(tmp_path, table, Vocabulary.count(table["words"], 1), 5)
-    assert len(splits.read_images(tmp_path / "images.csv")) == 4
+    assert len(read_images(tmp_path / "images.csv")) == 4
     path = tmp_path / "references_val.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"images": []}))
     with pytest.raises(UserError, match=r"references_val\.json: damaged.*dvc repro -f split"):
         splits.coco.read_references(path)
     (tmp_path / "images.csv").write_text("image_id,file,split,coco_id\n")
     with pytest.raises(UserError, match=r"images\.csv: not the file.*dvc repro -f split"):
-        splits.read_images(tmp_path / "images.csv")
+        read_images(tmp_path / "images.csv")

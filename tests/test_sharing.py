@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from captioning.captioner import model
-from captioning.experiments import released
+from captioning.models import released
 from captioning.system.errors import UserError
 from tests.project import OWN, Project
 

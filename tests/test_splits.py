@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioning.data.splits import coco, splits
+from captioning.data.splits.images import read_images
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.system.errors import UserError
@@ -123,7 +124,7 @@ def test_only_training_words_are_counted_and_others_are_unknown(tmp_path: Path) 
     assert "cat" not in vocabulary.words
     val = EncodedCaptions.read(tmp_path / "val.npz")
     assert val.caption(0).tolist().count(UNK) == 3
-    images = splits.read_images(tmp_path / "images.csv")
+    images = read_images(tmp_path / "images.csv")
     assert images.iloc[val.image]["image_id"].tolist() == ["b"]
 
 
@@ -157,7 +158,7 @@ def test_a_number_of_more_than_64_bits_is_a_name(tmp_path: Path, image_id: str, 
     images = splits.image_table(table().replace({"image_id": {"a": image_id, "b": "7", "c": "9"}}))
     assert images.loc[images["image_id"] == image_id, "coco_id"].item() == coco_id
     write_table(tmp_path / "images.csv", images.to_csv(index=False))
-    assert splits.read_images(tmp_path / "images.csv").equals(images)
+    assert read_images(tmp_path / "images.csv").equals(images)
 
 
 def test_images_are_ordered_by_split() -> None:

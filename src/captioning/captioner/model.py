@@ -25,7 +25,7 @@ from captioning.captioner import cards, confidence
 from captioning.captioner.cards import CONFIDENCE, FILES, STATISTICS, Card
 from captioning.captioner.confidence import Calibration
 from captioning.data.text.vocabulary import Vocabulary
-from captioning.decoders.base import Decoder
+from captioning.decoders.base import AttendingDecoder, Decoder
 from captioning.system.errors import UserError, reason, shown
 from captioning.system.files import atomic, write_bytes
 from captioning.vision.encoders import encoders
@@ -45,6 +45,11 @@ class Captioner:
     card: Card
     statistics: KeptStatistics | None = None
     calibration: Calibration | None = None
+
+    @property
+    def attending(self) -> AttendingDecoder | None:
+        """The decoder, if it attends to regions."""
+        return self.decoder if isinstance(self.decoder, AttendingDecoder) else None
 
 
 def save(

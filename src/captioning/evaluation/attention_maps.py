@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from captioning.captioner.model import Captioner
-from captioning.decoders.base import AttendingDecoder
 from captioning.evaluation.captioned import with_scale
 from captioning.system import scripts
 from captioning.system.archives import ImageArchives
@@ -45,7 +44,7 @@ class Attended(NamedTuple):
 
 def refusal(captioner: Captioner) -> str | None:
     """Why there is nothing to draw for this model, in words; None where there is."""
-    if not isinstance(captioner.decoder, AttendingDecoder):
+    if captioner.attending is None:
         return f"the decoder {captioner.card.decoder} does not attend to regions, so it has no attention to draw"
     if captioner.encoder.grid is None:
         return f"the regions of the encoder {captioner.card.encoder} form no grid, so attention cannot be laid on them"
@@ -58,8 +57,8 @@ def attend(captioner: Captioner, encoded: Encoded, caption: str) -> Attended:
 
     The model must be one that `refusal` has nothing against.
     """
-    decoder, grid = captioner.decoder, captioner.encoder.grid
-    assert isinstance(decoder, AttendingDecoder)
+    decoder, grid = captioner.attending, captioner.encoder.grid
+    assert decoder is not None
     assert grid is not None
     vocabulary = captioner.vocabulary
     ids, special = vocabulary.encode(scripts.split(caption)), vocabulary.special

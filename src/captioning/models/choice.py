@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from captioning.captioner import cards
-from captioning.experiments import released
 from captioning.experiments.commands import project
-from captioning.experiments.released import Model
-from captioning.models import shipped
+from captioning.models import released, shipped
 from captioning.models.descriptions import CONTENT, DRAWINGS
+from captioning.models.released import Model
 from captioning.system.errors import UserError
 
 TRAINED = Path("data/train/model")

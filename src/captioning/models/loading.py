@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioning.captioner import cards
-from captioning.experiments.released import Model as Found
+from captioning.models.released import Model as Found
 from captioning.system import compute
 
 if TYPE_CHECKING:

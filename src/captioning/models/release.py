@@ -22,7 +22,8 @@ from captioning.captioner.cards import Card
 from captioning.captioner.confidence import Calibration, Evidence, Reliability
 from captioning.captioner.model import Saved
 from captioning.data.datasets.scenes import facts
-from captioning.data.splits import coco, splits
+from captioning.data.splits import coco
+from captioning.data.splits.images import read_images
 from captioning.evaluation import baselines
 from captioning.evaluation.truth import measure
 from captioning.experiments import bootstrap
@@ -103,7 +104,7 @@ def release(folder: Path, name: str, title: str) -> tuple[Card, Measured]:
             raise UserError(f"{path} is missing; bring the run back with `dvc checkout`, or run the pipeline")
     saved = halved(model.read(TRAINED))
     card = released_card(saved.card, name, title)
-    images = splits.read_images(SPLIT / "images.csv")
+    images = read_images(SPLIT / "images.csv")
     with tempfile.TemporaryDirectory() as temporary:
         plain = Path(temporary) / "half"
         _save(plain, card, saved, None)

@@ -13,7 +13,7 @@ from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.tokenizer import tokenize
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.system.errors import UserError
-from captioning.system.sealed import check_table, write_document, write_table
+from captioning.system.sealed import write_document, write_table
 
 _INTEGER = re.compile("0|[1-9][0-9]{0,18}")
 
@@ -78,12 +78,3 @@ def write(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary, max_words: 
     for split in ("val", "test"):
         write_document(folder / f"references_{split}.json", coco.references(table, images, split))
     return images
-
-
-def read_images(path: Path) -> pd.DataFrame:
-    """Read images.csv: image_id, file, split (text) and coco_id (integer).
-
-    Raises DamagedError when it is not what `write` wrote.
-    """
-    check_table(path, "run `dvc repro -f split`")
-    return pd.read_csv(path, dtype={"image_id": str, "file": str, "split": str}, keep_default_na=False)
