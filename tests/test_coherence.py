@@ -291,9 +291,9 @@ def test_a_half_run_experiment_has_no_scores_in_the_table_of_its_suite(
     assert results.refusals(suite, queue) == {"depth-b": REASON}
     with pytest.raises(UserError, match=r"^depth-b: .*: remove it with `dvc exp remove depth-b`, then run the suite"):
         results.check_whole(suite, queue)
-    results.check_complete(suite, found.model_copy(update={"runs": []}), must=False)
+    results.check_complete(suite, found.model_copy(update={"runs": []}), required=False)
     with pytest.raises(UserError, match="1 of 2 runs of depth are not done"):
-        results.check_complete(suite, found, must=True)
+        results.check_complete(suite, found, required=True)
     assert State.stale == "stale"
 
 

@@ -148,11 +148,11 @@ def test_the_images_that_differ_most_come_first() -> None:
     captions[6], captions[7] = BAD, OTHER
     one, two = made("one", said(40)), made("two", captions)
     comparison = compared(one, two)
-    apart = comparison.apart(1, 9)
+    apart = comparison.most_different(1, 9)
     assert [image for image, _, _ in apart] == [7, 8]
     per_image = [metrics.score(e.references, e.captions).per_image["cider"][7] for e in (one, two)]
     assert apart[0][1:] == pytest.approx(tuple(per_image))
-    assert comparison.apart(1, 1) == apart[:1]
+    assert comparison.most_different(1, 1) == apart[:1]
     text = verdicts.text(comparison, 1)
     assert "7.png" in text
     assert "8.png" not in text
@@ -173,7 +173,7 @@ def test_the_order_of_images_in_a_file_does_not_matter() -> None:
     document = json.loads(files[compare.REFERENCES])
     files[compare.REFERENCES] = json.dumps(document | {"images": document["images"][::-1]}).encode()
     turned = compare.read(Kept("turned", "0" * 40, files=files))
-    assert compared(one, turned).apart(1, 9) == []
+    assert compared(one, turned).most_different(1, 9) == []
     assert {d.p for d in compared(one, turned).differences[0].values()} == {1.0}
 
 

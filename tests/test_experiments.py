@@ -155,6 +155,6 @@ def test_a_dvc_that_hangs_is_stopped_and_told(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "dvc").write_text("#!/bin/sh\nexec tail -f /dev/null\n")
     (tmp_path / "dvc").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(commands, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(commands, "_LIMIT_S", 0.1)
     with pytest.raises(UserError, match=r"`dvc exp show --json -A` did not end in 0.1 s, and was stopped; try again"):
-        commands.shown("-A")
+        commands.exp_show("-A")

@@ -154,4 +154,4 @@ def test_a_mark_without_its_letter_does_not_move_onto_another() -> None:
 
 
 def test_letters_that_no_reference_has_are_found() -> None:
-    assert content.strange(["一只狗。"], ["一只猫", "狗"]) == [[2], []]
+    assert content.unknown_words(["一只狗。"], ["一只猫", "狗"]) == [[2], []]

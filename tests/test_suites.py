@@ -243,7 +243,7 @@ class Watched(Queue):
 def test_a_run_that_was_watched_from_start_to_end_has_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 20.0, 50.0, 52.5, 52.5, 60.0])  # each look, and the end of `a` and `c`
     monkeypatch.setattr(queueing, "_PAUSE_S", 0)
-    monkeypatch.setattr(queueing, "_AGAIN_S", 0)
+    monkeypatch.setattr(queueing, "_POLL_S", 0)
     monkeypatch.setattr(Watched, "_pause", lambda *_, **__: None)
     monkeypatch.setattr(queueing.time, "monotonic", lambda: next(clock))
     log = folder / "log"
@@ -279,7 +279,7 @@ def test_progress_is_printed_with_place_epoch_and_time_left(capsys: pytest.Captu
 
     def look(seconds: float, **states: str) -> list[str]:
         clock[0] = seconds
-        progress.looked({name: State(state) for name, state in states.items()})
+        progress.polled({name: State(state) for name, state in states.items()})
         return capsys.readouterr().out.splitlines()
 
     progress.changed("a", State.running)
@@ -356,7 +356,7 @@ def test_a_run_is_queued_with_its_threads_as_a_setting(copy: Project, monkeypatc
         monkeypatch.setenv(name, copy.environment[name])
     queue = Queue()
     queue.add(suites.Run("r-a", "a", 5, {"seed": 5}), threads=3)
-    [entry] = queue.look()
+    [entry] = queue.poll()
     assert (entry.name, entry.state) == ("r-a", State.queued)
     params = yaml.safe_load(copy.run("git", "show", f"{entry.revision}:params.yaml").stdout)
     assert (params["seed"], params["compute"]["threads"]) == (5, 3)

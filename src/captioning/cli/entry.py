@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _LINES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-_came: list[int] = []
+_received: list[int] = []
 
 
 class Stopped(BaseException):
@@ -28,7 +28,7 @@ class Stopped(BaseException):
 
 def main() -> None:
     """The entry point. A user's mistake is status 1, Ctrl-C 130, SIGTERM 143; each is one line, and no traceback."""
-    _heed(_leave_at_once)
+    _handle_signals(_exit_at_once)
     from pathlib import Path
 
     from captioning.cli.app import app
@@ -38,22 +38,22 @@ def main() -> None:
     sys.unraisablehook = _unraisable
     try:
         try:
-            _heed(_stop)
+            _handle_signals(_stop)
             with disk_faults_told(Path("standard output")):
                 app()
         finally:
-            _heed(_leave_at_once)
+            _handle_signals(_exit_at_once)
     except SystemExit as end:
         _flush(end)
     except BaseException as fault:
-        if _came:  # a library may have made another exception of it
-            _leave_at_once(_came[0])
+        if _received:  # a library may have made another exception of it
+            _exit_at_once(_received[0])
         if isinstance(fault, UserError):
             sys.exit(f"error: {printed(fault)}")
         raise
 
 
-def _heed(handler: signal._HANDLER) -> None:
+def _handle_signals(handler: signal._HANDLER) -> None:
     """Also where a shell has started this with Ctrl-C ignored: the workers of DVC's queue would inherit that."""
     for number in _LINES:
         signal.signal(number, handler)
@@ -61,14 +61,14 @@ def _heed(handler: signal._HANDLER) -> None:
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     """The first signal lets files be removed that are half-written; a second one does not wait for it."""
-    _came.append(number)
-    _heed(_leave_at_once)
+    _received.append(number)
+    _handle_signals(_exit_at_once)
     raise Stopped(number)
 
 
-def _leave_at_once(number: int, _frame: FrameType | None = None) -> NoReturn:
+def _exit_at_once(number: int, _frame: FrameType | None = None) -> NoReturn:
     """Without what the interpreter does at its end, which prints a traceback where a library is half-loaded."""
-    first = signal.Signals((_came or [number])[0])
+    first = signal.Signals((_received or [number])[0])
     os.write(2, f"{_LINES[first]}\n".encode())
     os._exit(128 + first)
 
@@ -76,7 +76,7 @@ def _leave_at_once(number: int, _frame: FrameType | None = None) -> NoReturn:
 def _unraisable(unraisable: UnraisableHookArgs) -> None:
     """Python prints, and drops, an exception that is raised in a destructor."""
     if isinstance(unraisable.exc_value, Stopped):
-        _leave_at_once(_came[0])
+        _exit_at_once(_received[0])
     sys.__unraisablehook__(unraisable)
 
 

@@ -42,11 +42,11 @@ def experiments(
 
     `dvc exp show` has a column for every setting and source file as well.
     """
-    from captioning.experiments.commands import repository, shown
+    from captioning.experiments.commands import exp_show, repository
     from captioning.experiments.table import collect, examined, table
 
     repository()
-    document = shown(*["--all-commits"] * all_commits)
+    document = exp_show(*["--all-commits"] * all_commits)
     rows = collect(document, by, examined(document))
     print(*table(rows, shutil.get_terminal_size(_PIPED).columns), sep="\n")
     edited = [row.name for row in rows if row.edited]
@@ -149,14 +149,14 @@ def run_suite(
             return
         queue.start(jobs)
         progress = Progress(queue, suite.runs, jobs)
-        states = queue.wait(suite.runs, jobs, progress.changed, progress.looked)
+        states = queue.wait(suite.runs, jobs, progress.changed, progress.polled)
     except Stopped as stopped:
         print_lines(["stopping; the same command continues"])
         queue.stop(suite.runs)
         raise typer.Exit(stopped.status) from None
     failed = [run for run, state in states.items() if state is not State.done]
     for run in failed:
-        print(f"{run} failed: {queue.complaint(run)}; its log: `dvc queue logs {run}`", file=sys.stderr)
+        print(f"{run} failed: {queue.error_line(run)}; its log: `dvc queue logs {run}`", file=sys.stderr)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -179,9 +179,9 @@ def _queue_missing(suite: "Suite", queue: "Queue", jobs: int) -> list[str]:
         threads = _threads(suite, queue, list(revisions.values()), jobs)
         for run in missing:
             queue.add(run, threads)
-    todo = [name for name, state in states.items() if state is not State.done]
-    print(f"{len(states) - len(todo)} of {len(states)} runs are done at {queue.baseline[:7]}", flush=True)
-    return todo
+    unfinished = [name for name, state in states.items() if state is not State.done]
+    print(f"{len(states) - len(unfinished)} of {len(states)} runs are done at {queue.baseline[:7]}", flush=True)
+    return unfinished
 
 
 def _threads(suite: "Suite", queue: "Queue", done: list["Revision"], jobs: int) -> int | None:
@@ -194,19 +194,19 @@ def _threads(suite: "Suite", queue: "Queue", done: list["Revision"], jobs: int) 
 
     if any(THREADS in run.overrides for run in suite.runs):
         return None
-    usual = _threads_of(queue.head())
-    theirs = {_threads_of(revision) for revision in done}
-    if len(theirs) > 1:
+    default = _threads_of(queue.head())
+    counts = {_threads_of(revision) for revision in done}
+    if len(counts) > 1:
         raise UserError(
-            f"the runs of {suite.name} that are done differ in {THREADS} ({', '.join(map(str, sorted(theirs)))}), so "
+            f"the runs of {suite.name} that are done differ in {THREADS} ({', '.join(map(str, sorted(counts)))}), so "
             f"that they cannot be compared; remove those of one kind with `dvc exp remove`, and run the suite again"
         )
-    fair = max(1, cores() // jobs) if jobs * usual > cores() else usual
-    threads = theirs.pop() if theirs else fair
-    if threads == usual:
+    share = max(1, cores() // jobs) if jobs * default > cores() else default
+    threads = counts.pop() if counts else share
+    if threads == default:
         return None
-    why = f"as in the {len(done)} runs that are done" if done else f"for {jobs} runs at a time on {cores()} cores"
-    print(f"{THREADS} = {threads} in each run, {why} (the commit has {usual})", flush=True)
+    cause = f"as in the {len(done)} runs that are done" if done else f"for {jobs} runs at a time on {cores()} cores"
+    print(f"{THREADS} = {threads} in each run, {cause} (the commit has {default})", flush=True)
     return threads
 
 
@@ -234,16 +234,16 @@ def show_table(
     suite, kept = suites.load(name), results.read(name)
     if write is not None:
         check_file("--write", write)
-    found = results.gather(suite, Queue(), kept)
-    if not (found.runs or found.refused) and kept:
-        print(f"no run of {name} at {found.commit[:7]}; this is {results.path_of(name)}", file=sys.stderr)
-        found = kept
-    results.check_complete(suite, found, must=write is not None)
+    gathered = results.gather(suite, Queue(), kept)
+    if not (gathered.runs or gathered.refused) and kept:
+        print(f"no run of {name} at {gathered.commit[:7]}; this is {results.path_of(name)}", file=sys.stderr)
+        gathered = kept
+    results.check_complete(suite, gathered, required=write is not None)
     if write is None:
-        print(results.table(suite, found), end="")
+        print(results.table(suite, gathered), end="")
         return
-    page, chart = results.put(write, name, results.block(suite, found)), charts.of_suite(suite, found)
+    page, chart = results.put(write, name, results.block(suite, gathered)), charts.of_suite(suite, gathered)
     with written("--write", write):
         write_text(write, page)
         write_bytes(results.image_of(write, name), chart)
-        results.write(name, found)
+        results.write(name, gathered)

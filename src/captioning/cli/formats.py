@@ -43,7 +43,7 @@ def lines(path: Path, captions: "Sequence[Caption]", output: Format, sheet: Path
         return "\n".join(map(_csv, ((escaped(str(path)), *_fields(caption)) for caption in captions)))
     numbers = [f"\t{caption.score:.4f}\t{caption.log_probability:.4f}" if several else "" for caption in captions]
     return "\n".join(
-        f"{escaped(str(path))}\t{caption.text}{said}" for caption, said in zip(captions, numbers, strict=True)
+        f"{escaped(str(path))}\t{caption.text}{number}" for caption, number in zip(captions, numbers, strict=True)
     )
 
 
@@ -51,9 +51,9 @@ def _json(path: Path, captions: "Sequence[Caption]", sheet: Path | None, *, seve
     best: dict[str, Any] = {"file": str(path), "caption": captions[0].text}
     if captions[0].confidence is not None:
         best["confidence"] = round(captions[0].confidence, 4)
-    listed = {"captions": [caption.record() for caption in captions]} if several else {}
-    drawn = {"attention": str(sheet)} if sheet else {}
-    return json_escaped(json.dumps(best | listed | drawn, ensure_ascii=False))
+    all_captions = {"captions": [caption.record() for caption in captions]} if several else {}
+    attention = {"attention": str(sheet)} if sheet else {}
+    return json_escaped(json.dumps(best | all_captions | attention, ensure_ascii=False))
 
 
 def _fields(caption: "Caption") -> tuple[str, ...]:
@@ -86,13 +86,13 @@ class OutputFile:
         try:
             if content and not whole:
                 raise ValueError("no whole line")
-            named = set(_named(whole.decode(), output))
+            images = set(_images_of(whole.decode(), output))
         except (ValueError, KeyError, TypeError, csv.Error) as fault:
             raise UserError(
                 f"--out {self._path}: not captions as --format {output} writes them; name another file"
             ) from fault
         stream.truncate(len(whole))
-        return named
+        return images
 
     def add(self, text: str) -> None:
         """Write lines, so that they outlast this process. Raises UserError when they cannot be written."""
@@ -102,7 +102,7 @@ class OutputFile:
             os.fsync(stream.fileno())
 
 
-def _named(content: str, output: Format) -> list[str]:
+def _images_of(content: str, output: Format) -> list[str]:
     """The images of a file of captions, as `lines` writes them. Raises ValueError and others for another file."""
     if output is Format.jsonl:
         return [escaped(json.loads(line)["file"]) for line in content.split("\n")[:-1]]

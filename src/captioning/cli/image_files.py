@@ -14,28 +14,28 @@ def expand(paths: list[str]) -> tuple[list[Path], bool]:
     files: list[Path] = []
     failed = False
     for path in paths:
-        found = [Path(path)]
+        matches = [Path(path)]
         if Path(path).is_dir():
-            found = _images(Path(path))
+            matches = _images(Path(path))
         elif glob.has_magic(path) and not Path(path).exists():
-            found = [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 - absolute too
-        if not found:
+            matches = [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 - absolute too
+        if not matches:
             print_lines([f"error: {path}: no images there ({' '.join(sorted(SUFFIXES))})"])
-        files += found
-        failed |= not found
+        files += matches
+        failed |= not matches
     return files, failed
 
 
 def _images(folder: Path) -> list[Path]:
     """The images in a folder, at any depth, sorted; other files are counted on standard error."""
     paths = sorted(path for path in folder.rglob("*") if not is_litter(_within(folder, path)) and path.is_file())
-    found = [path for path in paths if is_image(_within(folder, path))]
-    of_images = {path.with_suffix("") for path in found} | set(found)
+    images = [path for path in paths if is_image(_within(folder, path))]
+    of_images = {path.with_suffix("") for path in images} | set(images)
     others = [path for path in paths if not (path in of_images or _is_sidecar(path, of_images))]
-    if others and found:
+    if others and images:
         kinds = sorted({path.suffix.lower() or path.name for path in others})
         print_lines([f"{folder}: {len(others)} of {len(paths)} files are not read, as no images: {name_some(kinds)}"])
-    return found
+    return images
 
 
 def _is_sidecar(path: Path, of_images: set[Path]) -> bool:

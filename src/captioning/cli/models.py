@@ -9,10 +9,10 @@ def models() -> None:
 
     Each name can follow `captioning predict --model`. The one that is used without a name has an asterisk.
     """
-    found = inventory.entries()
-    if not found:
+    entries = inventory.entries()
+    if not entries:
         raise UserError("no model: none is shipped with this copy, and none is trained here; run `dvc repro`")
-    usual = choice.default().title.removesuffix(" (shipped)")
-    width = max(len(entry.name) for entry in found)
-    for entry in found:
-        print(f"{'*' if entry.name == usual else ' '} {entry.name:<{width}}  {entry.description()}")
+    default = choice.default().title.removesuffix(" (shipped)")
+    width = max(len(entry.name) for entry in entries)
+    for entry in entries:
+        print(f"{'*' if entry.name == default else ' '} {entry.name:<{width}}  {entry.description()}")

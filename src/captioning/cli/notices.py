@@ -11,7 +11,7 @@ from captioning.system.errors import UserError, escaped, shown
 if TYPE_CHECKING:
     from captioning.models.python import Model
 
-_NAMED = 3  # of many unlike images, so many are named
+_MAX_NAMED = 3  # of many unlike images, so many are named
 
 
 class Notices:
@@ -31,32 +31,32 @@ class Notices:
         self.training = ", ".join(dict.fromkeys(trained_on(member.card.settings) for member in members))
 
     @property
-    def _theirs(self) -> str:
+    def _training_images(self) -> str:
         return f"the images that this model was trained on ({self.training})"
 
     def skip(self, path: str | Path, fault: OSError | UserError) -> None:
         """A file that cannot be read or decoded."""
-        said = f"{path}: {fault.strerror}" if isinstance(fault, OSError) else str(fault)
-        print_lines([f"error: {said}"])
+        message = f"{path}: {fault.strerror}" if isinstance(fault, OSError) else str(fault)
+        print_lines([f"error: {message}"])
         self.skipped.append(str(path))
 
     def differs(self, path: Path) -> None:
         """An image that is unlike the training images; after the first few, they are only counted."""
         self.unlike += 1
-        if self.unlike <= _NAMED:
-            print_lines([f"{path}: unlike {self._theirs}; its caption is a guess"])
+        if self.unlike <= _MAX_NAMED:
+            print_lines([f"{path}: unlike {self._training_images}; its caption is a guess"])
 
     def abstain(self, path: Path, confidence: float) -> None:
         """An image that gets no caption, since none is sure enough; after the first few, they are only counted."""
         self.abstained += 1
-        if self.abstained <= _NAMED:
+        if self.abstained <= _MAX_NAMED:
             print_lines([f"{path}: no caption, its confidence is {confidence:.2f}"])
 
     def end(self, files: int) -> None:
         """Counts, of so many files that were to be captioned."""
-        if self.unlike > _NAMED:
-            print_lines([f"{self.unlike} of {files} files: unlike {self._theirs}; their captions are guesses"])
-        if self.abstained > _NAMED:
+        if self.unlike > _MAX_NAMED:
+            print_lines([f"{self.unlike} of {files} files: unlike {self._training_images}; their captions are guesses"])
+        if self.abstained > _MAX_NAMED:
             print_lines([f"{self.abstained} of {files} files: no caption, for want of confidence"])
         if self.skipped:
             print_lines([f"{len(self.skipped)} of {files} files skipped: {name_some(self.skipped)}"])
@@ -64,8 +64,8 @@ class Notices:
 
 def name_some(names: Sequence[str]) -> str:
     """The first few of many names, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(map(shown, names[:_NAMED])) + more
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(map(shown, names[:_MAX_NAMED])) + more
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -39,11 +39,11 @@ def check_file(option: str, path: Path) -> None:
     with written(option, path):
         if path.is_dir():
             raise UserError(f"{option} {path}: this is a folder; name a file in it")
-        above = next(folder for folder in path.absolute().parents if folder.exists())
-        if not above.is_dir():
-            raise UserError(f"{option} {path}: {above} is a file, not a folder; name another")
-        if not os.access(above, os.W_OK | os.X_OK):
-            raise UserError(f"{option} {path}: the folder {above} may not be written; name another")
+        parent = next(folder for folder in path.absolute().parents if folder.exists())
+        if not parent.is_dir():
+            raise UserError(f"{option} {path}: {parent} is a file, not a folder; name another")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise UserError(f"{option} {path}: the folder {parent} may not be written; name another")
 
 
 @contextlib.contextmanager

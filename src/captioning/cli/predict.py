@@ -67,7 +67,7 @@ def predict(
     repo: _Repo = None,
     output: _Format = Format.text,
     out: _Out = None,
-    beside: _Write = None,
+    sidecars: _Write = None,
     overwrite: _Overwrite = False,
     mirror: _Mirror = False,
     must: _Must = None,
@@ -83,20 +83,20 @@ def predict(
     standard output, and on standard error which model is used, and which images are unlike its training images.
     """
     notices = Notices()
-    named, failed = expand(paths)
-    files = [path for path in named if is_there(path, notices)]
-    outputs = Outputs.open(files, output, out, [] if beside is None else beside, overwrite=overwrite)
-    wanted = outputs.unfinished(files)
-    if wanted:
-        found = choice.models(model, repo)
-        loaded = loading.pinned(found, threads=threads, mirror=mirror)
+    expanded, failed = expand(paths)
+    files = [path for path in expanded if is_there(path, notices)]
+    outputs = Outputs.open(files, output, out, [] if sidecars is None else sidecars, overwrite=overwrite)
+    pending = outputs.unfinished(files)
+    if pending:
+        models = choice.models(model, repo)
+        loaded = loading.pinned(models, threads=threads, mirror=mirror)
         options = loaded.options(must=must or [], beam_size=search.pop(BEAM_SIZE), **search)
         _check_confidence(loaded, abstain)
-        sheets = _sheets(loaded, attention, wanted) if attention else {}
+        sheets = _sheets(loaded, attention, pending) if attention else {}
         notices.begin(loaded)
-        for batch in _batches(wanted, batch_size):
+        for batch in _batches(pending, batch_size):
             _caption(loaded, batch, options, outputs, sheets, notices, abstain)
-    notices.end(len(named))
+    notices.end(len(expanded))
     raise typer.Exit(1 if failed or notices.skipped else 0)
 
 
@@ -106,34 +106,35 @@ class Outputs:
 
     format: Format
     file: OutputFile | None
-    beside: Sequence[Sidecar]
+    sidecars: Sequence[Sidecar]
     overwrite: bool
 
     @classmethod
     def open(
-        cls, files: Sequence[Path], output: Format, out: Path | None, beside: Sequence[Sidecar], *, overwrite: bool
+        cls, files: Sequence[Path], output: Format, out: Path | None, sidecars: Sequence[Sidecar], *, overwrite: bool
     ) -> "Outputs":
         """Raises UserError where something cannot be written, or would be lost."""
-        check(files, beside)
+        check(files, sidecars)
         if out is None and (first := heading(output)):
             print(first)
-        return cls(output, None if out is None else OutputFile(out, output), beside, overwrite)
+        return cls(output, None if out is None else OutputFile(out, output), sidecars, overwrite)
 
     def unfinished(self, files: Sequence[Path]) -> list[Path]:
         """The images that have not all of their outputs yet; the others are counted on standard error."""
-        left = [path for path in files if not self._is_done(path)]
-        if len(left) < len(files):
-            print_lines([f"{len(files) - len(left)} of {len(files)} files have their captions already"])
-        return left
+        pending = [path for path in files if not self._is_done(path)]
+        if len(pending) < len(files):
+            print_lines([f"{len(files) - len(pending)} of {len(files)} files have their captions already"])
+        return pending
 
     def _is_done(self, path: Path) -> bool:
-        listed = self.file is not None and escaped(str(path)) in self.file.done
-        described = bool(self.beside) and not self.overwrite and all(is_described(path, kind) for kind in self.beside)
-        return (listed or self.file is None) and (described or not self.beside) and (listed or described)
+        in_file = self.file is not None and escaped(str(path)) in self.file.done
+        described = not self.overwrite and all(is_described(path, kind) for kind in self.sidecars)
+        outputs = [in_file] * (self.file is not None) + [described] * bool(self.sidecars)
+        return bool(outputs) and all(outputs)
 
     def add(self, path: Path, captions: "Sequence[Caption]", sheet: Path | None, *, several: bool) -> None:
         """Put an image's captions wherever they go."""
-        for kind in self.beside:
+        for kind in self.sidecars:
             if self.overwrite or not is_described(path, kind):
                 write(path, kind, captions[0].text)
         text = lines(path, captions, self.format, sheet, several=several)
@@ -189,14 +190,14 @@ def _caption(
     """Write captions for each image, and draw the sheets that are wanted."""
     from captioning.models.sources import read
 
-    opened = []
+    images = []
     for path in paths:
         try:
-            opened.append((path, read(path)))
+            images.append((path, read(path)))
         except (UserError, OSError) as fault:
             notices.skip(path, fault)
-    found = model.batch([image for _, image in opened], options)
-    for (path, source), captioned in zip(opened, found, strict=True):
+    results = model.batch([image for _, image in images], options)
+    for (path, source), captioned in zip(images, results, strict=True):
         best, sheet = captioned.captions[0], sheets.get(path)
         if captioned.unlike:
             notices.differs(path)

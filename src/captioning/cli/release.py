@@ -37,9 +37,9 @@ def release(name: _Name, revision: _Revision = WORKSPACE, *, out: _Out = None) -
     if folder.exists() and not shipped.is_model(folder):
         raise UserError(f"--out {folder}: is there already, and is no model; name another folder")
     root = repository()
-    [found] = resolve([revision])
-    with checked_out(found.sha, root) as place, contextlib.chdir(place):
-        _release(name, _title(found), folder)
+    [resolved] = resolve([revision])
+    with checked_out(resolved.sha, root) as checkout, contextlib.chdir(checkout):
+        _release(name, _title(resolved), folder)
 
 
 def _title(revision: Revision) -> str:
@@ -55,17 +55,17 @@ def _release(name: str, title: str, folder: Path) -> None:
     from captioning.models.release import release
 
     with tempfile.TemporaryDirectory() as temporary:
-        made = Path(temporary) / name
-        card, measured = release(made, name, title)
-        model_card.write(made, card, measured)
+        staged = Path(temporary) / name
+        card, measured = release(staged, name, title)
+        model_card.write(staged, card, measured)
         with written("--out", folder):
-            move(made, folder)
+            move(staged, folder)
     size = sum(path.stat().st_size for path in folder.iterdir())
-    found, change = measured.reliability, measured.scores["cider"][0] - measured.full["cider"]
+    reliability, change = measured.reliability, measured.scores["cider"][0] - measured.full["cider"]
     print(
         f"{folder}: {size / 1e6:.1f} MB; half precision changes {measured.changed:.1%} of captions, CIDEr {change:+.4f}"
     )
     print(
         f"test: BLEU-4 {measured.scores['bleu_4'][0]:.3f}, CIDEr {measured.scores['cider'][0]:.3f}; "
-        f"confidence: calibration error {found.error:.3f}, area under the ROC curve {found.auc:.3f}"
+        f"confidence: calibration error {reliability.error:.3f}, area under the ROC curve {reliability.auc:.3f}"
     )

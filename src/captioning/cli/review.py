@@ -51,7 +51,9 @@ def _entries(captions: Path, out: Path) -> tuple[list[Entry], Path]:
     paths = [Path(row.image).absolute() for row in rows]
     for row, path in zip(rows, paths, strict=True):
         if not path.is_file():
-            raise UserError(f"{captions}, {row.place}: {row.image}: no such file; start where `captioning predict` was")
+            raise UserError(
+                f"{captions}, {row.location}: {row.image}: no such file; start where `captioning predict` was"
+            )
     folder = Path(os.path.commonpath([path.parent for path in paths]))
     start = out.absolute().parent
     return [

@@ -25,8 +25,8 @@ def with_search_options(command: Callable[..., None]) -> Callable[..., None]:
     signature, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
     own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
     options = [_option(name) for name in names()]
-    given = {parameter.name: hints[parameter.name] for parameter in own}
-    command.__annotations__ = given | {option.name: option.annotation for option in options}
+    annotations = {parameter.name: hints[parameter.name] for parameter in own}
+    command.__annotations__ = annotations | {option.name: option.annotation for option in options}
     command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
     return command
 
@@ -34,14 +34,14 @@ def with_search_options(command: Callable[..., None]) -> Callable[..., None]:
 def _option(name: str) -> inspect.Parameter:
     field = fields_of(SearchOptions)[name]
     meaning = marked(field, Meaning).text
-    ends: dict[str, Any] = {"help": f"{meaning[0].upper()}{meaning[1:]}."}
+    attributes: dict[str, Any] = {"help": f"{meaning[0].upper()}{meaning[1:]}."}
     for mark in limits(field):
         if isinstance(mark, Ge | Gt):
-            ends["min"] = mark.ge if isinstance(mark, Ge) else mark.gt + _ABOVE  # type: ignore[operator]
+            attributes["min"] = mark.ge if isinstance(mark, Ge) else mark.gt + _ABOVE  # type: ignore[operator]
         elif isinstance(mark, Le):
-            ends["max"] = mark.le
+            attributes["max"] = mark.le
     kind, default = field.annotation, USUAL.get(name)
     if name == BEAM_SIZE:
-        kind, ends["show_default"] = int | None, "evaluate's, or for --n-best"
-    annotation = Annotated[kind, typer.Option(**ends)]  # type: ignore[valid-type]
+        kind, attributes["show_default"] = int | None, "evaluate's, or for --n-best"
+    annotation = Annotated[kind, typer.Option(**attributes)]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -12,7 +12,7 @@ from captioning.models import choice, loading
 from captioning.server.limits import Limits
 from captioning.system.errors import UserError
 
-_USUAL = Limits()
+_DEFAULTS = Limits()
 _Models = Annotated[
     list[str] | None, Option(help="As for `captioning predict`.", show_default="as for `captioning predict`")
 ]
@@ -31,25 +31,25 @@ def serve(
     host: _Host = "127.0.0.1",
     port: _Port = 8080,
     threads: _Threads = None,
-    megabytes: _Megabytes = _USUAL.bytes // 1_000_000,
-    megapixels: _Megapixels = _USUAL.pixels // 1_000_000,
-    images: _Images = _USUAL.images,
-    waiting: _Waiting = _USUAL.waiting,
-    seconds: _Seconds = _USUAL.seconds,
+    megabytes: _Megabytes = _DEFAULTS.bytes // 1_000_000,
+    megapixels: _Megapixels = _DEFAULTS.pixels // 1_000_000,
+    images: _Images = _DEFAULTS.images,
+    waiting: _Waiting = _DEFAULTS.waiting,
+    seconds: _Seconds = _DEFAULTS.seconds,
 ) -> None:
     """Serve a model: a page, a REST interface, and the protocols of Ollama and OpenAI.
 
     Ctrl-C or SIGTERM ends it, after the requests that are under way.
     """
     _check_installed()
-    found = choice.models(model, None)
-    loaded = loading.pinned(found, threads=threads)
+    models = choice.models(model, None)
+    loaded = loading.pinned(models, threads=threads)
     from captioning.server.running import run
 
     limits = Limits(megabytes * 1_000_000, megapixels * 1_000_000, images, waiting, seconds)
-    name = _name(found[0].title)
+    name = _name(models[0].title)
     hosts = ("localhost", "127.0.0.1", "::1", host) if _is_loopback(host) else None
-    run(loaded, name, found[0].folder, limits, host=host, port=port, hosts=hosts)
+    run(loaded, name, models[0].folder, limits, host=host, port=port, hosts=hosts)
 
 
 def _name(title: str) -> str:

@@ -90,8 +90,8 @@ def _parse(path: Path) -> ET.Element:
 def _description(root: ET.Element) -> ET.Element | None:
     """What has a text as `dc:description`: the element, or the one of which it is an attribute."""
     name = f"{{{_DC}}}description"
-    texts = ((one, "".join(one.itertext()) if one.tag == name else one.get(name, "")) for one in root.iter())
-    return next((one for one, text in texts if text.strip()), None)
+    texts = ((node, "".join(node.itertext()) if node.tag == name else node.get(name, "")) for node in root.iter())
+    return next((node for node, text in texts if text.strip()), None)
 
 
 def _with_caption(root: ET.Element, caption: str) -> bytes:
@@ -100,19 +100,19 @@ def _with_caption(root: ET.Element, caption: str) -> bytes:
         ET.register_namespace(prefix, address)
     rdf = root if root.tag == f"{{{_RDF}}}RDF" else root.find(f".//{{{_RDF}}}RDF")
     assert rdf is not None  # `_parse` has seen to it
-    for one in rdf.iter():
-        one.attrib.pop(f"{{{_DC}}}description", None)
-    described = rdf.find(f".//{{{_DC}}}description")
-    if described is None:
+    for element in rdf.iter():
+        element.attrib.pop(f"{{{_DC}}}description", None)
+    description = rdf.find(f".//{{{_DC}}}description")
+    if description is None:
         owner = rdf.find(f"{{{_RDF}}}Description")
         if owner is None:
             owner = ET.SubElement(rdf, f"{{{_RDF}}}Description", {f"{{{_RDF}}}about": ""})
-        described = ET.SubElement(owner, f"{{{_DC}}}description")
-    alternatives = described.find(f"{{{_RDF}}}Alt")
+        description = ET.SubElement(owner, f"{{{_DC}}}description")
+    alternatives = description.find(f"{{{_RDF}}}Alt")
     if alternatives is None:
-        described.text = None
-        alternatives = ET.SubElement(described, f"{{{_RDF}}}Alt")
-    item = next((one for one in alternatives if one.get(_LANGUAGE) == _DEFAULT), None)
+        description.text = None
+        alternatives = ET.SubElement(description, f"{{{_RDF}}}Alt")
+    item = next((element for element in alternatives if element.get(_LANGUAGE) == _DEFAULT), None)
     if item is None:
         item = ET.Element(f"{{{_RDF}}}li", {_LANGUAGE: _DEFAULT})
         alternatives.insert(0, item)

@@ -25,13 +25,13 @@ def verify(revision: _Revision = WORKSPACE, *, images: _Images = 20, seed: _Seed
     The code of the revision does it, on this machine, which is printed. The exit status is 1 where something differs:
     the machine, the libraries or the data are not those of the run.
     """
-    drawn = secrets.randbelow(10**6) if seed is None else seed
+    chosen_seed = secrets.randbelow(10**6) if seed is None else seed
     root = repository()
-    [found] = resolve([revision])
-    with checked_out(found.sha, root) as folder:
+    [resolved] = resolve([revision])
+    with checked_out(resolved.sha, root) as folder:
         if not (folder / "stages/verify.py").is_file():
             raise UserError(f"{revision}: this commit has no stages/verify.py; name a later one")
-        print(f"{revision}: images and captions drawn with --seed {drawn}", flush=True)
-        command = (sys.executable, "-m", "stages", "verify", str(images), str(drawn))
-        done = subprocess.run(command, cwd=folder)
-    raise typer.Exit(done.returncode)
+        print(f"{revision}: images and captions drawn with --seed {chosen_seed}", flush=True)
+        command = (sys.executable, "-m", "stages", "verify", str(images), str(chosen_seed))
+        completed = subprocess.run(command, cwd=folder)
+    raise typer.Exit(completed.returncode)

@@ -39,7 +39,7 @@ def alternative(suite: Suite, results: "Results") -> str:
     """Each label's score, its mean over seeds, with its interval if there is one, and which label has the highest."""
     name = score_name(suite)
     values = {label: values_of(results.runs, label, name) for label in suite.labels}
-    means = {label: statistics.mean(found) for label, found in values.items() if found}
+    means = {label: statistics.mean(scores) for label, scores in values.items() if scores}
     if not means:
         return f"{score_title(suite)}: no run has it"
     key = varied(suite)

@@ -1,4 +1,4 @@
-"""How far scores could differ by the luck of the test images, and of the seeds: a paired bootstrap.
+"""How much scores vary with the test images and with the seeds: a paired bootstrap.
 
 The test set is drawn again and again from its own images, with replacement, the same images for every system
 (Efron and Tibshirani 1993; for corpus scores of translations Koehn 2004), and each draw is scored as the whole set is:
@@ -77,8 +77,8 @@ def _scores(sums: Floats, images: int) -> Floats:
 
 def _times_drawn(random: np.random.Generator, draws: int, images: int) -> Floats:
     """How often each image is in each draw: (B, I)."""
-    chosen = random.integers(0, images, (draws, images)) + images * np.arange(draws)[:, None]
-    return np.bincount(chosen.ravel(), minlength=draws * images).reshape(draws, images).astype(np.float64)
+    indices = random.integers(0, images, (draws, images)) + images * np.arange(draws)[:, None]
+    return np.bincount(indices.ravel(), minlength=draws * images).reshape(draws, images).astype(np.float64)
 
 
 def _over_seeds(random: np.random.Generator, scores: Floats, sizes: Sequence[int]) -> Floats:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-_PAPER, _INK, _SOFT, _LINE = "#fbfaf7", "#23262d", "#5b606b", "#dedad0"
+_PAPER, _INK, _MUTED, _LINE = "#fbfaf7", "#23262d", "#5b606b", "#dedad0"
 SERIES = ("#0072b2", "#d55e00", "#00805c", "#aa4499", "#8a6d00", "#3f7fae", "#b3003c", "#5c5cc9")
 _DARK = {  # each colour on a dark page
     _PAPER: "#16181c",
     _INK: "#e9e7e2",
-    _SOFT: "#a7abb4",
+    _MUTED: "#a7abb4",
     _LINE: "#33373e",
     **dict(
         zip(
@@ -46,10 +46,10 @@ _STYLE: dict[Any, Any] = {
     "axes.titlepad": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": _SOFT,
+    "axes.edgecolor": _MUTED,
     "axes.prop_cycle": f"cycler('color', {list(SERIES)})",
     "axes.facecolor": _PAPER,
-    "axes.labelcolor": _SOFT,
+    "axes.labelcolor": _MUTED,
     "axes.titlecolor": _INK,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -58,8 +58,8 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": _PAPER,
     "savefig.facecolor": _PAPER,
     "text.color": _INK,
-    "xtick.color": _SOFT,
-    "ytick.color": _SOFT,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
     "legend.labelcolor": _INK,
 }
 _PANELS = {
@@ -118,8 +118,8 @@ def of_suite(suite: Suite, results: Results) -> bytes:
 
     The score is CIDEr, where the suite has it, else the first of its scores.
     """
-    kept = {name for result in results.runs for name in result.curves}
-    panels = {title: curves for title, curves in _PANELS.items() if kept & curves.keys()}
+    curve_names = {name for result in results.runs for name in result.curves}
+    panels = {title: curves for title, curves in _PANELS.items() if curve_names & curves.keys()}
     names = [wrapped(label) for label in suite.labels]
     top = _FRAME + sum(_ROW + _TEXT_ROW * name.count("\n") for name in names)
     below = _PANEL * -(-len(panels) // 2)
@@ -151,28 +151,28 @@ def legend(figure: "Figure", axes: "Axes") -> "Legend":
     handles, labels = axes.get_legend_handles_labels()
     names = [wrapped(label) for label in labels]
     for columns in range(len(names), 0, -1):
-        made = figure.legend(handles, names, loc="outside lower left", ncols=columns, frameon=False)
-        if columns == 1 or made.get_window_extent().width <= figure.bbox.width * 0.96:
+        candidate = figure.legend(handles, names, loc="outside lower left", ncols=columns, frameon=False)
+        if columns == 1 or candidate.get_window_extent().width <= figure.bbox.width * 0.96:
             break
-        made.remove()
-    return made
+        candidate.remove()
+    return candidate
 
 
 def _scores(axes: "Axes", suite: Suite, results: Results) -> None:
     """A row a label, the first on top: the name, the interval as a bar, the mean as a mark, its seeds as dots."""
     name = score_name(suite)
-    with_intervals = any(name in found for found in results.intervals.values())
+    with_intervals = any(name in intervals for intervals in results.intervals.values())
     title = score_title(suite)
     axes.set_title(f"{title}, with 95 % intervals" if with_intervals else f"{title} (no intervals were kept)")
     heights = []
-    place = 0.0
+    y = 0.0
     for index, label in enumerate(suite.labels):
-        place += (_ROW + _TEXT_ROW * wrapped(label).count("\n")) / _ROW / 2
-        heights.append(place)
-        _score(axes, results, label, name, place, index)
-        place += (_ROW + _TEXT_ROW * wrapped(label).count("\n")) / _ROW / 2
+        y += (_ROW + _TEXT_ROW * wrapped(label).count("\n")) / _ROW / 2
+        heights.append(y)
+        _score(axes, results, label, name, y, index)
+        y += (_ROW + _TEXT_ROW * wrapped(label).count("\n")) / _ROW / 2
     axes.set_yticks(heights, [wrapped(label) for label in suite.labels])
-    axes.set_ylim(place, 0)
+    axes.set_ylim(y, 0)
     if key := varied(suite):
         axes.set_ylabel(key.replace(".", ".\n"))
     axes.tick_params(axis="y", length=0, labelcolor=_INK)
@@ -180,17 +180,17 @@ def _scores(axes: "Axes", suite: Suite, results: Results) -> None:
     axes.margins(x=0.08)
 
 
-def _score(axes: "Axes", results: Results, label: str, name: str, place: float, index: int) -> None:
+def _score(axes: "Axes", results: Results, label: str, name: str, y: float, index: int) -> None:
     values = values_of(results.runs, label, name)
     if not values:
         return
     colour, mean = _colour(index), statistics.mean(values)
     if low_high := results.intervals.get(label, {}).get(name):
-        axes.plot(low_high, [place] * 2, "-|", color=colour, linewidth=2, markersize=9, markeredgewidth=2)
+        axes.plot(low_high, [y] * 2, "-|", color=colour, linewidth=2, markersize=9, markeredgewidth=2)
     if len(values) > 1:
-        axes.plot(values, [place] * len(values), "o", color=colour, markersize=4, fillstyle="none")
-    axes.plot([mean], [place], _MARKERS[index % len(_MARKERS)], color=colour, markersize=8, label=label)
-    axes.annotate(f"{mean:.3f}", (mean, place), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+        axes.plot(values, [y] * len(values), "o", color=colour, markersize=4, fillstyle="none")
+    axes.plot([mean], [y], _MARKERS[index % len(_MARKERS)], color=colour, markersize=8, label=label)
+    axes.annotate(f"{mean:.3f}", (mean, y), (0, 7), textcoords="offset points", ha="center", fontsize=9)
 
 
 def _by_epoch(axes: "Axes", labels: Sequence[str], runs: Sequence[Result], curves: dict[str, str]) -> None:

@@ -24,7 +24,7 @@ METRICS = "data/evaluate/metrics.json"
 _CODE = ("src/", "stages/")
 _OUTPUTS = ("outs", "metrics", "plots")
 _EXAMPLES = 3
-_AGAIN = (
+_REMEDY = (
     "run it again there (`dvc repro`, or `dvc exp run` with its settings), or name another revision",
     "run `dvc repro`, or take the change back with git and `dvc checkout`",
 )
@@ -93,17 +93,17 @@ class Examined(NamedTuple):
 
 def examine(revision: Revision, files: Iterable[str]) -> Examined:
     """Hold `files` of a revision, and all that leads to them, to the revision."""
-    found, wanted = stages(revision), list(files)
-    leading = _leading(found, wanted)
+    lock, paths = stages(revision), list(files)
+    upstream = _upstream(lock, paths)
     faults: list[Iterator[str]] = [
-        _unrecorded(revision, found, wanted),
-        *(_other_settings(revision, name, found[name]) for name in leading),
-        *(_other_data(revision, found, name) for name in leading),
-        _other_files(revision, found, wanted),
+        _unrecorded_faults(revision, lock, paths),
+        *(_settings_faults(revision, name, lock[name]) for name in upstream),
+        *(_data_faults(revision, lock, name) for name in upstream),
+        _file_faults(revision, lock, paths),
     ]
-    code = {dep.path: dep for name in leading for dep in found[name].deps if _is_code(dep)}
+    code = {dep.path: dep for name in upstream for dep in lock[name].deps if _is_code(dep)}
     return Examined(
-        next((wrong for each in faults for wrong in each), None),
+        next((fault for found in faults for fault in found), None),
         sorted(path for path, dep in code.items() if _digest(revision, path) != dep.md5),
     )
 
@@ -112,28 +112,28 @@ def check(revision: Revision, files: Iterable[str]) -> None:
     """Raise UserError unless `files` of a revision are results of its own settings and data; warn of edited code."""
     examined = examine(revision, files)
     if examined.fault:
-        raise UserError(f"{revision.name}: {examined.fault}; {_AGAIN[revision.sha == WORKSPACE]}")
+        raise UserError(f"{revision.name}: {examined.fault}; {_REMEDY[revision.sha == WORKSPACE]}")
     if examined.code:
         logging.getLogger(__name__).warning("%s", code_line(revision.name, examined.code))
 
 
-def code_line(name: str, places: Sequence[str]) -> str:
+def code_line(name: str, paths: Sequence[str]) -> str:
     """That results are those of earlier code, for standard error."""
-    more = f" and {len(places) - _EXAMPLES} more" if len(places) > _EXAMPLES else ""
-    return f"{name}: code was edited since these results were made ({', '.join(places[:_EXAMPLES])}{more})"
+    more = f" and {len(paths) - _EXAMPLES} more" if len(paths) > _EXAMPLES else ""
+    return f"{name}: code was edited since these results were made ({', '.join(paths[:_EXAMPLES])}{more})"
 
 
 def _is_code(dep: Entry) -> bool:
     return dep.hash == "md5" and dep.path.startswith(_CODE)
 
 
-def _leading(found: Mapping[str, Stage], files: Iterable[str]) -> list[str]:
+def _upstream(lock: Mapping[str, Stage], files: Iterable[str]) -> list[str]:
     """The stages that make these files, and all before them, in the order of the pipeline."""
     order: dict[str, None] = {}
 
     def add(path: str) -> None:
-        for name, stage in found.items():
-            if name not in order and name != "check" and any(_meet(out.path, path) for out in stage.outs):
+        for name, stage in lock.items():
+            if name not in order and name != "check" and any(_overlap(out.path, path) for out in stage.outs):
                 for dep in stage.deps:
                     add(dep.path)
                 order[name] = None
@@ -143,25 +143,25 @@ def _leading(found: Mapping[str, Stage], files: Iterable[str]) -> list[str]:
     return list(order)
 
 
-def _meet(one: str, other: str) -> bool:
+def _overlap(path: str, other: str) -> bool:
     """Is one of these paths the other, or in it?"""
-    first, second = PurePosixPath(one), PurePosixPath(other)
+    first, second = PurePosixPath(path), PurePosixPath(other)
     return first == second or first in second.parents or second in first.parents
 
 
-def _unrecorded(revision: Revision, found: Mapping[str, Stage], files: Iterable[str]) -> Iterator[str]:
+def _unrecorded_faults(revision: Revision, lock: Mapping[str, Stage], files: Iterable[str]) -> Iterator[str]:
     """Files of which dvc.lock says nothing: in the workspace, or in git though a stage of dvc.yaml makes them."""
-    outs = [out.path for stage in found.values() for out in stage.outs]
+    outs = [out.path for stage in lock.values() for out in stage.outs]
     for path in files:
-        if not any(_meet(out, path) for out in outs) and (revision.sha == WORKSPACE or _is_left(revision, path)):
+        if not any(_overlap(out, path) for out in outs) and (revision.sha == WORKSPACE or _was_output(revision, path)):
             yield f"{LOCK} does not record {path}, so that its settings are unknown"
 
 
-def _is_left(revision: Revision, path: str) -> bool:
+def _was_output(revision: Revision, path: str) -> bool:
     """Has git a file that a stage makes, from before dvc.lock lost that stage?"""
     if revision.tracked(path) is None or revision.tracked("dvc.yaml") is None:
         return False
-    return any(_meet(out, path) for out in _declared(revision.mapping("dvc.yaml").get("stages")))
+    return any(_overlap(out, path) for out in _declared(revision.mapping("dvc.yaml").get("stages")))
 
 
 def _declared(pipeline: Any) -> Iterator[str]:
@@ -172,27 +172,27 @@ def _declared(pipeline: Any) -> Iterator[str]:
                 yield from out if isinstance(out, dict) else [str(out)]
 
 
-def _other_settings(revision: Revision, name: str, stage: Stage) -> Iterator[str]:
+def _settings_faults(revision: Revision, name: str, stage: Stage) -> Iterator[str]:
     for file, recorded in stage.params.items():
         present = revision.mapping(file)
         for key, value in recorded.items():
-            yield from _differences(f"{name} ran with", file, key, value, _at(present, key))
+            yield from _differences(f"{name} ran with", file, key, value, _value_at(present, key))
 
 
-def _differences(begin: str, file: str, key: str, recorded: Any, present: Any) -> Iterator[str]:
+def _differences(subject: str, file: str, key: str, recorded: Any, present: Any) -> Iterator[str]:
     if recorded != present:
         old, new = flatten({key: recorded}), flatten({key: present})
         where = next(part for part in [*old, *new] if old.get(part, _ABSENT) != new.get(part, _ABSENT))
-        yield f"{begin} {where} = {_said(old, where)}, and {file} has {_said(new, where)}"
+        yield f"{subject} {where} = {_value_text(old, where)}, and {file} has {_value_text(new, where)}"
 
 
-def _at(values: Any, key: str) -> Any:
+def _value_at(values: Any, key: str) -> Any:
     for part in key.split("."):
         values = values.get(part, _ABSENT) if isinstance(values, dict) else _ABSENT
     return values
 
 
-def _said(values: Mapping[str, Any], key: str) -> str:
+def _value_text(values: Mapping[str, Any], key: str) -> str:
     value = values.get(key, _ABSENT)
     if value is _ABSENT:
         return "none"
@@ -200,26 +200,26 @@ def _said(values: Mapping[str, Any], key: str) -> str:
     return text[:60] or "''"
 
 
-def _other_data(revision: Revision, found: Mapping[str, Stage], name: str) -> Iterator[str]:
+def _data_faults(revision: Revision, lock: Mapping[str, Stage], name: str) -> Iterator[str]:
     """What a stage read, and another one has made anew since."""
-    for dep in found[name].deps:
-        for maker, stage in found.items():
-            made = [_made(revision, out, dep.path) for out in stage.outs]
-            if any(digest not in (None, dep.md5) for digest in made):
-                yield f"{name} ran with another {dep.path} than {maker} made"
+    for dep in lock[name].deps:
+        for producer, stage in lock.items():
+            digests = [_output_digest(revision, out, dep.path) for out in stage.outs]
+            if any(digest not in (None, dep.md5) for digest in digests):
+                yield f"{name} ran with another {dep.path} than {producer} made"
 
 
-def _made(revision: Revision, out: Entry, path: str) -> str | None:
+def _output_digest(revision: Revision, out: Entry, path: str) -> str | None:
     """The digest of a path in what a stage made; None: it is not in it, or that cannot be told without fetching it."""
     if out.path == path:
         return out.md5
     folder, inside = PurePosixPath(out.path), PurePosixPath(path)
     if folder not in inside.parents or out.md5 is None:
         return None
-    return _listed(revision, out.md5).get(inside.relative_to(folder).as_posix())
+    return _folder_digests(revision, out.md5).get(inside.relative_to(folder).as_posix())
 
 
-def _listed(revision: Revision, digest: str) -> dict[str, str]:
+def _folder_digests(revision: Revision, digest: str) -> dict[str, str]:
     """The digest of each file of a folder, by its path there, as far as the local cache knows."""
     cache = revision.repository.cache.local
     path = Path(cache.oid_to_path(digest)) if cache else None  # a repository that was cloned for its address has none
@@ -231,9 +231,9 @@ def _listed(revision: Revision, digest: str) -> dict[str, str]:
         raise UserError(f"{revision.name}: {path} is damaged in the local cache; remove it, then `dvc fetch`") from None
 
 
-def _other_files(revision: Revision, found: Mapping[str, Stage], files: Iterable[str]) -> Iterator[str]:
+def _file_faults(revision: Revision, lock: Mapping[str, Stage], files: Iterable[str]) -> Iterator[str]:
     """Files in git or in the workspace that differ from what was recorded; DVC's are compared when they are read."""
-    outs = {out.path: out.md5 for stage in found.values() for out in stage.outs}
+    outs = {out.path: out.md5 for stage in lock.values() for out in stage.outs}
     for path in files:
         data = revision.tracked(path) if path in outs else None
         if data is not None and md5(data) != outs[path]:
@@ -242,28 +242,28 @@ def _other_files(revision: Revision, found: Mapping[str, Stage], files: Iterable
 
 def _digest(revision: Revision, path: str) -> str | None:
     """The digest of a source file or folder, as DVC records it; None where there is neither."""
-    files, place = revision.repository.fs, revision.place(path)
+    files, located = revision.repository.fs, revision.place(path)
     try:
-        info = files.info(place)
+        info = files.info(located)
     except (FileNotFoundError, NotADirectoryError):
         return None
     digest: Callable[[Revision, str], str] = _of_folder if info["type"] == "directory" else _of_file
-    known: str | None = info.get("sha")  # git has a name for the content, the same in every revision that has it
-    if known is None:
-        return digest(revision, place)
-    if known not in _DIGESTS:
-        _DIGESTS[known] = digest(revision, place)
-    return _DIGESTS[known]
+    sha: str | None = info.get("sha")  # git has a name for the content, the same in every revision that has it
+    if sha is None:
+        return digest(revision, located)
+    if sha not in _DIGESTS:
+        _DIGESTS[sha] = digest(revision, located)
+    return _DIGESTS[sha]
 
 
-def _of_file(revision: Revision, place: str) -> str:
-    with revision.repository.fs.open(place, "rb") as stream:
+def _of_file(revision: Revision, located: str) -> str:
+    with revision.repository.fs.open(located, "rb") as stream:
         return md5(stream.read())
 
 
-def _of_folder(revision: Revision, place: str) -> str:
+def _of_folder(revision: Revision, located: str) -> str:
     """DVC's digest of the list of files that it does not ignore."""
     repo = revision.repository
-    named = {tuple(repo.fs.relparts(file, place)): file for file in repo.dvcignore.find(repo.fs, place)}
-    rows = [{"md5": _of_file(revision, named[parts]), "relpath": "/".join(parts)} for parts in sorted(named)]
+    by_parts = {tuple(repo.fs.relparts(file, located)): file for file in repo.dvcignore.find(repo.fs, located)}
+    rows = [{"md5": _of_file(revision, by_parts[parts]), "relpath": "/".join(parts)} for parts in sorted(by_parts)]
     return f"{md5(json.dumps(rows, sort_keys=True).encode())}.dir"

@@ -10,7 +10,7 @@ from typing import IO, Any
 from captioning.system.errors import UserError
 
 _NO_DVC = "`dvc` is not on the PATH: source .venv/bin/activate"
-_PATIENCE_S = 300.0  # for `dvc exp show`, which reads every experiment once
+_LIMIT_S = 300.0  # for `dvc exp show`, which reads every experiment once
 
 
 def git(*arguments: str) -> str:
@@ -23,13 +23,13 @@ def dvc(*arguments: str) -> str:
     return _run("dvc", arguments, _NO_DVC)
 
 
-def shown(*options: str) -> list[dict[str, Any]]:
+def exp_show(*options: str) -> list[dict[str, Any]]:
     """The document of `dvc exp show --json`: the workspace, then each commit with its experiments.
 
     Raises UserError when it takes too long: it opens the folders of running experiments, and hangs if one ends then.
     """
     arguments = ("exp", "show", "--json", *options)
-    document: list[dict[str, Any]] = json.loads(_run("dvc", arguments, _NO_DVC, limit_s=_PATIENCE_S))
+    document: list[dict[str, Any]] = json.loads(_run("dvc", arguments, _NO_DVC, limit_s=_LIMIT_S))
     return document
 
 
@@ -51,13 +51,13 @@ def project(start: Path | None = None) -> Path:
     dvc.yaml it is the DVC repository, and outside of one the folder itself.
     """
     here = (start or Path.cwd()).resolve()
-    inside = [here]
+    folders = [here]
     for folder in here.parents:
-        if (inside[-1] / ".dvc").is_dir():
+        if (folders[-1] / ".dvc").is_dir():
             break
-        inside.append(folder)
-    root = inside[-1] if (inside[-1] / ".dvc").is_dir() else here
-    return next((folder for folder in inside if (folder / "dvc.yaml").is_file()), root)
+        folders.append(folder)
+    root = folders[-1] if (folders[-1] / ".dvc").is_dir() else here
+    return next((folder for folder in folders if (folder / "dvc.yaml").is_file()), root)
 
 
 def commit(name: str) -> str | None:
@@ -66,21 +66,21 @@ def commit(name: str) -> str | None:
     return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
 
 
-def _run(program: str, arguments: tuple[str, ...], absent: str, limit_s: float | None = None) -> str:
+def _run(program: str, arguments: tuple[str, ...], if_missing: str, limit_s: float | None = None) -> str:
     """Output goes to files: workers that a command leaves behind would keep a pipe open."""
     if shutil.which(program) is None:
-        raise UserError(absent)
-    line = " ".join((program, *arguments))
+        raise UserError(if_missing)
+    command_line = " ".join((program, *arguments))
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 (program, *arguments), stdin=subprocess.DEVNULL, stdout=output, stderr=errors, timeout=limit_s
             )
         except subprocess.TimeoutExpired:
-            raise UserError(f"`{line}` did not end in {limit_s:g} s, and was stopped; try again") from None
+            raise UserError(f"`{command_line}` did not end in {limit_s:g} s, and was stopped; try again") from None
         printed, message = (_content(stream) for stream in (output, errors))
-    if done.returncode:
-        raise UserError(f"`{line}` failed: {' '.join((message or printed).split())}")
+    if completed.returncode:
+        raise UserError(f"`{command_line}` failed: {' '.join((message or printed).split())}")
     return printed
 
 

@@ -25,8 +25,8 @@ BASELINES = "data/evaluate/baselines.json"
 CAPTIONS = "data/evaluate/captions.json"
 PER_IMAGE = "data/evaluate/per_image.csv"
 REFERENCES = "data/split/references_test.json"
-ORDER = ("rouge_l", "meteor", "spice", "cider")
-BY = "cider"  # what images are sorted by
+MEAN_SCORES = ("rouge_l", "meteor", "spice", "cider")
+SORT_SCORE = "cider"  # what images are sorted by
 _EXAMPLES = 3
 
 
@@ -88,7 +88,7 @@ class Difference:
 
     @property
     def shown(self) -> bool:
-        """Whether it is more than the luck of images (and of seeds, where there are several)."""
+        """Is it significant over images (and over seeds, where there are several)?"""
         return self.p < 1 - bootstrap.LEVEL
 
 
@@ -115,12 +115,14 @@ class Comparison:
         """The test images, by COCO id."""
         return list(self.groups[0].experiments[0].references)
 
-    def apart(self, group: int, count: int) -> list[tuple[int, float, float]]:
+    def most_different(self, group: int, count: int) -> list[tuple[int, float, float]]:
         """The images on which a group and the first differ most: (id, CIDEr of the first, CIDEr of the group).
 
         The scores are means over seeds. Largest difference first; fewer than `count` where the rest are equal.
         """
-        first, other = (np.mean([model.means[BY] for model in self.groups[k].models], axis=0) for k in (0, group))
+        first, other = (
+            np.mean([model.means[SORT_SCORE] for model in self.groups[k].models], axis=0) for k in (0, group)
+        )
         order = np.argsort(-abs(other - first), kind="stable")[:count]
         ids = self.images
         return [(ids[k], float(first[k]), float(other[k])) for k in order if first[k] != other[k]]
@@ -166,18 +168,18 @@ def test_set(revision: Revision) -> tuple[dict[int, str], dict[int, list[str]]]:
 def per_image(revision: Revision, images: Iterable[int], *columns: str) -> dict[int, recorded.Row]:
     """The row of each of these images, by COCO id; it has these columns at least."""
     rows = recorded.rows(revision, PER_IMAGE, ",", "coco_id", *columns)
-    found = dict(zip(recorded.ids(revision, PER_IMAGE, rows, "coco_id"), rows, strict=True))
-    if found.keys() != set(images):
+    by_image = dict(zip(recorded.ids(revision, PER_IMAGE, rows, "coco_id"), rows, strict=True))
+    if by_image.keys() != set(images):
         raise recorded.damaged(revision, PER_IMAGE, f"its images are not those of {REFERENCES}")
-    return found
+    return by_image
 
 
 def _java(revision: Revision, images: Iterable[int]) -> dict[str, dict[int, float]]:
     """METEOR and SPICE of each image, where the revision has them."""
-    found = per_image(revision, images)
-    rows = list(found.values())
-    there = [name for name in ("meteor", "spice") if name in rows[0]]
-    return {name: dict(zip(found, recorded.numbers(revision, PER_IMAGE, rows, name), strict=True)) for name in there}
+    by_image = per_image(revision, images)
+    rows = list(by_image.values())
+    names = [name for name in ("meteor", "spice") if name in rows[0]]
+    return {name: dict(zip(by_image, recorded.numbers(revision, PER_IMAGE, rows, name), strict=True)) for name in names}
 
 
 def compare(experiments: Sequence[Experiment], draws: int = bootstrap.DRAWS, seed: int = 0) -> Comparison:
@@ -193,8 +195,8 @@ def compare(experiments: Sequence[Experiment], draws: int = bootstrap.DRAWS, see
     groups = _grouped(_with_common_scores(experiments))
     models = [group.models for group in groups]
     names = models[0][0].names
-    own = bootstrap.whole(models)
-    values = np.stack([scores.mean(0) for scores in own]).tolist()  # (G, N)
+    every = bootstrap.whole(models)
+    values = np.stack([scores.mean(0) for scores in every]).tolist()  # (G, N)
     drawn = bootstrap.draw(models, seed, draws)  # (R, G, N)
     differences = drawn[:, 1:] - drawn[:, :1]
     p = bootstrap.holm(bootstrap.p_values(differences)).tolist()
@@ -202,7 +204,7 @@ def compare(experiments: Sequence[Experiment], draws: int = bootstrap.DRAWS, see
     return Comparison(
         groups,
         [
-            {name: Score(values[g][n], _spread(own[g][:, n]), low[g][n], high[g][n]) for n, name in enumerate(names)}
+            {name: Score(values[g][n], _spread(every[g][:, n]), low[g][n], high[g][n]) for n, name in enumerate(names)}
             for g in range(len(groups))
         ],
         [
@@ -222,7 +224,7 @@ def _with_common_scores(experiments: Sequence[Experiment]) -> list[Experiment]:
         replace(
             experiment,
             model=replace(
-                experiment.model, means={name: experiment.model.means[name] for name in ORDER if name in common}
+                experiment.model, means={name: experiment.model.means[name] for name in MEAN_SCORES if name in common}
             ),
         )
         for experiment in experiments
@@ -242,8 +244,8 @@ def _grouped(experiments: Sequence[Experiment]) -> list[Group]:
     return groups
 
 
-def _seeds_of_one_setting(one: Experiment, other: Experiment) -> bool:
-    return one.code == other.code and set(changed(one, other)) == {"seed"}
+def _seeds_of_one_setting(first: Experiment, other: Experiment) -> bool:
+    return first.code == other.code and set(changed(first, other)) == {"seed"}
 
 
 def changed(first: Experiment, other: Experiment) -> dict[str, Any]:
@@ -256,18 +258,18 @@ def changed(first: Experiment, other: Experiment) -> dict[str, Any]:
 def _check_same_test(first: Experiment, other: Experiment) -> None:
     """Raise UserError, with what differs, unless both were scored on the same images and references."""
     names = f"{first.revision.name} and {other.revision.name}"
-    ours, theirs = first.files, other.files
-    if ours != theirs:
-        strange = [file for image, file in [*ours.items(), *theirs.items()] if ours.get(image) != theirs.get(image)]
+    files, others = first.files, other.files
+    if files != others:
+        differing = [file for image, file in [*files.items(), *others.items()] if files.get(image) != others.get(image)]
         raise UserError(
-            f"{names} were scored on other images ({len(ours)} and {len(theirs)}; such as "
-            f"{', '.join(list(dict.fromkeys(strange))[:_EXAMPLES])}): compare revisions of one data "
+            f"{names} were scored on other images ({len(files)} and {len(others)}; such as "
+            f"{', '.join(list(dict.fromkeys(differing))[:_EXAMPLES])}): compare revisions of one data "
             f"set and one split.limit"
         )
-    unlike = [image for image, captions in first.references.items() if captions != other.references[image]]
-    if unlike:
+    rescored = [image for image, captions in first.references.items() if captions != other.references[image]]
+    if rescored:
         raise UserError(
-            f"{names} were scored against other references (of {len(unlike)} images, such as {ours[unlike[0]]}): "
+            f"{names} were scored against other references (of {len(rescored)} images, such as {files[rescored[0]]}): "
             f"compare revisions of one data set"
         )
 

@@ -19,14 +19,14 @@ from captioning.system.errors import UserError, reason, shown
 
 _IMAGE = ("image_id", "id", "file", "file_name", "filename", "image")
 _CAPTION = ("caption", "text", "hypothesis", "prediction")
-_SEVERAL = ("captions", "references")
+_CAPTIONS = ("captions", "references")
 _SUFFIXES = (".json", ".jsonl", ".csv", ".tsv")
 
 
 class Row(NamedTuple):
     """A caption: where it is in its file, its image, its text, and its confidence if there is one."""
 
-    place: str
+    location: str
     image: str
     caption: str
     confidence: str = ""
@@ -62,22 +62,22 @@ def read_captions(path: Path, references: ReferenceFile) -> dict[str, str]:
     an image of the references, or has others.
     """
     rows = read_rows(path)
-    known = _keys(references, rows)
-    found: dict[str, str] = {}
+    reference_names = _keys(references, rows)
+    captions: dict[str, str] = {}
     for row in rows:
-        image = known.get(row.image, row.image)
-        if image in found:
-            raise UserError(f"{path}, {row.place}: a second caption of image {shown(row.image)}; leave one")
-        found[image] = row.caption
-    lacking = [image for image in references.captions if image not in found]
-    others = [image for image in found if image not in references.captions]
-    if lacking or others:
-        which, what = (others, "has no references") if others else (lacking, "has no caption there")
+        image = reference_names.get(row.image, row.image)
+        if image in captions:
+            raise UserError(f"{path}, {row.location}: a second caption of image {shown(row.image)}; leave one")
+        captions[image] = row.caption
+    missing = [image for image in references.captions if image not in captions]
+    extra = [image for image in captions if image not in references.captions]
+    if missing or extra:
+        examples, problem = (extra, "has no references") if extra else (missing, "has no caption there")
         raise UserError(
-            f"{path}: {len(which)} of its images and the references' do not match: {shown(which[0])} {what}; "
+            f"{path}: {len(examples)} of its images and the references' do not match: {shown(examples[0])} {problem}; "
             "score captions of just the images of the references"
         )
-    return {image: found[image] for image in references.captions}
+    return {image: captions[image] for image in references.captions}
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -87,32 +87,32 @@ def read_rows(path: Path) -> list[Row]:
 
 def _keys(references: ReferenceFile, rows: list[Row]) -> Mapping[str, str]:
     """How the file calls images → how the references do: the first way of calling them in which all are known."""
-    wanted = {row.image for row in rows}
-    ways = (
+    images = {row.image for row in rows}
+    namings = (
         {image: image for image in references.captions},
         _named(references, lambda name: name),
         _named(references, lambda name: PurePosixPath(name).name),
         _named(references, lambda name: PurePosixPath(name).stem),
     )
-    for way in ways:
-        if wanted <= way.keys():
-            return way
-    shorter = ways[2]
-    if all(PurePosixPath(image).name in shorter for image in wanted):
-        return {image: shorter[PurePosixPath(image).name] for image in wanted}
-    return ways[0]
+    for naming in namings:
+        if images <= naming.keys():
+            return naming
+    by_name = namings[2]
+    if all(PurePosixPath(image).name in by_name for image in images):
+        return {image: by_name[PurePosixPath(image).name] for image in images}
+    return namings[0]
 
 
 def _named(references: ReferenceFile, change: Any) -> dict[str, str]:
     """Images by their changed name; names that two images have are left out."""
     names = references.names or {image: image for image in references.captions}
-    found: dict[str, str] = {}
-    twice = set()
+    by_name: dict[str, str] = {}
+    repeated = set()
     for image, name in names.items():
         key = change(name)
-        twice |= {key} & found.keys()
-        found[key] = image
-    return {key: image for key, image in found.items() if key not in twice}
+        repeated |= {key} & by_name.keys()
+        by_name[key] = image
+    return {key: image for key, image in by_name.items() if key not in repeated}
 
 
 def _document(path: Path) -> Any:
@@ -132,19 +132,19 @@ def _document(path: Path) -> Any:
 
 
 def _rows(path: Path, value: Any, *, several: bool) -> Iterator[Row]:
-    for place, entry in _entries(path, value):
+    for location, entry in _entries(path, value):
         if not isinstance(entry, dict):
-            raise UserError(f"{path}, {place}: not an object with an image and a caption")
-        image = _field(path, place, entry, _IMAGE, "image")
-        listed = next((entry[name] for name in _SEVERAL if isinstance(entry.get(name), list)), None)
-        if several and listed is not None:
-            yield from (Row(place, image, _text(path, place, caption)) for caption in listed)
+            raise UserError(f"{path}, {location}: not an object with an image and a caption")
+        image = _field(path, location, entry, _IMAGE, "image")
+        texts = next((entry[name] for name in _CAPTIONS if isinstance(entry.get(name), list)), None)
+        if several and texts is not None:
+            yield from (Row(location, image, _text(path, location, caption)) for caption in texts)
         else:
             confidence = entry.get("confidence")
             yield Row(
-                place,
+                location,
                 image,
-                _field(path, place, entry, _CAPTION, "caption"),
+                _field(path, location, entry, _CAPTION, "caption"),
                 "" if confidence is None else str(confidence),
             )
 
@@ -165,20 +165,20 @@ def _entries(path: Path, value: Any) -> Iterator[tuple[str, Any]]:
         except csv.Error as fault:
             raise UserError(f"{path}, line {table.line_num}: not a table ({reason(fault)})") from None
     else:
-        listed = value.get("annotations") if isinstance(value, dict) else value
-        if not isinstance(listed, list):
+        entries = value.get("annotations") if isinstance(value, dict) else value
+        if not isinstance(entries, list):
             raise UserError(f"{path}: neither a list of captions nor a COCO document with `annotations`")
-        yield from ((f"entry {number}", entry) for number, entry in enumerate(listed, start=1))
+        yield from ((f"entry {number}", entry) for number, entry in enumerate(entries, start=1))
 
 
-def _field(path: Path, place: str, entry: Mapping[str, Any], names: tuple[str, ...], what: str) -> str:
+def _field(path: Path, location: str, entry: Mapping[str, Any], names: tuple[str, ...], noun: str) -> str:
     value = next((entry[name] for name in names if entry.get(name) is not None), None)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise UserError(f"{path}, {place}: no {what} in it (one of {', '.join(names)})")
+        raise UserError(f"{path}, {location}: no {noun} in it (one of {', '.join(names)})")
     return str(value)
 
 
-def _text(path: Path, place: str, caption: Any) -> str:
+def _text(path: Path, location: str, caption: Any) -> str:
     if not isinstance(caption, str):
-        raise UserError(f"{path}, {place}: a reference that is no text")
+        raise UserError(f"{path}, {location}: a reference that is no text")
     return caption

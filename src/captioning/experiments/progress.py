@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from captioning.experiments.queueing import Queue, State
 from captioning.experiments.suites import Run
 
-_WAITING = (State.queued, State.running)
+_UNFINISHED = (State.queued, State.running)
 
 
 class Progress:
@@ -20,53 +20,53 @@ class Progress:
         self, queue: Queue, runs: Sequence[Run], jobs: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._queue, self._jobs, self._clock = queue, jobs, clock
-        self._places = {run.name: place for place, run in enumerate(runs, start=1)}
-        self._begun: dict[str, float] = {}
-        self._took: list[float] = []  # seconds of each run that was watched from its start to its end
+        self._numbers = {run.name: number for number, run in enumerate(runs, start=1)}
+        self._started: dict[str, float] = {}
+        self._durations: list[float] = []  # seconds of each run that was watched from its start to its end
         self._epochs: dict[str, tuple[int, int]] = {}
 
     def changed(self, name: str, state: State) -> None:
         """A run is in another state."""
         now = self._clock()
         if state is State.running:
-            self._begun[name] = now
-        took = ""
-        if state is State.done and name in self._begun:
-            self._took.append(now - self._begun[name])
-            took = f" after {duration(self._took[-1])}"
-        self._print(name, f"{state}{took}")
+            self._started[name] = now
+        elapsed = ""
+        if state is State.done and name in self._started:
+            self._durations.append(now - self._started[name])
+            elapsed = f" after {duration(self._durations[-1])}"
+        self._print(name, f"{state}{elapsed}")
 
-    def looked(self, states: dict[str, State]) -> None:
+    def polled(self, states: dict[str, State]) -> None:
         """All states, as they are now: new epochs are printed."""
         for name, state in states.items():
             epoch = self._queue.epoch(name) if state is State.running else None
             if epoch and epoch != self._epochs.get(name):
                 self._epochs[name] = epoch
-                self._print(name, f"epoch {epoch[0]} of {epoch[1]}{self._left(states)}")
+                self._print(name, f"epoch {epoch[0]} of {epoch[1]}{self._time_left(states)}")
 
-    def _left(self, states: dict[str, State]) -> str:
-        waiting = [name for name, state in states.items() if state in _WAITING]
-        each = self._seconds_a_run()
-        if each is None:
+    def _time_left(self, states: dict[str, State]) -> str:
+        unfinished = [name for name, state in states.items() if state in _UNFINISHED]
+        per_run = self._seconds_per_run()
+        if per_run is None:
             return ""
         now = self._clock()
-        spent = sum(min(now - self._begun[name], each) for name in waiting if name in self._begun)
-        left = (each * len(waiting) - spent) / min(self._jobs, len(waiting))
+        spent = sum(min(now - self._started[name], per_run) for name in unfinished if name in self._started)
+        left = (per_run * len(unfinished) - spent) / min(self._jobs, len(unfinished))
         return f", about {duration(left)} left for the suite"
 
-    def _seconds_a_run(self) -> float | None:
-        if self._took:
-            return sum(self._took) / len(self._took)
+    def _seconds_per_run(self) -> float | None:
+        if self._durations:
+            return sum(self._durations) / len(self._durations)
         now = self._clock()
-        guesses = [
-            (now - self._begun[name]) * epochs / (epoch - 1)
+        estimates = [
+            (now - self._started[name]) * epochs / (epoch - 1)
             for name, (epoch, epochs) in self._epochs.items()
-            if epoch > 1 and name in self._begun
+            if epoch > 1 and name in self._started
         ]
-        return max(guesses, default=None)
+        return max(estimates, default=None)
 
     def _print(self, name: str, text: str) -> None:
-        print(f"run {self._places[name]} of {len(self._places)}, {name}: {text}", flush=True)
+        print(f"run {self._numbers[name]} of {len(self._numbers)}, {name}: {text}", flush=True)
 
 
 def duration(seconds: float) -> str:

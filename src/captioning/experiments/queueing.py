@@ -21,7 +21,7 @@ from captioning.system.errors import UserError
 from captioning.system.files import read_json, scratch, write_json
 from captioning.system.processes import another_runs
 
-_HARMLESS = ("docs/", "experiments/")  # not read by the pipeline
+_NOT_READ = ("docs/", "experiments/")  # not read by the pipeline
 _EXAMPLES = 3
 _RAN = "Running stage"  # what DVC prints of a stage that it does not find in its cache
 _EPOCH = re.compile(r"epoch (\d+)/(\d+):")  # of the bar that `train` prints
@@ -30,8 +30,8 @@ _RUNS = ".dvc/tmp/exps/run"  # a folder for each task: its log, and the record o
 _TAIL = 20_000  # bytes of a log in which that bar is looked for: the newest
 THREADS = "compute.threads"
 _PAUSE_S = 1.0  # between two looks at processes and logs
-_AGAIN_S = 3.0  # until DVC is asked again, while runs are about to start or to end
-_PATIENCE = 7  # such questions while nothing runs, before workers are started again
+_POLL_S = 3.0  # until DVC is asked again, while runs are about to start or to end
+_RESTART_AFTER = 7  # such questions while nothing runs, before workers are started again
 
 
 class State(StrEnum):
@@ -74,7 +74,7 @@ class Queue:
         """The commit that every run starts from."""
         return Revision("HEAD", self.baseline)
 
-    def look(self) -> list[Entry]:
+    def poll(self) -> list[Entry]:
         """Ask DVC for the tasks of HEAD."""
         tasks = _TASK.findall(dvc("queue", "status"))
         self._entries = [self._entry(*task) for task in tasks if self._is_ours(task[0])]
@@ -89,7 +89,7 @@ class Queue:
     def states(self, runs: Iterable[Run]) -> dict[str, State]:
         """Where each run is, by name."""
         order = (State.failed, State.queued, State.stopped, State.running)  # of several of a name, the last one counts
-        states = {entry.name: entry.state for state in order for entry in self._known() if entry.state is state}
+        states = {entry.name: entry.state for state in order for entry in self._polled() if entry.state is state}
         states |= dict.fromkeys(self.done(), State.done)  # read last: a run that ends meanwhile is not missed
         return {run.name: states.get(run.name, State.missing) for run in runs}
 
@@ -112,7 +112,7 @@ class Queue:
         Files of a larger git repository, outside of the working folder, do not count.
         """
         printed = git("diff", "--name-only", "--relative", "-z", "HEAD")
-        changed = [name for name in printed.split("\0") if name and not name.startswith(_HARMLESS)]
+        changed = [name for name in printed.split("\0") if name and not name.startswith(_NOT_READ)]
         if changed:
             raise UserError(
                 f"every run starts from the last commit, and {len(changed)} files differ from it, such as "
@@ -129,50 +129,50 @@ class Queue:
         runs: list[Run],
         jobs: int,
         changed: Callable[[str, State], None],
-        looked: Callable[[dict[str, State]], None] = lambda _: None,
+        polled: Callable[[dict[str, State]], None] = lambda _: None,
     ) -> dict[str, State]:
         """Wait until DVC says twice that no run is queued or running; returns the last states.
 
-        changed: called with each change of a run's state; looked: with all states, each second.
+        changed: called with each change of a run's state; polled: with all states, each second.
         """
-        before: dict[str, State] = {}
+        previous: dict[str, State] = {}
         idle = 0
         while True:
-            asked = time.monotonic()
-            self.look()
+            polled_at = time.monotonic()
+            self.poll()
             states = self.states(runs)
             for name, state in states.items():
-                if before.get(name) is not state:
+                if previous.get(name) is not state:
                     changed(name, state)
                 if state is State.queued:
-                    self._waiting[name] = asked
+                    self._waiting[name] = polled_at
                 elif state is State.done and name in self._waiting:
                     write_json(self._time_of(name), round(time.monotonic() - self._waiting.pop(name), 1))
-            looked(states)
-            if states == before and not any(state in _GOING for state in states.values()):
+            polled(states)
+            if states == previous and not any(state in _UNFINISHED for state in states.values()):
                 return states
             idle = 0 if State.running in states.values() else idle + 1
-            if idle and idle % _PATIENCE == 0:
+            if idle and idle % _RESTART_AFTER == 0:
                 self.start(jobs)
-            self._pause(states, jobs, settled=states == before, looked=looked)
-            before = states
+            self._pause(states, jobs, unchanged=states == previous, polled=polled)
+            previous = states
 
     def _pause(
-        self, states: dict[str, State], jobs: int, *, settled: bool, looked: Callable[[dict[str, State]], None]
+        self, states: dict[str, State], jobs: int, *, unchanged: bool, polled: Callable[[dict[str, State]], None]
     ) -> None:
         """Wait until DVC may have something new to say: at once if a run may start or has just changed its state.
 
         If all is as it was, and as many run as may, that is when a process ends.
         """
-        running = [entry for entry in self._known() if entry.state is State.running]
-        steady = settled and len(running) >= min(jobs, sum(state in _GOING for state in states.values()))
+        running = [entry for entry in self._polled() if entry.state is State.running]
+        steady = unchanged and len(running) >= min(jobs, sum(state in _UNFINISHED for state in states.values()))
         begin = time.monotonic()
         while True:
             time.sleep(_PAUSE_S)
-            looked(states)
+            polled(states)
             if any(entry.ended for entry in running):
                 steady = False
-            if not steady and time.monotonic() - begin >= _AGAIN_S:
+            if not steady and time.monotonic() - begin >= _POLL_S:
                 return
 
     def stop(self, runs: list[Run]) -> None:
@@ -183,7 +183,7 @@ class Queue:
         names = {run.name for run in runs}
         dvc("queue", "stop")  # first, so that no worker takes another run
         interrupted: set[str] = set()
-        while running := [entry for entry in self.look() if entry.name in names and entry.state is State.running]:
+        while running := [entry for entry in self.poll() if entry.name in names and entry.state is State.running]:
             for entry in running:
                 if entry.process and not entry.ended and entry.revision not in interrupted:
                     self._interrupt(entry)
@@ -211,32 +211,32 @@ class Queue:
     def epoch(self, name: str) -> tuple[int, int] | None:
         """The epoch, from 1, that a running run trains, and how many it has; None before its training begins."""
         log = self._log(name, State.running)
-        found = _EPOCH.findall(_end_of(log)) if log else []
-        return (int(found[-1][0]), int(found[-1][1])) if found else None
+        epochs = _EPOCH.findall(_tail(log)) if log else []
+        return (int(epochs[-1][0]), int(epochs[-1][1])) if epochs else None
 
-    def complaint(self, name: str) -> str:
+    def error_line(self, name: str) -> str:
         """What a failed run said last: its first line that begins with `error`, else its last line."""
         log = self._log(name, State.failed)
         lines = log.read_text(errors="replace").strip().splitlines() if log else []
-        said = [line for line in lines if line.lower().startswith("error")] or lines[-1:]
-        return said[0] if said else "nothing was printed"
+        errors = [line for line in lines if line.lower().startswith("error")] or lines[-1:]
+        return errors[0] if errors else "nothing was printed"
 
     def _time_of(self, name: str) -> Path:
         return scratch("suites") / f"{self.baseline[:12]}-{name}.json"
 
-    def _known(self) -> list[Entry]:
-        return self.look() if self._entries is None else self._entries
+    def _polled(self) -> list[Entry]:
+        return self.poll() if self._entries is None else self._entries
 
     def _log(self, name: str, state: State) -> Path | None:
         """The newest log of an experiment of HEAD in this state."""
-        logs = [entry.log for entry in self._known() if entry.name == name and entry.state is state]
-        there = [log for log in logs if log is not None and log.exists()]
-        return max(there, key=lambda log: log.stat().st_mtime, default=None)
+        logs = [entry.log for entry in self._polled() if entry.name == name and entry.state is state]
+        existing = [log for log in logs if log is not None and log.exists()]
+        return max(existing, key=lambda log: log.stat().st_mtime, default=None)
 
     def _forget(self, names: Iterable[str]) -> None:
         """Take runs of these names that wait, failed or were stopped out of the queue."""
-        wanted = set(names)
-        entries = [entry for entry in self._known() if entry.name in wanted]
+        forgotten = set(names)
+        entries = [entry for entry in self._polled() if entry.name in forgotten]
         for entry in entries:
             if entry.state is State.stopped:
                 dvc("queue", "kill", entry.revision)  # marks a task without a process as failed
@@ -261,11 +261,11 @@ class Queue:
         return entry._replace(state=State.stopped) if lost else entry
 
 
-_GOING = (State.queued, State.running)
+_UNFINISHED = (State.queued, State.running)
 _STATES = {"Success": State.done, "Queued": State.queued, "Running": State.running, "Failed": State.failed}
 
 
-def _end_of(log: Path) -> str:
+def _tail(log: Path) -> str:
     """The last part of a log, which may grow meanwhile."""
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - _TAIL))

@@ -86,16 +86,16 @@ def rows(revision: Revision, path: str, separator: str, *columns: str) -> list[R
     """
     try:
         table = csv.DictReader(io.StringIO(revision.read(path).decode(), newline=""), delimiter=separator, strict=True)
-        found = list(table)
+        parsed = list(table)
     except (UnicodeDecodeError, csv.Error) as fault:
         raise damaged(revision, path, reason(fault)) from None
     missing = [name for name in columns if name not in (table.fieldnames or ())]
     if missing:
         raise damaged(revision, path, f"it has no column {missing[0]}")
-    for number, row in enumerate(found, start=2):
+    for number, row in enumerate(parsed, start=2):
         if None in row or None in row.values():
             raise damaged(revision, path, f"line {number} has another number of columns than the first")
-    return found
+    return parsed
 
 
 def numbers(revision: Revision, path: str, table: list[Row], column: str) -> list[float]:
@@ -130,14 +130,14 @@ def _numbers(
         try:
             values.append(kind(row[column]))
         except ValueError:
-            what = f"line {line}: {column} = {row[column][:40]!r} is no number"
-            raise damaged(revision, path, what) from None
+            problem = f"line {line}: {column} = {row[column][:40]!r} is no number"
+            raise damaged(revision, path, problem) from None
     return values
 
 
-def damaged(revision: Revision, path: str, what: str) -> UserError:
+def damaged(revision: Revision, path: str, problem: str) -> UserError:
     """That a file of a revision is not what this version writes."""
     return UserError(
-        f"{revision.name}: {path} is not what this version writes ({' '.join(what.split())[:120]}); "
+        f"{revision.name}: {path} is not what this version writes ({' '.join(problem.split())[:120]}); "
         f"run its pipeline again (`dvc repro`), or name another revision"
     )

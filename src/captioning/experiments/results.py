@@ -95,16 +95,16 @@ def gather(suite: Suite, queue: Queue, kept: Results | None) -> Results:
     done = {name: sha for name, sha in queue.done().items() if name not in refused}
     runs = [run for run in suite.runs if run.name in done]
     revisions = {run.name: Revision(run.name, done[run.name]) for run in runs}
-    found = [_result(suite, run, revisions[run.name], queue.seconds(run.name)) for run in runs]
+    scored = [_result(suite, run, revisions[run.name], queue.seconds(run.name)) for run in runs]
     earlier = {(result.label, result.seed): result for result in (kept.runs if kept else [])}
-    timed = [_with_time(result, earlier.get((result.label, result.seed))) for result in found]
+    timed = [_with_time(result, earlier.get((result.label, result.seed))) for result in scored]
     experiments = {run: compare.read(revision) for run, revision in revisions.items()}
-    own = any(THREADS in run.overrides for run in suite.runs)
+    sets_threads = any(THREADS in run.overrides for run in suite.runs)
     return Results(
         commit=queue.baseline,
         runs=timed,
         verdicts=_verdicts(suite, list(experiments.values())),
-        threads=None if own else _threads(queue, revisions.values()),
+        threads=None if sets_threads else _threads(queue, revisions.values()),
         intervals=_intervals(suite, experiments),
         refused=refused,
     )
@@ -126,18 +126,18 @@ def check_whole(suite: Suite, queue: Queue) -> None:
 
 def _threads(queue: Queue, revisions: Iterable[Revision]) -> int | None:
     """The `compute.threads` that `suite run` gave every run beyond what the suite says; None: that of the commit."""
-    theirs = {int(revision.params["compute"]["threads"]) for revision in revisions}
-    return theirs.pop() if len(theirs) == 1 and theirs != {int(queue.head().params["compute"]["threads"])} else None
+    counts = {int(revision.params["compute"]["threads"]) for revision in revisions}
+    return counts.pop() if len(counts) == 1 and counts != {int(queue.head().params["compute"]["threads"])} else None
 
 
 def check_overrides(run: Run, revision: Revision) -> None:
     """Raise UserError when an experiment has other settings than the run of the suite that it is named after."""
     params = flatten(revision.params)
-    unlike = [key for key, value in run.overrides.items() if params.get(key) != value]
-    if unlike:
+    differing = [key for key, value in run.overrides.items() if params.get(key) != value]
+    if differing:
         raise UserError(
-            f"{run.name} was made with {unlike[0]}={params.get(unlike[0])}, and the suite now says "
-            f"{run.overrides[unlike[0]]}: remove it with `dvc exp remove {run.name}`, then run the suite"
+            f"{run.name} was made with {differing[0]}={params.get(differing[0])}, and the suite now says "
+            f"{run.overrides[differing[0]]}: remove it with `dvc exp remove {run.name}`, then run the suite"
         )
 
 
@@ -150,8 +150,8 @@ def _result(suite: Suite, run: Run, revision: Revision, seconds: float | None) -
         if not isinstance(numbers[name], int | float) or not math.isfinite(numbers[name]):
             raise UserError(f"{run.name}: {name} is {numbers[name]!r}, which is no number; choose other `scores`")
     scores = {name: numbers[name] for name in suite.scores}
-    known = {"label": run.label, "seed": run.seed, "overrides": run.overrides}
-    return Result(**known, scores=scores, seconds=seconds, curves=_curves(revision))
+    identity = {"label": run.label, "seed": run.seed, "overrides": run.overrides}
+    return Result(**identity, scores=scores, seconds=seconds, curves=_curves(revision))
 
 
 def _numbers(revision: Revision) -> dict[str, float]:
@@ -162,16 +162,16 @@ def _numbers(revision: Revision) -> dict[str, float]:
 
 def _curves(revision: Revision) -> dict[str, list[float]]:
     """Each of CURVES, by epoch, as long as it is finite. Raises UserError when the experiment has no such plot."""
-    found = {}
+    curves = {}
     for name in CURVES:
         points = recorded.curve(revision, f"{PLOTS}/{name.replace('.', '/')}.tsv")
-        found[name] = list(itertools.takewhile(math.isfinite, (value for _, value in points)))
-    return found
+        curves[name] = list(itertools.takewhile(math.isfinite, (value for _, value in points)))
+    return curves
 
 
 def _with_time(result: Result, earlier: Result | None) -> Result:
-    same = earlier is not None and (earlier.overrides, earlier.scores) == (result.overrides, result.scores)
-    times = [r.seconds for r in (result, earlier if same else None) if r is not None and r.seconds is not None]
+    is_same = earlier is not None and (earlier.overrides, earlier.scores) == (result.overrides, result.scores)
+    times = [r.seconds for r in (result, earlier if is_same else None) if r is not None and r.seconds is not None]
     return result.model_copy(update={"seconds": max(times, default=None)})
 
 
@@ -186,25 +186,25 @@ def _verdicts(suite: Suite, experiments: list[Experiment]) -> list[str]:
 
 def _intervals(suite: Suite, experiments: dict[str, Experiment]) -> dict[str, dict[str, tuple[float, float]]]:
     """The interval of each score of each label, over test images and the seeds that are done."""
-    found = {}
+    intervals = {}
     for label in suite.labels:
         models = [experiments[run.name].model for run in suite.of(label) if run.name in experiments]
         if models:
             low, high = bootstrap.interval(bootstrap.draw([models]))[:, 0].tolist()
-            found[label] = dict(zip(models[0].names, zip(low, high, strict=True), strict=True))
-    return found
+            intervals[label] = dict(zip(models[0].names, zip(low, high, strict=True), strict=True))
+    return intervals
 
 
-def check_complete(suite: Suite, results: Results, must: bool) -> None:
-    """Say which runs have no result; raise UserError when there is none at all, or when there `must` be one of each."""
-    there = {(result.label, result.seed) for result in results.runs}
-    missing = [run.name for run in suite.runs if (run.label, run.seed) not in there]
+def check_complete(suite: Suite, results: Results, required: bool) -> None:
+    """Say which runs have no result; raise UserError when there is none at all, or when one of each is `required`."""
+    present = {(result.label, result.seed) for result in results.runs}
+    missing = [run.name for run in suite.runs if (run.label, run.seed) not in present]
     if not missing:
         return
-    said = f"{len(missing)} of {len(suite.runs)} runs of {suite.name} are not done ({', '.join(missing)})"
-    if must or not (results.runs or results.refused):
-        raise UserError(f"{said}: `captioning suite run {suite.name}`")
-    logging.getLogger(__name__).warning("%s", said)
+    message = f"{len(missing)} of {len(suite.runs)} runs of {suite.name} are not done ({', '.join(missing)})"
+    if required or not (results.runs or results.refused):
+        raise UserError(f"{message}: `captioning suite run {suite.name}`")
+    logging.getLogger(__name__).warning("%s", message)
 
 
 def table(suite: Suite, results: Results) -> str:
@@ -213,15 +213,15 @@ def table(suite: Suite, results: Results) -> str:
     names = [verdicts.NAMES.get(name, name) for name in suite.scores]
     rows = [["", *names, "time", "command"]]
     for label in suite.labels:
-        found = [result for result in results.runs if result.label == label]
-        scores = [_mean([result.scores[name] for result in found if name in result.scores]) for name in suite.scores]
-        rows.append([label, *scores, _time(result.seconds for result in found), f"`{suite.command(label)}`"])
-    over = f"; mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
-    over += f"; each run with `compute.threads={results.threads}`" if results.threads else ""
+        of_label = [result for result in results.runs if result.label == label]
+        scores = [_mean([result.scores[name] for result in of_label if name in result.scores]) for name in suite.scores]
+        rows.append([label, *scores, _time(result.seconds for result in of_label), f"`{suite.command(label)}`"])
+    note = f"; mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
+    note += f"; each run with `compute.threads={results.threads}`" if results.threads else ""
     parts = [
         suite.question.strip(),
         verdicts.table(rows),
-        f"All of it: `captioning suite run {suite.name}`, from commit `{results.commit[:7]}`{over}.",
+        f"All of it: `captioning suite run {suite.name}`, from commit `{results.commit[:7]}`{note}.",
         "\n".join(f"- {line}" for line in [*_refused(results), *results.verdicts]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -260,21 +260,21 @@ def block(suite: Suite, results: Results) -> str:
 def put(page: Path, name: str, text: str) -> str:
     """A page with this text between a suite's two markers. Raises UserError when it does not have them once."""
     try:
-        whole = page.read_text(encoding="utf-8")
+        content = page.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as fault:
         raise UserError(f"{page}: no such page, or no text ({reason(fault)})") from None
     pattern = re.compile(_BLOCK.format(re.escape(name)), re.DOTALL)
-    if len(pattern.findall(whole)) != 1:
+    if len(pattern.findall(content)) != 1:
         raise UserError(
             f"{page}: write the lines `<!-- suite {name} -->` and `<!-- end -->` once, where the table is to be"
         )
-    return pattern.sub(lambda _: f"<!-- suite {name} -->\n{text}<!-- end -->", whole)
+    return pattern.sub(lambda _: f"<!-- suite {name} -->\n{text}<!-- end -->", content)
 
 
 def blocks(page: Path) -> dict[str, str]:
     """What a page has between the markers of each suite, by suite."""
-    found = re.findall(_BLOCK.format(r"([\w.-]+)"), page.read_text(encoding="utf-8"), re.DOTALL)
-    return dict(found)
+    matches = re.findall(_BLOCK.format(r"([\w.-]+)"), page.read_text(encoding="utf-8"), re.DOTALL)
+    return dict(matches)
 
 
 def state_lines(suite: Suite, states: dict[str, State]) -> list[str]:

@@ -60,7 +60,7 @@ class Revision:
 
         Raises UserError when one of the files cannot be read.
         """
-        return self._shown(self.repository.metrics.show())
+        return self._merged(self.repository.metrics.show())
 
     def read(self, path: str) -> bytes:
         """The bytes of a file that git or DVC tracks, out of git, the local cache, or a remote if they are asked.
@@ -69,12 +69,12 @@ class Revision:
         Raises UserError when the revision has no such file, has it where it is not looked for or cannot be reached, or
         its bytes are not those that the revision recorded.
         """
-        with self._reached(path):
+        with self._explained(path):
             data: bytes = self._files.read_bytes(self._place(path))
             info = self._files.info(self._place(path))
         recorded = info.get("md5") or info.get("dvc_info", {}).get("md5")
         if recorded and md5(data) != recorded:
-            raise UserError(f"{self.name}: {path} {self._unlike()}")
+            raise UserError(f"{self.name}: {path} {self._damaged()}")
         return data
 
     def tracked(self, path: str) -> bytes | None:
@@ -114,8 +114,8 @@ class Revision:
         config = None if self.remotes else _NO_REMOTE
         if self.sha == WORKSPACE:
             return Repo.open(self.repo, uninitialized=True, config=config)
-        with Repo.open(self.repo, uninitialized=True) as here:
-            folder, scm, remote = _within(here), here.scm, _default_remote(here)
+        with Repo.open(self.repo, uninitialized=True) as workspace:
+            folder, scm, remote = _within(workspace), workspace.scm, _default_remote(workspace)
         if not folder:
             return Repo.open(self.repo, uninitialized=True, rev=self.sha, config=config)
         files = GitFileSystem(scm=scm, rev=self.sha)
@@ -128,7 +128,7 @@ class Revision:
         if not here.is_dir():  # an address
             return ""
         folder = project(here)
-        root = next((above for above in (folder, *folder.parents) if (above / ".dvc").is_dir()), folder)
+        root = next((parent for parent in (folder, *folder.parents) if (parent / ".dvc").is_dir()), folder)
         return folder.relative_to(root).as_posix().removeprefix(".")
 
     @cached_property
@@ -142,30 +142,30 @@ class Revision:
 
     def names(self, folder: str) -> list[str]:
         """The files under a folder, at any depth, as `read` takes them, sorted; none where there is no such folder."""
-        place = self._place(folder)
-        if not self._files.isdir(place):
+        located = self._place(folder)
+        if not self._files.isdir(located):
             return []
-        return sorted(path.removeprefix(place.removesuffix(folder)) for path in self._files.find(place))
+        return sorted(path.removeprefix(located.removesuffix(folder)) for path in self._files.find(located))
 
     def open(self, path: str) -> BinaryIO:
         """A file as `read` finds it, to be read in parts; its bytes are not compared with what was recorded.
 
         Raises UserError when the revision has no such file, or has it in a remote only.
         """
-        with self._reached(path):
+        with self._explained(path):
             stream: BinaryIO = self._files.open(self._place(path), "rb")
         return stream
 
     @contextmanager
-    def _reached(self, path: str) -> Iterator[None]:
+    def _explained(self, path: str) -> Iterator[None]:
         """Say in words why a file cannot be read."""
         try:
             yield
         except DataIndexDirError as fault:  # what the folder has could not be learnt
-            why = reason(fault.__cause__ or fault, first_line=True)
+            cause = reason(fault.__cause__ or fault, first_line=True)
             raise UserError(
                 f"{self.name}: {path} is not in the local cache, and the folder that has it could not be fetched "
-                f"({why}); see to the remote's address and your access (`dvc remote list`), or whether it was pushed"
+                f"({cause}); see to the remote's address and your access (`dvc remote list`), or whether it was pushed"
             ) from None
         except (OSError, DvcException):
             raise UserError(f"{self.name}: {self._absent(path)}") from None
@@ -181,7 +181,7 @@ class Revision:
     def _missing(self, path: str) -> str:
         return f"no {path} in this revision; run its pipeline (`dvc repro`), or name another"
 
-    def _unlike(self) -> str:
+    def _damaged(self) -> str:
         """What is wrong with bytes that are not the recorded ones, and what to do."""
         if self.sha == WORKSPACE:
             return "is not what dvc.lock records; bring that back with `dvc checkout`, or run `dvc repro`"
@@ -205,15 +205,15 @@ class Revision:
     def _files(self) -> DVCFileSystem:
         return DVCFileSystem(repo=self.repository)
 
-    def _shown(self, shown: dict[str, Any]) -> dict[str, Any]:
+    def _merged(self, shown: dict[str, Any]) -> dict[str, Any]:
         """The values of all files that DVC shows of this one revision."""
         merged: dict[str, Any] = {}
         for files in shown.values():
             for path, content in files.get("data", {}).items():
                 values = content.get("data")
                 if not isinstance(values, dict):
-                    why = content.get("error") or "it is no object"
-                    raise UserError(f"{self.name}: {path} cannot be read ({why}); run its pipeline again")
+                    cause = content.get("error") or "it is no object"
+                    raise UserError(f"{self.name}: {path} cannot be read ({cause}); run its pipeline again")
                 merged |= values
         return merged
 
@@ -224,15 +224,15 @@ def resolve(names: Sequence[str], repo: str | None = None, *, remotes: bool = Fa
     Raises UserError for a name that means nothing or several experiments, and outside a DVC repository.
     """
     try:
-        opened = Repo.open(repo) if repo else Repo()
+        repository = Repo.open(repo) if repo else Repo()
     except NotDvcRepoError:
         raise UserError(f"{repo or 'this folder'} is not in a DVC repository; {_OTHER[bool(repo)]}") from None
     except (SCMError, DvcException) as fault:
         raise UserError(
             f"{repo or 'this folder'}: no git repository can be read there ({reason(fault)}); name another"
         ) from None
-    with opened:
-        return [Revision(name, _sha(opened, name, local=repo is None), repo, remotes) for name in names]
+    with repository:
+        return [Revision(name, _sha(repository, name, local=repo is None), repo, remotes) for name in names]
 
 
 def _sha(repo: Repo, name: str, *, local: bool) -> str:

@@ -35,19 +35,19 @@ def score(references: Path, files: list[Path], *, seed: int = 0, draws: int = bo
     The p values of one score are corrected over the files (Holm). seed: of the bootstrap.
     """
     names = [str(path) for path in files]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise UserError(f"{twice[0]}: named twice; name each file once")
-    known = outside.read_references(references)
-    captions = [outside.read_captions(path, known) for path in files]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise UserError(f"{repeated[0]}: named twice; name each file once")
+    reference_file = outside.read_references(references)
+    captions = [outside.read_captions(path, reference_file) for path in files]
     with reworded(lambda text: f"{references}: {text}"):
-        prepared = References(known.captions)
-    models = [_model(prepared, one) for one in captions]
+        prepared = References(reference_file.captions)
+    models = [_model(prepared, captions_of_file) for captions_of_file in captions]
     drawn = bootstrap.draw([[model] for model in models], seed, draws)  # (R, G, N)
-    values = np.stack([own[0] for own in bootstrap.whole([[model] for model in models])])  # (G, N)
+    values = np.stack([scores[0] for scores in bootstrap.whole([[model] for model in models])])  # (G, N)
     return Scored(
-        signature(known.captions),
-        len(known.captions),
+        signature(reference_file.captions),
+        len(reference_file.captions),
         dict(zip(names, _scores(models[0].names, values, drawn), strict=True)),
         dict(zip(names[1:], _differences(models[0].names, values, drawn), strict=True)),
     )
@@ -86,11 +86,11 @@ def _differences(names: list[str], values: Any, drawn: Any) -> list[dict[str, Di
 def rows(scored: Scored) -> list[list[str]]:
     """Scores with their intervals as a table with its head, two rows a file."""
     first = next(iter(scored.scores.values()))
-    found = [["", *(NAMES[name] for name in first)]]
+    table = [["", *(NAMES[name] for name in first)]]
     for name, scores in scored.scores.items():
-        found.append([name, *(f"{one.value:.4f}" for one in scores.values())])
-        found.append(["  95 % interval", *(f"{one.low:.3f}-{one.high:.3f}" for one in scores.values())])
-    return found
+        table.append([name, *(f"{score.value:.4f}" for score in scores.values())])
+        table.append(["  95 % interval", *(f"{score.low:.3f}-{score.high:.3f}" for score in scores.values())])
+    return table
 
 
 def difference_rows(scored: Scored) -> list[list[str]]:
@@ -98,14 +98,14 @@ def difference_rows(scored: Scored) -> list[list[str]]:
     if not scored.differences:
         return []
     first = next(iter(scored.scores))
-    found = [["", "", "difference", "95 % interval", "p"]]
+    table = [["", "", "difference", "95 % interval", "p"]]
     for name, differences in scored.differences.items():
-        for metric, one in differences.items():
-            span = f"{one.low:+.4f} to {one.high:+.4f}"
-            mark = " *" if one.shown else ""
-            value = f"{one.value:+.4f}{mark}"
-            found.append([f"{name} − {first}", NAMES[metric], value, span, verdicts.p_text(one.p)])
-    return found
+        for metric, difference in differences.items():
+            span = f"{difference.low:+.4f} to {difference.high:+.4f}"
+            mark = " *" if difference.shown else ""
+            value = f"{difference.value:+.4f}{mark}"
+            table.append([f"{name} − {first}", NAMES[metric], value, span, verdicts.p_text(difference.p)])
+    return table
 
 
 def notes(scored: Scored) -> list[str]:
@@ -121,9 +121,9 @@ def document(scored: Scored) -> dict[str, Any]:
     return {
         "signature": scored.signature,
         "images": scored.images,
-        "scores": {file: {name: vars(one) for name, one in own.items()} for file, own in scored.scores.items()},
+        "scores": {file: {name: vars(value) for name, value in named.items()} for file, named in scored.scores.items()},
         "differences": {
-            file: {name: vars(one) | {"shown": one.shown} for name, one in own.items()}
-            for file, own in scored.differences.items()
+            file: {name: vars(value) | {"shown": value.shown} for name, value in named.items()}
+            for file, named in scored.differences.items()
         },
     }

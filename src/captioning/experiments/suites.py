@@ -4,6 +4,7 @@ import difflib
 import itertools
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Run:
     @property
     def arguments(self) -> list[str]:
         """`key=value` for each override, as `dvc exp run -S` reads it."""
-        return [f"{key}={_written(value)}" for key, value in self.overrides.items()]
+        return [f"{key}={_as_override(value)}" for key, value in self.overrides.items()]
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,16 @@ class Suite:
 
 def names() -> list[str]:
     """The suites there are, sorted. Raises UserError when there is none."""
-    found = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-    if not found:
+    suites = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    if not suites:
         raise UserError(f"no suites here: {FOLDER}/*.yaml has no file; run in the project's folder")
-    return found
+    return suites
 
 
 def owner(run: str) -> str | None:
     """The suite that has a run of this name, or None. Raises UserError, as `load` does."""
     suites = sorted(path.stem for path in FOLDER.glob("*.yaml") if run.startswith(f"{path.stem}-"))
-    return next((suite for suite in suites if run in {one.name for one in load(suite).runs}), None)
+    return next((suite for suite in suites if run in {candidate.name for candidate in load(suite).runs}), None)
 
 
 def load(name: str, params: Path = Path("params.yaml")) -> Suite:
@@ -93,9 +94,9 @@ def load(name: str, params: Path = Path("params.yaml")) -> Suite:
 
     Raises UserError that lists every fault, each with file, line and key.
     """
-    known = names()
-    if name not in known:
-        raise UserError(f"{name}: no such suite; there are {', '.join(known)}")
+    suites = names()
+    if name not in suites:
+        raise UserError(f"{name}: no such suite; there are {', '.join(suites)}")
     path = FOLDER / f"{name}.yaml"
     values, tree = parse(path)
     lines = dict(key_lines(tree))
@@ -103,13 +104,13 @@ def load(name: str, params: Path = Path("params.yaml")) -> Suite:
     try:
         file = _File.model_validate(values)
     except ValidationError as invalid:
-        faults += [_fault(dict(error), lines) for error in invalid.errors()]
+        faults += [_form_fault(dict(error), lines) for error in invalid.errors()]
     else:
         if (file.runs is None) == (file.grid is None):
             faults.append("line 1: give one of `runs` (named overrides) and `grid` (values to combine)")
         else:
             runs = _runs(name, file)
-            faults += _clashes(runs) + _unfit(runs, lines, parse(params)[0])
+            faults += _repeated_names(runs) + _override_faults(runs, lines, parse(params)[0])
     if faults:
         raise UserError("\n".join(f"{path}, {fault}" for fault in dict.fromkeys(faults)))
     return Suite(name, file.question, file.scores, runs)
@@ -120,7 +121,7 @@ def _runs(name: str, file: _File) -> list[Run]:
     labelled = file.runs if file.runs is not None else _combined(file.grid or {})
     return [
         Run(
-            "-".join([name, _plain(label), *([] if seed is None else [f"s{seed}"])]),
+            "-".join([name, _slug(label), *([] if seed is None else [f"s{seed}"])]),
             label,
             seed,
             file.overrides | overrides | ({} if seed is None else {"seed": seed}),
@@ -132,21 +133,21 @@ def _runs(name: str, file: _File) -> list[Run]:
 
 def _combined(grid: Mapping[str, list[Value]]) -> dict[str, Overrides]:
     """Every combination of the grid's values, named by them; by key and value where there are several keys."""
-    short = {key: f"{key.rpartition('.')[2]}=" if len(grid) > 1 else "" for key in grid}
+    prefixes = {key: f"{key.rpartition('.')[2]}=" if len(grid) > 1 else "" for key in grid}
     return {
-        ", ".join(f"{short[key]}{_written(value)}" for key, value in zip(grid, values, strict=True)): dict(
+        ", ".join(f"{prefixes[key]}{_as_override(value)}" for key, value in zip(grid, values, strict=True)): dict(
             zip(grid, values, strict=True)
         )
         for values in itertools.product(*grid.values())
     }
 
 
-def _plain(label: str) -> str:
+def _slug(label: str) -> str:
     """A label as part of an experiment's name, which git keeps as a reference."""
     return re.sub(r"\.\.+|[^\w.]+", "-", label.replace("=", "")).strip("-.")
 
 
-def _written(value: Value) -> str:
+def _as_override(value: Value) -> str:
     """A value as `-S` reads it back: text that could be read as something else is quoted."""
     if not isinstance(value, str):
         return "null" if value is None else str(value).lower()
@@ -156,21 +157,21 @@ def _written(value: Value) -> str:
     return f"'{quoted}'"
 
 
-def _clashes(runs: Iterable[Run]) -> list[str]:
-    seen: set[str] = set()
-    again = [run.name for run in runs if run.name in seen or seen.add(run.name)]  # type: ignore[func-returns-value]
-    return [f"line 1: two runs would be called {name}; name them apart under `runs`" for name in again]
+def _repeated_names(runs: Iterable[Run]) -> list[str]:
+    counts = Counter(run.name for run in runs)
+    repeated = [name for name, count in counts.items() if count > 1]
+    return [f"line 1: two runs would be called {name}; name them apart under `runs`" for name in repeated]
 
 
-def _unfit(runs: Iterable[Run], lines: Lines, params: Mapping[str, Any]) -> list[str]:
+def _override_faults(runs: Iterable[Run], lines: Lines, params: Mapping[str, Any]) -> list[str]:
     """The overrides that params.yaml does not take, with their lines in the suite's file."""
     faults = []
     for run in runs:
         values = _copied(params)
-        unknown = [key for key, value in run.overrides.items() if not _put(values, key, value)]
+        unknown = [key for key, value in run.overrides.items() if not _set(values, key, value)]
         faults += [f"line {_line(lines, run, key)}: {key} is not a setting{_closest(key, params)}" for key in unknown]
         if not unknown:
-            faults += [_misfit(dict(error), run, lines) for error in _invalid(values)]
+            faults += [_override_fault(dict(error), run, lines) for error in _invalid(values)]
     return faults
 
 
@@ -182,29 +183,29 @@ def _invalid(values: Mapping[str, Any]) -> list[Any]:
     return []
 
 
-def _misfit(error: Mapping[str, Any], run: Run, lines: Lines) -> str:
+def _override_fault(error: Mapping[str, Any], run: Run, lines: Lines) -> str:
     where = ".".join(str(part) for part in error["loc"])
     key = next((key for key in run.overrides if where == key or where.startswith(f"{key}.")), where)
-    said = f"{error['msg'][0].lower()}{error['msg'][1:]}"
-    return f"line {_line(lines, run, key)}: {key} = {error['input']!r}: {said}"
+    message = f"{error['msg'][0].lower()}{error['msg'][1:]}"
+    return f"line {_line(lines, run, key)}: {key} = {error['input']!r}: {message}"
 
 
 def _line(lines: Lines, run: Run, key: str) -> int:
     """The line in a suite's file that gives this run its override."""
-    places = [("runs", run.label, key), ("grid", key), ("overrides", key), ("seeds",)]
-    return next((lines[place] for place in places if place in lines), 1)
+    keys = [("runs", run.label, key), ("grid", key), ("overrides", key), ("seeds",)]
+    return next((lines[path] for path in keys if path in lines), 1)
 
 
-def _put(values: dict[str, Any], key: str, value: Value) -> bool:
+def _set(values: dict[str, Any], key: str, value: Value) -> bool:
     """Set a dotted key that is there; return whether it is."""
     *sections, name = key.split(".")
     for section in sections:
         values = values.get(section, {})
         if not isinstance(values, dict):
             return False
-    there = name in values
+    exists = name in values
     values[name] = value
-    return there
+    return exists
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,12 +214,12 @@ def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _closest(key: str, params: Mapping[str, Any]) -> str:
     keys = list(flatten(params))
-    found = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
-    found = found or [other for other in keys if other.endswith(f".{key}")][:1]
-    return f"; did you mean {found[0]}?" if found else "; remove it"
+    matches = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    matches = matches or [other for other in keys if other.endswith(f".{key}")][:1]
+    return f"; did you mean {matches[0]}?" if matches else "; remove it"
 
 
-def _fault(error: Mapping[str, Any], lines: Lines) -> str:
+def _form_fault(error: Mapping[str, Any], lines: Lines) -> str:
     """One fault of a suite's form: line, key, and what is wrong."""
     where = tuple(str(part) for part in error["loc"])
     shown = where
@@ -226,8 +227,8 @@ def _fault(error: Mapping[str, Any], lines: Lines) -> str:
         shown = shown[:-1]
     key, line = ".".join(shown), lines.get(shown, lines.get(shown[:-1], 1))
     if error["type"] == "extra_forbidden":
-        found = difflib.get_close_matches(where[-1], list(_File.model_fields), n=1)
-        return f"line {line}: {key} is not part of a suite; {f'did you mean {found[0]}?' if found else 'remove it'}"
+        matches = difflib.get_close_matches(where[-1], list(_File.model_fields), n=1)
+        return f"line {line}: {key} is not part of a suite; {f'did you mean {matches[0]}?' if matches else 'remove it'}"
     if error["type"] == "missing":
         return f"line {line}: {key} is missing"
     return f"line {line}: {key}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -23,11 +23,11 @@ Commit = Mapping[str, Any]
 """A commit, or an experiment's state, as `dvc exp show --json` has it."""
 
 _HEAD, _GAP, _INDENT = "experiment", "  ", "    "
-_LEAST = 30  # characters of a column with what was changed
+_MIN_CHANGED = 30  # characters of a column with what was changed
 _DONE = ("", "success")  # of DVC's states
 _LIBRARY = "src/captioning/"
 _CODE = (_LIBRARY, "stages/")
-_PLACES = 3  # of changed code, so many folders and files are named
+_MAX_PATHS = 3  # of changed code, so many folders and files are named
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Row:
 
 def examined(document: Sequence[Commit]) -> dict[str, Examined]:
     """Do the scores of each commit and experiment belong to its settings? By commit, and `workspace`."""
-    states = [*document, *(tip for commit in document for _, tip, word in _tips(commit) if word in _DONE)]
+    states = [*document, *(tip for commit in document for _, tip, status in _latest(commit) if status in _DONE)]
     return {state["rev"]: _examine(state["name"] or state["rev"], state["rev"]) for state in states}
 
 
@@ -73,19 +73,25 @@ def collect(
     names = sorted({name for row in rows for name in row.scores})
     if by is not None and by not in names:
         raise UserError(f"--by {by}: no experiment here has this score; there are: {', '.join(names) or 'none'}")
-    here = _held(_row(WORKSPACE, workspace, commits[0]), known.get(workspace["rev"]))
-    alike = any((row.scores, row.changed, row.state) == (here.scores, here.changed, here.state) for row in blocks[0])
-    return rows if alike else [here, *rows]
+    here = _checked(_row(WORKSPACE, workspace, commits[0]), known.get(workspace["rev"]))
+    is_listed = any(
+        (row.scores, row.changed, row.state) == (here.scores, here.changed, here.state) for row in blocks[0]
+    )
+    return rows if is_listed else [here, *rows]
 
 
-def _tips(commit: Commit) -> Iterator[tuple[str, Commit, str]]:
+def _latest(commit: Commit) -> Iterator[tuple[str, Commit, str]]:
     """The last state of each experiment of a commit, with its name, and DVC's word for where it is."""
     for each in commit["experiments"] or []:
         for tip in each["revs"][:1]:
-            yield tip["name"] or each["name"] or tip["rev"][:7], tip, (each["executor"] or {"state": ""})["state"]
+            yield (
+                tip["name"] or each["name"] or tip["rev"][:7],
+                tip,
+                (each["executor"] or {"state": ""})["state"],
+            )
 
 
-def _held(row: Row, examined: Examined | None) -> Row:
+def _checked(row: Row, examined: Examined | None) -> Row:
     """A row without its scores if they are another setting's."""
     if examined and examined.fault and not row.state:
         return replace(row, scores={}, state=f"not its own scores: {examined.fault}")
@@ -94,22 +100,24 @@ def _held(row: Row, examined: Examined | None) -> Row:
 
 def _block(baseline: Commit, by: str | None, known: Mapping[str, Examined]) -> Iterator[Row]:
     """A commit's row, and those of its experiments."""
-    yield _held(Row(baseline["name"] or baseline["rev"][:7], _scores(baseline)), known.get(baseline["rev"]))
-    experiments = [_held(_row(name, tip, baseline, word), known.get(tip["rev"])) for name, tip, word in _tips(baseline)]
+    yield _checked(Row(baseline["name"] or baseline["rev"][:7], _scores(baseline)), known.get(baseline["rev"]))
+    experiments = [
+        _checked(_row(name, tip, baseline, status), known.get(tip["rev"])) for name, tip, status in _latest(baseline)
+    ]
     if by is not None:
         experiments.sort(key=lambda row: -row.scores.get(by, float("-inf")))
     yield from experiments
 
 
-def _row(name: str, state: Commit, baseline: Commit, word: str = "") -> Row:
-    done = word in _DONE
-    return Row(name, _scores(state) if done else {}, _changed(baseline, state), "" if done else word)
+def _row(name: str, state: Commit, baseline: Commit, status: str = "") -> Row:
+    done = status in _DONE
+    return Row(name, _scores(state) if done else {}, _changed(baseline, state), "" if done else status)
 
 
 def _scores(state: Commit) -> dict[str, float]:
     """All metrics that are numbers. What DVC could not read has none."""
-    found = _values(state["data"]["metrics"]) if state["data"] else {}
-    return {name: value for name, value in found.items() if isinstance(value, int | float) and math.isfinite(value)}
+    values = _values(state["data"]["metrics"]) if state["data"] else {}
+    return {name: value for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
 
 
 def _values(files: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,9 +131,9 @@ def _changed(baseline: Commit, state: Commit) -> list[str]:
         return []
     before, after = _values(baseline["data"]["params"]), _values(state["data"]["params"])
     settings = [f"{key}={_plain(after[key])}" for key in after if key not in before or before[key] != after[key]]
-    places = sorted({path.removeprefix(_LIBRARY) for path, _ in _code(baseline) ^ _code(state)})
-    more = f" and {len(places) - _PLACES} more" if len(places) > _PLACES else ""
-    return settings + ([f"code: {' '.join(places[:_PLACES])}{more}"] if places else [])
+    paths = sorted({path.removeprefix(_LIBRARY) for path, _ in _code(baseline) ^ _code(state)})
+    more = f" and {len(paths) - _MAX_PATHS} more" if len(paths) > _MAX_PATHS else ""
+    return settings + ([f"code: {' '.join(paths[:_MAX_PATHS])}{more}"] if paths else [])
 
 
 def _code(state: Commit) -> set[tuple[str, str]]:
@@ -147,38 +155,38 @@ def table(rows: Sequence[Row], width: int) -> list[str]:
     Scores beyond the usual ones are columns if the first row with scores has them; older commits had other metrics.
     What was changed is in a column of its own where there is room for it, else below its row.
     """
-    there = {name for row in rows for name in row.scores}
+    present = {name for row in rows for name in row.scores}
     first_scores = next((row.scores for row in rows if row.scores), {})
-    names = [name for name in NAMES if name in there] + sorted(first_scores.keys() - NAMES.keys())
+    names = [name for name in NAMES if name in present] + sorted(first_scores.keys() - NAMES.keys())
     titles = [NAMES.get(name, name).split("_") for name in names]
     widths = [max(len(part) for part in [*title, "0.000"]) for title in titles]
-    room = width - sum(each + len(_GAP) for each in widths)  # for names, and for what was changed
-    first = max(min(max(len(row.name) for row in rows), room), len(_HEAD))
-    beside = room - first - len(_GAP) if room - first - len(_GAP) >= _LEAST else 0
-    header, lines = _header(titles, widths, first, "changed" if beside else ""), list[str]()
+    available = width - sum(column + len(_GAP) for column in widths)  # for names, and for what was changed
+    name_width = max(min(max(len(row.name) for row in rows), available), len(_HEAD))
+    room = available - name_width - len(_GAP) if available - name_width - len(_GAP) >= _MIN_CHANGED else 0
+    header, lines = _header(titles, widths, name_width, "changed" if room else ""), list[str]()
     for row in rows:
         scores = [f"{row.scores[name]:.3f}" if name in row.scores else "–" for name in names]
-        head = [row.name] if len(row.name) > first else []
-        text = _line("" if head else row.name, scores, widths, first)
-        changed = textwrap.wrap(", ".join([row.state] * bool(row.state) + row.changed), beside or width - len(_INDENT))
-        lines += head + (_beside(text, changed) if beside else [text, *(_INDENT + part for part in changed)])
+        head = [row.name] if len(row.name) > name_width else []
+        text = _line("" if head else row.name, scores, widths, name_width)
+        changed = textwrap.wrap(", ".join([row.state] * bool(row.state) + row.changed), room or width - len(_INDENT))
+        lines += head + (_with_changes(text, changed) if room else [text, *(_INDENT + part for part in changed)])
     return [*header, "─" * max(map(len, header + lines)), *lines]
 
 
-def _header(titles: list[list[str]], widths: list[int], first: int, last: str) -> list[str]:
+def _header(titles: list[list[str]], widths: list[int], name_width: int, final: str) -> list[str]:
     """Titles in as many lines as the longest has parts, the last parts in the last line."""
     height = max((len(title) for title in titles), default=1)
-    above = [[""] * (height - len(title)) + title for title in titles]
-    lines = [_line("", [title[k] for title in above], widths, first) for k in range(height - 1)]
-    bottom = _line(_HEAD, [title[-1] for title in above], widths, first)
-    return [line.rstrip() for line in lines] + _beside(bottom, [last] if last else [])
+    padded = [[""] * (height - len(title)) + title for title in titles]
+    lines = [_line("", [title[k] for title in padded], widths, name_width) for k in range(height - 1)]
+    bottom = _line(_HEAD, [title[-1] for title in padded], widths, name_width)
+    return [line.rstrip() for line in lines] + _with_changes(bottom, [final] if final else [])
 
 
-def _line(name: str, cells: Sequence[str], widths: Sequence[int], first: int) -> str:
-    return _GAP.join([f"{name:<{first}}", *(f"{cell:>{wide}}" for cell, wide in zip(cells, widths, strict=True))])
+def _line(name: str, cells: Sequence[str], widths: Sequence[int], name_width: int) -> str:
+    return _GAP.join([f"{name:<{name_width}}", *(f"{cell:>{wide}}" for cell, wide in zip(cells, widths, strict=True))])
 
 
-def _beside(text: str, parts: Sequence[str]) -> list[str]:
+def _with_changes(text: str, parts: Sequence[str]) -> list[str]:
     """A line with what was changed at its end, and as many more as that takes."""
     lines = [text, *[" " * len(text)] * (len(parts) - 1)]
     return [f"{line}{_GAP}{part}" for line, part in zip(lines, parts, strict=True)] if parts else [text]

@@ -7,7 +7,7 @@ from captioning.experiments import bootstrap
 from captioning.experiments.compare import Comparison, Difference, Group, Score, changed
 from captioning.metrics import NAMES as NAMES
 
-_FEW = 50  # images, below which percentile intervals of such scores are not to be trusted
+_MIN_IMAGES = 50  # images, below which percentile intervals of such scores are not to be trusted
 _NONE = "none: every caption scores the same"
 _PERCENT = f"{bootstrap.LEVEL:.0%}".replace("%", " %")
 
@@ -15,17 +15,17 @@ _PERCENT = f"{bootstrap.LEVEL:.0%}".replace("%", " %")
 def verdict(comparison: Comparison, group: int) -> str:
     """What can be said of a group against the first, in one line."""
     first, other = comparison.groups[0], comparison.groups[group]
-    found = {name: d for name, d in comparison.differences[group - 1].items() if d.shown}
-    if not found:
+    significant = {name: d for name, d in comparison.differences[group - 1].items() if d.shown}
+    if not significant:
         return f"{other.name}: no difference from {first.name} shown"
     parts = []
     for word, sign in (("better", 1), ("worse", -1)):
-        said = [f"{NAMES[name]} ({_difference(d)})" for name, d in found.items() if d.value * sign > 0]
-        if said:
-            parts.append(f"{word} than {first.name} in {', '.join(said)}")
-    rest = [NAMES[name] for name in comparison.differences[group - 1] if name not in found]
-    shown_not = [f"no difference shown in {', '.join(rest)}"] if rest else []
-    return f"{other.name}: {'; '.join(parts + shown_not)}"
+        scores = [f"{NAMES[name]} ({_difference(d)})" for name, d in significant.items() if d.value * sign > 0]
+        if scores:
+            parts.append(f"{word} than {first.name} in {', '.join(scores)}")
+    others = [NAMES[name] for name in comparison.differences[group - 1] if name not in significant]
+    not_shown = [f"no difference shown in {', '.join(others)}"] if others else []
+    return f"{other.name}: {'; '.join(parts + not_shown)}"
 
 
 def caveats(comparison: Comparison) -> list[str]:
@@ -36,7 +36,7 @@ def caveats(comparison: Comparison) -> list[str]:
         f"Intervals: {_PERCENT}, paired bootstrap over {images} images, {bootstrap.DRAWS:,} draws; p: two-sided, "
         f"corrected over revisions (Holm), not over scores."
     ]
-    if images < _FEW:
+    if images < _MIN_IMAGES:
         lines.append("So few images make intervals too narrow, and p values too small.")
     if counts == {1}:
         lines.append(
@@ -84,23 +84,25 @@ def difference_rows(comparison: Comparison) -> list[list[str]]:
 
 def text(comparison: Comparison, count: int) -> str:
     """All of it for a terminal, with `count` images a comparison."""
-    parts = [aligned(score_rows(comparison)), *_said(comparison)]
+    parts = [aligned(score_rows(comparison)), *_summary(comparison)]
     if comparison.differences:
         parts.append(aligned(difference_rows(comparison)))
     for g in range(1, len(comparison.groups)):
-        lines = [f"  {line}" if k % 4 == 0 else f"      {line}" for k, line in enumerate(_apart(comparison, g, count))]
-        parts.append("\n".join([f"{_apart_title(comparison, g)}:", *(lines or [f"  {_NONE}"])]))
+        lines = [
+            f"  {line}" if k % 4 == 0 else f"      {line}" for k, line in enumerate(_examples(comparison, g, count))
+        ]
+        parts.append("\n".join([f"{_images_title(comparison, g)}:", *(lines or [f"  {_NONE}"])]))
     return "\n\n".join(parts) + "\n"
 
 
 def markdown(comparison: Comparison, count: int) -> str:
     """All of it as Markdown."""
-    parts = [table(score_rows(comparison)), *(part.replace("\n", "\n\n") for part in _said(comparison))]
+    parts = [table(score_rows(comparison)), *(part.replace("\n", "\n\n") for part in _summary(comparison))]
     if comparison.differences:
         parts.append(table(difference_rows(comparison)))
     for g in range(1, len(comparison.groups)):
-        lines = [f"- {line}" if k % 4 == 0 else f"  - {line}" for k, line in enumerate(_apart(comparison, g, count))]
-        parts.append("\n".join([f"{_apart_title(comparison, g)}:", "", *(lines or [f"- {_NONE}"])]))
+        lines = [f"- {line}" if k % 4 == 0 else f"  - {line}" for k, line in enumerate(_examples(comparison, g, count))]
+        parts.append("\n".join([f"{_images_title(comparison, g)}:", "", *(lines or [f"- {_NONE}"])]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -110,31 +112,31 @@ def table(cells: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(cells[0]), *lines[1:]])
 
 
-def _said(comparison: Comparison) -> list[str]:
+def _summary(comparison: Comparison) -> list[str]:
     groups = range(1, len(comparison.groups))
     settings = [line for g in groups if (line := _settings(comparison.groups[0], comparison.groups[g]))]
-    said = ["\n".join(verdict(comparison, g) for g in groups), "\n".join(settings), "\n".join(caveats(comparison))]
-    return [part for part in said if part]
+    parts = ["\n".join(verdict(comparison, g) for g in groups), "\n".join(settings), "\n".join(caveats(comparison))]
+    return [part for part in parts if part]
 
 
 def _settings(first: Group, other: Group) -> str:
     """The settings that a group has otherwise than the first."""
-    one, two = first.experiments[0], other.experiments[0]
+    first_run, other_run = first.experiments[0], other.experiments[0]
     several = len(first.experiments) > 1 or len(other.experiments) > 1
-    parts = [f"{key}={value}" for key, value in changed(one, two).items() if key != "seed" or not several]
-    parts += ["other code"] if one.code != two.code else []
+    parts = [f"{key}={value}" for key, value in changed(first_run, other_run).items() if key != "seed" or not several]
+    parts += ["other code"] if first_run.code != other_run.code else []
     return f"{other.name} has {', '.join(parts)}" if parts else ""
 
 
-def _apart_title(comparison: Comparison, group: int) -> str:
+def _images_title(comparison: Comparison, group: int) -> str:
     return f"Images on which {comparison.groups[group].name} and {comparison.groups[0].name} differ most, by CIDEr"
 
 
-def _apart(comparison: Comparison, group: int, count: int) -> list[str]:
+def _examples(comparison: Comparison, group: int, count: int) -> list[str]:
     """Four lines an image: how far apart, what either said, and what a person said."""
     first, other = comparison.groups[0].experiments[0], comparison.groups[group].experiments[0]
     lines = []
-    for image, old, new in comparison.apart(group, count):
+    for image, old, new in comparison.most_different(group, count):
         lines += [
             f"{new - old:+.3f}  {first.files[image]}  ({old:.3f} → {new:.3f})",
             f"{first.revision.name}: {first.captions[image]}",
@@ -171,7 +173,7 @@ def document(comparison: Comparison, count: int) -> dict[str, Any]:
             entry["verdict"] = verdict(comparison, g)
             entry["images"] = [
                 {"image_id": image, "file": group.experiments[0].files[image], "cider": [old, new]}
-                for image, old, new in comparison.apart(g, count)
+                for image, old, new in comparison.most_different(g, count)
             ]
         groups.append(entry)
     return {

@@ -9,7 +9,7 @@ from pathlib import Path
 from captioning.experiments.commands import dvc, git
 from captioning.experiments.revisions import WORKSPACE
 
-_PARTS = ("check", "download", "weights", "split", "features", "train", "evaluate")  # what is brought back
+_STAGES = ("check", "download", "weights", "split", "features", "train", "evaluate")  # what is brought back
 
 
 @contextmanager
@@ -25,15 +25,15 @@ def checked_out(sha: str, root: Path) -> Iterator[Path]:
         folder = Path(temporary) / "revision"
         git("worktree", "add", "--quiet", "--detach", str(folder), sha)
         try:
-            _bring_back(folder, root)
+            _restore(folder, root)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             git("worktree", "prune")
 
 
-def _bring_back(folder: Path, root: Path) -> None:
+def _restore(folder: Path, root: Path) -> None:
     """Check the revision's results out of the cache of this repository."""
     cache = dvc("cache", "dir").strip()
     (folder / ".dvc/config.local").write_text(f"[cache]\n    dir = {root / cache}\n", encoding="utf-8")
-    dvc("--cd", str(folder), "checkout", "--quiet", *_PARTS)
+    dvc("--cd", str(folder), "checkout", "--quiet", *_STAGES)

@@ -28,12 +28,12 @@ def write(path: Path, comparison: Comparison, command: str, limit: int | None, s
     """Write the report of a comparison, and return its size in bytes. Same revisions, same bytes.
 
     command: what made it, to be shown. limit: at most so many images are shown, None: all of them; `seed` draws those
-    that are not chosen for their disagreement.
+    that are not selected for their disagreement.
     Raises UserError when a revision lacks a file that is needed, or an image cannot be decoded.
     """
     experiments = [experiment for group in comparison.groups for experiment in group.experiments]
-    chosen = choose(experiments, limit, seed)
-    text = html(comparison, document(experiments, chosen, seed), command, seed)
+    selected = choose(experiments, limit, seed)
+    text = html(comparison, document(experiments, selected, seed), command, seed)
     write_text(path, text)
     return len(text.encode())
 
@@ -43,7 +43,7 @@ def html(comparison: Comparison, content: dict[str, Any], command: str, seed: in
     several = len(comparison.groups) > 1
     first = comparison.groups[0]
     return _TEMPLATES.get_template("page.html").render(
-        names=[one["name"] for one in content["experiments"]],
+        names=[experiment["name"] for experiment in content["experiments"]],
         first=first.name,
         facts=header.facts(comparison, command),
         findings=_findings(comparison),
@@ -52,7 +52,7 @@ def html(comparison: Comparison, content: dict[str, Any], command: str, seed: in
         notes=verdicts.caveats(comparison),
         differing=tables.differing(comparison) if several else None,
         sections=tables.sections(first.experiments[0]),
-        chosen=_chosen(content, len(comparison.images), seed),
+        selection=_selection(content, len(comparison.images), seed),
         data=_json(content),
         style=_asset("style.css"),
         scripts=[_asset(name) for name in _SCRIPTS],
@@ -67,7 +67,7 @@ def _findings(comparison: Comparison) -> list[tuple[str, str]]:
     ]
 
 
-def _chosen(content: dict[str, Any], total: int, seed: int) -> str:
+def _selection(content: dict[str, Any], total: int, seed: int) -> str:
     count = len(content["images"])
     if count == 0:
         return "None were asked for."

@@ -23,31 +23,31 @@ _CHARTS: dict[str, dict[str, str]] = {  # title: which file is which part of it
 }
 
 
-def document(experiments: Sequence[Experiment], chosen: Sequence[int], seed: int) -> dict[str, Any]:
-    """All of it, for JSON. chosen: the COCO ids of the images that are shown, of which `seed` drew some."""
+def document(experiments: Sequence[Experiment], selected: Sequence[int], seed: int) -> dict[str, Any]:
+    """All of it, for JSON. selected: the COCO ids of the images that are shown, of which `seed` drew some."""
     shared = [name for name in experiments[0].model.means if all(name in e.model.means for e in experiments)]
     return {
         "experiments": [{"name": experiment.revision.name} for experiment in experiments],
         "charts": charts([experiment.revision for experiment in experiments]),
         "scores": [NAMES[name] for name in reversed(shared)],  # CIDEr first
-        "images": _images(experiments, shared[::-1], chosen, seed),
+        "images": _images(experiments, shared[::-1], selected, seed),
     }
 
 
 def charts(revisions: Sequence[Revision]) -> list[dict[str, Any]]:
     """The curves that the revisions have, a chart a kind: title and series, each with points (epoch from 1, value)."""
-    there = [set(revision.names(CURVES)) for revision in revisions]
-    found = []
+    curve_files = [set(revision.names(CURVES)) for revision in revisions]
+    titled = []
     for title, parts in _CHARTS.items():
         series = [
             {"experiment": k, "part": part, "points": _points(revision, path)}
             for k, revision in enumerate(revisions)
             for part, name in parts.items()
-            if (path := f"{CURVES}/{name}.tsv") in there[k]
+            if (path := f"{CURVES}/{name}.tsv") in curve_files[k]
         ]
-        if series := [one for one in series if one["points"]]:
-            found.append({"title": title, "series": series})
-    return found
+        if series := [curve for curve in series if curve["points"]]:
+            titled.append({"title": title, "series": series})
+    return titled
 
 
 def _points(revision: Revision, path: str) -> list[tuple[int, float]]:
@@ -57,14 +57,14 @@ def _points(revision: Revision, path: str) -> list[tuple[int, float]]:
 
 
 def _images(
-    experiments: Sequence[Experiment], names: Sequence[str], chosen: Sequence[int], seed: int
+    experiments: Sequence[Experiment], names: Sequence[str], selected: Sequence[int], seed: int
 ) -> list[dict[str, Any]]:
-    if not chosen:
+    if not selected:
         return []
     first = experiments[0]
-    place = {image: k for k, image in enumerate(first.references)}
+    row = {image: k for k, image in enumerate(first.references)}
     order = {image: k for k, image in enumerate(shuffled(list(first.references), seed))}
-    looked = [sheets(experiment, chosen) for experiment in experiments]
+    attention = [sheets(experiment, selected) for experiment in experiments]
     with Gallery(first.revision) as gallery:
         return [
             {
@@ -73,16 +73,16 @@ def _images(
                 "thumbnail": gallery.thumbnail(first.files[image]),
                 "said": [experiment.captions[image] for experiment in experiments],
                 "words": [scripts.split(experiment.captions[image]) for experiment in experiments],
-                "strange": strange(first.references[image], [e.captions[image] for e in experiments]),
-                "scores": [[round(float(e.model.means[name][place[image]]), 4) for e in experiments] for name in names],
+                "strange": unknown_words(first.references[image], [e.captions[image] for e in experiments]),
+                "scores": [[round(float(e.model.means[name][row[image]]), 4) for e in experiments] for name in names],
                 "references": first.references[image],
-                "sheets": [sheet.get(image) for sheet in looked],
+                "sheets": [sheet.get(image) for sheet in attention],
             }
-            for image in chosen
+            for image in selected
         ]
 
 
-def strange(references: Sequence[str], captions: Sequence[str]) -> list[list[int]]:
-    """For each caption, the places of the words that no reference says."""
+def unknown_words(references: Sequence[str], captions: Sequence[str]) -> list[list[int]]:
+    """For each caption, the positions of the words that are in no reference."""
     known = {word for reference in references for word in tokenize(reference)}
     return [[k for k, word in enumerate(scripts.split(caption)) if word not in known] for caption in captions]

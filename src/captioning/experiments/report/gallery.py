@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from captioning.experiments import recorded
-from captioning.experiments.compare import BY, PER_IMAGE, Experiment
+from captioning.experiments.compare import PER_IMAGE, SORT_SCORE, Experiment
 from captioning.experiments.revisions import Revision
 from captioning.system.errors import UserError, reason
 from captioning.vision.images import decode
@@ -35,13 +35,13 @@ def choose(experiments: Sequence[Experiment], limit: int | None, seed: int) -> l
     ids = list(experiments[0].references)
     if limit is None or limit >= len(ids):
         return ids
-    scores = np.stack([experiment.model.means[BY] for experiment in experiments])  # (experiments, I)
-    apart = scores.max(0) - scores.min(0)
-    first = [ids[k] for k in np.argsort(-apart, kind="stable")[: limit // 2] if apart[k] > 0]
-    looked = {image for experiment in experiments for image in attended(experiment)}
-    first += sorted(looked.difference(first))[: (limit - len(first)) // 2]
-    rest = [image for image in shuffled(ids, seed) if image not in set(first)]
-    return sorted([*first, *rest[: limit - len(first)]])
+    scores = np.stack([experiment.model.means[SORT_SCORE] for experiment in experiments])  # (experiments, I)
+    spread = scores.max(0) - scores.min(0)
+    selected = [ids[k] for k in np.argsort(-spread, kind="stable")[: limit // 2] if spread[k] > 0]
+    with_attention = {image for experiment in experiments for image in attention_files(experiment)}
+    selected += sorted(with_attention.difference(selected))[: (limit - len(selected)) // 2]
+    rest = [image for image in shuffled(ids, seed) if image not in set(selected)]
+    return sorted([*selected, *rest[: limit - len(selected)]])
 
 
 def shuffled(ids: Sequence[int], seed: int) -> list[int]:
@@ -49,7 +49,7 @@ def shuffled(ids: Sequence[int], seed: int) -> list[int]:
     return random.Random(seed).sample(ids, len(ids))
 
 
-def attended(experiment: Experiment) -> dict[int, str]:
+def attention_files(experiment: Experiment) -> dict[int, str]:
     """The files of the attention that evaluate drew, by COCO id; none of a model that does not attend."""
     revision = experiment.revision
     if f"{ATTENTION}/index.json" not in revision.names(ATTENTION):
@@ -59,17 +59,17 @@ def attended(experiment: Experiment) -> dict[int, str]:
     ids = dict(zip(names, recorded.ids(revision, PER_IMAGE, rows, "coco_id"), strict=True))
     index = f"{ATTENTION}/index.json"
     sheets = recorded.read(revision, index, recorded.SHEETS).pictures
-    strange = [sheet.image_id for sheet in sheets if sheet.image_id not in ids]
-    if strange:
-        raise recorded.damaged(revision, index, f"it has image {strange[0]}, which {PER_IMAGE} does not list")
+    unlisted = [sheet.image_id for sheet in sheets if sheet.image_id not in ids]
+    if unlisted:
+        raise recorded.damaged(revision, index, f"it has image {unlisted[0]}, which {PER_IMAGE} does not list")
     return {ids[sheet.image_id]: f"{ATTENTION}/{sheet.file}" for sheet in sheets}
 
 
-def sheets(experiment: Experiment, chosen: Sequence[int]) -> dict[int, str]:
+def sheets(experiment: Experiment, selected: Sequence[int]) -> dict[int, str]:
     """Where the model looked in the chosen images, as data URIs by COCO id."""
-    read, most = experiment.revision.read, (_SHEET_WIDTH, 10 * _SHEET_WIDTH)
-    files = {image: file for image, file in attended(experiment).items() if image in set(chosen)}
-    return {image: _uri(decode(read(file), file), most, _SHEET_QUALITY) for image, file in files.items()}
+    read, largest = experiment.revision.read, (_SHEET_WIDTH, 10 * _SHEET_WIDTH)
+    files = {image: file for image, file in attention_files(experiment).items() if image in set(selected)}
+    return {image: _uri(decode(read(file), file), largest, _SHEET_QUALITY) for image, file in files.items()}
 
 
 class Gallery:
@@ -101,9 +101,9 @@ class Gallery:
             archive.close()
 
 
-def _uri(image: Image.Image, most: tuple[int, int], quality: int) -> str:
-    """An image no larger than `most` as a data URI."""
-    image.thumbnail(most, Image.Resampling.LANCZOS)
+def _uri(image: Image.Image, largest: tuple[int, int], quality: int) -> str:
+    """An image no larger than `largest` as a data URI."""
+    image.thumbnail(largest, Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

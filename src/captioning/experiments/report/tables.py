@@ -47,9 +47,9 @@ def scores(comparison: Comparison) -> Scores:
     names = list(comparison.scores[0])
     marks = iter(_marks(comparison))
     groups = []
-    for g, (group, found) in enumerate(zip(comparison.groups, comparison.scores, strict=True)):
+    for g, (group, by_name) in enumerate(zip(comparison.groups, comparison.scores, strict=True)):
         differences = comparison.differences[g - 1] if g else {}
-        cells = [_cell(name, found[name], differences.get(name)) for name in names]
+        cells = [_cell(name, by_name[name], differences.get(name)) for name in names]
         groups.append(Row(group.name, cells, next(marks), is_first=g == 0 and len(comparison.groups) > 1))
     systems = _systems(baselines(comparison.groups[0].experiments[0].revision), names)
     return Scores([NAMES[name] for name in names], groups, list(systems))
@@ -61,17 +61,17 @@ def _cell(name: str, score: Score | float | None, difference: Difference | None 
 
 def _marks(comparison: Comparison) -> Iterator[int | None]:
     """The mark of each group, that of its experiment; none of several seeds, whose marks differ."""
-    place = 0
+    position = 0
     for group in comparison.groups:
-        yield place if len(group.experiments) == 1 else None
-        place += len(group.experiments)
+        yield position if len(group.experiments) == 1 else None
+        position += len(group.experiments)
 
 
-def _systems(kept: Mapping[str, Mapping[str, float]], names: list[str]) -> Iterator[Row]:
+def _systems(baselines: Mapping[str, Mapping[str, float]], names: list[str]) -> Iterator[Row]:
     """What no model scores: one caption for all images, and a person."""
     for key, title in _SYSTEMS.items():
-        if found := kept.get(key):
-            yield Row(title, [_cell(name, found.get(name)) for name in names])
+        if scores := baselines.get(key):
+            yield Row(title, [_cell(name, scores.get(name)) for name in names])
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,19 @@ class Compared:
     title: str
     difference: Difference
     p: str
-    reach: float
+    scale: float
 
 
 def differences(comparison: Comparison) -> list[tuple[str, list[Compared]]]:
     """Each group's name and its differences from the first; nothing of one group alone."""
     others = comparison.groups[1:]
-    reach = {
+    scales = {
         name: max(max(abs(end) for end in (d[name].low, d[name].high)) for d in comparison.differences) or 1.0
         for name in (comparison.scores[0] if others else [])
     }  # a scale a score, the same in all groups
     return [
-        (group.name, [Compared(NAMES[name], d, p_text(d.p), reach[name]) for name, d in found.items()])
-        for group, found in zip(others, comparison.differences, strict=True)
+        (group.name, [Compared(NAMES[name], d, p_text(d.p), scales[name]) for name, d in by_name.items()])
+        for group, by_name in zip(others, comparison.differences, strict=True)
     ]
 
 
@@ -102,7 +102,7 @@ class Value:
     """The value of a setting, as text; None: it is empty. there: does the experiment have such a setting?"""
 
     text: str | None
-    there: bool = True
+    exists: bool = True
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,15 @@ def differing(comparison: Comparison) -> Settings:
 
 def sections(experiment: Experiment) -> list[tuple[str, list[tuple[str, Value]]]]:
     """All settings, by section of params.yaml, sorted; the first has no name and what has no section."""
-    found: dict[str, list[tuple[str, Value]]] = {}
+    by_section: dict[str, list[tuple[str, Value]]] = {}
     for key, value in sorted(experiment.settings.items(), key=lambda item: item[0]):
         section, _, name = key.rpartition(".") if "." not in key else key.partition(".")
-        found.setdefault(section, []).append((name, _value(value)))
-    return sorted(found.items())
+        by_section.setdefault(section, []).append((name, _value(value)))
+    return sorted(by_section.items())
 
 
-def _value(value: Any, there: bool = True) -> Value:
-    return Value(None if value is None else _plain(value), there)
+def _value(value: Any, exists: bool = True) -> Value:
+    return Value(None if value is None else _plain(value), exists)
 
 
 def _plain(value: Any) -> str:
