@@ -16,7 +16,8 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 LINE = 100  # characters, the targets of links not counted
-SENTENCE = 35  # words; the aim is 25
+SENTENCE = 25  # words
+ITEM = 35  # of the changelog, whose items are no sentences
 
 TARGET = re.compile(r"\]\([^)\s]*\)|<https?://[^>]*>")  # of a link: it cannot be broken
 GENERATED = re.compile(r"<!-- suite (\S+) -->\n.*?<!-- end -->", flags=re.DOTALL)  # by `captioning suite table`
@@ -45,6 +46,8 @@ BANNED = [
     r"\b[Ll]ikeness\b",  # similarity
     r"\b(it|they|which|who) (is|are|was|were) told\b",
     r"\bthen removed is\b",
+    r"(?:^|[.?!] )Else\b",  # otherwise
+    r"\b[Hh]eed(s|ed)?\b",  # handled
 ]
 
 
@@ -91,7 +94,8 @@ def test_lines_are_short(page: Path) -> None:
 
 def test_sentences_are_short(page: Path) -> None:
     sentences = ((start + 1, sentence) for start, _, text in prose(page) for sentence in END.split(text))
-    long = [(line, words(sentence), sentence) for line, sentence in sentences if words(sentence) > SENTENCE]
+    limit = ITEM if page.name == "CHANGELOG.md" else SENTENCE
+    long = [(line, words(sentence), sentence) for line, sentence in sentences if words(sentence) > limit]
     assert not long, "line, words, sentence"
 
 
