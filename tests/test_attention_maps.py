@@ -282,9 +282,7 @@ def test_images_of_one_name_are_counted() -> None:
 
 def test_sheets_go_into_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        UserError, match=r"--attention .*file: no folder can be made there \(File exists\); name another"
-    ):
+    with pytest.raises(UserError, match=r"--attention .*file: cannot be created \(File exists\); name another"):
         predict._sheets(Model(Captioners((captioner(),)), ["x"]), tmp_path / "file", [])
     assert predict._sheets(Model(Captioners((captioner(),)), ["x"]), tmp_path / "new", [Path("x.png")]) == {
         Path("x.png"): tmp_path / "new/x-attention.png"

@@ -148,7 +148,7 @@ def test_a_file_that_was_not_recorded_or_was_changed_is_named(alone: Small) -> N
     assert fault("HEAD") == "data/evaluate/metrics.json is not what dvc.lock records"
     index = "data/evaluate/attention/index.json"
     alone.write(index, {"pictures": [], "more": 1})
-    with pytest.raises(UserError, match=rf"^workspace: {index} is not what dvc.lock records; bring that back"):
+    with pytest.raises(UserError, match=rf"^workspace: {index} is not what dvc.lock records; restore it"):
         resolve(["workspace"])[0].read(index)
     alone.write("dvc.lock", "schema: '2.0'\n")
     assert (fault("workspace") or "").startswith("dvc.lock does not record data/evaluate/captions.json")

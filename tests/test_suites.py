@@ -232,7 +232,7 @@ class Watched(Queue):
         self._looks, self._file = iter(looks), log
         self._entries, self._waiting = [], {}
 
-    def look(self) -> list[Entry]:
+    def poll(self) -> list[Entry]:
         self._entries = [Entry(name, "1", State(state), None, self._file) for name, state in next(self._looks).items()]
         return self._entries
 

@@ -70,7 +70,7 @@ def test_what_a_process_works_on_stays(root: Path, piece: str, lock: str) -> Non
     path = make(root / piece, 100, days=99)
     (root / lock).parent.mkdir(exist_ok=True)
     with FileLock(root / lock):
-        assert clean()[0].endswith("stays: a process works on it")
+        assert clean()[0].endswith("kept: a process is using it")
         assert clean()[-1] == "removed 0 pieces of unfinished work, 0 bytes"
         assert unfinished.sweep() == []
     assert path.exists()

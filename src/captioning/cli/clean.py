@@ -1,4 +1,4 @@
-"""`captioning clean`: remove unfinished work that nobody takes up again."""
+"""`captioning clean`: remove unfinished work."""
 
 from typing import Annotated
 
@@ -16,8 +16,8 @@ def clean(*, dry_run: _DryRun = False) -> None:
     """Remove unfinished work from .scratch/: checkpoints, feature shards and parts of downloads.
 
     An interrupted `dvc repro` begins its stage from the start afterwards. The last whole feature store goes too: the
-    next experiment encodes the images again. Results, and files that are downloaded whole, stay. Work that a process
-    is at stays too.
+    next experiment encodes the images again. Results, and files that are downloaded whole, stay. Work that a
+    process is using stays too.
     """
     removed = []
     for piece in unfinished.pieces():
@@ -26,6 +26,6 @@ def clean(*, dry_run: _DryRun = False) -> None:
             removed.append(piece)
             print(described)
         else:
-            print(f"{described}; stays: a process works on it")
+            print(f"{described}; kept: a process is using it")
     total = shown(sum(piece.bytes for piece in removed))
     print(f"{'would remove' if dry_run else 'removed'} {len(removed)} pieces of unfinished work, {total}")

@@ -1,6 +1,6 @@
 """How the command `captioning` begins and ends: Ctrl-C, SIGTERM and a user's mistake are one line and a status.
 
-This module imports as little as it can, types not at all: signals are heeded once it is loaded.
+This module imports as little as it can, types not at all: signals are handled once it is loaded.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _unraisable(unraisable: UnraisableHookArgs) -> None:
 
 
 def _flush(end: SystemExit) -> NoReturn:
-    """What was printed may have nowhere to go: a full disk is said, a reader that has left is not."""
+    """Standard output may fail: a full disk is reported, a reader that has closed the pipe is not."""
     try:
         sys.stdout.flush()
     except OSError as fault:

@@ -57,7 +57,7 @@ class Notices:
         if self.unlike > _MAX_NAMED:
             print_lines([f"{self.unlike} of {files} files: unlike {self._training_images}; their captions are guesses"])
         if self.abstained > _MAX_NAMED:
-            print_lines([f"{self.abstained} of {files} files: no caption, for want of confidence"])
+            print_lines([f"{self.abstained} of {files} files: no caption, their confidence is too low"])
         if self.skipped:
             print_lines([f"{len(self.skipped)} of {files} files skipped: {name_some(self.skipped)}"])
 

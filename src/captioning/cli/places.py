@@ -43,7 +43,7 @@ def check_file(option: str, path: Path) -> None:
         if not parent.is_dir():
             raise UserError(f"{option} {path}: {parent} is a file, not a folder; name another")
         if not os.access(parent, os.W_OK | os.X_OK):
-            raise UserError(f"{option} {path}: the folder {parent} may not be written; name another")
+            raise UserError(f"{option} {path}: the folder {parent} is not writable; name another")
 
 
 @contextlib.contextmanager

@@ -162,7 +162,7 @@ def _sheets(model: "Model", folder: Path, files: Sequence[Path]) -> dict[Path, P
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
-        raise UserError(f"--attention {folder}: no folder can be made there ({fault.strerror}); name another") from None
+        raise UserError(f"--attention {folder}: cannot be created ({fault.strerror}); name another") from None
     return file_names(folder, files)
 
 

@@ -18,9 +18,7 @@ from captioning.system.errors import UserError
 from captioning.system.files import move
 
 _Name = Annotated[str, typer.Argument(help="Of the release: small letters, digits and `-`.")]
-_Revision = Annotated[
-    str, typer.Argument(help="A commit or experiment that ran; without it, the files as they lie here.")
-]
+_Revision = Annotated[str, typer.Argument(help="A commit or experiment that ran; without it, the workspace.")]
 _Out = Annotated[Path | None, typer.Option(help="The folder to write.", show_default="release/NAME")]
 
 
@@ -35,7 +33,7 @@ def release(name: _Name, revision: _Revision = WORKSPACE, *, out: _Out = None) -
         raise UserError(f"{name}: a release is named with small letters, digits and `-`")
     folder = (out or Path("release") / name).absolute()
     if folder.exists() and not shipped.is_model(folder):
-        raise UserError(f"--out {folder}: is there already, and is no model; name another folder")
+        raise UserError(f"--out {folder}: exists already, and is not a model; name another folder")
     root = repository()
     [resolved] = resolve([revision])
     with checked_out(resolved.sha, root) as checkout, contextlib.chdir(checkout):

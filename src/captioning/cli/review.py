@@ -13,7 +13,7 @@ from captioning.system.errors import UserError
 from captioning.system.files import write_text
 
 _Captions = Annotated[Path, typer.Argument(help="What `captioning predict --out` wrote: .csv, .tsv, .jsonl or .json.")]
-_Out = Annotated[Path, typer.Option(help="The page that is written; it shows the images where they lie.")]
+_Out = Annotated[Path, typer.Option(help="The page that is written; it shows the images from their folders.")]
 
 
 class Entry(NamedTuple):

@@ -13,7 +13,7 @@ from captioning.experiments.revisions import WORKSPACE, resolve
 from captioning.experiments.worktree import checked_out
 from captioning.system.errors import UserError
 
-_Revision = Annotated[str, typer.Argument(help="What git or DVC names; without it, the files as they lie here.")]
+_Revision = Annotated[str, typer.Argument(help="What git or DVC names; without it, the workspace.")]
 _Images = Annotated[int, typer.Option(min=1, max=10_000, help="Images whose features are made again.")]
 _Seed = Annotated[int | None, typer.Option(min=0, help="Draws them; printed, so that the same ones can be drawn.")]
 

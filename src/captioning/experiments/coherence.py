@@ -1,4 +1,4 @@
-"""Does a revision belong together? Its dvc.lock says with which settings, data and code each stage ran.
+"""Is a revision coherent? Its dvc.lock says with which settings, data and code each stage ran.
 
 An experiment of which only some stages ran still has the results of an earlier run, and so has a workspace whose
 settings were edited since. Those results are another setting's. So the stages that lead to what is read are held to
@@ -201,7 +201,7 @@ def _value_text(values: Mapping[str, Any], key: str) -> str:
 
 
 def _data_faults(revision: Revision, lock: Mapping[str, Stage], name: str) -> Iterator[str]:
-    """What a stage read, and another one has made anew since."""
+    """What a stage read, and another stage has made again since."""
     for dep in lock[name].deps:
         for producer, stage in lock.items():
             digests = [_output_digest(revision, out, dep.path) for out in stage.outs]
@@ -210,7 +210,7 @@ def _data_faults(revision: Revision, lock: Mapping[str, Stage], name: str) -> It
 
 
 def _output_digest(revision: Revision, out: Entry, path: str) -> str | None:
-    """The digest of a path in what a stage made; None: it is not in it, or that cannot be told without fetching it."""
+    """The digest of a path in what a stage made; None: it is not in it, or that cannot be known without fetching it."""
     if out.path == path:
         return out.md5
     folder, inside = PurePosixPath(out.path), PurePosixPath(path)

@@ -45,7 +45,7 @@ def repository() -> Path:
 
 
 def project(start: Path | None = None) -> Path:
-    """The project's folder, in which a folder lies (the working folder, if none is given): the nearest with a dvc.yaml.
+    """The project's folder: the nearest one with a dvc.yaml, from `start` or the working folder upwards.
 
     The project may be a folder of a larger git repository, or of a larger DVC repository. Where no folder has a
     dvc.yaml it is the DVC repository, and outside of one the folder itself.

@@ -1,6 +1,6 @@
 """Experiments side by side: scores, how sure their differences are, and the images on which they differ most.
 
-Each revision's captions are scored anew, by this code and against the references that it was scored against, so that
+Each revision's captions are scored again, by this code and against the references that it was scored against, so that
 two revisions are never compared through two versions of a score. METEOR and SPICE are read as they were written.
 """
 
@@ -32,7 +32,7 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Experiment:
-    """One trained model and what it said of the test images, by COCO id; `model` has them in ascending order."""
+    """One trained model and its captions of the test images, by COCO id; `model` has them in ascending order."""
 
     revision: Revision
     references: dict[int, list[str]]
@@ -129,7 +129,7 @@ class Comparison:
 
 
 def read(revision: Revision) -> Experiment:
-    """Read what a revision said of its test images, and score it.
+    """Read a revision's captions of its test images, and score them.
 
     Raises UserError when one of its files cannot be read or is damaged, or is not of the revision's own settings.
     """

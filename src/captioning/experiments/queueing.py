@@ -201,7 +201,7 @@ class Queue:
     def seconds(self, name: str) -> float | None:
         """How long a finished run took, as `wait` saw it, to a few seconds.
 
-        None where nobody waited from its start to its end, or DVC had all of it in its cache, so that nothing ran.
+        None if `wait` did not see its start and its end, or DVC had all of it in its cache, so that nothing ran.
         """
         log, kept = self._log(name, State.done), self._time_of(name)
         if log is None or _RAN not in log.read_text(errors="replace") or not kept.exists():
@@ -215,7 +215,7 @@ class Queue:
         return (int(epochs[-1][0]), int(epochs[-1][1])) if epochs else None
 
     def error_line(self, name: str) -> str:
-        """What a failed run said last: its first line that begins with `error`, else its last line."""
+        """The error of a failed run: the first line of its log that begins with `error`, else the last line."""
         log = self._log(name, State.failed)
         lines = log.read_text(errors="replace").strip().splitlines() if log else []
         errors = [line for line in lines if line.lower().startswith("error")] or lines[-1:]

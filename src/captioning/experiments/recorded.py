@@ -31,7 +31,7 @@ class Image(_Strict):
 
 
 class Caption(_Strict):
-    """What is said of an image, by its COCO id."""
+    """A caption of an image, by its COCO id."""
 
     image_id: int
     caption: str

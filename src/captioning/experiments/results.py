@@ -1,4 +1,4 @@
-"""What a suite found: gathered from DVC's experiments, kept in git as data, shown as a table in a page.
+"""Results of a suite: gathered from DVC's experiments, kept in git as data, shown as a table in a page.
 
 `experiments/NAME.results.json` is the data; a page has the table between `<!-- suite NAME -->` and `<!-- end -->`, and
 an image of it. Whoever has the repository has all three, and a test holds them together, without the experiments.
@@ -32,7 +32,7 @@ _BLOCK = r"<!-- suite {} -->\n(.*?)<!-- end -->"
 
 
 class Result(Section):
-    """One finished run: what it was, and its scores by dotted name. `seconds` is None where nobody measured it.
+    """One finished run: what it was, and its scores by dotted name. `seconds` is None where it was not measured.
 
     curves: values by epoch, of the metrics in CURVES.
     """
@@ -46,7 +46,7 @@ class Result(Section):
 
 
 class Results(Section):
-    """All finished runs of a suite, from one commit, and what can be said of their differences.
+    """All finished runs of a suite, from one commit, and verdicts on their differences.
 
     intervals: of each label, low and high ends of the 95 % interval of each test score, by name; see `bootstrap`.
     refused: runs whose scores are another setting's, each with the reason; not kept.
@@ -248,7 +248,7 @@ def _time(seconds: Iterable[float | None]) -> str:
 
 
 def image_of(page: Path, name: str) -> Path:
-    """Where the image of a suite lies that a page shows."""
+    """The path of a suite's chart that a page shows."""
     return page.with_name(f"suite-{name}.svg")
 
 

@@ -25,9 +25,9 @@ from captioning.experiments.commands import project
 from captioning.settings.yaml_lines import loads
 from captioning.system.errors import UserError, reason
 
-WORKSPACE = "workspace"  # the files as they lie there, committed or not; DVC's own word for it
+WORKSPACE = "workspace"  # the files in the working folder, committed or not; DVC's own word for it
 _OTHER = ("run in the project's folder", "name another")
-_RESTORE = "bring it back with `git restore`, or name another revision"
+_RESTORE = "restore it with `git restore`, or name another revision"
 _NO_REMOTE = {"core": {"remote": ""}}  # what is not in the local cache is reported, not downloaded
 
 
@@ -78,7 +78,7 @@ class Revision:
         return data
 
     def tracked(self, path: str) -> bytes | None:
-        """The bytes of a file that git tracks (in the workspace, as it lies there), quickly: DVC's index is not read.
+        """The bytes of a file that git tracks (in the workspace, as it is on disk), quickly: DVC's index is not read.
 
         None where there is no such file.
         """
@@ -165,7 +165,7 @@ class Revision:
             cause = reason(fault.__cause__ or fault, first_line=True)
             raise UserError(
                 f"{self.name}: {path} is not in the local cache, and the folder that has it could not be fetched "
-                f"({cause}); see to the remote's address and your access (`dvc remote list`), or whether it was pushed"
+                f"({cause}); check the remote's address and your access (`dvc remote list`), and that it was pushed"
             ) from None
         except (OSError, DvcException):
             raise UserError(f"{self.name}: {self._absent(path)}") from None
@@ -184,7 +184,7 @@ class Revision:
     def _damaged(self) -> str:
         """What is wrong with bytes that are not the recorded ones, and what to do."""
         if self.sha == WORKSPACE:
-            return "is not what dvc.lock records; bring that back with `dvc checkout`, or run `dvc repro`"
+            return "is not what dvc.lock records; restore it with `dvc checkout`, or run `dvc repro`"
         return f"is damaged in {self._places}; {self._fetch()}"
 
     def _place(self, path: str) -> str:

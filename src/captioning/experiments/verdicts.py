@@ -13,7 +13,7 @@ _PERCENT = f"{bootstrap.LEVEL:.0%}".replace("%", " %")
 
 
 def verdict(comparison: Comparison, group: int) -> str:
-    """What can be said of a group against the first, in one line."""
+    """The conclusion of a comparison of a group with the first, in one line."""
     first, other = comparison.groups[0], comparison.groups[group]
     significant = {name: d for name, d in comparison.differences[group - 1].items() if d.shown}
     if not significant:
@@ -29,7 +29,7 @@ def verdict(comparison: Comparison, group: int) -> str:
 
 
 def caveats(comparison: Comparison) -> list[str]:
-    """What the intervals do not cover, in plain words."""
+    """What the intervals do not cover."""
     counts = {len(group.experiments) for group in comparison.groups}
     images = len(comparison.images)
     lines = [
@@ -133,7 +133,7 @@ def _images_title(comparison: Comparison, group: int) -> str:
 
 
 def _examples(comparison: Comparison, group: int, count: int) -> list[str]:
-    """Four lines an image: how far apart, what either said, and what a person said."""
+    """Four lines an image: the difference in score, both captions, and one reference."""
     first, other = comparison.groups[0].experiments[0], comparison.groups[group].experiments[0]
     lines = []
     for image, old, new in comparison.most_different(group, count):

@@ -1,4 +1,4 @@
-"""What the report's scripts draw from: curves, and for each image what was said, by whom and how well."""
+"""What the report's scripts draw from: curves, and for each image its captions, references and scores."""
 
 from collections.abc import Sequence
 from typing import Any

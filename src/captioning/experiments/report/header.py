@@ -38,7 +38,7 @@ def _values(experiments: Sequence[Experiment], key: str) -> list[Value]:
 
 
 def _commit(revision: Revision, *, alone: bool) -> Value:
-    """Its digits and day; of the workspace, those of the commit below what lies there."""
+    """Its digits and day; of the workspace, those of its last commit."""
     owner = "" if revision.name == revision.short and alone else revision.name
     if revision.commit is None:
         return Value("none: no git history", owner=owner)

@@ -118,7 +118,7 @@ class Settings:
 
 
 def differing(comparison: Comparison) -> Settings:
-    """The settings that not all groups have alike."""
+    """The settings in which groups differ."""
     experiments = [group.experiments[0] for group in comparison.groups]
     first = experiments[0]
     keys = dict.fromkeys(key for other in experiments[1:] for key in changed(first, other))
