@@ -67,7 +67,7 @@ def main(settings: Settings) -> None:
     live.summarise(OUT, scores.corpus)
     write_json(OUT / "baselines.json", compared | _oracle(options, references, candidates) | {"variety": variety})
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
-    write_json(OUT / "n_best.json", samples.n_best(candidates))
+    write_json(OUT / "n_best.json", _n_best(candidates))
     write_json(OUT / "truth.json", {name: row.record() for name, row in truths.items()})
     selected = _report(images, captions, references, scores)
     _attention(captioners.members[0], readers[0], images, selected)
@@ -135,6 +135,11 @@ def _decode(
         fabric,
     )
     return dict(zip(test["coco_id"].tolist(), candidates, strict=True))
+
+
+def _n_best(candidates: dict[int, list[Caption]]) -> list[dict[str, Any]]:
+    """What n_best.json holds: each image's captions, best first, with score and log probability, nats."""
+    return [{"image_id": image, "captions": [c.record() for c in captions]} for image, captions in candidates.items()]
 
 
 def _oracle(

@@ -5,13 +5,11 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from captioning.data.text.tokenizer import tokenize
 from captioning.metrics import NAMES
-from captioning.search import Caption
 from captioning.system import scripts
 from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, write_text
@@ -54,11 +52,6 @@ def variety(captions: Mapping[int, str], training: Collection[str]) -> dict[str,
 
 def _distinct(ngrams: Sequence[Hashable]) -> float:
     return len(set(ngrams)) / len(ngrams) if ngrams else 0.0
-
-
-def n_best(lists: Mapping[int, Sequence[Caption]]) -> list[dict[str, Any]]:
-    """What n_best.json holds: each image's captions, best first, with score and log probability, nats."""
-    return [{"image_id": image, "captions": [c.record() for c in captions]} for image, captions in lists.items()]
 
 
 def table(
