@@ -49,7 +49,7 @@ def test_what_comes_from_outside_stays_text(tmp_path: Path) -> None:
     assert text.count("<script>") == 3
     assert "<i>" not in text
     assert "&lt;i&gt;" in text
-    assert data(text)["images"][1]["said"][0] == reports.HOSTILE
+    assert data(text)["images"][1]["captions"][0] == reports.HOSTILE
     assert not re.search(r"{[{%#]", re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))  # no template is left
 
 
@@ -70,7 +70,7 @@ def test_scores_intervals_verdicts_and_settings_are_there(tmp_path: Path) -> Non
 def test_an_image_has_what_was_said_of_it_and_who_looked_where(tmp_path: Path) -> None:
     images = data(written(tmp_path / "a.html"))["images"]
     third = images[2]
-    assert third["said"] == [reports.SAID[0], reports.SAID[0]]
+    assert third["captions"] == [reports.SAID[0], reports.SAID[0]]
     assert third["references"] == reports.PEOPLE
     assert [bool(sheet) for sheet in third["sheets"]] == [True, False]
     assert [bool(sheet) for image in images for sheet in image["sheets"]].count(True) == 1

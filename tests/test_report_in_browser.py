@@ -80,7 +80,7 @@ def count(view: webdriver.Chrome) -> str:
 
 def images(view: webdriver.Chrome) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = view.execute_script(
-        "return DATA.images.map(({said, references, scores}) => ({said, references, scores}))"
+        "return DATA.images.map(({captions, references, scores}) => ({captions, references, scores}))"
     )
     return found
 
@@ -101,14 +101,16 @@ def test_words_filter_images(view: webdriver.Chrome) -> None:
     search = view.find_element(By.CSS_SELECTOR, "input[type=search]")
     search.send_keys("Water bird")
     said = [
-        k for k, image in enumerate(images(view)) if any("bird" in text and "water" in text for text in image["said"])
+        k
+        for k, image in enumerate(images(view))
+        if any("bird" in text and "water" in text for text in image["captions"])
     ]
     assert count(view) == f"{len(said)} of 1,000 images"
     assert set(cards(view)) <= set(said)
     search.clear()
     search.send_keys("zebra")
     assert cards(view) == [0]
-    Select(view.find_element(By.ID, "tool-in")).select_by_value("said")
+    Select(view.find_element(By.ID, "tool-in")).select_by_value("captions")
     assert count(view) == "No image matches. Try fewer or shorter words."
 
 

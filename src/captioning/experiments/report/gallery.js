@@ -1,6 +1,6 @@
 "use strict";
 // The images: searched, sorted, and put on the page as far as one has scrolled. DATA.images is
-// [{file, order, image, said, words, strange, scores, references, sheets}]; said, its words, which of them are strange,
+// [{file, order, image, captions, words, unknown, scores, references, sheets}]; captions, their words, which of them no reference has,
 // and sheets by experiment; scores by score; order: its place in a random order of all test images.
 {
   const STEP = 48; // images put on the page at a time
@@ -11,7 +11,7 @@
   const state = { query: "", where: "all", score: 0, sort: experiments.length > 1 ? "apart" : "sample", experiment: -1, looked: false };
   const words = (texts) => ` ${texts.join(" ").toLowerCase().replace(/[^\p{L}\p{N}]+/gu, " ")} `;
   const unspaced = /\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Script=Thai}|\p{Script=Lao}|\p{Script=Khmer}|\p{Script=Myanmar}/u;
-  const searched = images.map((image) => ({ said: image.said.map((text) => words([text])), references: words(image.references), file: words([image.file]) }));
+  const searched = images.map((image) => ({ captions: image.captions.map((text) => words([text])), references: words(image.references), file: words([image.file]) }));
   let order = [], shown = 0, opened = -1;
 
   const visible = () => (state.experiment < 0 ? experiments.map((_, k) => k) : [state.experiment]);
@@ -19,8 +19,8 @@
   function matches(index) {
     if (state.looked && !images[index].sheets.some(Boolean)) return false;
     const text = searched[index], parts = [];
-    if (state.where !== "references") parts.push(...visible().map((k) => text.said[k]));
-    if (state.where !== "said") parts.push(text.references);
+    if (state.where !== "references") parts.push(...visible().map((k) => text.captions[k]));
+    if (state.where !== "captions") parts.push(text.references);
     if (state.where === "all") parts.push(text.file);
     const joined = parts.join("");
     return words([state.query]).trim().split(" ").every((term) => !term || joined.includes(unspaced.test(term) ? term : ` ${term}`));
@@ -54,19 +54,19 @@
     button.hidden = shown >= order.length;
   }
 
-  function said(image, k) {
-    const strange = new Set(image.strange[k]);
+  function caption(image, k) {
+    const unknown = new Set(image.unknown[k]);
     const text = make("p", {});
     let end = 0;
     image.words[k].forEach((word, n) => {
-      const start = image.said[k].indexOf(word, end);
-      text.append(image.said[k].slice(end, start));
+      const start = image.captions[k].indexOf(word, end);
+      text.append(image.captions[k].slice(end, start));
       end = start + word.length;
-      text.append(strange.has(n) ? make("span", { class: "strange", title: "in none of the references" }, word) : word);
+      text.append(unknown.has(n) ? make("span", { class: "unknown", title: "in none of the references" }, word) : word);
     });
-    if (!image.said[k]) text.append(make("em", {}, "nothing"));
+    if (!image.captions[k]) text.append(make("em", {}, "nothing"));
     const value = image.scores[state.score][k].toFixed(3);
-    return make("div", { class: "said" },
+    return make("div", { class: "caption" },
       make("div", { class: "who" }, make("span", {}, badge(k), experiments[k].name), make("span", {}, `${DATA.scores[state.score]} ${value}`)), text);
   }
 
@@ -79,10 +79,10 @@
 
   function card(index, place) {
     const image = images[index];
-    const open = make("button", { type: "button", "aria-label": `Open ${image.file}: ${image.said[visible()[0]]}`, onclick: () => show(place) },
+    const open = make("button", { type: "button", "aria-label": `Open ${image.file}: ${image.captions[visible()[0]]}`, onclick: () => show(place) },
       make("img", { src: image.thumbnail, alt: "", loading: "lazy", decoding: "async" }));
     return make("article", { class: "card", "data-index": index }, open,
-      make("div", { class: "body" }, ...visible().map((k) => said(image, k)), references(image, 2), make("p", { class: "file" }, image.file)));
+      make("div", { class: "body" }, ...visible().map((k) => caption(image, k)), references(image, 2), make("p", { class: "file" }, image.file)));
   }
 
   function show(place) {
@@ -90,12 +90,12 @@
     const image = images[order[opened]];
     const turn = (text, step) => make("button", { type: "button", "aria-label": text, onclick: () => show(opened + step), disabled: !(opened + step in order) }, step < 0 ? "←" : "→");
     const looked = experiments.flatMap((one, k) => (image.sheets[k]
-      ? [make("figure", {}, make("figcaption", {}, `Where ${one.name} looked, word by word`), make("img", { src: image.sheets[k], alt: `Attention of ${one.name} over: ${image.said[k]}` }))] : []));
+      ? [make("figure", {}, make("figcaption", {}, `Where ${one.name} looked, word by word`), make("img", { src: image.sheets[k], alt: `Attention of ${one.name} over: ${image.captions[k]}` }))] : []));
     detail.replaceChildren(
       make("div", { class: "bar" }, make("p", {}, `${opened + 1} of ${order.length} · ${image.file}`), turn("Previous image", -1), turn("Next image", 1),
         make("button", { type: "button", autofocus: true, onclick: () => detail.close() }, "Close")),
       make("div", { class: "pane" }, make("img", { src: image.thumbnail, alt: `The image ${image.file}` }),
-        make("div", {}, ...experiments.map((_, k) => said(image, k)), references(image, Infinity))),
+        make("div", {}, ...experiments.map((_, k) => caption(image, k)), references(image, Infinity))),
       ...looked);
     if (!detail.open) detail.showModal();
     detail.scrollTop = 0;
@@ -121,7 +121,7 @@
     const search = make("input", { type: "search", placeholder: "dog, red ball …", autocomplete: "off", oninput: () => { state.query = search.value; update(); } });
     const sorts = [["apart", "disagreement, largest first"], ["sample", "random sample"], ["high", "score, highest first"], ["low", "score, lowest first"], ["data", "order of the data"]];
     tools.append(field("Search by word", search, true),
-      field("In", select("where", [["all", "everything"], ["said", "captions"], ["references", "references"]])),
+      field("In", select("where", [["all", "everything"], ["captions", "captions"], ["references", "references"]])),
       field("Sort by", select("sort", sorts.slice(experiments.length > 1 ? 0 : 1))),
       field("Score", select("score", DATA.scores.map((name, k) => [k, name]))));
     if (experiments.length > 1) tools.append(make("fieldset", {}, make("legend", {}, "Experiment"),
