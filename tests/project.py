@@ -23,6 +23,7 @@ TINY = {
         "attention": {"embedding_size": 16, "hidden_size": 24},
         "updown": {"embedding_size": 16, "hidden_size": 24},
         "transformer": {"width": 16, "layers": 2, "heads": 2, "feed_forward": 32},
+        "neighbours": {"neighbours": 4},
     },
     "train": {
         "epochs": 2,

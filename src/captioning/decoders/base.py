@@ -67,6 +67,21 @@ class AttendingDecoder(Decoder):
         raise NotImplementedError
 
 
+class RetrievalDecoder(Decoder):
+    """A decoder that says captions of training images. It is made in one step, without gradients."""
+
+    def fit(self, means: Tensor, tokens: Tensor, owner: Tensor) -> None:
+        """Mean features (I, D) of the training images, and their captions `<bos> … <eos>`, padded (C, T).
+
+        owner (C,): the row of each caption's image in `means`.
+        """
+        raise NotImplementedError
+
+    def listed(self, encoded: Encoded) -> list[list[tuple[list[int], float]]]:
+        """The captions that it has for each of the B images, and the log probability of each, likeliest first."""
+        raise NotImplementedError
+
+
 class ImageNorm(nn.BatchNorm1d):
     """BatchNorm of images (B, E). A single one has no spread: it is normalised by the stored statistics."""
 

@@ -8,11 +8,13 @@ captions is the best.
 from collections.abc import Sequence
 from dataclasses import replace
 
+from captioning.decoders.base import RetrievalDecoder
 from captioning.search.base import Caption, Hypothesis, Speaker, T, in_words, ranked
 from captioning.search.beam import beam_search
 from captioning.search.consensus import DRAWN, SEARCHED, by_consensus
 from captioning.search.constrained import constrained_search, phrases
 from captioning.search.diverse import diverse_search
+from captioning.search.listed import listed
 from captioning.search.sampling import sample
 from captioning.settings.search import SearchOptions
 
@@ -54,6 +56,8 @@ def _hypotheses(
         return sample(decoder, encoded, options, keys)
     if options.method == "diverse":
         return diverse_search(decoder, encoded, options)
+    if isinstance(decoder, RetrievalDecoder):
+        return listed(decoder, encoded, options)
     if options.must:
         return constrained_search(decoder, encoded, options)
     return beam_search(decoder, encoded, options)

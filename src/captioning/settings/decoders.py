@@ -2,13 +2,13 @@
 
 A new decoder has its options here, and itself in the module `captioning.decoders.NAME`. A field with a value is a
 constant of the decoder's paper, and no setting. Model folders record it. `attends`: it reads regions, not only their
-mean.
+mean. `retrieves`: it says captions of training images, and has no gradients.
 """
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from captioning.settings.sections import Auto, Fraction, Meaning, NonNegative, Section, Share, Width
+from captioning.settings.sections import Auto, Few, Fraction, Meaning, NonNegative, Positive, Section, Share, Width
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,22 @@ class TransformerOptions:
     dropout: Annotated[Fraction, Meaning("after every block of a layer, on embeddings and on regions"), Auto(0.0, 0.1)]
 
 
+@dataclass(frozen=True)
+class NeighboursOptions:
+    """Captions of the nearest training images (Devlin et al. 2015, behind a ridge regression).
+
+    dimensions: of the space of captions in which images are compared.
+    votes: a candidate is ranked by its likeness to so many others, those that are most like it.
+    """
+
+    retrieves = True
+
+    neighbours: Annotated[Few, Meaning("training images whose captions are candidates")]
+    ridge: Annotated[Positive, Meaning("penalty of the regression from features to captions; larger is smoother")]
+    dimensions: Width = 300
+    votes: Few = 120
+
+
 class Decoders(Section):
     """A section for each decoder; an experiment reads that of its own."""
 
@@ -95,6 +111,7 @@ class Decoders(Section):
     attention: AttentionOptions
     updown: UpDownOptions
     transformer: TransformerOptions
+    neighbours: NeighboursOptions
 
 
 def names() -> tuple[str, ...]:
@@ -105,3 +122,8 @@ def names() -> tuple[str, ...]:
 def attends(name: str) -> bool:
     """Does a decoder read regions, not only their mean?"""
     return bool(getattr(Decoders.model_fields[name].annotation, "attends", False))
+
+
+def retrieves(name: str) -> bool:
+    """Does a decoder say captions of training images? It has no gradients, and no epochs."""
+    return bool(getattr(Decoders.model_fields[name].annotation, "retrieves", False))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from captioning.settings.decoders import attends
+from captioning.settings.decoders import attends, retrieves
 from captioning.settings.schema import Settings
 from captioning.settings.search import USUAL, SearchOptions
 from captioning.settings.training import INITIAL, Augmentation
@@ -196,6 +196,14 @@ def _heads(settings: Settings) -> None:
         )
 
 
+def _rewards(settings: Settings) -> None:
+    if retrieves(settings.decoder) and settings.train.self_critical.epochs:
+        raise UserError(
+            f"train.self_critical.epochs = {settings.train.self_critical.epochs}: the decoder {settings.decoder} "
+            "has no gradients; write 0, or another decoder"
+        )
+
+
 def _search(settings: Settings) -> None:
     try:
         search_options(settings)
@@ -214,5 +222,6 @@ REFUSALS = (
     _captions_of_frozen,
     _labels,
     _heads,
+    _rewards,
     _search,
 )

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from captioning.decoders.base import RetrievalDecoder
 from captioning.settings.schema import Compute
 from captioning.settings.training import Train
 from captioning.training.cross_entropy import CrossEntropy, CrossEntropyOptions
+from captioning.training.fitting import Fitting
 from captioning.training.labelling import Labelling, LabellingOptions
 from captioning.training.phase import Phase, Setup
 from captioning.training.rewards import CiderReward
@@ -29,9 +31,12 @@ def loop(seed: int, train: Train, machine: Compute) -> LoopOptions:
 
 
 def phases(seed: int, train: Train, label_epochs: int, setup: Setup) -> list[Phase]:
-    """Labels, cross-entropy and self-critical training, as far as each has epochs."""
+    """Labels, then cross-entropy and self-critical training, as far as each has epochs; or a fit in one step."""
+    labelled = _labelling(seed, train, label_epochs, setup)
+    if isinstance(setup.network.decoder, RetrievalDecoder):
+        return [*labelled, Fitting(setup, setup.network.decoder, train.batch_size)]
     return [
-        *_labelling(seed, train, label_epochs, setup),
+        *labelled,
         *_cross_entropy(seed, train, setup),
         *_self_critical(seed, train, setup),
     ]

@@ -1,0 +1,201 @@
+"""Captions of the nearest training images, of which the one that agrees most with the others is said.
+
+Nothing is learnt by gradients. A ridge regression maps an image's feature to the space of the training captions
+(tf-idf, reduced by a singular value decomposition). Images are near each other where their predictions in it are. All
+captions of the K nearest training images are candidates; each is ranked by how like it is to the others (Devlin et al.
+2015, "Exploring nearest neighbor approaches for image captioning", who compare images by their features alone).
+
+The ranked candidates are put as a distribution over captions, in which each has a twentieth of the probability of the
+one before it. So `step` gives words like that of any decoder, and every search finds the candidates in their order.
+
+B images, C training captions, D feature width, G kinds of n-gram, I training images, K candidates of an image,
+N hypotheses, R ranked candidates, S width of the captions' space, T tokens, V words.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from captioning.data.text.ngram_vectors import NgramVectors, image_means
+from captioning.data.text.vocabulary import Vocabulary
+from captioning.decoders.base import RetrievalDecoder, State, for_captions
+from captioning.settings.decoders import NeighboursOptions
+from captioning.vision.encoders.encoded import Encoded
+
+RANKED = 25  # candidates that a search can find
+STEP = 3.0  # nats between the log probabilities of one candidate and the next
+IMPOSSIBLE = -100.0  # logit of a word with which no candidate goes on, beside the likeliest's 0
+SPACE, VOTE = 2, 4  # longest n-grams of the space in which images are compared, and of the vote
+_POWER_ITERATIONS = 6  # of the randomised singular value decomposition
+_DIGITS = 5  # of a vote: sums on two machines differ later, and must not decide between equals
+
+
+class NeighboursDecoder(RetrievalDecoder):
+    """The state: which candidates begin as the hypothesis does (N, R), and its length (N,); the candidates and their
+    log probabilities are the image's."""
+
+    shared = 2
+    space: Tensor  # (D, S) ridge regression
+    mean: Tensor  # (D,) of the training images' features
+    deviation: Tensor  # (D,)
+    images: Tensor  # (I, S) the training images in the space, of length 1
+    captions: Tensor  # (C, T) int32: words, <eos>, padding
+    owner: Tensor  # (C,) int32: the row of each caption's image in `images`
+
+    def __init__(self, vocabulary: Vocabulary, feature_size: int, options: NeighboursOptions) -> None:
+        super().__init__(vocabulary)
+        self.options = options
+        width = options.dimensions
+        self.register_buffer("space", torch.zeros(feature_size, width))
+        self.register_buffer("mean", torch.zeros(feature_size))
+        self.register_buffer("deviation", torch.ones(feature_size))
+        self.register_buffer("images", torch.zeros(1, width))
+        self.register_buffer("captions", torch.full((1, 2), vocabulary.special.eos, dtype=torch.int32))
+        self.register_buffer("owner", torch.zeros(1, dtype=torch.int32))
+        self._vectors: NgramVectors | None = None
+
+    def fit(self, means: Tensor, tokens: Tensor, owner: Tensor) -> None:
+        """Keep what `init` looks up. means (I, D); tokens (C, 1 + T) with `<bos>`, owner (C,) in 0 … I − 1.
+
+        A caption with a word that the vocabulary lacks, or that was cut, is not a candidate.
+        """
+        special = self.vocabulary.special
+        target = image_means(tokens[:, 1:], owner, len(means), SPACE, special)  # (I, G) sparse
+        reduced = _reduced(target, self.options.dimensions)  # (I, S)
+        self.deviation, self.mean = torch.std_mean(means, 0, correction=0)
+        self.deviation = self.deviation.clamp(min=1e-6)
+        self.space = _ridge((means - self.mean) / self.deviation, reduced, self.options.ridge)
+        self.images = self._place(means)
+        whole = (tokens == special.eos).any(1) & ~(tokens == special.unk).any(1)
+        self.captions, self.owner = tokens[whole, 1:].int(), owner[whole].int()
+        self._vectors = None
+
+    def init(self, encoded: Encoded) -> State:
+        """mean (B, D) → the ranked candidates of each image, all of which are possible."""
+        near = self._nearest(encoded.mean)  # (B, K')
+        ranked = [self._rank(row) for row in near]  # (R, T) each
+        rank = torch.arange(RANKED, device=near.device)
+        found = torch.tensor([len(rows) for rows in ranked], device=near.device).unsqueeze(1)
+        pad = self.vocabulary.special.pad
+        filled = [functional.pad(rows, (0, 1, 0, RANKED - len(rows)), value=pad) for rows in ranked]
+        log_probability = torch.log_softmax((-STEP * rank).masked_fill(rank >= found, -torch.inf), 1)  # (B, R)
+        candidates = torch.stack(filled).long()  # (B, R, T + 1)
+        length = torch.zeros(len(near), dtype=torch.long, device=near.device)
+        return rank < found, length, candidates, log_probability
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """tokens (N,) → logits (N, V): the logarithm of what the candidates that go on with each word have together."""
+        alive, length, *images = state
+        candidates, log_probability = (tensor.repeat_interleave(len(alive) // len(tensor), 0) for tensor in images)
+        last = candidates.shape[2] - 1
+        said = _words(candidates, (length - 1).clamp(min=0))  # (N, R)
+        alive = alive & ((length == 0).unsqueeze(1) | (said == tokens.unsqueeze(1)))
+        words = _words(candidates, length.clamp(max=last))  # (N, R)
+        logits = self._logits(words, log_probability.masked_fill(~alive, -torch.inf))
+        return logits, (alive, length + 1, *images)
+
+    def listed(self, encoded: Encoded) -> list[list[tuple[list[int], float]]]:
+        """mean (B, D) → the ranked candidates of each image."""
+        alive, _, candidates, nats = self.init(encoded)
+        found = zip(candidates, nats, alive.sum(1).tolist(), strict=True)
+        return [[*zip(self._ids(rows[:count]), of[:count].tolist(), strict=True)] for rows, of, count in found]
+
+    def _ids(self, rows: Tensor) -> list[list[int]]:
+        """Rows of `captions` (R, T) → the ids of their words."""
+        words = (rows != self.vocabulary.special.eos) & (rows != self.vocabulary.special.pad)
+        return [row[known].tolist() for row, known in zip(rows, words, strict=True)]
+
+    def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
+        """tokens (C, T), owner (C,) → logits (C, T, V), word by word."""
+        state, logits = for_captions(self.init(encoded), owner, 0), []
+        for column in tokens.unbind(1):
+            step, state = self.step(column, state)
+            logits.append(step)
+        return torch.stack(logits, 1)
+
+    def _logits(self, words: Tensor, nats: Tensor) -> Tensor:
+        """The next word of each candidate and its log probability, (N, R) → logits (N, V); without any, `<eos>`."""
+        best = nats.amax(1, keepdim=True)
+        none = torch.isinf(best)
+        share = torch.exp(nats - best.masked_fill(none, 0.0))
+        total = share.new_zeros(len(words), len(self.vocabulary)).scatter_add_(1, words, share)
+        total[none.squeeze(1), self.vocabulary.special.eos] = 1.0
+        return total.log().clamp(min=IMPOSSIBLE)
+
+    def _place(self, means: Tensor) -> Tensor:
+        """Features (B, D) → the images in the captions' space, of length 1: (B, S)."""
+        return functional.normalize((means - self.mean) / self.deviation @ self.space, dim=1)
+
+    def _nearest(self, means: Tensor) -> Tensor:
+        """(B, D) → the rows of the nearest training images, nearest first: (B, options.neighbours or all there are)."""
+        likeness = self._place(means) @ self.images.T  # (B, I)
+        return likeness.topk(min(self.options.neighbours, len(self.images)), dim=1).indices
+
+    def _rank(self, near: Tensor) -> Tensor:
+        """Rows of training images (K',) → their captions that agree most, best first, no two alike: (R, T)."""
+        rows = torch.isin(self.owner, near.int()).nonzero().squeeze(1)  # (K,)
+        votes = vote(self._compared().likeness(rows), self.owner[rows], self.options.votes)
+        order = votes.argsort(descending=True, stable=True)
+        distinct: dict[tuple[int, ...], int] = {}
+        for row in rows[order].tolist():
+            distinct.setdefault(tuple(self.captions[row].tolist()), row)
+            if len(distinct) == RANKED:
+                break
+        return self.captions[list(distinct.values())]
+
+    def _compared(self) -> NgramVectors:
+        """The vectors of all captions, made at the first look."""
+        if self._vectors is None:
+            special = self.vocabulary.special
+            self._vectors = NgramVectors(self.captions, self.owner, len(self.images), VOTE, special)
+        return self._vectors
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """As in torch, whatever number of images and captions the state has."""
+        for name in ("images", "captions", "owner"):
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.mean.device))
+        self._vectors = None
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def vote(likeness: Tensor, owner: Tensor, votes: int) -> Tensor:
+    """How far candidates agree: (K, K) and whose each is (K,) → the sum of its `votes` greatest likenesses, (K,).
+
+    A caption of the same image counts half, and itself not at all.
+    """
+    same = owner.unsqueeze(0) == owner.unsqueeze(1)
+    others = likeness * torch.where(same, 0.5, 1.0)
+    others.fill_diagonal_(0.0)
+    return others.topk(min(votes, len(others)), dim=1).values.sum(1).double().round(decimals=_DIGITS)
+
+
+def _words(candidates: Tensor, position: Tensor) -> Tensor:
+    """candidates (N, R, T), position (N,) → the word of each there, (N, R)."""
+    return candidates.gather(2, position.view(-1, 1, 1).expand(-1, candidates.shape[1], 1)).squeeze(2)
+
+
+def _reduced(vectors: Tensor, width: int) -> Tensor:
+    """Sparse (I, G) → its coordinates along the greatest singular vectors, U Σ: (I, S), with zeros beyond its rank.
+
+    Randomised (Halko et al. 2011, algorithm 4.4).
+    """
+    rank = min(width, *vectors.shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        left, singular, _ = torch.svd_lowrank(vectors, min(rank + 20, *vectors.shape), _POWER_ITERATIONS)
+    return functional.pad((left * singular)[:, :rank], (0, width - rank))
+
+
+def _ridge(inputs: Tensor, targets: Tensor, strength: float) -> Tensor:
+    """(XᵀX + λI)⁻¹ XᵀY of centred targets: X (I, D), Y (I, S) → (D, S). In double precision."""
+    x, y = inputs.double(), targets.double()
+    gram = x.T @ x + strength * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    return torch.linalg.solve(gram, x.T @ (y - y.mean(0)), left=True).to(inputs.dtype)
+
+
+def build(vocabulary: Vocabulary, feature_size: int, **options: Any) -> NeighboursDecoder:
+    """The entry of the table of decoders: `options` are the fields of NeighboursOptions."""
+    return NeighboursDecoder(vocabulary, feature_size, NeighboursOptions(**options))
