@@ -52,7 +52,7 @@ def train(images: int) -> float:
         )
         vocabulary = numbered(2549)
         network = Network(None, LstmDecoder(vocabulary, DIM, LstmOptions(256, 512, 1, 0.3)))
-        inputs, device = FeatureInputs(Store(paths), attends=False), torch.device("cpu")  # type: ignore[arg-type]
+        inputs, device = FeatureInputs(Store(paths), by_image=False), torch.device("cpu")  # type: ignore[arg-type]
         optimizer = optimization.adamw([(network, 1e-3)], 0.01)
         for numbers in inputs.plan(captions, 128, (0, 0))[:STEPS]:
             batch = collate(captions, numbers, vocabulary.special)

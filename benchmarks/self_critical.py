@@ -92,7 +92,7 @@ def main(images: int = 128) -> None:
     network = Network(None, decoder)
     data = Data(train, train, store, np.arange(0), [], None, vocabulary)  # type: ignore[arg-type]
     options = SelfCriticalOptions(0, 1, images, SAMPLES, "leave_one_out", 0.01, 0)
-    setup = Setup(network, FeatureInputs(data.store, attends=True), data, fabric)
+    setup = Setup(network, FeatureInputs(data.store, by_image=True), data, fabric)
     phase = SelfCritical(setup, [(network, 1e-5)], reward, options)
     phase.enter(network)
     optimizer = phase.optimizer()

@@ -17,7 +17,7 @@ from captioning.data.splits import coco
 from captioning.data.splits.images import read_images
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
-from captioning.decoders.base import AttendingDecoder
+from captioning.decoders.base import AttendingDecoder, RetrievalDecoder
 from captioning.metrics import References
 from captioning.settings.resolve import decoder_options, for_training
 from captioning.settings.rules import LABELLED, batchnorm, learns, warm_start
@@ -157,8 +157,8 @@ def _inputs(train: Train, network: Network, data: Data, *, mirror: bool) -> Inpu
     """Stored features, or pixels for an encoder that is trained."""
     chances = _chances(0.5 if mirror else train.augment.flip, data)
     if network.encoder is None:
-        attends = isinstance(network.decoder, AttendingDecoder)
-        return FeatureInputs(data.store, attends=attends, mirror_chances=chances)
+        by_image = isinstance(network.decoder, AttendingDecoder | RetrievalDecoder)
+        return FeatureInputs(data.store, by_image=by_image, mirror_chances=chances)
     return PixelInputs(data.store, train.augment, chances, data.labels, network.encoder.grid)
 
 

@@ -89,7 +89,8 @@ def test_the_likeness_of_captions_is_that_of_counters() -> None:
             for j, b in enumerate(rows):
                 expected[i, j] += sum(value * vectors[b].get(gram, 0.0) for gram, value in vectors[a].items()) / 4
     found = NgramVectors(tokens[:, 1:], owner, IMAGES, 4, SPECIAL).likeness(torch.tensor(rows))
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    others = ~np.eye(len(rows), dtype=bool)
+    np.testing.assert_allclose(found.numpy()[others], expected[others], atol=1e-5)
 
 
 def test_the_vector_of_an_image_is_the_mean_of_its_captions() -> None:

@@ -136,7 +136,7 @@ def tiny(
     store = SimpleNamespace(means=means, regions=None)
     data = Data(captions, captions, store, np.arange(2), [0, 1], None, TINY)  # type: ignore[arg-type]
     network = Network(None, decoder)
-    setup = Setup(network, FeatureInputs(data.store, attends=False), data, fabric)
+    setup = Setup(network, FeatureInputs(data.store, by_image=False), data, fabric)
     options = SelfCriticalOptions(3, 1, 2, samples, baseline, 0.0, 0)
     phase = SelfCritical(setup, [(network, 0.1)], CiderReward(captions, TINY), options)
     phase.enter(network)
@@ -227,7 +227,7 @@ def test_both_passes_see_the_same_changed_images(pixels: bool, monkeypatch: pyte
     drawn, differentiated, later, _ = seen
     assert torch.equal(drawn, differentiated)
     assert not torch.equal(drawn, later)
-    inputs = PixelInputs(made.data.store) if pixels else FeatureInputs(made.data.store, attends=False)
+    inputs = PixelInputs(made.data.store) if pixels else FeatureInputs(made.data.store, by_image=False)
     (stored, *_) = inputs.read(rows, made.fabric.device)
     upright = (drawn == stored).flatten(1).all(1)
     assert not upright.all()

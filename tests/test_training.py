@@ -149,7 +149,7 @@ def network(
     decoder.picture[0].bias.requires_grad_(False)
     chances = np.full(24, 0.5, np.float32) if drawn else None
     if not pixels:
-        inputs = FeatureInputs(read.store, attends=False, mirror_chances=chances)
+        inputs = FeatureInputs(read.store, by_image=False, mirror_chances=chances)
         return Network(None, decoder, label_smoothing=0.1), inputs
     augment = Augmentation(crop=0.5, flip=0.5, colour=0.2) if drawn else None
     labels = ImageLabels(dict(enumerate(compose(18, 1))), 24, moved=False) if labelled else None

@@ -193,7 +193,8 @@ def _ridge(inputs: Tensor, targets: Tensor, strength: float) -> Tensor:
     """(XᵀX + λI)⁻¹ XᵀY of centred targets: X (I, D), Y (I, S) → (D, S). In double precision."""
     x, y = inputs.double(), targets.double()
     gram = x.T @ x + strength * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    return torch.linalg.solve(gram, x.T @ (y - y.mean(0)), left=True).to(inputs.dtype)
+    solution: Tensor = torch.linalg.solve(gram, x.T @ (y - y.mean(0)))
+    return solution.to(inputs.dtype)
 
 
 def build(vocabulary: Vocabulary, feature_size: int, **options: Any) -> NeighboursDecoder:

@@ -21,13 +21,13 @@ from captioning.vision.features.store import FeatureStore
 
 
 class FeatureInputs:
-    """Features of a frozen encoder. attends: the decoder reads regions, not only their mean.
+    """Features of a frozen encoder. by_image: the decoder works once an image, so a batch has all captions of each.
 
     mirror_chances (N,): how likely training reads the mirrored image of a row of the store; None: it never does.
     """
 
-    def __init__(self, store: FeatureStore, *, attends: bool, mirror_chances: np.ndarray | None = None) -> None:
-        self._store, self._attends, self.mirror_chances = store, attends, mirror_chances
+    def __init__(self, store: FeatureStore, *, by_image: bool, mirror_chances: np.ndarray | None = None) -> None:
+        self._store, self._by_image, self.mirror_chances = store, by_image, mirror_chances
 
     def plan(
         self,
@@ -36,8 +36,8 @@ class FeatureInputs:
         seed: tuple[int, ...],
         per_image: int | None = None,  # noqa: ARG002 (a frozen encoder costs nothing, so all captions are read)
     ) -> list[np.ndarray]:
-        """Batches of captions of like length; where the decoder attends, of images with all of their captions."""
-        return (batches.by_image_length if self._attends else batches.by_length)(captions, size, seed)
+        """Batches of captions of like length; or of images with all of their captions."""
+        return (batches.by_image_length if self._by_image else batches.by_length)(captions, size, seed)
 
     def read(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, ...]:
         """Stored features of `rows`: mean (B, D) and, where they are stored, regions (B, R, D)."""

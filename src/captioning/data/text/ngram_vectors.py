@@ -5,6 +5,7 @@
 C captions, E entries (a kind of n-gram in a caption), G kinds of n-gram, I images, K captions of a choice, T tokens.
 """
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -42,43 +43,50 @@ def vectors(tokens: Tensor, owner: Tensor, images: int, order: int, special: Spe
     return Vectors(caption, kind, value / norms.clamp(min=1e-12)[caption], kinds)
 
 
+def joined(tokens: Tensor, owner: Tensor, images: int, longest: int, special: Special) -> Vectors:
+    """`vectors` of all orders up to `longest`, side by side: a caption's have length 1 for each order that it has.
+
+    Entries are in the order of the captions.
+    """
+    orders = [vectors(tokens, owner, images, order, special) for order in range(1, longest + 1)]
+    kinds = [0, *accumulate(found.kinds for found in orders)]
+    caption, value = torch.cat([found.caption for found in orders]), torch.cat([found.value for found in orders])
+    kind = torch.cat([found.kind + first for found, first in zip(orders, kinds, strict=False)])
+    order = caption.argsort(stable=True)
+    return Vectors(caption[order], kind[order], value[order], kinds[-1])
+
+
 def image_means(tokens: Tensor, owner: Tensor, images: int, longest: int, special: Special) -> Tensor:
     """The mean of the vectors of each image's captions, over all n-grams up to `longest`: sparse (I, G).
 
     Arguments as in `vectors`.
     """
-    weight = 1.0 / torch.bincount(owner, minlength=images).clamp(min=1)
-    places, values, kinds = [], [], 0
-    for order in range(1, longest + 1):
-        caption, kind, value, more = vectors(tokens, owner, images, order, special)
-        image = owner[caption].long()
-        places.append(torch.stack([image, kind + kinds]))
-        values.append(value * weight[image])
-        kinds += more
+    caption, kind, value, kinds = joined(tokens, owner, images, longest, special)
+    image = owner[caption].long()
+    each = torch.bincount(owner, minlength=images).clamp(min=1)[image]
     size = (images, kinds)
-    return torch.sparse_coo_tensor(torch.cat(places, 1), torch.cat(values), size, check_invariants=False).coalesce()
+    return torch.sparse_coo_tensor(torch.stack([image, kind]), value / each, size, check_invariants=False).coalesce()
 
 
 class NgramVectors:
-    """The vectors of C captions, by which any few of them are compared. Arguments as in `image_means`."""
+    """The vectors of C captions, by which any few of them are compared. Arguments as in `vectors`."""
 
     def __init__(self, tokens: Tensor, owner: Tensor, images: int, longest: int, special: Special) -> None:
-        orders = range(1, longest + 1)
-        self._orders = [vectors(tokens, owner, images, order, special) for order in orders]
-        counts = [torch.bincount(found.caption, minlength=len(tokens)) for found in self._orders]
-        self._counts, self._ends = counts, [count.cumsum(0) for count in counts]
+        self._entries, self._orders = joined(tokens, owner, images, longest, special), longest
+        self._counts = torch.bincount(self._entries.caption, minlength=len(tokens))
+        self._ends = self._counts.cumsum(0)
 
     def likeness(self, rows: Tensor) -> Tensor:
-        """The cosine of each two of the captions `rows` (K,), the mean over the orders of n-grams: (K, K)."""
-        products = [self._products(order, rows) for order in range(len(self._orders))]
-        return torch.stack(products).mean(0)
+        """The cosine of each two of the captions `rows` (K,), the mean over the orders of n-grams: (K, K).
 
-    def _products(self, order: int, rows: Tensor) -> Tensor:
-        """Captions (K,) → the scalar products of their vectors of one order, (K, K)."""
-        entries, counts, ends = self._orders[order], self._counts[order][rows], self._ends[order][rows]
+        An n-gram that only one of them has counts for none but itself, and is left out: the diagonal has no meaning.
+        """
+        counts, ends = self._counts[rows], self._ends[rows]
         row = torch.repeat_interleave(counts)  # of each entry of the choice
         entry = torch.arange(len(row), device=row.device) + (ends - counts.cumsum(0))[row]
-        known, column = torch.unique(entries.kind[entry], return_inverse=True)
-        dense = torch.zeros(len(rows), len(known), device=row.device)
-        dense[row, column] = entries.value[entry]
-        return dense @ dense.T
+        _, column, times = torch.unique(self._entries.kind[entry], return_inverse=True, return_counts=True)
+        shared = times > 1
+        place, known = (shared.cumsum(0) - 1)[column], shared[column]
+        dense = torch.zeros(len(rows), int(shared.sum()), device=row.device)
+        dense[row[known], place[known]] = self._entries.value[entry[known]]
+        return dense @ dense.T / self._orders
