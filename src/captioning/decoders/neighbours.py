@@ -28,7 +28,7 @@ RANKED = 25  # candidates that a search can find
 STEP = 3.0  # nats between the log probabilities of one candidate and the next
 IMPOSSIBLE = -100.0  # logit of a word with which no candidate goes on, beside the likeliest's 0
 SPACE, VOTE = 2, 4  # longest n-grams of the space in which images are compared, and of the vote
-_POWER_ITERATIONS = 6  # of the randomised singular value decomposition
+_POWER_ITERATIONS = 3  # of the randomised singular value decomposition
 _DIGITS = 5  # of a vote: sums on two machines differ later, and must not decide between equals
 
 
