@@ -32,7 +32,7 @@ from tests.special import BOS, EOS, PAD, UNK
 
 WORDS, FEATURES, IMAGES, EACH = 30, 12, 40, 5
 SPECIAL = numbered(WORDS).special
-OPTIONS = {"neighbours": 6, "ridge": 1.0, "dimensions": 16, "votes": 10}
+OPTIONS = {"neighbours": 6, "ridge": 1.0, "dimensions": 16}
 
 
 def training(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,14 +122,18 @@ def test_the_space_keeps_the_scalar_products_that_its_width_can_hold() -> None:
     torch.testing.assert_close(found @ found.T, low @ low.T, atol=1e-3, rtol=1e-3)
 
 
-@given(st.integers(1, 12), st.integers(1, 15), st.integers(0, 1000))
-def test_a_vote_is_the_sum_of_the_greatest_likenesses_to_others(size: int, votes: int, seed: int) -> None:
+@given(st.integers(1, 12), st.integers(0, 1000))
+def test_a_vote_is_the_sum_of_likenesses_to_others(size: int, seed: int) -> None:
     draw = np.random.default_rng(seed)
-    likeness, owner = draw.random((size, size)), draw.integers(0, 3, size)
-    found = vote(torch.from_numpy(likeness), torch.from_numpy(owner), votes)
+    likeness, owner, lengths = draw.random((size, size)), draw.integers(0, 3, size), draw.integers(1, 20, size)
+    found = vote(*map(torch.from_numpy, (likeness, owner, lengths)))
     for i in range(size):
-        others = [likeness[i, j] * (0.5 if owner[i] == owner[j] else 1.0) for j in range(size) if j != i]
-        assert found[i].item() == pytest.approx(sum(sorted(others, reverse=True)[:votes]), abs=1e-5)
+        of_others = [
+            likeness[i, j] * (0.5 if owner[i] == owner[j] else 1.0) * math.exp(-((lengths[i] - lengths[j]) ** 2) / 72)
+            for j in range(size)
+            if j != i
+        ]
+        assert found[i].item() == pytest.approx(sum(of_others), abs=1e-5)
 
 
 def test_candidates_are_captions_of_the_nearest_images_and_the_first_agrees_most() -> None:
@@ -139,7 +143,7 @@ def test_candidates_are_captions_of_the_nearest_images_and_the_first_agrees_most
     vectors = NgramVectors(tokens[:, 1:], owner, IMAGES, 4, SPECIAL)
     for image in range(3):
         rows = torch.isin(owner, near[image]).nonzero().squeeze(1)
-        votes = vote(vectors.likeness(rows), owner[rows], OPTIONS["votes"])  # type: ignore[arg-type]
+        votes = vote(vectors.likeness(rows), owner[rows], (tokens[rows] != PAD).sum(1))
         best = [said(tokens[rows[place]]) for place in votes.argsort(descending=True, stable=True)]
         assert [said(row) for row in candidates[image]] == best[:RANKED]
 

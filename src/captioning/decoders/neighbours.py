@@ -29,6 +29,7 @@ STEP = 3.0  # nats between the log probabilities of one candidate and the next
 IMPOSSIBLE = -100.0  # logit of a word with which no candidate goes on, beside the likeliest's 0
 SPACE, VOTE = 2, 4  # longest n-grams of the space in which images are compared, and of the vote
 _POWER_ITERATIONS = 3  # of the randomised singular value decomposition
+SIGMA = 6.0  # words: of the Gaussian in the difference of lengths
 _DIGITS = 5  # of a vote: sums on two machines differ later, and must not decide between equals
 
 
@@ -55,6 +56,11 @@ class NeighboursDecoder(RetrievalDecoder):
         self.register_buffer("captions", torch.full((1, 2), vocabulary.special.eos, dtype=torch.int32))
         self.register_buffer("owner", torch.zeros(1, dtype=torch.int32))
         self._vectors: NgramVectors | None = None
+
+    @property
+    def _lengths(self) -> Tensor:
+        """Ids of each caption, with `<eos>`: (C,)."""
+        return (self.captions != self.vocabulary.special.pad).sum(1)
 
     def fit(self, means: Tensor, tokens: Tensor, owner: Tensor) -> None:
         """Keep what `init` looks up. means (I, D); tokens (C, 1 + T) with `<bos>`, owner (C,) in 0 … I − 1.
@@ -136,7 +142,7 @@ class NeighboursDecoder(RetrievalDecoder):
     def _rank(self, near: Tensor) -> Tensor:
         """Rows of training images (K',) → their captions that agree most, best first, no two alike: (R, T)."""
         rows = torch.isin(self.owner, near.int()).nonzero().squeeze(1)  # (K,)
-        votes = vote(self._compared().likeness(rows), self.owner[rows], self.options.votes)
+        votes = vote(self._compared().likeness(rows), self.owner[rows], self._lengths[rows])
         order = votes.argsort(descending=True, stable=True)
         distinct: dict[tuple[int, ...], int] = {}
         for row in rows[order].tolist():
@@ -161,15 +167,16 @@ class NeighboursDecoder(RetrievalDecoder):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def vote(likeness: Tensor, owner: Tensor, votes: int) -> Tensor:
-    """How far candidates agree: (K, K) and whose each is (K,) → the sum of its `votes` greatest likenesses, (K,).
+def vote(likeness: Tensor, owner: Tensor, lengths: Tensor) -> Tensor:
+    """How far candidates agree: (K, K), whose each is (K,) and how long (K,) → the sum of the likenesses to others, (K,).
 
-    A caption of the same image counts half, and itself not at all.
+    A caption of the same image counts half, and itself not at all. One of another length is less like, by the Gaussian
+    of CIDEr-D (Vedantam et al. 2015).
     """
+    longer = lengths.unsqueeze(0) - lengths.unsqueeze(1)
     same = owner.unsqueeze(0) == owner.unsqueeze(1)
-    others = likeness * torch.where(same, 0.5, 1.0)
-    others.fill_diagonal_(0.0)
-    return others.topk(min(votes, len(others)), dim=1).values.sum(1).double().round(decimals=_DIGITS)
+    others = likeness * torch.exp(-(longer**2) / (2 * SIGMA**2)) * torch.where(same, 0.5, 1.0)
+    return others.fill_diagonal_(0.0).sum(1).double().round(decimals=_DIGITS)
 
 
 def _words(candidates: Tensor, position: Tensor) -> Tensor:

@@ -92,7 +92,6 @@ class NeighboursOptions:
     """Captions of the nearest training images (Devlin et al. 2015, behind a ridge regression).
 
     dimensions: of the space of captions in which images are compared.
-    votes: a candidate is ranked by its likeness to so many others, those that are most like it.
     """
 
     retrieves = True
@@ -100,7 +99,6 @@ class NeighboursOptions:
     neighbours: Annotated[Few, Meaning("training images whose captions are candidates")]
     ridge: Annotated[Positive, Meaning("penalty of the regression from features to captions; larger is smoother")]
     dimensions: Width = 300
-    votes: Few = 120
 
 
 class Decoders(Section):
