@@ -57,11 +57,6 @@ class NeighboursDecoder(RetrievalDecoder):
         self.register_buffer("owner", torch.zeros(1, dtype=torch.int32))
         self._vectors: NgramVectors | None = None
 
-    @property
-    def _lengths(self) -> Tensor:
-        """Ids of each caption, with `<eos>`: (C,)."""
-        return (self.captions != self.vocabulary.special.pad).sum(1)
-
     def fit(self, means: Tensor, tokens: Tensor, owner: Tensor) -> None:
         """Keep what `init` looks up. means (I, D); tokens (C, 1 + T) with `<bos>`, owner (C,) in 0 … I − 1.
 
@@ -142,7 +137,8 @@ class NeighboursDecoder(RetrievalDecoder):
     def _rank(self, near: Tensor) -> Tensor:
         """Rows of training images (K',) → their captions that agree most, best first, no two alike: (R, T)."""
         rows = torch.isin(self.owner, near.int()).nonzero().squeeze(1)  # (K,)
-        votes = vote(self._compared().likeness(rows), self.owner[rows], self._lengths[rows])
+        lengths = (self.captions[rows] != self.vocabulary.special.pad).sum(1)
+        votes = vote(self._compared().likeness(rows), self.owner[rows], lengths)
         order = votes.argsort(descending=True, stable=True)
         distinct: dict[tuple[int, ...], int] = {}
         for row in rows[order].tolist():
@@ -168,9 +164,9 @@ class NeighboursDecoder(RetrievalDecoder):
 
 
 def vote(likeness: Tensor, owner: Tensor, lengths: Tensor) -> Tensor:
-    """How far candidates agree: (K, K), whose each is (K,) and how long (K,) → the sum of the likenesses to others, (K,).
+    """How far candidates agree: the sum of each one's likenesses (K, K) to the others, (K,).
 
-    A caption of the same image counts half, and itself not at all. One of another length is less like, by the Gaussian
+    owner (K,): whose each is. lengths (K,). A caption of the same image counts half, and itself not at all. One of another length is less like, by the Gaussian
     of CIDEr-D (Vedantam et al. 2015).
     """
     longer = lengths.unsqueeze(0) - lengths.unsqueeze(1)
