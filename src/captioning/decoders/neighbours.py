@@ -166,8 +166,8 @@ class NeighboursDecoder(RetrievalDecoder):
 def vote(likeness: Tensor, owner: Tensor, lengths: Tensor) -> Tensor:
     """How far candidates agree: the sum of each one's likenesses (K, K) to the others, (K,).
 
-    owner (K,): whose each is. lengths (K,). A caption of the same image counts half, and itself not at all. One of another length is less like, by the Gaussian
-    of CIDEr-D (Vedantam et al. 2015).
+    owner (K,): whose each is. lengths (K,). A caption of the same image counts half, and itself not at all. One of
+    another length is less like, by the Gaussian of CIDEr-D (Vedantam et al. 2015).
     """
     longer = lengths.unsqueeze(0) - lengths.unsqueeze(1)
     same = owner.unsqueeze(0) == owner.unsqueeze(1)
