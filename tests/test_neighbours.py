@@ -79,7 +79,7 @@ def by_hand(captions: list[tuple[int, ...]], owner: list[int], order: int) -> li
     return [{gram: value / norm for gram, value in vector.items()} for vector, norm in zip(vectors, norms, strict=True)]
 
 
-def test_the_likeness_of_captions_is_that_of_counters() -> None:
+def test_the_similarity_of_captions_is_that_of_counters() -> None:
     _, tokens, owner = training()
     captions, rows = [said(row) for row in tokens], [3, 77, 4, 150, 8]
     expected = np.zeros((len(rows), len(rows)))
@@ -88,7 +88,7 @@ def test_the_likeness_of_captions_is_that_of_counters() -> None:
         for i, a in enumerate(rows):
             for j, b in enumerate(rows):
                 expected[i, j] += sum(value * vectors[b].get(gram, 0.0) for gram, value in vectors[a].items()) / 4
-    found = NgramVectors(tokens[:, 1:], owner, IMAGES, 4, SPECIAL).likeness(torch.tensor(rows))
+    found = NgramVectors(tokens[:, 1:], owner, IMAGES, 4, SPECIAL).similarity(torch.tensor(rows))
     others = ~np.eye(len(rows), dtype=bool)
     np.testing.assert_allclose(found.numpy()[others], expected[others], atol=1e-5)
 
@@ -123,13 +123,13 @@ def test_the_space_keeps_the_scalar_products_that_its_width_can_hold() -> None:
 
 
 @given(st.integers(1, 12), st.integers(0, 1000))
-def test_a_vote_is_the_sum_of_likenesses_to_others(size: int, seed: int) -> None:
+def test_a_vote_is_the_sum_of_similarityes_to_others(size: int, seed: int) -> None:
     draw = np.random.default_rng(seed)
-    likeness, owner, lengths = draw.random((size, size)), draw.integers(0, 3, size), draw.integers(1, 20, size)
-    found = vote(*map(torch.from_numpy, (likeness, owner, lengths)))
+    similarity, owner, lengths = draw.random((size, size)), draw.integers(0, 3, size), draw.integers(1, 20, size)
+    found = vote(*map(torch.from_numpy, (similarity, owner, lengths)))
     for i in range(size):
         of_others = [
-            likeness[i, j] * (0.5 if owner[i] == owner[j] else 1.0) * math.exp(-((lengths[i] - lengths[j]) ** 2) / 72)
+            similarity[i, j] * (0.5 if owner[i] == owner[j] else 1.0) * math.exp(-((lengths[i] - lengths[j]) ** 2) / 72)
             for j in range(size)
             if j != i
         ]
@@ -143,7 +143,7 @@ def test_candidates_are_captions_of_the_nearest_images_and_the_first_agrees_most
     vectors = NgramVectors(tokens[:, 1:], owner, IMAGES, 4, SPECIAL)
     for image in range(3):
         rows = torch.isin(owner, near[image]).nonzero().squeeze(1)
-        votes = vote(vectors.likeness(rows), owner[rows], (tokens[rows] != PAD).sum(1))
+        votes = vote(vectors.similarity(rows), owner[rows], (tokens[rows] != PAD).sum(1))
         best = [said(tokens[rows[place]]) for place in votes.argsort(descending=True, stable=True)]
         assert [said(row) for row in candidates[image]] == best[:RANKED]
 

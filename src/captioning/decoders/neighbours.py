@@ -131,14 +131,14 @@ class NeighboursDecoder(RetrievalDecoder):
 
     def _nearest(self, means: Tensor) -> Tensor:
         """(B, D) → the rows of the nearest training images, nearest first: (B, options.neighbours or all there are)."""
-        likeness = self._place(means) @ self.images.T  # (B, I)
-        return likeness.topk(min(self.options.neighbours, len(self.images)), dim=1).indices
+        similarity = self._place(means) @ self.images.T  # (B, I)
+        return similarity.topk(min(self.options.neighbours, len(self.images)), dim=1).indices
 
     def _rank(self, near: Tensor) -> Tensor:
         """Rows of training images (K',) → their captions that agree most, best first, no two alike: (R, T)."""
         rows = torch.isin(self.owner, near.int()).nonzero().squeeze(1)  # (K,)
         lengths = (self.captions[rows] != self.vocabulary.special.pad).sum(1)
-        votes = vote(self._compared().likeness(rows), self.owner[rows], lengths)
+        votes = vote(self._compared().similarity(rows), self.owner[rows], lengths)
         order = votes.argsort(descending=True, stable=True)
         distinct: dict[tuple[int, ...], int] = {}
         for row in rows[order].tolist():
@@ -163,15 +163,15 @@ class NeighboursDecoder(RetrievalDecoder):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def vote(likeness: Tensor, owner: Tensor, lengths: Tensor) -> Tensor:
-    """How far candidates agree: the sum of each one's likenesses (K, K) to the others, (K,).
+def vote(similarity: Tensor, owner: Tensor, lengths: Tensor) -> Tensor:
+    """How far candidates agree: the sum of each one's similarityes (K, K) to the others, (K,).
 
     owner (K,): whose each is. lengths (K,). A caption of the same image counts half, and itself not at all. One of
     another length is less like, by the Gaussian of CIDEr-D (Vedantam et al. 2015).
     """
     longer = lengths.unsqueeze(0) - lengths.unsqueeze(1)
     same = owner.unsqueeze(0) == owner.unsqueeze(1)
-    others = likeness * torch.exp(-(longer**2) / (2 * SIGMA**2)) * torch.where(same, 0.5, 1.0)
+    others = similarity * torch.exp(-(longer**2) / (2 * SIGMA**2)) * torch.where(same, 0.5, 1.0)
     return others.fill_diagonal_(0.0).sum(1).double().round(decimals=_DIGITS)
 
 

@@ -8,8 +8,7 @@ captions is the best.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from captioning.decoders.base import RetrievalDecoder
-from captioning.search.base import Caption, Hypothesis, Speaker, T, in_words, ranked
+from captioning.search.base import Caption, Hypothesis, Lister, Speaker, T, in_words, ranked
 from captioning.search.beam import beam_search
 from captioning.search.consensus import DRAWN, SEARCHED, by_consensus
 from captioning.search.constrained import constrained_search, phrases
@@ -56,7 +55,7 @@ def _hypotheses(
         return sample(decoder, encoded, options, keys)
     if options.method == "diverse":
         return diverse_search(decoder, encoded, options)
-    if isinstance(decoder, RetrievalDecoder):
+    if isinstance(decoder, Lister):
         return listed(decoder, encoded, options)
     if options.must:
         return constrained_search(decoder, encoded, options)

@@ -6,7 +6,7 @@ N hypotheses, T tokens so far, V words.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -32,6 +32,14 @@ class Speaker(Protocol[T_contra]):
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """See `Decoder.step`."""
+
+
+@runtime_checkable
+class Lister(Protocol[T_contra]):
+    """A decoder that has a list of captions, and need not be searched."""
+
+    def listed(self, encoded: T_contra, /) -> list[list[tuple[list[int], float]]]:
+        """See `RetrievalDecoder.listed`."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-from captioning.decoders.base import RetrievalDecoder
-from captioning.search.base import Hypothesis, finished
+from captioning.search.base import Hypothesis, Lister, T, finished
 from captioning.settings.search import SearchOptions
-from captioning.vision.encoders.encoded import Encoded
 
 
-def listed(decoder: RetrievalDecoder, encoded: Encoded, options: SearchOptions) -> list[list[Hypothesis]]:
+def listed(decoder: Lister[T], encoded: T, options: SearchOptions) -> list[list[Hypothesis]]:
     """The likeliest captions of each of the B images that `options` allow, at most as many as the beam is wide."""
     return [
         [finished(ids, nats, options) for ids, nats in captions if _allowed(ids, options)][: options.beam_size]

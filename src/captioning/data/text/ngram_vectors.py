@@ -76,7 +76,7 @@ class NgramVectors:
         self._counts = torch.bincount(self._entries.caption, minlength=len(tokens))
         self._ends = self._counts.cumsum(0)
 
-    def likeness(self, rows: Tensor) -> Tensor:
+    def similarity(self, rows: Tensor) -> Tensor:
         """The cosine of each two of the captions `rows` (K,), the mean over the orders of n-grams: (K, K).
 
         An n-gram that only one of them has counts for none but itself, and is left out: the diagonal has no meaning.
