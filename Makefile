@@ -28,6 +28,10 @@ check: .venv/ready-to-test
 	ruff format --check .
 	codespell
 	mypy
+	hadolint Dockerfile
+	pre-commit validate-config
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 # The documentation as a site, in site/. To read it: python -m http.server -d site
 site: .venv/ready-to-test

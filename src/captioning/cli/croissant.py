@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from captioning.cli.places import check_file, in_project, written
-from captioning.data import croissant as scenes
+from captioning.models import croissant as scenes
 from captioning.system.files import write_json
 
 _Out = Annotated[Path, typer.Option(help="The file; it names the data by their paths from its folder.")]
