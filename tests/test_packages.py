@@ -1,6 +1,8 @@
 """What would be published: a wheel and a source archive that an index takes, without the repository's other files."""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -53,6 +55,29 @@ def test_the_source_archive_builds_the_same_wheel(sdist: Path, wheel: Path, tmp_
     [folder] = tmp_path.iterdir()
     again = build("wheel", folder, tmp_path)
     assert again.read_bytes() == wheel.read_bytes()
+
+
+def test_the_image_is_built_from_what_the_wheel_needs(wheel: Path, tmp_path: Path) -> None:
+    """The Dockerfile's own files, those that .dockerignore lets in, give the same wheel."""
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    names = {name for line in copied for name in line.split()}
+    assert names == let_in
+    for name in names:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy(ROOT / name, tmp_path / name)
+    assert build("wheel", tmp_path, tmp_path / "dist").read_bytes() == wheel.read_bytes()
+
+
+def test_editors_and_containers_are_set_up_by_make_with_the_extension_of_dvc() -> None:
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
+    recommended = json.loads((ROOT / ".vscode/extensions.json").read_text(encoding="utf-8"))["recommendations"]
+    installed = container["customizations"]["vscode"]["extensions"]
+    assert "iterative.dvc" in installed
+    assert set(installed) <= set(recommended)
+    make, target = container["postCreateCommand"].split()
+    assert make == "make"
+    assert f"\n{target}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_the_metadata_is_that_of_the_citation(wheel: Path) -> None:
