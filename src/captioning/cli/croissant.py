@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from captioning.cli.places import check_file, in_project, written
-from captioning.models import croissant as scenes
 from captioning.system.files import write_json
 
 _Out = Annotated[Path, typer.Option(help="The file; it names the data by their paths from its folder.")]
@@ -18,6 +17,8 @@ def croissant(*, out: _Out = Path("croissant.json")) -> None:
 
     Digests and counts are those of the files.
     """
+    from captioning.models import croissant as scenes  # it loads pandas
+
     check_file("--out", out)
     described = scenes.metadata(Path("data/download"), out.absolute().parent)
     with written("--out", out):
