@@ -9,8 +9,8 @@ RUN uv venv /opt/captioning && \
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/captioning /opt/captioning
-RUN useradd --create-home captioning
-USER captioning
+RUN useradd --uid 1000 --create-home captioning
+USER 1000
 WORKDIR /home/captioning
 ENV PATH=/opt/captioning/bin:$PATH
 EXPOSE 8080

@@ -1,6 +1,6 @@
 # make repro: set up and run the pipeline.   make test: set up and run every check.
 .DELETE_ON_ERROR:
-.PHONY: repro test hint fuzz check lock clean
+.PHONY: repro test hint fuzz check site lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -28,6 +28,14 @@ check: .venv/ready-to-test
 	ruff format --check .
 	codespell
 	mypy
+	hadolint Dockerfile
+	pre-commit validate-config
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+
+# The documentation as a site, in site/. To read it: python -m http.server -d site
+site: .venv/ready-to-test
+	python -m website site
 
 # The environment: what the pipeline needs, and for the tests more. uv if it is there, else uv brought into the
 # environment with pip.

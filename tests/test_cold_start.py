@@ -22,6 +22,10 @@ def test_a_caption_needs_neither_compiler_nor_algebra_nor_nltk(tmp_path: Path) -
     run(code, str(folder(tmp_path / "model", "transformer", encoder="mobilenet_v2", side=64)))
 
 
+def test_the_command_line_starts_without_torch_and_pandas() -> None:
+    run("import captioning.cli.app, sys; heavy = {'torch', 'pandas'} & set(sys.modules); assert not heavy, heavy")
+
+
 def test_operations_that_ask_for_the_compiler_find_it() -> None:
     run(
         "import torch\n"

@@ -3,6 +3,7 @@
 import builtins
 import json
 import struct
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tests.imports import ROOT
 from tests.pages import typed
 from tests.project import Project
 
-ALL = ("mlflow", "tensorboard", "wandb")
+ALL = ("mlflow", "tensorboard", "trackio", "wandb")
 SETTINGS = {"seed": 1, "train": {"optimizer": {"lr": 0.5}}, "decoders": {"lstm": {"layers": 2}}}
 FLAT = {"seed": 1, "train.optimizer.lr": 0.5, "decoders.lstm.layers": 2}
 RED = Image.new("RGB", (5, 4), "red")
@@ -31,8 +32,10 @@ LOSSES = [0.5, 0.25]
 def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where trackers write; the variables that could send them elsewhere are unset."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    for name in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_API_KEY", "MLFLOW_TRACKING_URI"):
+    for name in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_API_KEY", "MLFLOW_TRACKING_URI", "TRACKIO_DIR"):
         monkeypatch.delenv(name, raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, name)  # it reads where to write when it is imported
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path / "logs"
 
@@ -114,6 +117,38 @@ def test_wandb_offline_run_is_read_back(logs: Path) -> None:
     assert ended.exit_code == 0
 
 
+def test_trackio_database_is_read_back(
+    logs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is on this machine, whatever the environment says, and nothing is asked of a network."""
+    import socket
+
+    asked: list[object] = []
+
+    def refused(*where: object) -> None:
+        asked.append(where)
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    monkeypatch.setenv("HF_TOKEN", "a-token")
+    monkeypatch.setenv("TRACKIO_SPACE_ID", "somebody/somewhere")
+    log("trackio")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    assert asked == []
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert (logs / "trackio/captioning.db").is_file()
+    assert SQLiteStorage.get_runs("captioning") == ["a-run"]
+    config = SQLiteStorage.get_run_config("captioning", "a-run")
+    assert config is not None
+    assert config.items() >= FLAT.items()
+    rows = SQLiteStorage.get_logs("captioning", "a-run")
+    assert [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row] == list(enumerate(LOSSES))
+    image = [row["validation.png"] for row in rows if "validation.png" in row][-1]
+    assert np.array_equal(np.asarray(Image.open(logs / "trackio/media" / image["file_path"]).convert("RGB")), RED)
+
+
 def test_each_says_where_it_wrote_and_the_command_that_shows_it(
     logs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,8 +160,13 @@ def test_each_says_where_it_wrote_and_the_command_that_shows_it(
         folder = line.partition("wrote to ")[2].partition(";")[0]
         assert list((logs.parent / folder).iterdir()), line
     page = " ".join((ROOT / "docs/trackers.md").read_text(encoding="utf-8").split())
-    commands = ["uvx mlflow ui --backend-store-uri logs/mlflow", "tensorboard --logdir logs/tensorboard"]
-    for name, command in zip(ALL, [*commands, "wandb leet logs/wandb"], strict=True):
+    commands = [
+        "uvx mlflow ui --backend-store-uri logs/mlflow",
+        "tensorboard --logdir logs/tensorboard",
+        "TRACKIO_DIR=logs/trackio trackio show --project captioning",
+        "wandb leet logs/wandb",
+    ]
+    for name, command in zip(ALL, commands, strict=True):
         assert f"{command}" in lines[name]
         assert command in page
 

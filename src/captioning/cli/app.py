@@ -4,6 +4,7 @@ import typer
 
 from captioning.cli import experiments, gallery
 from captioning.cli.clean import clean
+from captioning.cli.croissant import croissant
 from captioning.cli.models import models
 from captioning.cli.predict import predict
 from captioning.cli.release import release
@@ -27,6 +28,7 @@ app.command()(experiments.experiments)
 app.command()(experiments.compare)
 app.command()(experiments.report)
 app.command()(gallery.gallery)
+app.command()(croissant)
 app.command()(release)
 app.command()(review)
 app.command()(score)

@@ -140,8 +140,8 @@ class Train(Section):
         Count, Meaning("optimizer steps between two checkpoints (there is also one at the end of each epoch)")
     ]
     trackers: Annotated[
-        tuple[Literal["mlflow", "tensorboard", "wandb"], ...],
-        Meaning("where scalars, settings and images are logged too: [] | any of [mlflow, tensorboard, wandb]"),
+        tuple[Literal["mlflow", "tensorboard", "trackio", "wandb"], ...],
+        Meaning("where scalars, settings and images are logged too: [] | any of [mlflow, tensorboard, trackio, wandb]"),
     ]
     optimizer: Optimizer
     encoder: EncoderTraining

@@ -18,6 +18,7 @@ from captioning.system.files import main_root
 from captioning.training.tracking.base import Run
 from captioning.training.tracking.mlflow import MLflow
 from captioning.training.tracking.tensorboard import TensorBoard
+from captioning.training.tracking.trackio import Trackio
 from captioning.training.tracking.wandb import WandB
 
 
@@ -34,7 +35,12 @@ class _Sink(Protocol):
         """Where the run was written, and the command that shows it."""
 
 
-_SINKS: dict[str, Callable[[Run], _Sink]] = {"mlflow": MLflow, "tensorboard": TensorBoard, "wandb": WandB}
+_SINKS: dict[str, Callable[[Run], _Sink]] = {
+    "mlflow": MLflow,
+    "tensorboard": TensorBoard,
+    "trackio": Trackio,
+    "wandb": WandB,
+}
 
 
 class Trackers:
