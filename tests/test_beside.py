@@ -80,7 +80,7 @@ def test_the_report_has_their_scores_and_captions_and_no_settings(tmp_path: Path
     assert '<h2 id="settings-title">Settings</h2>' in text
     found = json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[0])
     assert [one["name"] for one in found["experiments"]] == ["base", "same", "worse"]
-    assert found["images"][0]["said"] == [reports.SAID[0], reports.SAID[0], reports.SAID[1]]
+    assert found["images"][0]["captions"] == [reports.SAID[0], reports.SAID[0], reports.SAID[1]]
     assert {series["experiment"] for chart in found["charts"] for series in chart["series"]} == {0}
 
 
