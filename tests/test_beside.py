@@ -184,4 +184,6 @@ def test_every_command_of_the_page_on_scores(copy: Project) -> None:
     scored, compared = (next(text for line, text in printed.items() if name in line) for name in ("score ", "compare "))
     assert "blip.csv − data/evaluate/captions.json" in scored
     assert "blip has the captions of blip.csv, which another program wrote" in compared
-    assert rows[0][1] in (copy.folder / "report.html").read_text(encoding="utf-8")
+    page = (copy.folder / "report.html").read_text(encoding="utf-8")
+    assert "captions by another program, <code>blip.csv</code>" in page
+    assert rows[0][1] in page

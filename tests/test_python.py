@@ -135,6 +135,8 @@ def test_the_batch_size_changes_no_caption(model: TrainedModel, images: list[Ima
 def test_options_are_those_of_predict(model: TrainedModel, images: list[Image.Image]) -> None:
     word = model.captioners.vocabulary.words[7]
     assert word in model(images[0], must=[word]).words
+    lists = model(images[:2], n_best=2, must=[word])
+    assert [word in caption.words for captions in lists for caption in captions] == [True] * 4
     assert word in model(images[0], must=word).words
     assert len(model(images[0], min_words=6, max_words=6).words) == 6
     drawn = [model(images[0], method="sample", seed=seed, n_best=3) for seed in (1, 1, 2)]
