@@ -10,12 +10,15 @@ import json
 import os
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from captioning.cli.notices import Notices, name_some, print_lines
 from captioning.experiments.commands import project
-from captioning.system.archives import Archive
 from captioning.system.errors import UserError
 from captioning.system.image_names import SUFFIXES, is_image, is_litter
+
+if TYPE_CHECKING:
+    from captioning.system.archives import Archive
 
 _DOWNLOAD = Path("data/download")
 
@@ -83,7 +86,11 @@ def _archive(path: Path) -> tuple[Path, str] | None:
     return None
 
 
-_opened = cache(Archive)
+@cache
+def _opened(path: Path) -> "Archive":
+    from captioning.system.archives import Archive
+
+    return Archive(path)
 
 
 def content(path: Path) -> Path | io.BytesIO:
