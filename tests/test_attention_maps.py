@@ -21,7 +21,7 @@ from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import AttendingDecoder
 from captioning.evaluation import attention_maps
 from captioning.evaluation.attention_maps import Attended
-from captioning.models.python import Model
+from captioning.models.python import TrainedModel
 from captioning.system.archives import ImageArchives, write_zip
 from captioning.system.errors import UserError
 from captioning.vision.contact_sheets import TILE, sheet
@@ -283,15 +283,15 @@ def test_images_of_one_name_are_counted() -> None:
 def test_sheets_go_into_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--attention .*file: cannot be created \(File exists\); name another"):
-        predict._sheets(Model(Captioners((captioner(),)), ["x"]), tmp_path / "file", [])
-    assert predict._sheets(Model(Captioners((captioner(),)), ["x"]), tmp_path / "new", [Path("x.png")]) == {
+        predict._sheets(TrainedModel(Captioners((captioner(),)), ["x"]), tmp_path / "file", [])
+    assert predict._sheets(TrainedModel(Captioners((captioner(),)), ["x"]), tmp_path / "new", [Path("x.png")]) == {
         Path("x.png"): tmp_path / "new/x-attention.png"
     }
 
 
 def test_an_ensemble_has_no_sheet(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--attention: it shows where one model looks, and several are averaged"):
-        predict._sheets(Model(Captioners((captioner(), captioner())), ["x", "y"]), tmp_path / "new", [])
+        predict._sheets(TrainedModel(Captioners((captioner(), captioner())), ["x", "y"]), tmp_path / "new", [])
     assert not (tmp_path / "new").exists()
 
 

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
 from captioning.captioner.cards import Card
 from captioning.cli.notices import Notices
 from captioning.models.descriptions import CONTENT, describe
+from captioning.models.python import TrainedModel
 from captioning.settings.schema import Settings
 from captioning.system.errors import UserError
 
@@ -40,9 +41,9 @@ def test_a_model_is_described_by_its_record() -> None:
     assert describe("x", unknown, keeps_statistics=True) == ["model x: resnet18 + lstm, trained on an unknown data set"]
 
 
-def model(titles: str, *cards: Card) -> Any:
+def model(titles: str, *cards: Card) -> TrainedModel:
     members = [SimpleNamespace(card=card, statistics=()) for card in cards]
-    return SimpleNamespace(titles=titles, captioners=SimpleNamespace(members=members))
+    return TrainedModel(SimpleNamespace(members=members), titles)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 60])

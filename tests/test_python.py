@@ -15,13 +15,13 @@ from PIL import Image
 import captioning
 from captioning.captioner.confidence import Calibration
 from captioning.models import choice, sources
-from captioning.models.python import Model
+from captioning.models.python import TrainedModel
 from captioning.system.errors import UserError
 from tests.test_ensembles import folder
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     """A model that attends to a grid, drawn at random."""
     return captioning.load(
         folder(tmp_path_factory.mktemp("model") / "a", "attention-soft", encoder="resnet18", side=64)
@@ -49,7 +49,7 @@ def test_importing_loads_no_torch_and_the_names_are_there() -> None:
     assert (Path(captioning.__file__).parent / "py.typed").is_file()
 
 
-def test_an_image_may_be_many_things(model: Model, images: list[Image.Image], tmp_path: Path) -> None:
+def test_an_image_may_be_many_things(model: TrainedModel, images: list[Image.Image], tmp_path: Path) -> None:
     image = images[0]
     path = tmp_path / "photo.png"
     image.save(path)
@@ -107,12 +107,12 @@ def test_what_is_no_image_is_refused(source: object, fault: type[Exception], sai
         sources.read(source)
 
 
-def test_a_missing_file_is_an_os_error(model: Model) -> None:
+def test_a_missing_file_is_an_os_error(model: TrainedModel) -> None:
     with pytest.raises(FileNotFoundError):
         model("nowhere.jpg")
 
 
-def test_one_image_or_several_one_caption_or_several(model: Model, images: list[Image.Image]) -> None:
+def test_one_image_or_several_one_caption_or_several(model: TrainedModel, images: list[Image.Image]) -> None:
     one = model(images[0])
     assert isinstance(one, captioning.Caption)
     assert str(one) == one.text == " ".join(one.words)
@@ -127,14 +127,16 @@ def test_one_image_or_several_one_caption_or_several(model: Model, images: list[
     assert model([]) == []
 
 
-def test_the_batch_size_changes_no_caption(model: Model, images: list[Image.Image]) -> None:
+def test_the_batch_size_changes_no_caption(model: TrainedModel, images: list[Image.Image]) -> None:
     together, alone = model(images), model(images, batch_size=1)
     assert [caption.text for caption in together] == [caption.text for caption in alone]
 
 
-def test_options_are_those_of_predict(model: Model, images: list[Image.Image]) -> None:
+def test_options_are_those_of_predict(model: TrainedModel, images: list[Image.Image]) -> None:
     word = model.captioners.vocabulary.words[7]
     assert word in model(images[0], must=[word]).words
+    lists = model(images[:2], n_best=2, must=[word])
+    assert [word in caption.words for captions in lists for caption in captions] == [True] * 4
     assert word in model(images[0], must=word).words
     assert len(model(images[0], min_words=6, max_words=6).words) == 6
     drawn = [model(images[0], method="sample", seed=seed, n_best=3) for seed in (1, 1, 2)]
@@ -145,7 +147,7 @@ def test_options_are_those_of_predict(model: Model, images: list[Image.Image]) -
         model(images[0], must=["zebra"])
 
 
-def test_attention_is_computed_when_it_is_asked_for(model: Model, images: list[Image.Image]) -> None:
+def test_attention_is_computed_when_it_is_asked_for(model: TrainedModel, images: list[Image.Image]) -> None:
     caption = model(images[0])
     weights = caption.attention
     assert weights is not None
@@ -165,17 +167,17 @@ def test_a_model_that_does_not_attend_has_none(tmp_path: Path, images: list[Imag
         plain.sheet(images[0], caption)
 
 
-def test_confidence_is_that_of_the_calibration(model: Model, images: list[Image.Image]) -> None:
+def test_confidence_is_that_of_the_calibration(model: TrainedModel, images: list[Image.Image]) -> None:
     calibration = Calibration((0.0,) * 4, (1.0,) * 4, (0.0,) * 4, 0.0, "half of all", 9)
     member = replace(model.captioners.members[0], calibration=calibration)
-    sure = Model(replace(model.captioners, members=(member,)), ["sure"])
+    sure = TrainedModel(replace(model.captioners, members=(member,)), ["sure"])
     assert sure(images[0]).confidence == 0.5
     assert sure(images[0]).record()["confidence"] == 0.5
     assert "confidence" not in model(images[0]).record()
-    assert Model(replace(model.captioners, members=(member, member)), ["two"])(images[0]).confidence is None
+    assert TrainedModel(replace(model.captioners, members=(member, member)), ["two"])(images[0]).confidence is None
 
 
-def test_several_threads_get_the_captions_of_one(model: Model, images: list[Image.Image]) -> None:
+def test_several_threads_get_the_captions_of_one(model: TrainedModel, images: list[Image.Image]) -> None:
     expected = [model(image).text for image in images]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda n: model(images[n % 5]).text, range(40)))

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
+import captioning
 from captioning.captioner import model
 from captioning.models import released
 from captioning.system.errors import UserError
@@ -161,6 +163,9 @@ def test_a_release_is_used_straight_from_git_and_dvc(team: Team, monkeypatch: py
     origin = str(team.origin)
     assert released.folders(["model@v1.0.0", "main"], origin, MODEL) == [folder, folder]
     assert released.folders(None, origin, MODEL) == [folder]
+    loaded, image = captioning.load("model@v1.0.0", repo=origin), np.zeros((40, 40, 3), np.uint8)
+    assert loaded.titles[0].startswith("model@v1.0.0, commit ")
+    assert loaded(image) == captioning.load(folder)(image)
     (folder / "vocab.txt").write_text("spoilt\n")
     assert released.folders(["model@v1.0.0"], origin, MODEL) == [folder]
     assert model.read(folder).vocabulary.words

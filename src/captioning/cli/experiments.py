@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from captioning.experiments.revisions import Revision
     from captioning.experiments.suites import Suite
 
+_Captions = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--captions",
+        help="A file of another program's captions of the first revision's test images, named as the file; repeatable.",
+    ),
+]
 _PIPED = (160, 24)  # columns and lines where the output is no terminal
 suite_app = typer.Typer(no_args_is_help=True, help="Families of experiments, a file each in experiments/.")
 
@@ -63,6 +70,7 @@ def compare(
         ),
     ],
     output: Annotated[Format, typer.Option("--format", help="text, md (Markdown) or json.")] = Format.text,
+    captions: _Captions = None,
     images: Annotated[int, typer.Option(min=0, help="Images shown on which two differ most.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seeds the bootstrap.")] = 0,
 ) -> None:
@@ -70,12 +78,10 @@ def compare(
 
     Revisions that differ in nothing but `seed` are taken together. Nothing is checked out, and nothing is downloaded.
     """
-    from captioning.experiments import verdicts
+    from captioning.experiments import beside, verdicts
     from captioning.experiments.compare import compare as compared
-    from captioning.experiments.compare import read
-    from captioning.experiments.revisions import resolve
 
-    comparison = compared([read(revision) for revision in resolve(revisions)], seed=seed)
+    comparison = compared(beside.read(revisions, captions or []), seed=seed)
     if output is Format.json:
         print(json.dumps(verdicts.document(comparison, images), indent=1, ensure_ascii=False))
     else:
@@ -85,6 +91,7 @@ def compare(
 @in_project
 def report(
     revisions: Annotated[list[str], typer.Argument(help="As in `compare`; the others are compared with the first.")],
+    captions: _Captions = None,
     out: Annotated[Path, typer.Option(help="The file that is written.")] = Path("report.html"),
     images: Annotated[str, typer.Option(help="Number of images shown, or `all`.")] = "300",
     seed: Annotated[int, typer.Option(min=0, help="Seeds the bootstrap, and which images are shown.")] = 0,
@@ -93,17 +100,16 @@ def report(
 
     Half of the images are those on which the experiments differ most. Nothing is checked out or downloaded.
     """
+    from captioning.experiments import beside
     from captioning.experiments import report as pages
     from captioning.experiments.compare import compare as compared
-    from captioning.experiments.compare import read
-    from captioning.experiments.revisions import resolve
 
     check_file("--out", out)
     if images != "all" and not images.isdecimal():
         raise UserError(f"--images {images}: give a number of images, 0 for none, or `all`")
     limit = None if images == "all" else int(images)
-    comparison = compared([read(revision) for revision in resolve(revisions)], seed=seed)
-    command = f"captioning report {' '.join(revisions)}"
+    comparison = compared(beside.read(revisions, captions or []), seed=seed)
+    command = " ".join(["captioning report", *revisions, *(f"--captions {path.name}" for path in captions or [])])
     with written("--out", out):
         size = pages.write(out, comparison, command, limit, seed)
     print(f"{out}: {size / 1e6:.1f} MB; open it in a browser")

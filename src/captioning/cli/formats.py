@@ -13,7 +13,7 @@ from captioning.cli.places import written
 from captioning.system.errors import UserError, escaped, json_escaped
 
 if TYPE_CHECKING:
-    from captioning.models.python import Caption
+    from captioning.models.base import Caption
 
 
 class Format(StrEnum):

@@ -1,22 +1,41 @@
-"""Which files `captioning predict` captions: those that are named, those of folders, and those that match patterns."""
+"""Which files `captioning predict` captions: those that are named, of folders, of patterns, and of a split.
+
+An image of a split is in an archive: its path is `data/download/ARCHIVE.zip/member/path.jpg`.
+"""
 
 import errno
 import glob
+import io
+import json
 import os
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from captioning.cli.notices import Notices, name_some, print_lines
+from captioning.experiments.commands import project
+from captioning.system.errors import UserError
 from captioning.system.image_names import SUFFIXES, is_image, is_litter
+
+if TYPE_CHECKING:
+    from captioning.system.archives import Archive
+
+_DOWNLOAD = Path("data/download")
 
 
 def expand(paths: list[str]) -> tuple[list[Path], bool]:
-    """Folders become their images and patterns their matches, sorted; and whether one of them had none."""
+    """Folders become their images, patterns their matches, sorted, and references those of their images.
+
+    Also whether one of them had none. Raises UserError for a document that is none of references.
+    """
     files: list[Path] = []
     failed = False
     for path in paths:
         matches = [Path(path)]
         if Path(path).is_dir():
             matches = _images(Path(path))
+        elif Path(path).suffix.lower() == ".json":
+            matches = _referenced(Path(path))
         elif glob.has_magic(path) and not Path(path).exists():
             matches = [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 - absolute too
         if not matches:
@@ -47,8 +66,49 @@ def _within(folder: Path, path: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
+def _referenced(path: Path) -> list[Path]:
+    """The images of a document of references, as the stage `split` writes it: they are in the project's archives."""
+    try:
+        names = [str(image["file_name"]) for image in json.loads(path.read_bytes())["images"]]
+    except OSError as fault:
+        raise UserError(f"{path}: {fault.strerror}") from None
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise UserError(f"{path}: no images of references in it; name data/split/references_test.json") from None
+    folder = project() / _DOWNLOAD
+    return [(_DOWNLOAD if folder == _DOWNLOAD.absolute() else folder) / name for name in names]
+
+
+def _archive(path: Path) -> tuple[Path, str] | None:
+    """The archive that a path leads into, and the member; None where it leads into none."""
+    for above in path.parents:
+        if above.suffix.lower() == ".zip" and above.is_file():
+            return above, path.relative_to(above).as_posix()
+    return None
+
+
+@cache
+def _opened(path: Path) -> "Archive":
+    from captioning.system.archives import Archive
+
+    return Archive(path)
+
+
+def content(path: Path) -> Path | io.BytesIO:
+    """What `models.sources.read` takes for an image: its path, or its bytes if it is in an archive.
+
+    Raises UserError as `Archive` does.
+    """
+    if (member := _archive(path)) is None:
+        return path
+    stream = io.BytesIO(_opened(member[0]).read(member[1]))
+    stream.name = str(path)  # for messages
+    return stream
+
+
 def is_there(path: Path, notices: Notices) -> bool:
-    """Whether a file can be opened, without opening it: it may be a pipe."""
+    """Whether a file can be opened, without opening it: it may be a pipe. An archive is opened later."""
+    if _archive(path):
+        return True
     try:
         path.stat()
         if not os.access(path, os.R_OK):

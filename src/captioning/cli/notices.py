@@ -5,11 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captioning.models.descriptions import describe, trained_on
 from captioning.system.errors import UserError, escaped, shown
 
 if TYPE_CHECKING:
-    from captioning.models.python import Model
+    from captioning.models.base import Model
 
 _MAX_NAMED = 3  # of many unlike images, so many are named
 
@@ -25,10 +24,8 @@ class Notices:
 
     def begin(self, model: "Model") -> None:
         """Print which models are used. Images are compared with the training images of all of them."""
-        members = model.captioners.members
-        for title, member in zip(model.titles, members, strict=True):
-            print_lines(describe(title, member.card, keeps_statistics=member.statistics is not None))
-        self.training = ", ".join(dict.fromkeys(trained_on(member.card.settings) for member in members))
+        print_lines(model.description())
+        self.training = model.training
 
     @property
     def _training_images(self) -> str:

@@ -28,6 +28,8 @@ def in_project(command: Callable[_Options, _Result]) -> Callable[_Options, _Resu
         for name, value in options.items():
             if isinstance(value, Path):
                 options[name] = value.absolute()
+            elif isinstance(value, list):
+                options[name] = [one.absolute() if isinstance(one, Path) else one for one in value]
         with contextlib.chdir(folder):
             return command(*arguments, **options)
 

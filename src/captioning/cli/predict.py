@@ -11,7 +11,7 @@ import typer
 from typer import Option
 
 from captioning.cli.formats import Format, OutputFile, heading, lines
-from captioning.cli.image_files import expand, is_there
+from captioning.cli.image_files import content, expand, is_there
 from captioning.cli.notices import Notices, print_lines
 from captioning.cli.places import written
 from captioning.cli.search_options import BEAM_SIZE, with_search_options
@@ -21,15 +21,21 @@ from captioning.system.errors import UserError, escaped
 from captioning.system.files import write_bytes
 
 if TYPE_CHECKING:
-    from captioning.models.python import Caption, Model, SearchOptions
+    from captioning.models.base import Caption, Model
     from captioning.models.sources import Read
+    from captioning.settings.search import SearchOptions
 
-_Paths = Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns such as 'trip/*.jpg'.")]
+_Paths = Annotated[
+    list[str],
+    typer.Argument(
+        help="Images, folders of images, patterns such as 'trip/*.jpg', or data/split/references_test.json: its images."
+    ),
+]
 _Models = Annotated[
     list[str] | None,
     Option(
         help="A model folder, a shipped model (`captioning models`), or a commit, tag or experiment that has a model; "
-        "several: the mean of their probabilities.",
+        "several: the mean of their probabilities. hf:NAME: a captioner of transformers, a folder or a hub's name.",
         show_default=f"{choice.TRAINED} if it is one for photographs, else the shipped one",
     ),
 ]
@@ -88,8 +94,7 @@ def predict(
     outputs = Outputs.open(files, output, out, [] if sidecars is None else sidecars, overwrite=overwrite)
     pending = outputs.unfinished(files)
     if pending:
-        models = choice.models(model, repo)
-        loaded = loading.pinned(models, threads=threads, mirror=mirror)
+        loaded = loading.named(model, repo, threads=threads, mirror=mirror)
         options = loaded.options(must=must or [], beam_size=search.pop(BEAM_SIZE), **search)
         _check_confidence(loaded, abstain)
         sheets = _sheets(loaded, attention, pending) if attention else {}
@@ -146,8 +151,7 @@ class Outputs:
 
 def _check_confidence(model: "Model", abstain: float | None) -> None:
     """Raise UserError where captions have no confidence to compare."""
-    members = model.captioners.members
-    if abstain is not None and (len(members) > 1 or members[0].calibration is None):
+    if abstain is not None and not model.calibrated:
         raise UserError(
             "--abstain: this model has no calibrated confidence; leave it out, or use `--model photographs`"
         )
@@ -193,7 +197,7 @@ def _caption(
     images = []
     for path in paths:
         try:
-            images.append((path, read(path)))
+            images.append((path, read(content(path))))
         except (UserError, OSError) as fault:
             notices.skip(path, fault)
     results = model.batch([image for _, image in images], options)

@@ -42,6 +42,8 @@ def serve(
     Ctrl-C or SIGTERM ends it, after the requests that are under way.
     """
     _check_installed()
+    if choice.outside(model, None) is not None:
+        raise UserError("captioning serve: models of this library only; caption files with `captioning predict`")
     models = choice.models(model, None)
     loaded = loading.pinned(models, threads=threads)
     from captioning.server.running import run

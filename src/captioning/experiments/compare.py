@@ -16,10 +16,11 @@ from dvc.utils.flatten import flatten
 
 from captioning.experiments import bootstrap, coherence, recorded
 from captioning.experiments.bootstrap import Model
+from captioning.experiments.outside import CaptionFile
 from captioning.experiments.revisions import Revision
 from captioning.metrics import References
 from captioning.metrics.ngrams import Floats
-from captioning.system.errors import UserError
+from captioning.system.errors import UserError, reworded
 
 BASELINES = "data/evaluate/baselines.json"
 CAPTIONS = "data/evaluate/captions.json"
@@ -32,9 +33,12 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Experiment:
-    """One trained model and its captions of the test images, by COCO id; `model` has them in ascending order."""
+    """One trained model and its captions of the test images, by COCO id; `model` has them in ascending order.
 
-    revision: Revision
+    revision: what left the captions behind, or the file of them that another program wrote, which has no settings.
+    """
+
+    revision: Revision | CaptionFile
     references: dict[int, list[str]]
     files: dict[int, str]
     captions: dict[int, str]
@@ -55,6 +59,8 @@ class Experiment:
     @cached_property
     def _stages(self) -> list[coherence.Stage]:
         """All but `check`, which reads every setting, those too that a stage has not run with yet."""
+        if isinstance(self.revision, CaptionFile):
+            return []
         return [stage for name, stage in coherence.stages(self.revision).items() if name != "check"]
 
 
@@ -136,14 +142,18 @@ def read(revision: Revision) -> Experiment:
     coherence.check(revision, (CAPTIONS, PER_IMAGE, REFERENCES))
     files, references = test_set(revision)
     captions = {row.image_id: row.caption for row in recorded.read(revision, CAPTIONS, recorded.CAPTIONS)}
-    try:
-        prepared = References(references)
-        scores = prepared.score(captions)
-    except UserError as fault:
-        raise UserError(f"{revision.name}: {CAPTIONS} and {REFERENCES}: {fault}") from None
-    means = {name: scores.per_image[name] for name in ("rouge_l", "cider")} | _java(revision, files)
+    with reworded(lambda text: f"{revision.name}: {CAPTIONS} and {REFERENCES}: {text}"):
+        model = model_of(references, captions, _java(revision, files))
+    return Experiment(revision, references, files, captions, model)
+
+
+def model_of(references: dict[int, list[str]], captions: dict[int, str], others: dict[str, dict[int, float]]) -> Model:
+    """What scores captions have, by image; others: scores that are known already."""
+    prepared = References(references)
+    scores = prepared.score(captions)
+    means = {name: scores.per_image[name] for name in ("rouge_l", "cider")} | others
     columns = {name: np.array([values[image] for image in references]) for name, values in means.items()}
-    return Experiment(revision, references, files, captions, Model(prepared.bleu_statistics(captions), columns))
+    return Model(prepared.bleu_statistics(captions), columns)
 
 
 def baselines(revision: Revision) -> dict[str, dict[str, float]]:
@@ -249,7 +259,9 @@ def _seeds_of_one_setting(first: Experiment, other: Experiment) -> bool:
 
 
 def changed(first: Experiment, other: Experiment) -> dict[str, Any]:
-    """Settings in which `other` differs from `first`, by dotted key; None if missing."""
+    """Settings in which `other` differs from `first`, by dotted key; None if missing. A file of captions has none."""
+    if isinstance(first.revision, CaptionFile) or isinstance(other.revision, CaptionFile):
+        return {}
     keys = dict.fromkeys([*first.settings, *other.settings])
     pairs = {key: (first.settings.get(key), other.settings.get(key)) for key in keys}
     return {key: new for key, (old, new) in pairs.items() if old != new}

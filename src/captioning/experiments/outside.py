@@ -32,6 +32,14 @@ class Row(NamedTuple):
     confidence: str = ""
 
 
+class CaptionFile(NamedTuple):
+    """A file of captions that stands beside revisions: what it is called, its path, the SHA-256 of its bytes."""
+
+    name: str
+    path: Path
+    sha256: str
+
+
 class ReferenceFile(NamedTuple):
     """References by image, in the file's order, and file names of images where the file has them."""
 

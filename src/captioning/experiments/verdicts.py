@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from captioning.experiments import bootstrap
-from captioning.experiments.compare import Comparison, Difference, Group, Score, changed
+from captioning.experiments.compare import Comparison, Difference, Experiment, Group, Score, changed
+from captioning.experiments.outside import CaptionFile
 from captioning.metrics import NAMES as NAMES
 
 _MIN_IMAGES = 50  # images, below which percentile intervals of such scores are not to be trusted
@@ -122,6 +123,8 @@ def _summary(comparison: Comparison) -> list[str]:
 def _settings(first: Group, other: Group) -> str:
     """The settings that a group has otherwise than the first."""
     first_run, other_run = first.experiments[0], other.experiments[0]
+    if isinstance(other_run.revision, CaptionFile):
+        return f"{other.name} has the captions of {other_run.revision.path.name}, which another program wrote"
     several = len(first.experiments) > 1 or len(other.experiments) > 1
     parts = [f"{key}={value}" for key, value in changed(first_run, other_run).items() if key != "seed" or not several]
     parts += ["other code"] if first_run.code != other_run.code else []
@@ -155,16 +158,20 @@ def aligned(cells: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
+def _origin(experiment: Experiment) -> dict[str, Any]:
+    origin = experiment.revision
+    if isinstance(origin, CaptionFile):
+        return {"name": origin.name, "file": origin.path.name, "sha256": origin.sha256}
+    return {"name": origin.name, "commit": origin.sha, "seed": experiment.settings.get("seed")}
+
+
 def document(comparison: Comparison, count: int) -> dict[str, Any]:
     """All of it as a JSON document."""
     groups = []
     for g, group in enumerate(comparison.groups):
         entry: dict[str, Any] = {
             "name": group.name,
-            "revisions": [
-                {"name": e.revision.name, "commit": e.revision.sha, "seed": e.settings.get("seed")}
-                for e in group.experiments
-            ],
+            "revisions": [_origin(experiment) for experiment in group.experiments],
             "scores": {name: vars(score) for name, score in comparison.scores[g].items()},
         }
         if g:

@@ -12,6 +12,8 @@ from captioning.system.errors import UserError
 
 TRAINED = Path("data/train/model")
 """Where the pipeline puts a model, relative to the project's folder."""
+OUTSIDE = "hf:"
+"""What stands before the folder or the name of a captioner of the library transformers."""
 _DEFAULT = "photographs"
 
 
@@ -23,6 +25,22 @@ def models(names: Sequence[str] | None, repo: str | None) -> list[Model]:
     if repo is not None:
         return released.models(names, repo, TRAINED)
     return [_named(name) for name in names] if names else [default()]
+
+
+def outside(names: Sequence[str] | None, repo: str | None, *, mirror: bool = False) -> str | None:
+    """What follows `hf:`, where it is a captioner of transformers that is named; None for models of this library.
+
+    Raises UserError where it is named beside others, or with what only this library's models have.
+    """
+    others = [name for name in names or () if name.startswith(OUTSIDE)]
+    if not others:
+        return None
+    if len(names or ()) > 1:
+        raise UserError(f"--model {others[0]}: its probabilities cannot be averaged with others'; name it alone")
+    if repo is not None or mirror:
+        option = "--mirror" if repo is None else "--repo"
+        raise UserError(f"{option}: of this library's own models, and not of {others[0]}; leave it out")
+    return others[0].removeprefix(OUTSIDE)
 
 
 def _named(name: str) -> Model:

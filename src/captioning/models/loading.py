@@ -5,14 +5,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioning.captioner import cards
+from captioning.models import choice
 from captioning.models.released import Model as Found
 from captioning.system import compute
 
 if TYPE_CHECKING:
-    from captioning.models.python import Model
+    from captioning.models.base import Model
+    from captioning.models.python import TrainedModel
 
 
-def pinned(found: Sequence[Found], *, threads: int | None = None, mirror: bool = False) -> "Model":
+def named(
+    names: Sequence[str] | None, repo: str | None, *, threads: int | None = None, mirror: bool = False
+) -> "Model":
+    """The model that these names mean: one of this library, as `pinned` has it, or one of transformers.
+
+    Raises UserError as `choice.models` and `python.load` do.
+    """
+    other = choice.outside(names, repo, mirror=mirror)
+    if other is None:
+        return pinned(choice.models(names, repo), threads=threads, mirror=mirror)
+    compute.pin(portable=True, threads=threads or compute.cores())
+    from captioning.models import outside
+
+    return outside.load(other)
+
+
+def pinned(found: Sequence[Found], *, threads: int | None = None, mirror: bool = False) -> "TrainedModel":
     """Load models, with the vector unit that the first one asks for, and its number of threads if none is given.
 
     Raises UserError as `python.of_folders` does.

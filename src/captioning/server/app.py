@@ -22,7 +22,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from captioning.models.loading import digest_of
-from captioning.models.python import Captioned, Model
+from captioning.models.python import Captioned, TrainedModel
 from captioning.models.sources import Read, read
 from captioning.server import protocols
 from captioning.server.batching import Batcher, FullError
@@ -45,7 +45,7 @@ _HEADERS = {
 class Service:
     """What the routes share: the model behind its queue, limits and counters."""
 
-    def __init__(self, model: Model, name: str, folder: Path, limits: Limits) -> None:
+    def __init__(self, model: TrainedModel, name: str, folder: Path, limits: Limits) -> None:
         self.model, self.name, self.folder, self.limits = model, name, folder, limits
         self.batcher = Batcher(model, most=_BATCH, waiting=limits.waiting)
         self.measures = Measures(lambda: self.batcher.waiting)
@@ -92,7 +92,7 @@ def _decoded(data: bytes, most: int) -> Read:
     return read(data)
 
 
-def create(model: Model, name: str, folder: Path, limits: Limits, hosts: Sequence[str] | None = None) -> FastAPI:
+def create(model: TrainedModel, name: str, folder: Path, limits: Limits, hosts: Sequence[str] | None = None) -> FastAPI:
     """The application that serves a model.
 
     name: of the model, for clients. folder: where it lies. hosts: names by which the server may be called, so that no

@@ -10,7 +10,7 @@ from pathlib import Path
 import uvicorn
 from PIL import Image
 
-from captioning.models.python import Model
+from captioning.models.python import TrainedModel
 from captioning.server.app import create
 from captioning.server.limits import Limits
 from captioning.system.errors import UserError
@@ -20,7 +20,7 @@ _DRAIN_S = 30  # that requests under way may take after SIGTERM
 
 
 def run(
-    model: Model, name: str, folder: Path, limits: Limits, *, host: str, port: int, hosts: Sequence[str] | None
+    model: TrainedModel, name: str, folder: Path, limits: Limits, *, host: str, port: int, hosts: Sequence[str] | None
 ) -> None:
     """Serve until a signal comes. Raises UserError when the address cannot be listened on."""
     warnings.simplefilter("error", Image.DecompressionBombWarning)  # `app` refuses such images

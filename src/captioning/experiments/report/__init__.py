@@ -19,6 +19,7 @@ from captioning.experiments.compare import Comparison
 from captioning.experiments.report import header, tables
 from captioning.experiments.report.content import document
 from captioning.experiments.report.gallery import choose
+from captioning.experiments.revisions import Revision
 from captioning.system.files import write_text
 
 _SCRIPTS = ("page.js", "charts.js", "gallery.js")
@@ -40,7 +41,7 @@ def write(path: Path, comparison: Comparison, command: str, limit: int | None, s
 
 def html(comparison: Comparison, content: dict[str, Any], command: str, seed: int = 0) -> str:
     """The page. content: what `content.document` gives; the scripts draw charts and images from it."""
-    several = len(comparison.groups) > 1
+    trained = [group for group in comparison.groups if isinstance(group.experiments[0].revision, Revision)]
     first = comparison.groups[0]
     return _TEMPLATES.get_template("page.html").render(
         names=[experiment["name"] for experiment in content["experiments"]],
@@ -50,7 +51,7 @@ def html(comparison: Comparison, content: dict[str, Any], command: str, seed: in
         scores=tables.scores(comparison),
         differences=tables.differences(comparison),
         notes=verdicts.caveats(comparison),
-        differing=tables.differing(comparison) if several else None,
+        differing=tables.differing(comparison) if len(trained) > 1 else None,
         sections=tables.sections(first.experiments[0]),
         selection=_selection(content, len(comparison.images), seed),
         data=_json(content),

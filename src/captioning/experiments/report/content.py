@@ -6,6 +6,7 @@ from typing import Any
 from captioning.data.text.tokenizer import tokenize
 from captioning.experiments import recorded
 from captioning.experiments.compare import Experiment
+from captioning.experiments.outside import CaptionFile
 from captioning.experiments.report.gallery import Gallery, sheets, shuffled
 from captioning.experiments.revisions import Revision
 from captioning.experiments.verdicts import NAMES
@@ -34,14 +35,15 @@ def document(experiments: Sequence[Experiment], selected: Sequence[int], seed: i
     }
 
 
-def charts(revisions: Sequence[Revision]) -> list[dict[str, Any]]:
+def charts(revisions: Sequence[Revision | CaptionFile]) -> list[dict[str, Any]]:
     """The curves that the revisions have, a chart a kind: title and series, each with points (epoch from 1, value)."""
-    curve_files = [set(revision.names(CURVES)) for revision in revisions]
+    trained = {k: one for k, one in enumerate(revisions) if isinstance(one, Revision)}
+    curve_files = {k: set(revision.names(CURVES)) for k, revision in trained.items()}
     titled = []
     for title, parts in _CHARTS.items():
         series = [
             {"experiment": k, "part": part, "points": _points(revision, path)}
-            for k, revision in enumerate(revisions)
+            for k, revision in trained.items()
             for part, name in parts.items()
             if (path := f"{CURVES}/{name}.tsv") in curve_files[k]
         ]
@@ -65,6 +67,7 @@ def _images(
     row = {image: k for k, image in enumerate(first.references)}
     order = {image: k for k, image in enumerate(shuffled(list(first.references), seed))}
     attention = [sheets(experiment, selected) for experiment in experiments]
+    assert isinstance(first.revision, Revision)  # files stand behind revisions
     with Gallery(first.revision) as gallery:
         return [
             {

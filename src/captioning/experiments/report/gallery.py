@@ -15,6 +15,7 @@ from PIL import Image
 
 from captioning.experiments import recorded
 from captioning.experiments.compare import PER_IMAGE, SORT_SCORE, Experiment
+from captioning.experiments.outside import CaptionFile
 from captioning.experiments.revisions import Revision
 from captioning.system.errors import UserError, reason
 from captioning.vision.images import decode
@@ -52,7 +53,7 @@ def shuffled(ids: Sequence[int], seed: int) -> list[int]:
 def attention_files(experiment: Experiment) -> dict[int, str]:
     """The files of the attention that evaluate drew, by COCO id; none of a model that does not attend."""
     revision = experiment.revision
-    if f"{ATTENTION}/index.json" not in revision.names(ATTENTION):
+    if isinstance(revision, CaptionFile) or f"{ATTENTION}/index.json" not in revision.names(ATTENTION):
         return {}
     rows = recorded.rows(revision, PER_IMAGE, ",", "image_id", "coco_id")
     names = [row["image_id"] for row in rows]
@@ -67,6 +68,8 @@ def attention_files(experiment: Experiment) -> dict[int, str]:
 
 def sheets(experiment: Experiment, selected: Sequence[int]) -> dict[int, str]:
     """Where the model looked in the chosen images, as data URIs by COCO id."""
+    if isinstance(experiment.revision, CaptionFile):
+        return {}
     read, largest = experiment.revision.read, (_SHEET_WIDTH, 10 * _SHEET_WIDTH)
     files = {image: file for image, file in attention_files(experiment).items() if image in set(selected)}
     return {image: _uri(decode(read(file), file), largest, _SHEET_QUALITY) for image, file in files.items()}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from captioning.experiments.compare import Comparison, Experiment
+from captioning.experiments.outside import CaptionFile
 from captioning.experiments.revisions import WORKSPACE, Revision
 
 _SETTINGS = {"dataset": "Data set", "encoder": "Encoder", "decoder": "Decoder"}
@@ -22,8 +23,9 @@ class Value:
 def facts(comparison: Comparison, command: str) -> list[tuple[str, list[Value]]]:
     """Names and values; where experiments differ in one, there are several values, each with whose it is."""
     experiments = [experiment for group in comparison.groups for experiment in group.experiments]
+    trained = [experiment for experiment in experiments if isinstance(experiment.revision, Revision)]
     return [
-        *((title, _values(experiments, key)) for key, title in _SETTINGS.items()),
+        *((title, _values(trained, key)) for key, title in _SETTINGS.items()),
         ("Test images", [Value(f"{len(comparison.images):,}")]),
         ("Commit", [_commit(experiment.revision, alone=len(experiments) == 1) for experiment in experiments]),
         ("Made by", [Value(code=command)]),
@@ -37,8 +39,12 @@ def _values(experiments: Sequence[Experiment], key: str) -> list[Value]:
     return [Value(value, owner=e.revision.name) for value, e in zip(values, experiments, strict=True)]
 
 
-def _commit(revision: Revision, *, alone: bool) -> Value:
-    """Its digits and day; of the workspace, those of its last commit."""
+def _commit(revision: Revision | CaptionFile, *, alone: bool) -> Value:
+    """Its digits and day; of the workspace, those of its last commit. Of a file, its digest."""
+    if isinstance(revision, CaptionFile):
+        return Value(
+            "captions by another program, ", revision.path.name, f", SHA-256 {revision.sha256[:12]}…", revision.name
+        )
     owner = "" if revision.name == revision.short and alone else revision.name
     if revision.commit is None:
         return Value("none: no git history", owner=owner)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from captioning.experiments.compare import Comparison, Difference, Experiment, Score, baselines, changed
+from captioning.experiments.outside import CaptionFile
+from captioning.experiments.revisions import Revision
 from captioning.experiments.verdicts import NAMES, p_text
 
 _SYSTEMS = {  # rows of baselines.json that are no model
@@ -51,7 +53,8 @@ def scores(comparison: Comparison) -> Scores:
         differences = comparison.differences[g - 1] if g else {}
         cells = [_cell(name, by_name[name], differences.get(name)) for name in names]
         groups.append(Row(group.name, cells, next(marks), is_first=g == 0 and len(comparison.groups) > 1))
-    systems = _systems(baselines(comparison.groups[0].experiments[0].revision), names)
+    first = comparison.groups[0].experiments[0].revision
+    systems = [] if isinstance(first, CaptionFile) else _systems(baselines(first), names)
     return Scores([NAMES[name] for name in names], groups, list(systems))
 
 
@@ -118,13 +121,14 @@ class Settings:
 
 
 def differing(comparison: Comparison) -> Settings:
-    """The settings in which groups differ."""
-    experiments = [group.experiments[0] for group in comparison.groups]
+    """The settings in which groups differ, but for groups of a file, which have none."""
+    groups = [group for group in comparison.groups if isinstance(group.experiments[0].revision, Revision)]
+    experiments = [group.experiments[0] for group in groups]
     first = experiments[0]
     keys = dict.fromkeys(key for other in experiments[1:] for key in changed(first, other))
     rows = [(key, [_value(e.settings.get(key), key in e.settings) for e in experiments]) for key in keys]
     code = [_other_code(first.code, experiment.code) for experiment in experiments]
-    return Settings([group.name for group in comparison.groups], rows, code if any(code) else None)
+    return Settings([group.name for group in groups], rows, code if any(code) else None)
 
 
 def sections(experiment: Experiment) -> list[tuple[str, list[tuple[str, Value]]]]:
