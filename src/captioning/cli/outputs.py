@@ -36,14 +36,21 @@ class Outputs:
 
     @classmethod
     def open(
-        cls, files: Sequence[Path], output: Format, out: Path | None, targets: Sequence[Target], *, overwrite: bool
+        cls,
+        files: Sequence[Path],
+        output: Format,
+        out: Path | None,
+        targets: Sequence[Target],
+        *,
+        overwrite: bool,
+        n_best: int,
     ) -> "Outputs":
-        """Raises UserError where something cannot be written, or would be lost."""
+        """n_best: captions of each image. Raises UserError where something cannot be written, or would be lost."""
         sidecars.check(files, [Sidecar(target) for target in targets if target is not Target.exif])
         unable = _unable(files) if Target.exif in targets else frozenset()
         if out is None and (first := heading(output)):
             print(first)
-        return cls(output, None if out is None else OutputFile(out, output), targets, overwrite, unable)
+        return cls(output, None if out is None else OutputFile(out, output, n_best), targets, overwrite, unable)
 
     def unfinished(self, files: Sequence[Path]) -> list[Path]:
         """The images that have not all of their outputs yet; the others are counted on standard error."""

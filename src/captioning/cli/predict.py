@@ -93,7 +93,7 @@ def predict(
     notices = Notices()
     expanded, failed = expand(paths)
     files = [path for path in expanded if is_there(path, notices)]
-    outputs = Outputs.open(files, output, out, targets or [], overwrite=overwrite)
+    outputs = Outputs.open(files, output, out, targets or [], overwrite=overwrite, n_best=search["n_best"])
     pending = outputs.unfinished(files)
     if pending:
         loaded = loading.named(model, repo, threads=threads, mirror=mirror)
