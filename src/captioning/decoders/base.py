@@ -24,6 +24,9 @@ class Decoder(nn.Module):
     shared: int = 0
     """How many tensors of the state, the last ones, are of the image. `step` returns them as they are."""
 
+    of_words = ("embedding.weight", "output.weight", "output.bias")
+    """The parameters that have a row for each word."""
+
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.vocabulary = vocabulary
