@@ -11,6 +11,7 @@ from typing import Any
 
 import exiv2
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, ImageCms, ImageSequence, PngImagePlugin
 from typer.testing import CliRunner
@@ -349,8 +350,11 @@ def test_a_folder_of_many_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_what_can_never_be_written_is_told_before_work_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     noise().save(tmp_path / "a.gif")
-    assert str(predict("a.gif").exception) == (
-        "--write exif: 1 of 1 files are of formats that it cannot write (a.gif); --write xmp can"
+    pillow_heif.from_pillow(noise()).save(tmp_path / "b.heic")
+    (tmp_path / "c.jpg").write_bytes(FILES["jpeg"]())
+    assert embedded.unable([Path("a.gif"), Path("b.heic"), Path("c.jpg")]) == [Path("a.gif"), Path("b.heic")]
+    assert str(predict("a.gif", "b.heic").exception) == (
+        "--write exif: 2 of 2 files are of formats that it cannot write (a.gif, b.heic); --write xmp can"
     )
     monkeypatch.setitem(sys.modules, "exiv2", None)
     assert "pip install 'captioning[exif]'" in str(predict("a.gif").exception)
