@@ -175,17 +175,17 @@ def _is_the_same(one: "Image.Image", other: "Image.Image") -> bool:
 @contextmanager
 def _errors() -> Iterator[list[str]]:
     """What libexiv2 calls errors within the block; it prints nothing."""
-    found: list[str] = []
+    errors: list[str] = []
 
     def keep(record: logging.LogRecord) -> bool:
         if record.levelno >= logging.ERROR:
-            found.append(record.getMessage())
+            errors.append(record.getMessage())
         return False
 
     logger = logging.getLogger("exiv2")
     logger.addFilter(keep)
     try:
-        yield found
+        yield errors
     finally:
         logger.removeFilter(keep)
 
