@@ -12,6 +12,7 @@ from captioning.captioner import model
 from captioning.captioner.cards import Card
 from captioning.captioner.model_folders import check_start
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
+from captioning.decoders.base import RetrievalDecoder
 from captioning.system.errors import UserError
 from captioning.system.files import digest
 from captioning.training.encoder.fine_tuning import EncoderTraining
@@ -125,6 +126,13 @@ def test_words_that_both_vocabularies_have_keep_their_rows(tmp_path: Path, varia
     assert all(torch.equal(state[key][dog], before[key][dog]) for key in made.of_words)
     others = {key: value for key, value in old.state_dict().items() if key not in made.of_words}
     assert all(torch.equal(state[key], value) for key, value in others.items())
+
+
+def test_a_decoder_without_rows_of_words_keeps_its_vocabulary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = network(2, False)
+    monkeypatch.setattr(type(made.decoder), "of_words", RetrievalDecoder.of_words)
+    with pytest.raises(UserError, match=r"vocabulary \(6 words, here 5; transformer keeps its own\)"):
+        taken(folder, made, encoder(1), vocabulary=Vocabulary((*SPECIAL, "ape")))
 
 
 def test_a_shipped_model_is_named_by_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:

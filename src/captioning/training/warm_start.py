@@ -50,6 +50,8 @@ def take_up(
     encoder = network.encoder or frozen
     assert encoder is not None
     faults = _faults(saved, encoder, decoder, options, transform)
+    if not network.decoder.of_words and saved.vocabulary.words != vocabulary.words:
+        faults.append(f"vocabulary ({len(saved.vocabulary)} words, here {len(vocabulary)}; {decoder} keeps its own)")
     if not faults and frozen is not None and not _same(saved.encoder, frozen):
         faults = [f"its encoder has other weights; set features.weights to {folder / 'encoder.safetensors'}"]
     if faults:
@@ -81,7 +83,7 @@ def _faults(
     saved: model.Saved, encoder: Encoder, decoder: str, options: dict[str, Any], transform: Transform
 ) -> list[str]:
     """In what a saved model differs from what is set here, each with both values."""
-    card, faults = saved.card, []
+    card = saved.card
     compared: dict[str, tuple[Any, Any]] = {"encoder": (card.encoder, encoder.name), "decoder": (card.decoder, decoder)}
     if card.decoder == decoder:
         theirs = card.decoder_options
@@ -91,7 +93,7 @@ def _faults(
         }
     if card.encoder == encoder.name:
         compared["images"] = (Transform(**card.transform), transform)
-    return faults + [f"{name} ({its}, here {here})" for name, (its, here) in compared.items() if its != here]
+    return [f"{name} ({its}, here {here})" for name, (its, here) in compared.items() if its != here]
 
 
 def _same(weights: dict[str, torch.Tensor], encoder: Encoder) -> bool:
