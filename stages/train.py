@@ -80,7 +80,7 @@ def main(settings: Settings) -> None:
     data = _data(train if _learns_labels(settings) else None, fabric)
     initial = _initial_encoder(settings.encoder, settings.seed, data.store)
     network = _network(settings, data, initial)
-    started = _start(settings, network, data, initial)
+    started = _start(settings, network, data, initial, fabric)
     checkpoint = Checkpoint(_key({**resolved, **started}, fabric))
     setup = Setup(network, _inputs(train, network, data, mirror=settings.features.mirror), data, fabric)
     _print_settings(settings, setup, label_epochs)
@@ -173,12 +173,12 @@ def _chances(chance: float, data: Data) -> np.ndarray | None:
     return mirror_chances(data.train, len(data.store.ids), data.vocabulary, chance) if chance else None
 
 
-def _start(settings: Settings, network: Network, data: Data, initial: Encoder) -> dict[str, Any]:
+def _start(settings: Settings, network: Network, data: Data, initial: Encoder, fabric: Fabric) -> dict[str, Any]:
     """Load the weights that `train.start` names, and return their record in the model's provenance."""
     folder = warm_start(settings.train.start)
     if folder is None:
         return {}
-    record = take_up(
+    start = take_up(
         folder,
         network,
         None if settings.features.trainable else initial,
@@ -187,7 +187,8 @@ def _start(settings: Settings, network: Network, data: Data, initial: Encoder) -
         transform=data.store.transform,
         vocabulary=data.vocabulary,
     )
-    return {"start": record}
+    fabric.print(f"train.start = {folder}: {start.known:,} of {start.words:,} words are taken over")
+    return {"start": start.record}
 
 
 def _print_settings(settings: Settings, setup: Setup, label_epochs: int) -> None:

@@ -1,10 +1,10 @@
-"""The GPU benchmark, on a CPU and at a small size: its table has a row for each thing that it measures."""
+"""Benchmarks at a small size: their tables have a row for each thing that they measure."""
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import gpu
+from benchmarks import gpu, many_images
 from captioning.decoders import DECODERS
 
 
@@ -26,3 +26,13 @@ def test_operations_of_a_layer_and_of_an_lstm() -> None:
         assert gpu.operations(lambda: lstm(torch.ones(2, 6, 3))) == 2 * 12 * (16 * 3 + 16 * 4)
     words = torch.ones(2, 6, 3, requires_grad=True)
     assert gpu.operations(lambda: lstm(words)[0].sum().backward()) == 3 * 2 * 12 * (16 * 3 + 16 * 4)
+
+
+def test_many_images_are_captioned_and_memory_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    many_images.main("40", many_images.SMALL)
+    printed = capsys.readouterr().out
+    assert printed.startswith("40 of 40 images")
+    rows = [line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == len(many_images.SHARES)
+    assert rows[-1][0] == "40"
+    assert all(float(row[2].replace(",", "")) > 50 for row in rows)

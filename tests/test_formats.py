@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from captioning.cli.formats import Format, OutputFile
+from captioning.cli.outputs import Outputs
+from captioning.models.python import Caption
 from captioning.system.errors import UserError
 
 
@@ -23,3 +25,30 @@ def test_a_line_that_was_cut_short_is_removed(tmp_path: Path) -> None:
     path.write_text("a.jpg\ta dog\nb.jpg\ta c")
     assert OutputFile(path, Format.text).done == {"a.jpg"}
     assert path.read_text() == "a.jpg\ta dog\n"
+
+
+def written(images: list[Path], path: Path, output: Format, n_best: int) -> list[Path]:
+    """Write captions of the images that the file lacks, and say which."""
+    outputs = Outputs.open(images, output, path, [], overwrite=False, n_best=n_best)
+    missing = outputs.unfinished(images)
+    for image in missing:
+        captions = [Caption(f'{image.stem}, "{rank}"', 0.5, -rank, -2 * rank, lambda _: None) for rank in range(n_best)]
+        outputs.add(image, captions, None, several=n_best > 1)
+    return missing
+
+
+@pytest.mark.parametrize("output", list(Format))
+@pytest.mark.parametrize("n_best", [1, 3])
+def test_captions_of_an_image_are_all_there_or_none(tmp_path: Path, output: Format, n_best: int) -> None:
+    """Wherever a full disk or a kill has cut the file, what is there is of whole images, and the rest is written."""
+    images, path = [tmp_path / f"{name}, ü.jpg" for name in "abc"], tmp_path / "captions"
+    ends = []
+    for image in images:
+        image.touch()
+        written(images[: len(ends) + 1], path, output, n_best)
+        ends.append(path.stat().st_size)
+    whole = path.read_bytes()
+    for cut in (0, *range(whole.index(b"\n") + 1, len(whole) + 1)):
+        path.write_bytes(whole[:cut])
+        assert written(images, path, output, n_best) == images[sum(end <= cut for end in ends) :]
+        assert path.read_bytes() == whole

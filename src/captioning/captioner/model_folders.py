@@ -6,12 +6,17 @@ from captioning.captioner import cards
 from captioning.system.errors import UserError
 from captioning.system.files import main_root
 
+_SHIPPED = Path("src/captioning/models/shipped")  # of the project
+
 
 def check_start(folder: Path, *, encoder: str, decoder: str) -> None:
     """Raise UserError unless `folder` has a model with this encoder and decoder, to start training from.
 
     A folder that is missing and that DVC tracks is left to DVC, which may fetch it. `warm_start` compares the rest.
     """
+    shipped = _SHIPPED / folder
+    if not folder.is_dir() and shipped.is_dir():
+        raise UserError(f"train.start = {folder}: no such folder; the model of this name is {shipped}")
     if not folder.is_dir() and folder.with_name(f"{folder.name}.dvc").is_file():
         return
     card = cards.read(folder).card

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -68,31 +69,35 @@ def _csv(fields: Sequence[str]) -> str:
 
 
 class OutputFile:
-    """A file that captions are added to, line by line: a run that was stopped goes on after what is there."""
+    """A file that captions are added to, image by image: a run that was stopped goes on after what is there.
 
-    def __init__(self, path: Path, output: Format) -> None:
+    An image whose last captions were never written counts as none: `n_best` of them belong to each image.
+    """
+
+    def __init__(self, path: Path, output: Format, n_best: int = 1) -> None:
         """Raises UserError when the file cannot be written, or is no such file; it stays as it is then."""
         self._path = path
         with written("--out", path), path.open("a+b") as stream:
-            self.done = self._read(stream, output)
+            self.done = self._read(stream, output, n_best)
         if not path.stat().st_size and (first := heading(output)):
             self.add(first)
 
-    def _read(self, stream: IO[bytes], output: Format) -> set[str]:
-        """The images that the file has. A last line that was cut short is removed, if the others are captions."""
+    def _read(self, stream: IO[bytes], output: Format, n_best: int) -> set[str]:
+        """The images that the file has. What was cut short at its end is removed, if the rest are captions."""
         stream.seek(0)
         content = stream.read()
         whole = content[: content.rfind(b"\n") + 1]
         try:
             if content and not whole:
                 raise ValueError("no whole line")
-            images = set(_images_of(whole.decode(), output))
+            images = _images_of(whole.decode(), output)
         except (ValueError, KeyError, TypeError, csv.Error) as fault:
             raise UserError(
                 f"--out {self._path}: not captions as --format {output} writes them; name another file"
             ) from fault
-        stream.truncate(len(whole))
-        return images
+        torn = 0 if output is Format.jsonl else _torn(images, n_best)
+        stream.truncate(len(whole) - sum(len(line) + 1 for line in whole.split(b"\n")[-1 - torn : -1]))
+        return set(images[: len(images) - torn])
 
     def add(self, text: str) -> None:
         """Write lines, so that they outlast this process. Raises UserError when they cannot be written."""
@@ -100,6 +105,12 @@ class OutputFile:
             stream.write(text.encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def _torn(images: Sequence[str], n_best: int) -> int:
+    """How many lines at the end are of an image that has fewer than its captions."""
+    last = sum(1 for _ in itertools.takewhile(lambda image: image == images[-1], reversed(images)))
+    return last if last < n_best else 0
 
 
 def _images_of(content: str, output: Format) -> list[str]:

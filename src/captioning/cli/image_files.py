@@ -8,6 +8,7 @@ import glob
 import io
 import json
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,23 +48,31 @@ def expand(paths: list[str]) -> tuple[list[Path], bool]:
 
 def _images(folder: Path) -> list[Path]:
     """The images in a folder, at any depth, sorted; other files are counted on standard error."""
-    paths = sorted(path for path in folder.rglob("*") if not is_litter(_within(folder, path)) and path.is_file())
-    images = [path for path in paths if is_image(_within(folder, path))]
-    of_images = {path.with_suffix("") for path in images} | set(images)
+    paths = sorted(_files(folder), key=lambda path: path.replace(os.sep, "\0"))  # a folder's files side by side
+    images = [path for path in paths if is_image(path.rpartition(os.sep)[2])]
+    of_images = {_stem(path) for path in images} | set(images)
     others = [path for path in paths if not (path in of_images or _is_sidecar(path, of_images))]
     if others and images:
-        kinds = sorted({path.suffix.lower() or path.name for path in others})
+        kinds = sorted({path.suffix.lower() or path.name for path in map(Path, others)})
         print_lines([f"{folder}: {len(others)} of {len(paths)} files are not read, as no images: {name_some(kinds)}"])
-    return images
+    return [Path(path) for path in images]
 
 
-def _is_sidecar(path: Path, of_images: set[Path]) -> bool:
+def _files(folder: Path) -> Iterator[str]:
+    """The files in a folder, at any depth, that no system left there. Links to folders are not followed."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_litter(name)]
+        paths = (os.path.join(place, name) for name in names if not is_litter(name))  # noqa: PTH118 - of many
+        yield from filter(os.path.isfile, paths)
+
+
+def _stem(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _is_sidecar(path: str, of_images: set[str]) -> bool:
     """Is this the text file or the XMP sidecar of one of the images?"""
-    return path.suffix.lower() in (".txt", ".xmp") and path.with_suffix("") in of_images
-
-
-def _within(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix()
+    return path.lower().endswith((".txt", ".xmp")) and _stem(path) in of_images
 
 
 def _referenced(path: Path) -> list[Path]:

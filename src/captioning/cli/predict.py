@@ -3,21 +3,21 @@
 import io
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
 
-from captioning.cli.formats import Format, OutputFile, heading, lines
+from captioning.cli.embedded import UnwritableError
+from captioning.cli.formats import Format
 from captioning.cli.image_files import content, expand, is_there
-from captioning.cli.notices import Notices, print_lines
+from captioning.cli.notices import Notices
+from captioning.cli.outputs import Outputs, Target
 from captioning.cli.places import written
 from captioning.cli.search_options import BEAM_SIZE, with_search_options
-from captioning.cli.sidecars import Sidecar, check, is_described, write
 from captioning.models import choice, loading
-from captioning.system.errors import UserError, escaped
+from captioning.system.errors import UserError
 from captioning.system.files import write_bytes
 
 if TYPE_CHECKING:
@@ -47,13 +47,14 @@ _Out = Annotated[
     Path | None, Option(help="A file for the captions. Images that it has already are left out: a stopped run goes on.")
 ]
 _Write = Annotated[
-    list[Sidecar] | None,
+    list[Target] | None,
     Option(
         "--write",
-        help="Beside each image: txt (photo.txt), or xmp (photo.jpg.xmp, merged with what it says). Repeatable.",
+        help="Beside each image: txt (photo.txt), or xmp (photo.jpg.xmp, merged with what it says); "
+        "in its own metadata: exif. Repeatable.",
     ),
 ]
-_Overwrite = Annotated[bool, Option("--overwrite", help="Replace captions that --write finds beside images.")]
+_Overwrite = Annotated[bool, Option("--overwrite", help="Replace captions that --write finds beside or in images.")]
 _Mirror = Annotated[bool, Option("--mirror", help="Read the mirrored image too, and average the probabilities.")]
 _Must = Annotated[list[str] | None, Option(help="beam: a word or phrase that captions must contain; may be repeated.")]
 _BatchSize = Annotated[int, Option(min=1, help="Images captioned together.")]
@@ -73,7 +74,7 @@ def predict(
     repo: _Repo = None,
     output: _Format = Format.text,
     out: _Out = None,
-    sidecars: _Write = None,
+    targets: _Write = None,
     overwrite: _Overwrite = False,
     mirror: _Mirror = False,
     must: _Must = None,
@@ -85,13 +86,14 @@ def predict(
 ) -> None:
     """Caption images with a trained model, or with several as one.
 
-    A file that cannot be read is reported and the rest go on; the exit status is then 1. Captions are printed on
-    standard output, and on standard error which model is used, and which images are unlike its training images.
+    A file that cannot be read, or not written with `--write exif`, is reported and the rest go on; the exit status is
+    then 1. Captions are printed on standard output, and on standard error which model is used, and which images are
+    unlike its training images.
     """
     notices = Notices()
     expanded, failed = expand(paths)
     files = [path for path in expanded if is_there(path, notices)]
-    outputs = Outputs.open(files, output, out, [] if sidecars is None else sidecars, overwrite=overwrite)
+    outputs = Outputs.open(files, output, out, targets or [], overwrite=overwrite, n_best=search["n_best"])
     pending = outputs.unfinished(files)
     if pending:
         loaded = loading.named(model, repo, threads=threads, mirror=mirror)
@@ -102,51 +104,7 @@ def predict(
         for batch in _batches(pending, batch_size):
             _caption(loaded, batch, options, outputs, sheets, notices, abstain)
     notices.end(len(expanded))
-    raise typer.Exit(1 if failed or notices.skipped else 0)
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where captions go: standard output or a file, and files beside the images."""
-
-    format: Format
-    file: OutputFile | None
-    sidecars: Sequence[Sidecar]
-    overwrite: bool
-
-    @classmethod
-    def open(
-        cls, files: Sequence[Path], output: Format, out: Path | None, sidecars: Sequence[Sidecar], *, overwrite: bool
-    ) -> "Outputs":
-        """Raises UserError where something cannot be written, or would be lost."""
-        check(files, sidecars)
-        if out is None and (first := heading(output)):
-            print(first)
-        return cls(output, None if out is None else OutputFile(out, output), sidecars, overwrite)
-
-    def unfinished(self, files: Sequence[Path]) -> list[Path]:
-        """The images that have not all of their outputs yet; the others are counted on standard error."""
-        pending = [path for path in files if not self._is_done(path)]
-        if len(pending) < len(files):
-            print_lines([f"{len(files) - len(pending)} of {len(files)} files have their captions already"])
-        return pending
-
-    def _is_done(self, path: Path) -> bool:
-        in_file = self.file is not None and escaped(str(path)) in self.file.done
-        described = not self.overwrite and all(is_described(path, kind) for kind in self.sidecars)
-        outputs = [in_file] * (self.file is not None) + [described] * bool(self.sidecars)
-        return bool(outputs) and all(outputs)
-
-    def add(self, path: Path, captions: "Sequence[Caption]", sheet: Path | None, *, several: bool) -> None:
-        """Put an image's captions wherever they go."""
-        for kind in self.sidecars:
-            if self.overwrite or not is_described(path, kind):
-                write(path, kind, captions[0].text)
-        text = lines(path, captions, self.format, sheet, several=several)
-        if self.file is None:
-            print(text, flush=True)
-        elif escaped(str(path)) not in self.file.done:
-            self.file.add(text)
+    raise typer.Exit(1 if failed or notices.skipped or outputs.unable else 0)
 
 
 def _check_confidence(model: "Model", abstain: float | None) -> None:
@@ -210,7 +168,10 @@ def _caption(
             continue
         if sheet:
             _draw(model, source, best, sheet)
-        outputs.add(path, captioned.captions, sheet, several=options.n_best > 1)
+        try:
+            outputs.add(path, captioned.captions, sheet, several=options.n_best > 1)
+        except UnwritableError as fault:
+            notices.skip(path, fault)
 
 
 def _draw(model: "Model", source: "Read", caption: "Caption", sheet: Path) -> None:

@@ -24,6 +24,9 @@ class Decoder(nn.Module):
     shared: int = 0
     """How many tensors of the state, the last ones, are of the image. `step` returns them as they are."""
 
+    of_words: tuple[str, ...] = ("embedding.weight", "output.weight", "output.bias")
+    """The parameters that have a row for each word; none: it is of no use with another vocabulary."""
+
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.vocabulary = vocabulary
@@ -69,6 +72,8 @@ class AttendingDecoder(Decoder):
 
 class RetrievalDecoder(Decoder):
     """A decoder that says captions of training images. It is made in one step, without gradients."""
+
+    of_words = ()
 
     def fit(self, means: Tensor, tokens: Tensor, owner: Tensor) -> None:
         """Mean features (I, D) of the training images, and their captions `<bos> … <eos>`, padded (C, T).

@@ -1,5 +1,6 @@
 """The model card of a release (Mitchell et al. 2019, "Model cards for model reporting"): README.md, never typed."""
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE = "reliability.svg"
+_LINE = 100  # characters
+_WHOLE = ("|", "    ", "#")  # how lines of tables, of code and of headings begin
 
 
 def write(folder: Path, card: Card, measured: Measured) -> None:
@@ -27,7 +30,17 @@ def text(folder: Path, card: Card, measured: Measured) -> str:
     release = card.provenance["release"]
     parts = [f"# {release['name']}", *_what(folder, card), *_use(release["name"]), *_scores(measured)]
     parts += [*_precision(measured), *_confidence(measured), *_limits(card, measured), *_terms(card)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(map(wrapped, parts)) + "\n"
+
+
+def wrapped(part: str) -> str:
+    """Markdown whose lines of prose are short; tables, code and headings stay."""
+    return "\n".join(line if line.startswith(_WHOLE) else _filled(line) for line in part.splitlines())
+
+
+def _filled(line: str) -> str:
+    indent = "  " if line.startswith("- ") else ""
+    return textwrap.fill(line, _LINE, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _what(folder: Path, card: Card) -> list[str]:

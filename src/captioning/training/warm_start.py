@@ -1,12 +1,17 @@
-"""Training that starts from a trained model: its weights, once it is sure that they mean the same here."""
+"""Training that starts from a trained model: its weights, once it is sure that they mean the same here.
+
+V words, here or of the model; H width of a word's row.
+"""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from captioning.captioner import model
-from captioning.data.text.vocabulary import Vocabulary
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
+from captioning.decoders.base import Decoder
 from captioning.system.errors import UserError
 from captioning.system.files import digest
 from captioning.training.network import Network
@@ -14,6 +19,14 @@ from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.images import Transform
 
 _FREE = frozenset({"dropout", "doubly_stochastic", "reinforce", "entropy", "sampling"})  # options of training alone
+
+
+class Start(NamedTuple):
+    """Where a training starts: path and sha256 of the model, and how many of the words here it knows."""
+
+    record: dict[str, str]
+    known: int
+    words: int
 
 
 def take_up(
@@ -25,9 +38,10 @@ def take_up(
     options: dict[str, Any],
     transform: Transform,
     vocabulary: Vocabulary,
-) -> dict[str, str]:
-    """Load the weights of the model in `folder` into `network`, and return where they are from: path and sha256.
+) -> Start:
+    """Load the weights of the model in `folder` into `network`, and return where they are from.
 
+    Its vocabulary may be another one: words that both have keep their rows, and new words begin as ever.
     The digest is that of model.json, which has those of the weights. decoder, options: name and sizes of the network's
     decoder. transform: of the images. frozen: the encoder that made the stored features, if it is not trained.
     Raises UserError that lists every difference of the model, and what to set.
@@ -35,31 +49,41 @@ def take_up(
     saved = model.read(folder)
     encoder = network.encoder or frozen
     assert encoder is not None
-    faults = _faults(saved, encoder, decoder, options, transform, vocabulary)
+    faults = _faults(saved, encoder, decoder, options, transform)
+    if not network.decoder.of_words and saved.vocabulary.words != vocabulary.words:
+        faults.append(f"vocabulary ({len(saved.vocabulary)} words, here {len(vocabulary)}; {decoder} keeps its own)")
     if not faults and frozen is not None and not _same(saved.encoder, frozen):
         faults = [f"its encoder has other weights; set features.weights to {folder / 'encoder.safetensors'}"]
     if faults:
         raise UserError(f"train.start = {folder}: not a model that training here can start from: {'; '.join(faults)}")
     if network.encoder is not None:
         network.encoder.body.load_state_dict(saved.encoder)
-    network.decoder.load_state_dict(saved.decoder)
-    return {"path": str(folder), "sha256": digest(folder / "model.json")}
+    network.decoder.load_state_dict(_with_words(saved, network.decoder, vocabulary))
+    known = len({*vocabulary.words} & {*saved.vocabulary.words}) - len(SPECIAL)
+    record = {"path": str(folder), "sha256": digest(folder / "model.json")}
+    return Start(record, known, len(vocabulary) - len(SPECIAL))
+
+
+def _with_words(saved: model.Saved, decoder: Decoder, vocabulary: Vocabulary) -> dict[str, Tensor]:
+    """The saved weights of a decoder, with a row for each word here; those of new words are the decoder's own."""
+    if saved.vocabulary.words == vocabulary.words:
+        return saved.decoder
+    places = {word: row for row, word in enumerate(saved.vocabulary.words)}
+    pairs = [(row, places[word]) for row, word in enumerate(vocabulary.words) if word in places]
+    here, there = torch.tensor(pairs).unbind(1)
+    state = dict(saved.decoder)
+    for name in decoder.of_words:
+        rows = decoder.state_dict()[name].clone()  # (V, H) or (V,)
+        rows[here] = saved.decoder[name][there].to(rows)
+        state[name] = rows
+    return state
 
 
 def _faults(
-    saved: model.Saved,
-    encoder: Encoder,
-    decoder: str,
-    options: dict[str, Any],
-    transform: Transform,
-    vocabulary: Vocabulary,
+    saved: model.Saved, encoder: Encoder, decoder: str, options: dict[str, Any], transform: Transform
 ) -> list[str]:
     """In what a saved model differs from what is set here, each with both values."""
-    card, faults = saved.card, []
-    if saved.vocabulary.words != vocabulary.words:
-        pairs = zip((*saved.vocabulary.words, None), (*vocabulary.words, None), strict=False)
-        line, (its, here) = next((line, pair) for line, pair in enumerate(pairs, start=1) if pair[0] != pair[1])
-        faults.append(f"vocabulary ({len(saved.vocabulary)} words, here {len(vocabulary)}; line {line}: {its}, {here})")
+    card = saved.card
     compared: dict[str, tuple[Any, Any]] = {"encoder": (card.encoder, encoder.name), "decoder": (card.decoder, decoder)}
     if card.decoder == decoder:
         theirs = card.decoder_options
@@ -69,7 +93,7 @@ def _faults(
         }
     if card.encoder == encoder.name:
         compared["images"] = (Transform(**card.transform), transform)
-    return faults + [f"{name} ({its}, here {here})" for name, (its, here) in compared.items() if its != here]
+    return [f"{name} ({its}, here {here})" for name, (its, here) in compared.items() if its != here]
 
 
 def _same(weights: dict[str, torch.Tensor], encoder: Encoder) -> bool:
