@@ -19,6 +19,7 @@ LEVELS = {
     "metrics": 3,
     "search": 4,
     "captioner": 5,
+    "engines": 6,
     "evaluation": 6,
     "experiments": 6,
     "training": 6,
