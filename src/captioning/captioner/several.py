@@ -16,8 +16,7 @@ from captioning.captioner import cards
 from captioning.captioner.cards import Card
 from captioning.captioner.confidence import Calibration, Evidence
 from captioning.data.text.vocabulary import Vocabulary
-from captioning.search import Caption, SearchOptions, Speaker, in_words, n_best
-from captioning.search.ensemble import Ensemble
+from captioning.search import Caption, Ensemble, SearchOptions, Speaker, in_words, n_best
 from captioning.system import scripts
 from captioning.system.errors import UserError
 from captioning.vision.encoders.encoded import Encoded

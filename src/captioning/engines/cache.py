@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from captioning.captioner import cards
@@ -19,6 +20,12 @@ def place(model: Path) -> Path:
     """Where the export of a model folder is kept: under the digest of its model.json and the versions of libraries."""
     parts = {"model": digest(model / cards.NAME), "format": folders.FORMAT, "libraries": folders.libraries(_KEPT)}
     return user_cache("engines") / hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def check_trained(models: Iterable[Path]) -> None:
+    """Raise UserError where one is an exported model, which torch does not run."""
+    for folder in filter(folders.is_exported, models):
+        registry.check_reads(Engine.torch, folders.read_card(folder)["kind"], folder)
 
 
 def load(model: Path, engine: Engine, threads: int) -> Exported:

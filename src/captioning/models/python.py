@@ -177,6 +177,7 @@ def of_folders(
     Raises UserError as `ensembles.load` and `cache.load` do.
     """
     if engine == Engine.torch:
+        cache.check_trained(folders)
         from captioning.captioner import ensembles
 
         return TrainedModel(ensembles.load(folders, mirror=mirror), titles)
