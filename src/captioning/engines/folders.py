@@ -71,9 +71,14 @@ def write(source: Path, folder: Path, kind: Kind) -> ExportCard:
     """
     registry.check_export(kind)
     from captioning.captioner import model
+    from captioning.decoders.base import RetrievalDecoder
     from captioning.engines import graphs
 
     captioner = model.load(source)
+    if isinstance(captioner.decoder, RetrievalDecoder):
+        raise UserError(
+            f"{source}: the decoder {captioner.card.decoder} says no words step by step; use --engine torch"
+        )
     traced = graphs.trace(captioner)
     with atomic(folder) as temporary:
         temporary.mkdir()
