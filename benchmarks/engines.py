@@ -1,6 +1,6 @@
 """What runs a model: torch, ONNX Runtime and OpenVINO beside each other, one photograph at a time on one core.
 
-    python -m benchmarks.engines [COUNT] [MODEL]      # by default 200 scenes and the photographs of docs/
+    python -m benchmarks.engines [COUNT] [MODEL]      # by default 200 images: photographs of docs/, and scenes
 
 warm: processor milliseconds from an image in memory to its caption, the median, in one process. cold: processor seconds
 of `captioning predict photo.jpg`, the median of three, once the model is exported. Processor time is what a core that
