@@ -18,7 +18,6 @@ compute.pin(portable=True, threads=compute.cores())
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
-from torch import Tensor  # noqa: E402
 
 from captioning.captioner import model  # noqa: E402
 from captioning.captioner.model import Captioner  # noqa: E402
@@ -49,7 +48,7 @@ def _noise(count: int) -> Iterator[Image.Image]:
         yield grain.resize((192, 192), Image.Resampling.BICUBIC)
 
 
-def _distances(member: Captioner, detector: Detector, images: Iterable[Image.Image]) -> Tensor:
+def _distances(member: Captioner, detector: Detector, images: Iterable[Image.Image]) -> np.ndarray:
     pixels = torch.from_numpy(np.stack([member.transform.pixels(image) for image in images]))
     return detector.distances(statistics(pixels))
 
@@ -67,8 +66,8 @@ def main(folder: str, count: str = "400", archive: str = "") -> None:
     print("| images | count | called unlike | distance / threshold: 1 %, 25 %, 50 %, 75 %, 99 % |\n|---|---|---|---|")
     for name, images in kinds.items():
         ratios = _distances(member, detector, images) / detector.threshold
-        quantiles = [f"{float(ratios.quantile(part)):.2f}" for part in (0.01, 0.25, 0.5, 0.75, 0.99)]
-        print(f"| {name} | {len(ratios)} | {float((ratios > 1).double().mean()):.3f} | {', '.join(quantiles)} |")
+        quantiles = [f"{np.quantile(ratios, part):.2f}" for part in (0.01, 0.25, 0.5, 0.75, 0.99)]
+        print(f"| {name} | {len(ratios)} | {(ratios > 1).mean():.3f} | {', '.join(quantiles)} |")
 
 
 if __name__ == "__main__":

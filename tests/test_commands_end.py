@@ -47,7 +47,7 @@ def ended(code: str, *arguments: str, folder: Path | None = None, **variables: s
 
 
 @pytest.mark.parametrize(("number", "said"), SIGNALS)
-@pytest.mark.parametrize("module", ["pathlib", "typer", "captioning.cli.predict"])
+@pytest.mark.parametrize("module", ["pathlib", "typer", "captioning.cli.formats"])
 def test_a_signal_while_libraries_are_loaded(number: int, said: str, module: str) -> None:
     """It comes just before a module is imported."""
     code = f"""
@@ -61,7 +61,7 @@ def load(name, *rest):
 builtins.__import__ = load
 main()
 """
-    assert ended(code) == (128 + number, "", f"{said}\n")
+    assert ended(code, "predict", "photo.jpg") == (128 + number, "", f"{said}\n")
 
 
 @pytest.mark.parametrize(("number", "said"), SIGNALS)

@@ -17,8 +17,8 @@ from captioning.captioner import cards, ensembles, model, model_folders
 from captioning.captioner.cards import Card
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import select
-from captioning.decoders.ensemble import Ensemble
 from captioning.search import SearchOptions, n_best, search
+from captioning.search.ensemble import Ensemble
 from captioning.system.errors import UserError
 from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoded import Encoded

@@ -19,6 +19,7 @@ LEVELS = {
     "metrics": 3,
     "search": 4,
     "captioner": 5,
+    "engines": 6,
     "evaluation": 6,
     "experiments": 6,
     "training": 6,
@@ -72,4 +73,4 @@ def test_a_module_imports_from_lower_levels_only(path: Path) -> None:
 def test_few_arrows_lead_from_package_to_package() -> None:
     arrows = {(package(path), other) for path in MODULES if path.parent != LIBRARY for _, other in imported(path)}
     stages = {("stages", other) for path in (ROOT / "stages").glob("*.py") for _, other in imported(path)}
-    assert len({(own, other) for own, other in arrows | stages if own != other}) <= 69
+    assert len({(own, other) for own, other in arrows | stages if own != other}) <= 78

@@ -75,7 +75,7 @@ def detector(request: pytest.FixtureRequest) -> Detector:
 
 
 def share(detector: Detector, images: list[Image.Image]) -> float:
-    return float(detector.unlike(statistics(pixels(images))).double().mean())
+    return float(detector.unlike(statistics(pixels(images))).mean())
 
 
 def test_few_images_of_the_same_kind_are_unlike(detector: Detector) -> None:
@@ -108,7 +108,7 @@ def test_the_distance_is_that_of_mahalanobis_with_a_shrunk_correlation() -> None
     shrunk = np.corrcoef(rows.T) + 0.01 * np.eye(6)
     centred = (other.double().numpy() - rows.mean(0)) @ scale
     expected = np.einsum("bi,ij,bj->b", centred, np.linalg.inv(shrunk), centred)
-    np.testing.assert_allclose(detector.distances(other).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(detector.distances(other), expected, rtol=1e-6)
 
 
 def test_the_threshold_is_passed_by_one_validation_image_in_a_hundred() -> None:

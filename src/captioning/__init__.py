@@ -6,7 +6,8 @@
     print(caption("photo.jpg").text)
 
 The library is nouns; the verbs are in `stages/`. Nothing here knows DVC, and only
-`captioning.settings.resolve` knows params.yaml. Importing `captioning` loads nothing else: `load` brings torch.
+`captioning.settings.resolve` knows params.yaml. Importing `captioning` loads nothing else: a model brings
+what runs it, which is torch or another engine.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
@@ -29,8 +31,9 @@ from captioning.decoders.base import AttendingDecoder, Decoder
 from captioning.system.errors import UserError, reason, shown
 from captioning.system.files import atomic, write_bytes
 from captioning.vision.encoders import encoders
+from captioning.vision.encoders.encoded import Encoded, of_regions
 from captioning.vision.encoders.encoders import Encoder
-from captioning.vision.features.unlikeness import KeptStatistics
+from captioning.vision.features.unlikeness import KeptStatistics, statistics
 from captioning.vision.images import Transform
 
 
@@ -50,6 +53,16 @@ class Captioner:
     def attending(self) -> AttendingDecoder | None:
         """The decoder, if it attends to regions."""
         return self.decoder if isinstance(self.decoder, AttendingDecoder) else None
+
+    @torch.inference_mode()
+    def encode(self, pixels: np.ndarray) -> Encoded:
+        """uint8 pixels (B, 3, S, S) → what the decoder reads of them."""
+        return of_regions(self.encoder(torch.from_numpy(pixels)))
+
+    def measure(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 pixels (B, 3, S, S) → their statistics (B, K), which `unlikeness` compares."""
+        measured: np.ndarray = statistics(torch.from_numpy(pixels)).numpy()
+        return measured
 
 
 def save(

@@ -1,37 +1,61 @@
-"""The command `captioning`, with its commands: each is a function of another module here."""
+"""The command `captioning`, with its commands: each a function of another module here, loaded when it is used."""
+
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
-from captioning.cli import experiments, gallery
-from captioning.cli.clean import clean
-from captioning.cli.croissant import croissant
-from captioning.cli.models import models
-from captioning.cli.predict import predict
-from captioning.cli.release import release
-from captioning.cli.review import review
-from captioning.cli.score import score
-from captioning.cli.serve import serve
-from captioning.cli.verify import verify
+_USUAL: dict[str, Any] = {"add_completion": False, "no_args_is_help": True, "pretty_exceptions_enable": False}
+_COMMANDS = {  # and their modules, in the order in which the help has them
+    "predict": "predict",
+    "models": "models",
+    "serve": "serve",
+    "experiments": "experiments",
+    "compare": "experiments",
+    "report": "experiments",
+    "gallery": "gallery",
+    "croissant": "croissant",
+    "release": "release",
+    "export": "export",
+    "review": "review",
+    "score": "score",
+    "clean": "clean",
+    "verify": "verify",
+    "suite": "experiments",
+}
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+class _Commands(TyperGroup):
+    """Loads a command when it is asked for: that of all of them takes longer than most."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 (of the class above)
+        return [*_COMMANDS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        if cmd_name not in self.commands:
+            self.add_command(_loaded(cmd_name), cmd_name)
+        return self.commands[cmd_name]
+
+
+def _loaded(name: str) -> Any:
+    module = import_module(f"captioning.cli.{_COMMANDS[name]}")
+    group: typer.Typer | None = getattr(module, f"{name}_app", None)
+    if group is None:
+        alone = typer.Typer(**_USUAL)
+        alone.command(name)(getattr(module, name))
+        return get_command(alone)
+    command = get_group(group)
+    command.name = name
+    return command
+
+
+app = typer.Typer(cls=_Commands, **_USUAL)
 
 
 @app.callback()
 def _captioning() -> None:
     """Image captioning: the experiments run through DVC (`dvc repro`), the trained model is used from here."""
-
-
-app.command()(predict)
-app.command()(models)
-app.command()(serve)
-app.command()(experiments.experiments)
-app.command()(experiments.compare)
-app.command()(experiments.report)
-app.command()(gallery.gallery)
-app.command()(croissant)
-app.command()(release)
-app.command()(review)
-app.command()(score)
-app.command()(clean)
-app.command()(verify)
-app.add_typer(experiments.suite_app, name="suite")

@@ -16,6 +16,7 @@ from captioning.cli.notices import Notices
 from captioning.cli.outputs import Outputs, Target
 from captioning.cli.places import written
 from captioning.cli.search_options import BEAM_SIZE, with_search_options
+from captioning.engines.registry import Engine
 from captioning.models import choice, loading
 from captioning.system.errors import UserError
 from captioning.system.files import write_bytes
@@ -58,6 +59,10 @@ _Overwrite = Annotated[bool, Option("--overwrite", help="Replace captions that -
 _Mirror = Annotated[bool, Option("--mirror", help="Read the mirrored image too, and average the probabilities.")]
 _Must = Annotated[list[str] | None, Option(help="beam: a word or phrase that captions must contain; may be repeated.")]
 _BatchSize = Annotated[int, Option(min=1, help="Images captioned together.")]
+EngineOption = Annotated[
+    Engine,
+    Option("--engine", help="What runs the model. Others than torch start faster; the first time, it is exported."),
+]
 _Threads = Annotated[int | None, Option(min=1, help="CPU threads.", show_default="the model's")]
 _Abstain = Annotated[
     float | None, Option(min=0, max=1, help="No caption where its confidence is below this; needs a calibrated model.")
@@ -79,6 +84,7 @@ def predict(
     mirror: _Mirror = False,
     must: _Must = None,
     batch_size: _BatchSize = 16,
+    engine: EngineOption = Engine.torch,
     threads: _Threads = None,
     abstain: _Abstain = None,
     attention: _Attention = None,
@@ -96,7 +102,7 @@ def predict(
     outputs = Outputs.open(files, output, out, targets or [], overwrite=overwrite, n_best=search["n_best"])
     pending = outputs.unfinished(files)
     if pending:
-        loaded = loading.named(model, repo, threads=threads, mirror=mirror)
+        loaded = loading.named(model, repo, threads=threads, mirror=mirror, engine=engine)
         options = loaded.options(must=must or [], beam_size=search.pop(BEAM_SIZE), **search)
         _check_confidence(loaded, abstain)
         sheets = _sheets(loaded, attention, pending) if attention else {}
@@ -117,14 +123,14 @@ def _check_confidence(model: "Model", abstain: float | None) -> None:
 
 def _sheets(model: "Model", folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
     """Make the folder, and say where in it each image's attention is drawn. Raises UserError when it cannot be."""
-    from captioning.evaluation.attention_maps import file_names
-
     if reason := model.no_attention():
         raise UserError(f"--attention: {reason}; leave it out, or name another model with --model")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise UserError(f"--attention {folder}: cannot be created ({fault.strerror}); name another") from None
+    from captioning.evaluation.attention_maps import file_names
+
     return file_names(folder, files)
 
 

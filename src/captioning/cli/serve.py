@@ -8,6 +8,8 @@ from typing import Annotated
 
 from typer import Option
 
+from captioning.cli.predict import EngineOption
+from captioning.engines.registry import Engine
 from captioning.models import choice, loading
 from captioning.server.limits import Limits
 from captioning.system.errors import UserError
@@ -30,6 +32,7 @@ def serve(
     model: _Models = None,
     host: _Host = "127.0.0.1",
     port: _Port = 8080,
+    engine: EngineOption = Engine.torch,
     threads: _Threads = None,
     megabytes: _Megabytes = _DEFAULTS.bytes // 1_000_000,
     megapixels: _Megapixels = _DEFAULTS.pixels // 1_000_000,
@@ -45,7 +48,7 @@ def serve(
     if choice.outside(model, None) is not None:
         raise UserError("captioning serve: models of this library only; caption files with `captioning predict`")
     models = choice.models(model, None)
-    loaded = loading.pinned(models, threads=threads)
+    loaded = loading.pinned(models, threads=threads, engine=engine)
     from captioning.server.running import run
 
     limits = Limits(megabytes * 1_000_000, megapixels * 1_000_000, images, waiting, seconds)

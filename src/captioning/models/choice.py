@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from captioning.captioner import cards
+from captioning.engines.registry import Engine
 from captioning.experiments.commands import project
 from captioning.models import released, shipped
 from captioning.models.descriptions import CONTENT, DRAWINGS
@@ -27,7 +28,9 @@ def models(names: Sequence[str] | None, repo: str | None) -> list[Model]:
     return [_named(name) for name in names] if names else [default()]
 
 
-def outside(names: Sequence[str] | None, repo: str | None, *, mirror: bool = False) -> str | None:
+def outside(
+    names: Sequence[str] | None, repo: str | None, *, mirror: bool = False, engine: Engine = Engine.torch
+) -> str | None:
     """What follows `hf:`, where it is a captioner of transformers that is named; None for models of this library.
 
     Raises UserError where it is named beside others, or with what only this library's models have.
@@ -37,8 +40,8 @@ def outside(names: Sequence[str] | None, repo: str | None, *, mirror: bool = Fal
         return None
     if len(names or ()) > 1:
         raise UserError(f"--model {others[0]}: its probabilities cannot be averaged with others'; name it alone")
-    if repo is not None or mirror:
-        option = "--mirror" if repo is None else "--repo"
+    options = {"--repo": repo is not None, "--mirror": mirror, "--engine": engine != Engine.torch}
+    for option in (name for name, given in options.items() if given):
         raise UserError(f"{option}: of this library's own models, and not of {others[0]}; leave it out")
     return others[0].removeprefix(OUTSIDE)
 

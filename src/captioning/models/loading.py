@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioning.captioner import cards
+from captioning.engines.registry import Engine
 from captioning.models import choice
 from captioning.models.released import Model as Found
 from captioning.system import compute
@@ -15,31 +16,40 @@ if TYPE_CHECKING:
 
 
 def named(
-    names: Sequence[str] | None, repo: str | None, *, threads: int | None = None, mirror: bool = False
+    names: Sequence[str] | None,
+    repo: str | None,
+    *,
+    threads: int | None = None,
+    mirror: bool = False,
+    engine: Engine = Engine.torch,
 ) -> "Model":
     """The model that these names mean: one of this library, as `pinned` has it, or one of transformers.
 
     Raises UserError as `choice.models` and `python.load` do.
     """
-    other = choice.outside(names, repo, mirror=mirror)
+    other = choice.outside(names, repo, mirror=mirror, engine=engine)
     if other is None:
-        return pinned(choice.models(names, repo), threads=threads, mirror=mirror)
+        return pinned(choice.models(names, repo), threads=threads, mirror=mirror, engine=engine)
     compute.pin(portable=True, threads=threads or compute.cores())
     from captioning.models import outside
 
     return outside.load(other)
 
 
-def pinned(found: Sequence[Found], *, threads: int | None = None, mirror: bool = False) -> "TrainedModel":
+def pinned(
+    found: Sequence[Found], *, threads: int | None = None, mirror: bool = False, engine: Engine = Engine.torch
+) -> "TrainedModel":
     """Load models, with the vector unit that the first one asks for, and its number of threads if none is given.
 
     Raises UserError as `python.of_folders` does.
     """
     record = cards.read(found[0].folder)
-    compute.pin(portable=record.portable, threads=threads or record.threads)
-    from captioning.models import python
+    if engine == Engine.torch:
+        compute.pin(portable=record.portable, threads=threads or record.threads)
+    from captioning.models import python  # torch, if the engine is torch, is loaded here at the earliest
 
-    return python.of_folders([one.folder for one in found], [one.title for one in found], mirror=mirror)
+    folders, titles = [one.folder for one in found], [one.title for one in found]
+    return python.of_folders(folders, titles, mirror=mirror, engine=engine, threads=threads or record.threads)
 
 
 def digest_of(folder: Path) -> str:

@@ -6,18 +6,16 @@ B images.
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-from captioning.captioner import ensembles
+from captioning.captioner import several
 from captioning.captioner.cards import Card
-from captioning.captioner.ensembles import Captioners
-from captioning.evaluation import attention_maps
-from captioning.evaluation.attention_maps import Attended
+from captioning.captioner.several import Several
+from captioning.engines import cache
+from captioning.engines.registry import Engine
 from captioning.models import choice
 from captioning.models.base import Caption as Caption
 from captioning.models.base import Captioned as Captioned
@@ -31,19 +29,23 @@ from captioning.settings.rules import usual_beam
 from captioning.settings.search import USUAL
 from captioning.system.errors import UserError
 
+if TYPE_CHECKING:
+    from captioning.evaluation.attention_maps import Attended
+
 
 class TrainedModel(Model):
     """A model that this library trained, or several as one."""
 
-    def __init__(self, captioners: Captioners, titles: Sequence[str]) -> None:
+    def __init__(self, captioners: Several[Any], titles: Sequence[str], engine: Engine = Engine.torch) -> None:
         super().__init__(titles)
-        self.captioners = captioners
+        self.captioners, self.engine = captioners, engine
         self._lock = threading.Lock()
 
     @property
     def card(self) -> Card:
         """What model.json says of the model, or of the first one."""
-        return self.captioners.members[0].card
+        card: Card = self.captioners.members[0].card
+        return card
 
     def options(self, *, must: Iterable[str] = (), beam_size: int | None = None, **search: Any) -> SearchOptions:
         """See `Model.options`. Raises UserError too where a word of `must` is not in the vocabulary."""
@@ -61,7 +63,7 @@ class TrainedModel(Model):
         if not images:
             return []
         pixels = [self.captioners.pixels(one.image) for one in images]
-        stacked = [torch.from_numpy(np.stack(member)) for member in zip(*pixels, strict=True)]
+        stacked = [np.stack(member) for member in zip(*pixels, strict=True)]
         with self._lock:
             distances = self.captioners.distances(stacked)
             found = self.captioners.captions(stacked, options, [one.key for one in images])
@@ -73,22 +75,23 @@ class TrainedModel(Model):
     def _captions(self, listed: Sequence[Any], distance: float, pixels: np.ndarray) -> list[Caption]:
         confidences = self.captioners.confidences(listed, distance)
 
-        def attend(text: str) -> Attended | None:
-            return self._attend(torch.from_numpy(pixels[None]), text)
+        def attend(text: str) -> "Attended | None":
+            return self._attend(pixels[None], text)
 
         return [
             Caption(one.text, confidence, one.score, one.log_probability, attend)
             for one, confidence in zip(listed, confidences, strict=True)
         ]
 
-    def _attend(self, pixels: Tensor, text: str) -> Attended | None:
+    def _attend(self, pixels: np.ndarray, text: str) -> "Attended | None":
         """uint8 pixels (1, 3, S, S) and a caption of them → its words and weights, or None."""
-        member = self.captioners.members[0]
         if self.no_attention():
             return None
+        from captioning.evaluation import attention_maps
+
+        member = self.captioners.members[0]
         with self._lock:
-            [encoded] = Captioners((member,)).encode([pixels])
-            return attention_maps.attend(member, encoded, text)
+            return attention_maps.attend(member, member.encode(pixels), text)
 
     @property
     def calibrated(self) -> bool:
@@ -100,12 +103,18 @@ class TrainedModel(Model):
         """See `Model.no_attention`."""
         if len(self.captioners.members) > 1:
             return "it shows where one model looks, and several are averaged"
+        if self.engine != Engine.torch:
+            return f"{self.engine} gives captions alone; --engine torch gives attention too"
+        from captioning.evaluation import attention_maps
+
         return attention_maps.refusal(self.captioners.members[0])
 
     def sheet(self, image: Image.Image, caption: Caption) -> Image.Image:
         """See `Model.sheet`; `attention_maps.draw` draws it."""
         if caption.attended is None:
             raise UserError(f"no attention to draw: {self.no_attention()}")
+        from captioning.evaluation import attention_maps
+
         return attention_maps.draw(image, caption.attended, self.captioners.members[0].transform)
 
     def description(self) -> list[str]:
@@ -124,7 +133,12 @@ class TrainedModel(Model):
 
 
 def load(
-    model: str | Path | Sequence[str | Path] | None = None, *, repo: str | None = None, mirror: bool = False
+    model: str | Path | Sequence[str | Path] | None = None,
+    *,
+    repo: str | None = None,
+    mirror: bool = False,
+    engine: str = "torch",
+    threads: int = 1,
 ) -> Model:
     """Load a trained model, or several whose probabilities are averaged.
 
@@ -132,19 +146,41 @@ def load(
     or `hf:` and the folder or hub's name of a captioner of the library transformers. None: the model that was trained
     in this project, if it is one for photographs, else the shipped one.
     repo: address or path of the repository that `model` names a revision of. mirror: read the mirrored image too.
+    engine: torch, or onnxruntime or openvino, which run an exported model on so many threads, without torch: it is
+    exported when it is first needed. With torch, its own settings decide on threads.
     Raises UserError when there is no such model, or it is damaged.
     """
     names = None if model is None else [str(one) for one in ([model] if isinstance(model, str | Path) else model)]
     if names == []:
         raise UserError("no model is named; leave `model` out for the usual one")
-    if (other := choice.outside(names, repo, mirror=mirror)) is not None:
+    if engine not in set(Engine):
+        raise UserError(f"engine = {engine!r}: there are {', '.join(Engine)}")
+    if (other := choice.outside(names, repo, mirror=mirror, engine=Engine(engine))) is not None:
         from captioning.models import outside
 
         return outside.load(other)
     found = choice.models(names, repo)
-    return of_folders([one.folder for one in found], [one.title for one in found], mirror=mirror)
+    folders, titles = [one.folder for one in found], [one.title for one in found]
+    return of_folders(folders, titles, mirror=mirror, engine=Engine(engine), threads=threads)
 
 
-def of_folders(folders: Sequence[Path], titles: Sequence[str], *, mirror: bool = False) -> TrainedModel:
-    """The model in these folders. Raises UserError as `ensembles.load` does."""
-    return TrainedModel(ensembles.load(folders, mirror=mirror), titles)
+def of_folders(
+    folders: Sequence[Path],
+    titles: Sequence[str],
+    *,
+    mirror: bool = False,
+    engine: Engine = Engine.torch,
+    threads: int = 1,
+) -> TrainedModel:
+    """The model in these folders. threads: of an engine that is not torch.
+
+    Raises UserError as `ensembles.load` and `cache.load` do.
+    """
+    if engine == Engine.torch:
+        cache.check_trained(folders)
+        from captioning.captioner import ensembles
+
+        return TrainedModel(ensembles.load(folders, mirror=mirror), titles)
+    several.check_vocabularies(folders)
+    members = tuple(cache.load(folder, engine, threads) for folder in folders)
+    return TrainedModel(Several(members, mirror), titles, engine)

@@ -5,7 +5,6 @@ They are kept in the user's cache, under the digest of their model.json, which h
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from captioning.captioner import cards
 from captioning.experiments.commands import project
 from captioning.system.errors import UserError
-from captioning.system.files import atomic, digest, write_bytes
+from captioning.system.files import atomic, digest, user_cache, write_bytes
 
 if TYPE_CHECKING:
     from captioning.experiments.revisions import Revision
@@ -65,7 +64,7 @@ def _release(name: str, repo: str | None, path: Path) -> Model:
     coherence.check(revision, [f"{path.as_posix()}/{cards.NAME}"])
     card = revision.read(f"{path.as_posix()}/{cards.NAME}")
     files = cards.parse(_json(card), f"{name}: {path.as_posix()}/{cards.NAME}").files
-    folder = _cache() / hashlib.sha256(card).hexdigest()
+    folder = user_cache("models") / hashlib.sha256(card).hexdigest()
     if not _whole(folder, files):
         with atomic(folder) as temporary:
             temporary.mkdir()
@@ -85,11 +84,6 @@ def _json(card: bytes) -> Any:
         return json.loads(card)
     except (ValueError, RecursionError):
         return None
-
-
-def _cache() -> Path:
-    """Where released models are kept: XDG_CACHE_HOME, or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "captioning" / "models"
 
 
 def _whole(folder: Path, files: Mapping[str, str]) -> bool:

@@ -6,11 +6,11 @@ H, W height and width in pixels.
 import hashlib
 import io
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
 from captioning.system.errors import UserError, shown
@@ -18,6 +18,8 @@ from captioning.vision.images import decode
 
 if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
+
+    import torch
 
     # a path, the bytes of a file, an open file, a Pillow image, an array or a tensor
     Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | np.ndarray | torch.Tensor
@@ -32,8 +34,8 @@ class Read(NamedTuple):
 
 def is_one(images: object) -> bool:
     """Is this one image, and not several?"""
-    kinds = (str, os.PathLike, bytes, bytearray, Image.Image, np.ndarray, torch.Tensor)
-    return isinstance(images, kinds) or hasattr(images, "read")
+    kinds = (str, os.PathLike, bytes, bytearray, Image.Image, np.ndarray)
+    return isinstance(images, kinds) or _is_tensor(images) or hasattr(images, "read")
 
 
 def read(source: object) -> Read:
@@ -58,9 +60,15 @@ def read(source: object) -> Read:
         if not isinstance(data, bytes):
             raise TypeError("an open file must be opened in binary mode: open(path, 'rb')")
         return _file(data, str(getattr(source, "name", "image")))
-    if isinstance(source, torch.Tensor):
-        return _array(_channels_last(source.detach().cpu().numpy()))
+    if _is_tensor(source):
+        tensor: Any = source
+        return _array(_channels_last(tensor.detach().cpu().numpy()))
     raise TypeError(f"{type(source).__name__} is no image: give a path, bytes, an open file, a Pillow image, an array")
+
+
+def _is_tensor(value: object) -> bool:
+    """Of torch; where torch is not loaded there is none."""
+    return "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor)
 
 
 def _file(data: bytes, name: str) -> Read:

@@ -6,14 +6,14 @@ N hypotheses, T tokens so far, V words.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from captioning.data.text.vocabulary import Special, Vocabulary
-from captioning.decoders.base import State
+from captioning.search.arrays import Array, operations
 from captioning.settings.search import SearchOptions
+
+if TYPE_CHECKING:
+    from captioning.decoders.base import State
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -27,10 +27,10 @@ class Speaker(Protocol[T_contra]):
 
     vocabulary: Vocabulary
 
-    def init(self, encoded: T_contra, /) -> State:
+    def init(self, encoded: T_contra, /) -> "State":
         """See `Decoder.init`."""
 
-    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, tokens: Array, state: "State") -> tuple[Array, "State"]:
         """See `Decoder.step`."""
 
 
@@ -85,24 +85,25 @@ def ranked(hypotheses: Iterable[Hypothesis], count: int) -> list[Hypothesis]:
     return different[:count] or [Hypothesis((), -math.inf, -math.inf)]
 
 
-def log_probabilities(logits: Tensor, tokens: Tensor, options: SearchOptions, special: Special) -> Tensor:
+def log_probabilities(logits: Array, tokens: Array, options: SearchOptions, special: Special) -> Array:
     """log p of the next word (N, V), −∞ where it is banned. tokens (N, T) are those so far, from `<bos>`."""
     length = tokens.shape[1] - 1
-    words = logits.float().log_softmax(dim=-1)
-    words[:, special.unsayable] = -torch.inf
+    of = operations(logits)
+    words = of.log_softmax(of.single(logits))
+    words[:, special.unsayable] = -math.inf
     if length < options.min_words:
-        words[:, special.eos] = -torch.inf
+        words[:, special.eos] = -math.inf
     if length >= options.max_words:
-        end = words[:, special.eos].clone()
-        words.fill_(-torch.inf)
-        words[:, special.eos] = end
+        end = words[:, [special.eos]]  # a copy
+        words[:] = -math.inf
+        words[:, [special.eos]] = end
     elif options.repeat_ngram:
         _ban_repeats(words, tokens, options.repeat_ngram)
     return words
 
 
-def _ban_repeats(words: Tensor, tokens: Tensor, size: int) -> None:
+def _ban_repeats(words: Array, tokens: Array, size: int) -> None:
     for row, ids in enumerate(tokens[:, 1:].tolist()):
         tail = ids[len(ids) - size + 1 :] if size > 1 else []
         banned = [ids[i + size - 1] for i in range(len(ids) - size + 1) if ids[i : i + size - 1] == tail]
-        words[row, banned] = -torch.inf
+        words[row, banned] = -math.inf

@@ -9,19 +9,22 @@ B images, K beams, S states, V words, W hypotheses an image (S * K).
 """
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from captioning.data.text.tokenizer import tokenize
 from captioning.data.text.vocabulary import Special, Vocabulary
-from captioning.decoders.base import State
+from captioning.search.arrays import Array, without_gradients
 from captioning.search.base import Hypothesis, Speaker, T
 from captioning.search.beam import Beams, run
 from captioning.settings.search import SearchOptions
 from captioning.system.errors import UserError
+
+if TYPE_CHECKING:
+    from captioning.decoders.base import State
 
 _LIMIT = 64  # states: six words, or fewer phrases
 
@@ -49,7 +52,7 @@ def phrases(vocabulary: Vocabulary, texts: Iterable[str]) -> tuple[Phrase, ...]:
     return tuple(required)
 
 
-@torch.inference_mode()
+@without_gradients
 def constrained_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> list[list[Hypothesis]]:
     """The captions that ended, for each of the B images, in no order; each has all phrases of `options.must`.
 
@@ -102,9 +105,9 @@ class Machine(NamedTuple):
         table = [{word: number[reached] for word, reached in arrows[state].items()} for state in number]
         return cls([row.pop(-1) for row in table], table, steps[goal])
 
-    def table(self, words: int, special: Special) -> Tensor:
+    def table(self, words: int, special: Special) -> np.ndarray:
         """The state after each of V words: (S, V). `<eos>` leads nowhere, −1, but from the last."""
-        table = torch.tensor(self.after).unsqueeze(1).repeat(1, words)
+        table = np.tile(np.array(self.after)[:, None], (1, words))
         for state, moves in enumerate(self.moves):
             for word, reached in moves.items():
                 table[state, word] = reached
@@ -125,17 +128,17 @@ def _read(state: _MachineState, word: int) -> _MachineState:
 class _Banks(Beams):
     """Beams with a bank of K for each state of the machine: hypotheses k, K + k, 2K + k … are of states 0, 1, 2 …"""
 
-    def __init__(self, decoder: Speaker[Any], state: State, options: SearchOptions, machine: Machine) -> None:
+    def __init__(self, decoder: Speaker[Any], state: "State", options: SearchOptions, machine: Machine) -> None:
         super().__init__(decoder, state, options)
         self.machine = machine
-        self.table: Tensor | None = None  # (S, V), made when V is known
+        self.table: Array | None = None  # (S, V), made when V is known
 
-    def _choose(self, total: Tensor) -> tuple[Tensor, Tensor]:
+    def _choose(self, total: Array) -> tuple[Array, Array]:
         states, width = len(self.machine.after), total.shape[1]
         if self.table is None:
-            self.table = self.machine.table(total.shape[2], self.special).to(total.device)
+            self.table = self.of.array(self.machine.table(total.shape[2], self.special), total)
         # at first there is one hypothesis, in state 0
-        reached = self.table[:1] if width == 1 else self.table.repeat_interleave(width // states, dim=0)  # (W, V)
-        banks = [super(_Banks, self)._choose(total.masked_fill(reached != s, -torch.inf)) for s in range(states)]
-        scores, flat = (torch.cat(parts, dim=1) for parts in zip(*banks, strict=True))
+        reached = self.table[[w * states // width for w in range(width)]]  # (W, V)
+        banks = [super(_Banks, self)._choose(self.of.where(reached != s, -math.inf, total)) for s in range(states)]
+        scores, flat = (self.of.join(parts, 1) for parts in zip(*banks, strict=True))
         return scores, flat

@@ -9,18 +9,18 @@ B images, K beams of a group, V words.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from captioning.decoders.base import State
+from captioning.search.arrays import Array, operations, without_gradients
 from captioning.search.base import Hypothesis, Speaker, T
 from captioning.search.beam import Beams
 from captioning.settings.search import SearchOptions
 
+if TYPE_CHECKING:
+    from captioning.decoders.base import State
 
-@torch.inference_mode()
+
+@without_gradients
 def diverse_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> list[list[Hypothesis]]:
     """The captions that ended in any group, for each of the B images, in no order; groups may have the same ones."""
     share = options.beam_size // options.groups
@@ -28,11 +28,12 @@ def diverse_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> l
     state = decoder.init(encoded)
     groups = [_Group(decoder, state, own) for _ in range(options.groups)]
     while not all(group.done() for group in groups):
-        word_counts: Tensor | None = None  # (all images, V) how often each word was selected at this step
+        word_counts: Array | None = None  # (all images, V) how often each word was selected at this step
         for group in groups:
             if not group.done():
                 logits, after = decoder.step(group.last_tokens(), group.state)
-                word_counts = logits.new_zeros(len(state[0]), logits.shape[1]) if word_counts is None else word_counts
+                if word_counts is None:
+                    word_counts = operations(logits).zeros((len(state[0]), logits.shape[1]), logits)
                 group.word_counts = word_counts
                 group.advance(logits, after)
     return [[hypothesis for group in groups for hypothesis in group.ended[image]] for image in range(len(state[0]))]
@@ -41,21 +42,22 @@ def diverse_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> l
 class _Group(Beams):
     """A group. `word_counts` decides how much more a word costs; the group adds its own words there."""
 
-    word_counts: Tensor
+    word_counts: Array
 
-    def __init__(self, decoder: Speaker[Any], state: State, options: SearchOptions) -> None:
+    def __init__(self, decoder: Speaker[Any], state: "State", options: SearchOptions) -> None:
         super().__init__(decoder, state, options)
-        self.paid = torch.zeros_like(self.scores)  # (B, K) what the words of each hypothesis have cost more
+        self.paid = self.of.zeros(self.scores.shape, self.scores)  # (B, K) what the words have cost more
 
-    def _choose(self, total: Tensor) -> tuple[Tensor, Tensor]:
+    def _choose(self, total: Array) -> tuple[Array, Array]:
         cost = self.options.strength * self.word_counts[self.open]  # (B, V)
-        _, flat = super()._choose(total - self.paid.unsqueeze(2) - cost.unsqueeze(1))
-        return total.flatten(1).gather(1, flat.flatten(1)).view_as(flat), flat
+        _, flat = super()._choose(total - self.paid[:, :, None] - cost[:, None])
+        return self.of.along(total.reshape(len(total), 1, -1), flat, 2), flat
 
-    def _take(self, alive: Tensor, scores: Tensor, parent: Tensor, token: Tensor, state: State) -> None:
+    def _take(self, alive: Array, scores: Array, parent: Array, token: Array, state: "State") -> None:
         cost = self.options.strength * self.word_counts[self.open]
-        self.paid = (self.paid.gather(1, parent) + cost.gather(1, token))[alive]
+        self.paid = (self.of.along(self.paid, parent, 1) + self.of.along(cost, token, 1))[alive]
         super()._take(alive, scores, parent, token, state)
-        words = self.last_tokens().view_as(self.scores) != self.special.eos
-        counted = (self.scores.isfinite() & words).to(self.word_counts)
-        self.word_counts.index_put_((self.open.unsqueeze(1), self.tokens[:, :, -1]), counted, accumulate=True)
+        words = self.tokens[:, :, -1]  # (B, K)
+        counted = self.of.finite(self.scores) & (words != self.special.eos)
+        one = self.of.zeros(words.shape, self.word_counts) + 1
+        self.of.add_at(self.word_counts, self.open[:, None], words, one * counted)

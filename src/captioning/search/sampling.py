@@ -9,15 +9,13 @@ B images, N captions that are drawn (B * n_best), V words.
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from captioning.decoders.base import select
+from captioning.search.arrays import Array, operations, without_gradients
 from captioning.search.base import Hypothesis, Speaker, T, finished, log_probabilities
 from captioning.settings.search import SearchOptions
 
 
-@torch.inference_mode()
+@without_gradients
 def sample(
     decoder: Speaker[T], encoded: T, options: SearchOptions, keys: Sequence[int] | None
 ) -> list[list[Hypothesis]]:
@@ -27,51 +25,56 @@ def sample(
     decoder, whatever the temperature.
     """
     state, special = decoder.init(encoded), decoder.vocabulary.special
-    images, device = len(state[0]), state[0].device
-    owner = torch.arange(images, device=device).repeat_interleave(options.n_best)  # (N,)
-    draws = uniforms(options, keys if keys is not None else range(images)).to(device)  # (N, T)
-    state, tokens = select(state, owner), torch.full((len(owner), 1), special.bos, device=device)
-    scores = torch.zeros(len(owner), device=device)
+    images, like = len(state[0]), state[0]
+    of = operations(like)
+    owner = of.array(np.arange(images).repeat(options.n_best), like)  # (N,)
+    draws = of.array(uniforms(options, keys if keys is not None else range(images)), like)  # (N, T)
+    tokens = of.array(np.full((len(owner), 1), special.bos), like)  # (N, T)
+    scores = of.array(np.zeros(len(owner), np.float32), like)
+    state = tuple(of.rows(tensor, owner) for tensor in state)
     hypotheses: list[list[Hypothesis]] = [[] for _ in range(images)]
     while len(tokens):
         logits, state = decoder.step(tokens[:, -1], state)
         words = log_probabilities(logits, tokens, options, special)
         token = draw(words, draws[:, tokens.shape[1] - 1], options)
-        scores = scores + words.gather(1, token.unsqueeze(1)).squeeze(1)
-        possible = scores.isfinite()  # not so where every word is banned, whatever was drawn there
-        for row in ((token == special.eos) & possible).nonzero().flatten().tolist():
+        scores = scores + of.along(words, token[:, None], 1)[:, 0]
+        possible = of.finite(scores)  # not so where every word is banned, whatever was drawn there
+        for [row] in of.places((token == special.eos) & possible):
             hypotheses[int(owner[row])].append(finished(tokens[row, 1:].tolist(), float(scores[row]), options))
-        on = ((token != special.eos) & possible).nonzero().flatten()
-        tokens = torch.cat([tokens[on], token[on].unsqueeze(1)], dim=1)
-        state, owner, scores, draws = select(state, on), owner[on], scores[on], draws[on]
+        on = (token != special.eos) & possible
+        tokens = of.join([tokens[on], token[on][:, None]], 1)
+        state, owner, scores, draws = tuple(tensor[on] for tensor in state), owner[on], scores[on], draws[on]
     return hypotheses
 
 
-def uniforms(options: SearchOptions, keys: Sequence[int]) -> Tensor:
+def uniforms(options: SearchOptions, keys: Sequence[int]) -> np.ndarray:
     """A number from 0 to 1 for each word of each caption, of the seed and the image's key: (N, max_words + 1)."""
     shape = (options.n_best, options.max_words + 1)
-    return torch.from_numpy(np.concatenate([np.random.default_rng([options.seed, key]).random(shape) for key in keys]))
+    return np.concatenate([np.random.default_rng([options.seed, key]).random(shape) for key in keys])
 
 
-def distribution(words: Tensor, options: SearchOptions) -> tuple[Tensor, Tensor]:
+def distribution(words: Array, options: SearchOptions) -> tuple[Array, Array]:
     """log p (N, V) → the probabilities that words are drawn with, largest first, and the words they are of: (N, V).
 
     A word that is out has probability 0. The nucleus is the fewest words that have at least top_p between them.
     """
-    likeliest = words.double() - words.amax(1, keepdim=True)  # so that no temperature is too small
-    p, order = (likeliest / options.temperature).softmax(1).sort(dim=1, descending=True, stable=True)
+    of = operations(words)
+    likeliest = of.double(words) - of.maximum(words)  # so that no temperature is too small
+    p, order = of.descending(of.softmax(likeliest / options.temperature))
     if options.top_k:
         p[:, options.top_k :] = 0
-        p = p / p.sum(1, keepdim=True)
+        p = p / p.sum(1)[:, None]
     if options.top_p < 1:
-        p = p.masked_fill(p.cumsum(1) - p >= options.top_p, 0)
-    return p / p.sum(1, keepdim=True), order
+        p = of.where(p.cumsum(1) - p >= options.top_p, 0.0, p)
+    return p / p.sum(1)[:, None], order
 
 
-def draw(words: Tensor, uniform: Tensor, options: SearchOptions) -> Tensor:
+def draw(words: Array, uniform: Array, options: SearchOptions) -> Array:
     """log p (N, V) and a number from 0 to 1 each (N,) → a word each (N,), drawn by inverting the distribution."""
+    of = operations(words)
     p, order = distribution(words, options)
     reached = p.cumsum(1)
-    index = (reached <= (uniform * reached[:, -1]).unsqueeze(1)).sum(1)  # the first that is beyond has p > 0
-    last = p.count_nonzero(1) - 1
-    return order.gather(1, torch.minimum(index, last).clamp_min(0).unsqueeze(1)).squeeze(1)
+    index = (reached <= (uniform * reached[:, -1])[:, None]).sum(1)  # the first that is beyond has p > 0
+    last = (p != 0).sum(1) - 1
+    inside = of.where(index < last, index, last)
+    return of.along(order, of.where(inside < 0, 0, inside)[:, None], 1)[:, 0]

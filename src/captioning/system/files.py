@@ -169,6 +169,11 @@ def main_root() -> Path:
     return Path(head) if separator else root
 
 
+def user_cache(name: str) -> Path:
+    """Where `name` is kept for this user, whatever the project: under XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "captioning" / name
+
+
 def scratch(name: str) -> Path:
     """A folder for unfinished work (partial downloads, checkpoints) that DVC never removes.
 

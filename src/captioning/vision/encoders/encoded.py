@@ -3,9 +3,10 @@
 B images, R regions, D feature width.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Encoded(NamedTuple):
@@ -15,20 +16,20 @@ class Encoded(NamedTuple):
     of the lower right one, as shares of the image's width and height. `tags` are ids of the vocabulary.
     """
 
-    mean: Tensor  # (B, D), over the regions in the mask
-    regions: Tensor | None = None  # (B, R, D), absent where no decoder asks for it
-    mask: Tensor | None = None  # (B, R), bool: False where an image has fewer regions; absent: all have R
-    boxes: Tensor | None = None  # (B, R, 4)
-    tags: Tensor | None = None  # (B, R)
+    mean: "Tensor"  # (B, D), over the regions in the mask
+    regions: "Tensor | None" = None  # (B, R, D), absent where no decoder asks for it
+    mask: "Tensor | None" = None  # (B, R), bool: False where an image has fewer regions; absent: all have R
+    boxes: "Tensor | None" = None  # (B, R, 4)
+    tags: "Tensor | None" = None  # (B, R)
 
-    def rows(self, rows: Tensor | slice | list[int]) -> "Encoded":
+    def rows(self, rows: "Tensor | slice | list[int]") -> "Encoded":
         """The same of some of the images."""
         mean, *others = (None if part is None else part[rows] for part in self)
         assert mean is not None
         return Encoded(mean, *others)
 
 
-def of_regions(regions: Tensor, mask: Tensor | None = None) -> Encoded:
+def of_regions(regions: "Tensor", mask: "Tensor | None" = None) -> Encoded:
     """Regions (B, R, D), and which of them there are (B, R) → these and their mean."""
     if mask is None:
         return Encoded(regions.mean(1), regions)

@@ -10,12 +10,12 @@ N training images, M validation images, B images, S side in pixels, K statistics
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import avg_pool2d
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGES = 512  # at most so many training images, and validation images, are kept
 _SCALES = (1, 2, 4)  # sides in pixels of the squares whose means are compared with their neighbours'
@@ -27,15 +27,15 @@ _QUANTILE = 0.99  # of validation images, so many are like the training images
 class KeptStatistics(NamedTuple):
     """Statistics, float32: of training images (N, K) and validation images (M, K)."""
 
-    train: Tensor
-    val: Tensor
+    train: Any  # a tensor, or a NumPy array where torch is not loaded
+    val: Any
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> "dict[str, Tensor]":
         """By the names that the file in a model folder has."""
         return {"train": self.train, "val": self.val}
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> "KeptStatistics":
+    def of(cls, tensors: Mapping[str, Any]) -> "KeptStatistics":
         """As `tensors` gave them."""
         return cls(tensors["train"], tensors["val"])
 
@@ -47,12 +47,15 @@ def spread(rows: np.ndarray) -> np.ndarray:
     return selected
 
 
-def statistics(pixels: Tensor) -> Tensor:
+def statistics(pixels: "Tensor") -> "Tensor":
     """uint8 pixels (B, 3, S, S) → mean and deviation of each channel, and how often neighbours are alike: (B, K).
 
     Neighbours are squares side by side, or one below the other, at each of `_SCALES`. They are alike when no channel
     differs by as much as a step; each of `_STEPS` has a share of its own.
     """
+    import torch
+    from torch.nn.functional import avg_pool2d
+
     values = pixels.float()
     columns = [values.mean((2, 3)) / 255, values.std((2, 3)) / 255]
     for scale in _SCALES:
@@ -68,24 +71,23 @@ class Detector:
     """Detects images that are unlike the training images. Images must be read by the same transform."""
 
     def __init__(self, reference: KeptStatistics) -> None:
-        train = reference.train.double()
+        train = np.asarray(reference.train, np.float64)
         self._mean = train.mean(0)
-        self._deviation = train.std(0, correction=0).clamp_min(1e-6)
+        self._deviation = train.std(0).clip(1e-6)
         scaled = (train - self._mean) / self._deviation  # (N, K)
-        size = train.shape[1]
-        self._correlation = scaled.T @ scaled / len(train) + _SHRINKAGE * torch.eye(size, dtype=train.dtype)
-        self.threshold = float(self.distances(reference.val).quantile(_QUANTILE))
+        self._correlation = scaled.T @ scaled / len(train) + _SHRINKAGE * np.eye(train.shape[1])
+        self.threshold = float(np.quantile(self.distances(reference.val), _QUANTILE))
 
-    def distances(self, values: Tensor) -> Tensor:
-        """Statistics (B, K) → squared Mahalanobis distances to the training images, (B,)."""
-        scaled = (values.double() - self._mean) / self._deviation
-        distances: Tensor = (scaled * torch.linalg.solve(self._correlation, scaled.T).T).sum(1)
+    def distances(self, values: Any) -> np.ndarray:
+        """Statistics (B, K), an array or a tensor → squared Mahalanobis distances to the training images, (B,)."""
+        scaled = (np.asarray(values, np.float64) - self._mean) / self._deviation
+        distances: np.ndarray = (scaled * np.linalg.solve(self._correlation, scaled.T).T).sum(1)
         return distances
 
-    def relative(self, values: Tensor) -> Tensor:
+    def relative(self, values: Any) -> np.ndarray:
         """Statistics (B, K) → distances in thresholds, (B,): above 1, farther than nearly all validation images."""
         return self.distances(values) / max(self.threshold, 1e-12)
 
-    def unlike(self, values: Tensor) -> Tensor:
+    def unlike(self, values: Any) -> np.ndarray:
         """Statistics (B, K) → whether each image is farther away than nearly all validation ones."""
         return self.distances(values) > self.threshold

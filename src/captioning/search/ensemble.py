@@ -3,15 +3,16 @@
 N hypotheses, V words.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import chain, islice
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from captioning.search.arrays import Array, operations
+from captioning.search.base import Speaker
 
-from captioning.decoders.base import Decoder, State
-from captioning.vision.encoders.encoded import Encoded
+if TYPE_CHECKING:
+    from captioning.decoders.base import State
+    from captioning.vision.encoders.encoded import Encoded
 
 
 class Ensemble:
@@ -22,32 +23,33 @@ class Ensemble:
     it is.
     """
 
-    def __init__(self, members: Sequence[Decoder]) -> None:
+    def __init__(self, members: "Sequence[Speaker[Encoded]]") -> None:
         self.members = tuple(members)
         self.vocabulary = members[0].vocabulary
         self.shared = sum(member.shared for member in members)
         self._sizes: list[int] = []  # of each member's state: the tensors that are its own; they never change
 
-    def init(self, encoded: Sequence[Encoded]) -> State:
+    def init(self, encoded: "Sequence[Encoded]") -> "State":
         """The output of each member's encoder for B images → the state before the first word."""
         states = [member.init(features) for member, features in zip(self.members, encoded, strict=True)]
         self._sizes = [len(state) - member.shared for state, member in zip(states, self.members, strict=True)]
         return self._join(states)
 
-    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, tokens: Array, state: "State") -> tuple[Array, "State"]:
         """tokens (N,) → log mean probabilities (N, V) and the next state."""
         if len(self.members) == 1:
             return self.members[0].step(tokens, state)
-        log_probabilities: list[Tensor] = []
+        log_probabilities: list[Array] = []
         after: list[State] = []
+        of = operations(state[0])
         own, shared = iter(state), iter(state[len(state) - self.shared :])
         for member, size in zip(self.members, self._sizes, strict=True):
             logits, next_state = member.step(tokens, (*islice(own, size), *islice(shared, member.shared)))
-            log_probabilities.append(logits.float().log_softmax(1))
+            log_probabilities.append(of.log_softmax(of.single(logits)))
             after.append(next_state)
-        return torch.stack(log_probabilities).logsumexp(0) - math.log(len(log_probabilities)), self._join(after)
+        return of.log_mean(log_probabilities), self._join(after)
 
-    def _join(self, states: Sequence[State]) -> State:
+    def _join(self, states: "Sequence[State]") -> "State":
         pairs = list(zip(states, self._sizes, strict=True))
         own, shared = ([state[:size] for state, size in pairs], [state[size:] for state, size in pairs])
         return tuple(chain.from_iterable(own + shared))

@@ -1,0 +1,158 @@
+"""A trained model as ONNX graphs, made by torch's exporter. This module alone loads torch.
+
+    encoder     pixels, uint8 (B, 3, S, S) → mean (B, D), regions (B, R, D)
+    init        mean, regions → the state before the first word: state_0 … (B, …), shared_0 … (B, …)
+    step        tokens (B, K), state_0 … (B, K, …), shared_0 … → logits (B * K, V), next_0 … (B * K, …)
+    statistics  pixels → statistics (B, C), where the model keeps those of its training images
+
+B images, K hypotheses of each, C statistics, D feature width, R regions, S side in pixels, V words. B and K may be any,
+and so may the words so far, which a transformer's state grows by. What is `shared` is of an image (`Decoder.shared`).
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from captioning.captioner.model import Captioner
+from captioning.decoders.base import Decoder, State
+from captioning.vision.encoders.encoded import Encoded, of_regions
+from captioning.vision.encoders.encoders import Encoder
+from captioning.vision.features.unlikeness import statistics
+
+_IMAGES, _EACH, _WORDS = 2, 3, 4  # sizes of the example: torch takes a size of 0 or 1 for a fixed one
+_ANY = torch.export.Dim.DYNAMIC
+
+
+class Traced(NamedTuple):
+    """An ONNX file, and the names of its graph's inputs and outputs."""
+
+    data: bytes
+    inputs: list[str]
+    outputs: list[str]
+
+
+class _Encode(nn.Module):
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        encoded = of_regions(self.encoder(pixels))
+        assert encoded.regions is not None
+        return encoded.mean, encoded.regions
+
+
+class _Init(nn.Module):
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, mean: Tensor, regions: Tensor) -> State:
+        return self.decoder.init(Encoded(mean, regions))
+
+
+class _Step(nn.Module):
+    """Hypotheses by image: that N is a multiple of B is then known."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, tokens: Tensor, own: State, shared: State) -> tuple[Tensor, ...]:
+        state = (*(part.flatten(0, 1) for part in own), *shared)
+        logits, after = self.decoder.step(tokens.flatten(), state)
+        return logits, *after[: len(own)]
+
+
+class _Statistics(nn.Module):
+    def forward(self, pixels: Tensor) -> Tensor:
+        return statistics(pixels)
+
+
+def trace(captioner: Captioner) -> dict[str, Traced]:
+    """The graphs of a model, by name."""
+    side = captioner.transform.image_size
+    pixels = torch.zeros(_IMAGES, 3, side, side, dtype=torch.uint8)
+    encoder = _traced(_Encode(captioner.encoder), (pixels,), ({0: _ANY},), ["pixels"], ["mean", "regions"])
+    graphs = {"encoder": encoder, **trace_decoder(captioner.decoder, captioner.encode(pixels.numpy()))}
+    if captioner.statistics is not None:
+        graphs["statistics"] = _traced(_Statistics(), (pixels,), ({0: _ANY},), ["pixels"], ["statistics"])
+    return graphs
+
+
+def trace_decoder(decoder: Decoder, encoded: Encoded) -> dict[str, Traced]:
+    """`init` and `step` of a decoder that reads what `encoded` is an example of: two images, with regions."""
+    assert encoded.regions is not None
+    mean, regions = encoded.mean.clone(), encoded.regions.clone()
+    with torch.no_grad():
+        state = decoder.init(Encoded(mean, regions))
+    names, size = _names(state, decoder.shared), len(state) - decoder.shared
+    example, sizes = _example(state[:size], state[size:])
+    after = ["logits", *(f"next_{index}" for index in range(size))]
+    return {
+        "init": _traced(_Init(decoder), (mean, regions), ({0: _ANY},) * 2, ["mean", "regions"], names),
+        "step": _traced(_Step(decoder), example, sizes, ["tokens", *names], after),
+    }
+
+
+def _names(state: State, shared: int) -> list[str]:
+    own = len(state) - shared
+    return [f"state_{index}" for index in range(own)] + [f"shared_{index}" for index in range(shared)]
+
+
+def _example(own: State, shared: State) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Inputs of `step`, and which of their sizes may be any: also that of words, which is 0 before the first one."""
+    grows = [part.ndim > 1 and part.shape[1] == 0 for part in own]
+    shapes = [(part.shape[0], _EACH, *part.shape[1:]) for part in own]
+    states = tuple(
+        torch.zeros(*shape[:2], _WORDS, *shape[3:]) if growing else torch.zeros(shape)
+        for shape, growing in zip(shapes, grows, strict=True)
+    )
+    sizes = tuple({0: _ANY, 1: _ANY} | ({2: _ANY} if growing else {}) for growing in grows)
+    tokens = torch.zeros(_IMAGES, _EACH, dtype=torch.long)
+    return (tokens, states, tuple(shared)), ({0: _ANY, 1: _ANY}, sizes, ({0: _ANY},) * len(shared))
+
+
+def _traced(
+    network: nn.Module, example: tuple[Any, ...], sizes: tuple[Any, ...], inputs: Sequence[str], outputs: Sequence[str]
+) -> Traced:
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            network.eval(),
+            example,
+            dynamo=True,
+            dynamic_shapes=sizes,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    _forget_origin(proto)
+    data: bytes = proto.SerializeToString(deterministic=True)
+    return Traced(data, [node.name for node in proto.graph.input], [node.name for node in proto.graph.output])
+
+
+def _forget_origin(proto: Any) -> None:
+    """Leave out what the exporter notes of the source: paths of this machine, and half a megabyte."""
+    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.initializer):
+        del part.metadata_props[:]
+    del proto.graph.value_info[:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's remarks are for its own authors."""
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)

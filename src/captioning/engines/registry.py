@@ -1,0 +1,78 @@
+"""The engines by name, and what each needs."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from captioning.system.errors import UserError
+
+Graph = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+"""A graph that is ready to run: its inputs, in the order of the card, → its outputs."""
+
+
+class Engine(StrEnum):
+    """What runs a model."""
+
+    torch = "torch"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+
+
+class Kind(StrEnum):
+    """What a model is exported to."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+
+
+class _Needs(NamedTuple):
+    """module: has `load(path, threads)`. packages: that it imports, and an export for it. reads: what it can run."""
+
+    module: str
+    packages: tuple[str, ...]
+    reads: tuple[Kind, ...]
+
+
+_EXPORT = ("onnx", "onnxscript")
+_ENGINES = {
+    Engine.onnxruntime: _Needs("captioning.engines.onnx_runtime", ("onnxruntime",), (Kind.onnx,)),
+    Engine.openvino: _Needs("captioning.engines.openvino_runtime", ("openvino",), (Kind.openvino, Kind.onnx)),
+}
+_EXTRAS = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx", "openvino": "openvino"}
+
+
+def check_reads(engine: Engine, kind: Kind, folder: Path) -> None:
+    """Raise UserError unless the engine runs an exported model of this kind."""
+    if engine not in _ENGINES or kind not in _ENGINES[engine].reads:
+        fitting = [name for name, needs in _ENGINES.items() if kind in needs.reads]
+        raise UserError(
+            f"{folder}: exported to {kind}, which {engine} does not run; write --engine {' or '.join(fitting)}"
+        )
+
+
+def check_installed(engine: Engine) -> None:
+    """Raise UserError where a package of the engine is missing."""
+    _check(_ENGINES[engine].packages, f"--engine {engine}")
+
+
+def check_export(kind: Kind) -> None:
+    """Raise UserError where a package that exports are made with is missing."""
+    _check((*_EXPORT, *(("openvino",) if kind == Kind.openvino else ())), f"an export to {kind}")
+
+
+def _check(packages: Sequence[str], what: str) -> None:
+    for name in packages:
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"{what} needs {name}: pip install 'captioning[{_EXTRAS[name]}]'")
+
+
+def load(engine: Engine, path: Path, threads: int) -> Graph:
+    """A graph of an exported model, on so many threads. Raises UserError for a file that the engine cannot read."""
+    module = importlib.import_module(_ENGINES[engine].module)
+    loaded: Graph = module.load(path, threads)
+    return loaded
