@@ -18,9 +18,9 @@ sys.path.insert(0, str(_SOURCE))
 
 from captioning.system import signals  # noqa: E402
 
-AGAIN = "run the same command again to go on"
+signals.advise("run the same command again to go on")
 if sys.argv[0] == "-m":  # `python -m stages`: this is loaded first, and takes a second
-    signals.leave_at_once(AGAIN)
+    signals.leave_at_once()
 
 import captioning  # noqa: E402
 from captioning.settings.resolve import load  # noqa: E402
@@ -40,9 +40,9 @@ if not Path(captioning.__file__).resolve().is_relative_to(_SOURCE):
 
 
 def main() -> None:
-    """`python -m stages STAGE`: run one stage of the pipeline; or `verify IMAGES SEED`, see `stages.verify`."""
+    """`python -m stages STAGE`: run one stage of the pipeline; or `verify IMAGES SEED EPOCHS`, see `stages.verify`."""
     name, *numbers = sys.argv[1:] or [""]
-    verifies = name == "verify" and len(numbers) == 2 and all(number.isdecimal() for number in numbers)
+    verifies = name == "verify" and len(numbers) == 3 and all(number.isdecimal() for number in numbers)
     if not verifies and (name not in STAGES or numbers):
         sys.exit(f"error: write python -m stages STAGE, with one of {', '.join(STAGES)}")
     run(name)
@@ -63,18 +63,16 @@ def run(stage: str) -> None:
             settings = _settings(stage)
             with _by_itself(stage):
                 _pinned(stage, settings)
-    except KeyboardInterrupt:
-        _leave("interrupted", 130)
-    except signals.Terminated:
-        _leave("terminated", 143)
-    except Exception as fault:
-        if signals.came():  # a library has made another exception of it
-            _leave(*signals.ended())
+    except (signals.Stopped, Exception) as fault:
+        if signals.came():  # a library may have made another exception of it
+            line, status = signals.ended()
+            print(line, file=sys.stderr)
+            sys.exit(status)
         if isinstance(fault, UserError):
             sys.exit(f"error: {printed(fault)}")
         raise
     finally:
-        signals.leave_at_once(AGAIN)  # nothing is left to do but to unload libraries
+        signals.leave_at_once()  # nothing is left to do but to unload libraries
 
 
 def _pinned(stage: str, settings: Settings) -> None:
@@ -87,7 +85,7 @@ def _pinned(stage: str, settings: Settings) -> None:
         print(
             f"removed {len(removed)} old pieces of unfinished work, {total} (`captioning clean --dry-run` lists them)"
         )
-    signals.leave_at_once(AGAIN)
+    signals.leave_at_once()
     module = import_module(f"stages.{stage}")
     signals.heed()
     module.main(settings)
@@ -114,11 +112,6 @@ def _settings(stage: str) -> Settings:
         if stage == "check" or "DVC_STAGE" not in os.environ:
             raise
         raise UserError(f"{fault}\n{_BACK}") from None
-
-
-def _leave(why: str, status: int) -> None:
-    print(f"{why}; {AGAIN}", file=sys.stderr)
-    sys.exit(status)
 
 
 @contextmanager

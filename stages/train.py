@@ -1,8 +1,9 @@
 """train: a model, selected by its validation score → data/train/."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -65,7 +66,29 @@ LABELS = 2.0  # weight of the labels' loss beside the captions'
 SAMPLES = 12  # validation images in the logged grid
 
 
+class Training(NamedTuple):
+    """A training that can begin, and what the model records of it. resolved: the settings. origins: of the weights."""
+
+    trainer: Trainer
+    initial: Encoder
+    resolved: dict[str, Any]
+    origins: dict[str, Any]
+
+
 def main(settings: Settings) -> None:
+    training = prepare(settings, Checkpoint)
+    trainer, checkpoint = training.trainer, training.trainer.checkpoint
+    if not trainer.fabric.is_global_zero:
+        trainer.fit(lambda *_: None)
+        return
+    name = f"{settings.dataset}-{settings.encoder}-{settings.decoder}-{checkpoint.key}"
+    _fit(trainer, settings.train.trackers, name, training.resolved)
+    _save(training, settings.compute)
+    checkpoint.clear()
+
+
+def prepare(settings: Settings, checkpoint: Callable[[str], Checkpoint]) -> Training:
+    """Read what is trained on, and build what is trained. checkpoint: made of the key of this training."""
     machine, train = settings.compute, settings.train
     fabric = compute.start(
         seed=settings.seed,
@@ -78,21 +101,16 @@ def main(settings: Settings) -> None:
     resolved = for_training(settings)
     resolved["train"]["labels"]["epochs"] = label_epochs
     data = _data(train if _learns_labels(settings) else None, fabric)
+    weights = read_record(WEIGHTS)
     initial = _initial_encoder(settings.encoder, settings.seed, data.store)
     network = _network(settings, data, initial)
     started = _start(settings, network, data, initial, fabric)
-    checkpoint = Checkpoint(_key({**resolved, **started}, fabric))
     setup = Setup(network, _inputs(train, network, data, mirror=settings.features.mirror), data, fabric)
     _print_settings(settings, setup, label_epochs)
     phases = plan.phases(settings.seed, train, label_epochs, setup)
-    trainer = Trainer(setup, phases, plan.loop(settings.seed, train, machine), checkpoint)
-    if not fabric.is_global_zero:
-        trainer.fit(lambda *_: None)
-        return
-    name = f"{settings.dataset}-{settings.encoder}-{settings.decoder}-{checkpoint.key}"
-    _fit(trainer, train.trackers, name, resolved)
-    _save(trainer, initial, resolved, machine, started)
-    checkpoint.clear()
+    kept = checkpoint(_key({**resolved, **started}, fabric))
+    trainer = Trainer(setup, phases, plan.loop(settings.seed, train, machine), kept)
+    return Training(trainer, initial, resolved, {"weights": weights, **started})
 
 
 def _key(settings: dict[str, Any], fabric: Fabric) -> str:
@@ -127,7 +145,6 @@ def _data(labelled: Train | None, fabric: Fabric) -> Data:
 
 def _initial_encoder(name: str, seed: int, store: FeatureStore) -> Encoder:
     """The encoder as it is before training: ImageNet's, a file's, or drawn from the seed."""
-    read_record(WEIGHTS)
     weights = read_weights(WEIGHTS / "weights.safetensors")
     return encoders.build(name, transform=store.transform, weights=weights, seed=seed)
 
@@ -222,10 +239,9 @@ def _fit(trainer: Trainer, trackers: tuple[str, ...], name: str, resolved: dict[
         trainer.fit(EpochLog(tracker, others, shown).end_of_epoch)
 
 
-def _save(
-    trainer: Trainer, initial: Encoder, resolved: dict[str, Any], machine: Compute, started: dict[str, Any]
-) -> None:
+def _save(training: Training, machine: Compute) -> None:
     """Write the model folder with the state of the best epoch."""
+    trainer, initial, resolved, origins = training
     network, data = trainer.network, trainer.data
     network.load_state_dict(trainer.best)
     encoder = network.encoder or initial
@@ -240,11 +256,7 @@ def _save(
             **compute.describe(portable=machine.portable, threads=machine.threads, processes=trainer.fabric.world_size),
             **kernels.describe(),
         },
-        provenance={
-            "weights": read_record(WEIGHTS),
-            "features": digest(FEATURES / "index.json"),
-            **started,
-        },
+        provenance={"features": digest(FEATURES / "index.json"), **origins},
         scores={"epoch": best + 1, **trainer.progress.history[best]},
     )
     states = encoder.body.state_dict(), network.decoder.state_dict()

@@ -1,13 +1,17 @@
-"""`python -m stages verify IMAGES SEED`: make a piece of a finished run again, and compare it with what was recorded.
+"""`python -m stages verify IMAGES SEED EPOCHS`: make a piece of a finished run again, and compare it with the record.
 
 Not a stage: it writes nothing. `captioning verify` runs it in the workspace, or in a copy of a revision, so that the
 code of that revision does the work.
 """
 
+import csv
 import json
 import random
 import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,19 +27,21 @@ from captioning.system import compute
 from captioning.system.archives import ImageArchives
 from captioning.system.errors import UserError
 from captioning.system.files import read_json
+from captioning.training.checkpoints import Checkpoint
 from captioning.vision.features.store import ARRAYS, FeatureStore
-from stages import evaluate, features
+from stages import evaluate, features, train
 
 CAPTIONS = Path("data/evaluate/captions.json")
+CURVES = Path("data/train/plots/metrics")
 NEEDED = (evaluate.SPLIT / "images.csv", evaluate.FEATURES / "index.json", evaluate.MODEL / cards.NAME, CAPTIONS)
 
 
 def main(settings: Settings) -> None:
-    """Verify features of some images, and one batch of captions. They are in sys.argv.
+    """Verify features of some images, one batch of captions, and the first epochs. How many is in sys.argv.
 
     Raises UserError when a file of the run is not there, or something differs.
     """
-    count, seed = (int(text) for text in sys.argv[2:4])
+    count, seed, epochs = (int(text) for text in sys.argv[2:5])
     for path in NEEDED:
         if not path.is_file():
             raise UserError(f"{path} is missing; run the pipeline (`dvc repro`), or bring it back with `dvc checkout`")
@@ -52,6 +58,7 @@ def main(settings: Settings) -> None:
     rows = np.array(sorted(draw.sample(range(len(images)), min(count, len(images)))))
     faults = _differing_features(settings, fabric, images, store, rows)
     faults += _differing_captions(settings, fabric, images, store, draw)
+    faults += _differing_epochs(settings, epochs) if epochs else []
     if faults:
         raise UserError("\n".join(faults))
 
@@ -99,3 +106,54 @@ def _differing_captions(
     ]
     print(f"captions of {len(batch)} of {len(test):,} test images: {len(batch) - len(faults)} equal")
     return faults
+
+
+class _EnoughError(Exception):
+    """So many epochs have been trained again."""
+
+
+class _NoCheckpoint(Checkpoint):
+    """Nothing is taken up, and nothing is left."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep nothing."""
+
+    def load(self) -> None:
+        """Begin at the beginning."""
+
+
+def _differing_epochs(settings: Settings, epochs: int) -> list[str]:
+    """Train the first epochs again → a line for each scalar that is another one.
+
+    A finished run has no checkpoint any more. Its losses, norms of gradients and updates of weights, module by module,
+    and validation scores depend on every weight, and are recorded in all their digits.
+    """
+    recorded = {path.relative_to(CURVES).with_suffix("").as_posix(): _column(path) for path in CURVES.rglob("*.tsv")}
+    faults: list[str] = []
+    trained: list[int] = []
+
+    def compare(scalars: Mapping[str, float], *_: object) -> None:
+        epoch = len(trained)
+        wrong = [name for name, value in scalars.items() if _at(recorded.get(name, []), epoch) != value]
+        faults.extend(
+            f"epoch {epoch + 1}: {name} = {scalars[name]!r}, in {CURVES} {_at(recorded.get(name, []), epoch)!r}"
+            for name in wrong
+        )
+        print(f"epoch {epoch + 1}, trained again: {len(scalars) - len(wrong)} of {len(scalars)} scalars equal")
+        trained.append(epoch)
+        if len(trained) == epochs:
+            raise _EnoughError
+
+    with suppress(_EnoughError):
+        train.prepare(settings, _NoCheckpoint).trainer.fit(compare)
+    return faults
+
+
+def _column(path: Path) -> list[float]:
+    """The values of a scalar, epoch by epoch, as DVCLive writes them."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [float(row[path.stem]) for row in csv.DictReader(stream, delimiter="\t")]
+
+
+def _at(values: Sequence[float], index: int) -> float | None:
+    return values[index] if index < len(values) else None

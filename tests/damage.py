@@ -1,8 +1,7 @@
-"""Kinds of faults in which something else has changed when a killed stage is repeated.
+"""Kinds of faults in which files are damaged between a kill and the repeated stage, or the kill comes very early.
 
 Bits that flipped and writes that power took, in unfinished work: the repeated run ends with the bytes of an undisturbed
-one. A flipped bit in an input: refused in one line, or without effect. Another setting: the bytes of an undisturbed run
-with that setting.
+one. A flipped bit in an input: refused in one line, or without effect.
 """
 
 import os
@@ -10,31 +9,15 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Protocol
 
-import yaml
-
 from tests.forks import Ended, Run
 from tests.imports import ROOT, STAGES
-from tests.project import merge
 from tests.trees import difference, tree
 
-CHANGES: dict[str, list[dict]] = {  # for each stage, settings that change its result
-    "download": [{"download": {"scenes": {"seed": 2}}}, {"download": {"scenes": {"image_size": 48}}}],
-    "vocab": [{"vocab": {"min_count": 2}}],
-    "split": [{"split": {"max_words": 5}}],
-    "features": [{"features": {"crop": "centre"}}, {"features": {"image_size": 40}}, {"features": {"shard_size": 4}}],
-    "train": [
-        {"train": {"optimizer": {"lr": 0.001}}},
-        {"train": {"batch_size": 16}},
-        {"decoders": {"lstm": {"dropout": 0.1}}},
-        {"seed": 5},
-    ],
-    "evaluate": [{"evaluate": {"max_words": 2}}, {"evaluate": {"max_words": 4}}],
-}
 STARTED_S = 0.4  # seconds in which Python itself starts, before any line of the project runs
 RESUMED = ("features", "train")  # stages with unfinished work of their own
 
@@ -50,6 +33,7 @@ class Bench(Protocol):
     before: dict[str, Path]
     trees: dict[str, dict[str, str]]
     folder: Path
+    expected: dict[str, dict[str, str]]
 
     def case(self, stage: str) -> AbstractContextManager[Path]: ...
 
@@ -134,18 +118,6 @@ def refusal(ended: Ended) -> str:
     return ""
 
 
-def setting_changed(bench: Bench, stage: str, draw: random.Random) -> str:
-    """Another setting between the kill and the repeated run: the result is that of the other setting."""
-    change = draw.choice(CHANGES[stage])
-    with bench.case(stage) as folder, _changed(bench, stage, change) as other:
-        killed(bench, stage, folder, draw)
-        edit(folder, change)
-        ended = Run(stage, folder).wait()
-        if ended.status:
-            return f"repeated with {change}: status {ended.status}, said {ended.said[-1500:]}"
-        return difference(results(tree(folder)), other)
-
-
 def cold_interrupted(bench: Bench, stage: str, draw: random.Random) -> str:
     """Ctrl-C, SIGTERM or SIGKILL in the first two seconds of a process, in which libraries load."""
     number, after = draw.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL]), draw.uniform(0, 2)
@@ -170,30 +142,11 @@ def _not_one_line(status: int, number: int, said: str) -> str:
     return "" if (status, said.splitlines()[-1:]) == (128 + number, [expected]) else f"status {status}, said {said}"
 
 
-@contextmanager
-def _changed(bench: Bench, stage: str, change: dict) -> Iterator[dict[str, str]]:
-    """The results of an undisturbed run with another setting."""
-    with bench.case(stage) as folder:
-        edit(folder, change)
-        ended = Run(stage, folder).wait()
-        assert ended.status == 0, ended.said
-        found = results(tree(folder))
-        assert found != results(bench.trees[stage]), f"{change} changes nothing of {stage}"
-    yield found
-
-
-def edit(folder: Path, change: dict) -> None:
-    """Change settings in params.yaml."""
-    path = folder / "params.yaml"
-    path.write_text(yaml.safe_dump(merge(yaml.safe_load(path.read_text()), change)))
-
-
 Kind = Callable[[Bench, str, random.Random], str]
 STAGES_OF: dict[Kind, tuple[str, ...]] = {
     bits_flipped: RESUMED,
     writes_lost: RESUMED,
     input_flipped: ("vocab", "split", "features", "train", "evaluate"),
-    setting_changed: tuple(CHANGES),
     cold_interrupted: tuple(STAGES),
 }
 """The kinds, each with the stages that it can hit."""

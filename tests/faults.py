@@ -25,11 +25,13 @@ from pathlib import Path
 
 import yaml
 
-from tests.damage import STAGES_OF, MissedError
+from tests import changes, damage, dvc_faults
+from tests.damage import MissedError
 from tests.forks import Run, asked_to_leave, warm
 from tests.imports import ROOT, STAGES
-from tests.project import TINY, Project, merge
+from tests.project import TINY, merge
 from tests.trees import difference, half_written, tree
+from tests.zygote import serving
 
 GRACE = 5.0  # seconds from SIGTERM to the end
 REDRAWS = 30  # other moments that are tried when a run ended before its fault
@@ -52,6 +54,7 @@ class Bench:
         self.seconds: dict[str, float] = {}
         self.trees: dict[str, dict[str, str]] = {}
         self.before: dict[str, Path] = {}
+        self.expected: dict[str, dict[str, str]] = {}  # results after a change
         settings = yaml.safe_load((ROOT / "params.yaml").read_text())
         project = folder / "undisturbed"
         project.mkdir()
@@ -179,40 +182,9 @@ def two_at_once(bench: Bench, stage: str, draw: random.Random) -> str:
         return difference(tree(folder), bench.trees[stage]) or bench.again(stage, folder)
 
 
+STAGES_OF = damage.STAGES_OF | changes.STAGES_OF
 KINDS = (killed_at_a_write, killed_by_the_clock, terminated, full_disk, read_only, two_at_once, *STAGES_OF)
 MOUNTS = (full_disk, read_only)
-
-
-class Pipeline:
-    """`dvc repro`, killed with all that it started, or alone: its stage then lives on beside the repeated one."""
-
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self._project = Project.create(bench.folder / "repository", bench.folder / "home")
-        (self._project.folder / "params.yaml").write_text((bench.folder / "undisturbed/params.yaml").read_text())
-        self._wanted = tree(bench.folder / "undisturbed")
-
-    def killed(self, draw: random.Random) -> str:
-        """What is wrong after `dvc repro` was killed and repeated; empty: nothing."""
-        folder = Path(tempfile.mkdtemp(dir=self._bench.folder)) / "copy"
-        shutil.copytree(self._project.folder, folder, symlinks=True)
-        copy = Project(folder, self._bench.folder / "home")
-        log = (folder.parent / "log").open("w")
-        started = subprocess.Popen(
-            ["dvc", "repro"], cwd=folder, env=copy.environment, stdout=log, stderr=log, start_new_session=True
-        )
-        with suppress(subprocess.TimeoutExpired):
-            started.wait(draw.uniform(2, 30))
-        if started.poll() is not None:
-            raise MissedError
-        (os.killpg if draw.random() < 0.5 else os.kill)(started.pid, signal.SIGKILL)
-        started.wait()
-        done = copy.run("dvc", "repro", check=False)
-        if done.returncode:
-            return f"repeated: {done.stdout[-800:]}{done.stderr[-1500:]}"
-        found = {name: value for name, value in tree(folder).items() if not name.endswith(".gitignore")}
-        shutil.rmtree(folder.parent)
-        return difference(found, self._wanted)
 
 
 def attempt(work: Callable[[random.Random], str], draw: random.Random) -> str:
@@ -233,7 +205,8 @@ def may_mount() -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100, help="faults in all")
-    parser.add_argument("--dvc", type=int, default=2, help="how many of them hit `dvc repro`")
+    parser.add_argument("--dvc", type=int, default=4, help="how many of them hit a command of DVC")
+    parser.add_argument("--commands", nargs="*", default=[], help="these commands of DVC alone, such as commit")
     parser.add_argument("--seed", type=int, default=1, help="draws the moments")
     parser.add_argument("--minutes", type=float, default=60.0, help="no fault is caused after so many")
     parser.add_argument("--kinds", nargs="*", default=[], help="of these kinds alone, such as bits_flipped")
@@ -244,22 +217,34 @@ def main() -> int:
     if kinds != KINDS:
         print("skipped: full disk and read-only folder; they want root and a mount namespace")
     with tempfile.TemporaryDirectory() as folder:
-        return report(Bench(Path(folder)), tuple(wanted), chosen.kills - chosen.dvc, chosen.dvc, chosen.seed, until)
+        bench, draw = Bench(Path(folder)), random.Random(chosen.seed)
+        works = on_stages(bench, wanted, chosen.kills - chosen.dvc, draw) if chosen.kills > chosen.dvc else []
+        if not chosen.dvc:
+            return report(works, draw, chosen.seed, until)
+        home = Path(folder) / "home"
+        home.mkdir()
+        with serving(home / "bin"):
+            settings = bench.folder / "undisturbed/params.yaml"
+            works += dvc_faults.works(Path(folder) / "dvc", home, settings, chosen.dvc, chosen.commands)
+            return report(works, draw, chosen.seed, until)
 
 
-def report(
-    bench: Bench, kinds: tuple[Callable[..., str], ...], kills: int, through_dvc: int, seed: int, until: float
-) -> int:
-    """Cause the faults, none after `until`, and print the table; 0: every repeated run ended with the same bytes."""
-    draw = random.Random(seed)
+Work = tuple[str, str, Callable[[random.Random], str]]
+"""What is hit, the kind of fault, and what causes it and returns what is wrong after the repeated run."""
+
+
+def on_stages(bench: Bench, kinds: list[Callable[..., str]], count: int, draw: random.Random) -> list[Work]:
+    """So many faults of stages, each kind and stage as often as the others."""
     drawn = [(stage, kind) for kind in kinds for stage in STAGES_OF.get(kind, STAGES)]
     draw.shuffle(drawn)
-    works = [
+    return [
         (stage, kind.__name__, lambda draw, stage=stage, kind=kind: kind(bench, stage, draw))
-        for stage, kind in (drawn * (kills // len(drawn) + 1))[:kills]
+        for stage, kind in (drawn * (count // len(drawn) + 1))[:count]
     ]
-    if through_dvc:
-        works += [("dvc repro", "killed_by_the_clock", Pipeline(bench).killed)] * through_dvc
+
+
+def report(works: list[Work], draw: random.Random, seed: int, until: float) -> int:
+    """Cause the faults, none after `until`, and print the table; 0: every repeated run ended with the same bytes."""
     came: Counter[tuple[str, str]] = Counter()
     equal: Counter[tuple[str, str]] = Counter()
     for number, (stage, kind, work) in enumerate(works, 1):
@@ -271,7 +256,7 @@ def report(
         equal[stage, kind] += not wrong
         if wrong:
             print(f"{number}: {stage}, {kind}: {wrong}", flush=True)
-    names = [kind.__name__ for kind in kinds]
+    names = list(dict.fromkeys(kind for _, kind, _ in works))
     print("| stage |", " | ".join(name.replace("_", " ") for name in names), "|")
     print("|---|" + "---|" * len(names))
     for stage in dict.fromkeys(stage for stage, _, _ in works):

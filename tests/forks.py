@@ -73,18 +73,23 @@ class Ended(NamedTuple):
 
 
 class Run:
-    """A stage in a fork of this process; `at` counts what it changes on the disk, and acts at one of these moments."""
+    """Work in a fork of this process, which counts what it changes in a folder, and acts at one of these moments.
 
-    def __init__(self, stage: str, folder: Path, moment: int = 0, act: Act = die) -> None:
+    work: a stage, by name, or a function. code: a copy of the project, whose stage is run in place of this one's.
+    """
+
+    def __init__(
+        self, work: str | Act, folder: Path, moment: int = 0, act: Act = die, *, code: Path | None = None
+    ) -> None:
         self._log = folder.parent / f"{folder.name}-{time.monotonic_ns()}.log"
         self.events = self._log.with_suffix(".events")
         self._begin = time.monotonic()
         self.pid = os.fork()
         if not self.pid:
-            self._child(stage, folder, moment, act)
+            self._child(work if callable(work) else lambda: _run(work, code), folder, moment, act)
         self._end = os.pidfd_open(self.pid)
 
-    def _child(self, stage: str, folder: Path, moment: int, act: Act) -> NoReturn:
+    def _child(self, work: Act, folder: Path, moment: int, act: Act) -> NoReturn:
         status = 1
         try:
             stream = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -92,7 +97,7 @@ class Run:
             os.dup2(stream, 2)
             os.chdir(folder)
             count = _watch(folder, moment, act)
-            import_module("stages").run(stage)
+            work()
             status = 0
             self.events.write_text(str(count[0]))
         except SystemExit as left:
@@ -124,6 +129,15 @@ class Run:
         said = self._log.read_text(errors="replace")
         self._log.unlink()
         return Ended(os.waitstatus_to_exitcode(status), said, time.monotonic() - self._begin)
+
+
+def _run(stage: str, code: Path | None) -> None:
+    """Run a stage of the project that is loaded, or of a copy: its modules are then loaded anew, from there."""
+    if code:
+        for name in [name for name in sys.modules if name.split(".")[0] in ("captioning", "stages")]:
+            del sys.modules[name]
+        sys.path.insert(0, str(code))
+    import_module("stages").run(stage)
 
 
 def _watch(folder: Path, moment: int, act: Act) -> list[int]:

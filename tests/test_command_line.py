@@ -61,7 +61,7 @@ def test_every_command_of_the_page_queues_what_it_says(project: Project) -> None
 def answers() -> list[tuple[str, str]]:
     """What is typed and the answer, where DVC refuses it, in the page's table."""
     rows = re.findall(r"^\| `'?([^`']+?)'?`[^|]*\| `([^`]+)`", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(rows) == 5
+    assert len(rows) == 6
     return rows
 
 
@@ -70,7 +70,32 @@ def test_what_dvc_answers_is_what_the_page_says(project: Project, argument: str,
     refused = project.run("dvc", "exp", "run", "-S", argument, check=False)
     assert refused.returncode
     assert answer in refused.stderr
-    assert project.run("git", "status", "--porcelain").stdout == ""
+    changed = argument.endswith("=")  # an empty text is written before DVC reads the pipeline
+    assert project.run("git", "status", "--porcelain").stdout == " M params.yaml\n" * changed
+    project.run("git", "restore", "params.yaml")
+
+
+FOLDERS = ("train.start", "download.folder", "evaluate.ensemble")  # that dvc.yaml names as dependencies
+
+
+def test_a_folder_that_is_null_is_answered_by_the_check(project: Project) -> None:
+    """DVC reads these settings before any stage runs; a null must not end it in an `unexpected error`."""
+    options = (part for key in FOLDERS for part in ("-S", f"{key}=null"))
+    refused = project.run("dvc", "exp", "run", *options, check=False)
+    project.run("git", "restore", "params.yaml")
+    assert refused.returncode
+    assert "unexpected error" not in refused.stderr
+    said = [line for line in refused.stderr.splitlines() if "is empty; write " in line]
+    assert [key for key in FOLDERS for line in said if f": {key} is empty; write " in line] == list(FOLDERS)
+    assert all(len(line) <= 300 for line in said)
+
+
+@pytest.mark.parametrize("key", FOLDERS)
+def test_a_folder_that_is_an_empty_text_is_no_unexpected_error(project: Project, key: str) -> None:
+    refused = project.run("dvc", "exp", "run", "-S", f"{key}=", check=False)
+    project.run("git", "restore", "params.yaml")
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith("ERROR: Same item(s) are defined as both a dependency and an output in stage: ")
 
 
 @pytest.mark.parametrize("key", ["split.limit", "train.augment.image_size"])

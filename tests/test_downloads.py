@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from captioning.data.network import partial
 from captioning.data.network.downloads import Fetched, fetch
 from captioning.system.errors import UserError
 from captioning.system.locks import alone
@@ -124,6 +125,96 @@ def test_a_damaged_note_on_what_has_arrived_begins_the_download_anew(place: Plac
         (place.cache / "a.zip.part.json").write_text(text)
         place.fetch(server.url("a.zip"))
     assert "Range" not in server.seen[-1].headers
+    assert place.target.read_bytes() == BODY
+
+
+def broken_off(place: Place, server: Server, digest: str | None) -> Path:
+    """The partial file of a download that was cut and then given up."""
+    fails(place, server, "run again to go on from what has arrived", digest)
+    return place.cache / "a.zip.part"
+
+
+GIVEN_UP = [Reply(status=503)] * 5
+LAST_MODIFIED = {"Last-Modified": "Tue, 01 Oct 2013 00:00:00 GMT"}
+
+
+@pytest.mark.parametrize("digest", [MD5, None])
+def test_a_partial_file_with_a_flipped_bit_is_fetched_anew(place: Place, digest: str | None) -> None:
+    with Server(Reply(BODY, cut=100_000, etag='"v1"'), *GIVEN_UP, Reply(BODY, etag='"v1"')) as server:
+        part = broken_off(place, server, digest)
+        data = bytearray(part.read_bytes())
+        data[50_000] ^= 1
+        part.write_bytes(data)
+        place.fetch(server.url("a.zip"), digest)
+    assert "Range" not in server.seen[-1].headers
+    assert place.target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("left", [b"", b"x" * 70_000, b"\0" * 250_000], ids=["nothing", "some", "much"])
+def test_what_was_written_after_the_last_note_is_cut_off(place: Place, left: bytes) -> None:
+    """A killed process has not noted it, and power may have taken some of it."""
+    with Server(Reply(BODY, cut=100_000, etag='"v1"'), *GIVEN_UP, Reply(BODY, etag='"v1"')) as server:
+        part = broken_off(place, server, None)
+        with part.open("ab") as stream:
+            stream.write(left)
+        place.fetch(server.url("a.zip"), None)
+    assert server.seen[-1].headers["Range"] == "bytes=100000-"
+    assert place.target.read_bytes() == BODY
+
+
+def test_a_partial_file_that_lost_its_end_is_fetched_anew(place: Place) -> None:
+    with Server(Reply(BODY, cut=100_000, etag='"v1"'), *GIVEN_UP, Reply(BODY, etag='"v1"')) as server:
+        part = broken_off(place, server, None)
+        part.write_bytes(part.read_bytes()[:99_999])
+        place.fetch(server.url("a.zip"), None)
+    assert "Range" not in server.seen[-1].headers
+    assert place.target.read_bytes() == BODY
+
+
+def test_what_has_arrived_is_noted_on_the_way(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a kill, after which nothing can be noted, costs a piece and not all."""
+    monkeypatch.setattr(partial, "_NOTED", 1 << 17)
+    notes: list[int] = []
+    monkeypatch.setattr(partial.Partial, "_write_note", lambda _self, size: notes.append(size))
+    with Server(Reply(BODY)) as server:
+        place.fetch(server.url("a.zip"), None)
+    assert notes == [0, 1 << 17, 1 << 18, len(BODY)]
+
+
+@pytest.mark.parametrize("version", [{}, {"etag": 'W/"v1"'}])
+def test_without_any_digest_or_version_a_download_begins_anew(place: Place, version: dict) -> None:  # type: ignore[type-arg]
+    """Else the beginning of one version could be joined to the end of another, and nothing would tell."""
+    with Server(Reply(OTHER, cut=100_000, **version), Reply(BODY, **version)) as server:
+        place.fetch(server.url("a.zip"), None)
+    assert [request.headers.get("Range") for request in server.seen] == [None, None]
+    assert place.target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("version", [{"etag": '"v1"'}, {"headers": LAST_MODIFIED}])
+def test_without_a_digest_a_download_goes_on_where_the_server_tells_its_version(place: Place, version: dict) -> None:  # type: ignore[type-arg]
+    with Server(Reply(BODY, cut=100_000, **version), Reply(BODY, **version)) as server:
+        place.fetch(server.url("a.zip"), None)
+    assert [request.status for request in server.seen] == [200, 206]
+    assert place.target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("length", [200_000, 300_001])
+def test_another_length_is_another_version(place: Place, length: int) -> None:
+    """Of a server that gives each version the same date, and heeds no If-Range."""
+    other, headers = random.Random(2).randbytes(length), LAST_MODIFIED
+    with Server(
+        Reply(OTHER, cut=100_000, headers=headers), Reply(other, headers=headers, heeds_if_range=False)
+    ) as server:
+        place.fetch(server.url("a.zip"), None)
+    assert [request.status for request in server.seen] == [200, 206, 200]
+    assert place.target.read_bytes() == other
+
+
+def test_all_of_a_shorter_version_is_no_whole_file(place: Place) -> None:
+    shorter = OTHER[:100_000]
+    with Server(Reply(OTHER, cut=100_000, etag='"v1"'), Reply(shorter, etag='"v1"'), Reply(BODY)) as server:
+        place.fetch(server.url("a.zip"), None)
+    assert [request.status for request in server.seen] == [200, 416, 200]
     assert place.target.read_bytes() == BODY
 
 

@@ -1,9 +1,13 @@
 """Stages that are killed, starved or run twice at once, and then repeated; the short form of `tests.faults`."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.dvc_faults import damaged
 from tests.forks import Ended
 from tests.imports import ROOT
 from tests.trees import difference, half_written
@@ -11,17 +15,34 @@ from tests.trees import difference, half_written
 SAID = "error: data/train/model: No space left on device; make room or give access, and run again"
 
 
-def test_repeated_stages_end_with_the_bytes_of_undisturbed_ones() -> None:
-    command = [sys.executable, "-m", "tests.faults", "--kills", "10", "--dvc", "0", "--seed", "7"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+@pytest.mark.parametrize(
+    ("kills", "kinds"),
+    [(10, []), (4, ["code_changed", "inputs_changed"])],
+    ids=["of any kind", "and something changed"],
+)
+def test_repeated_stages_end_with_the_bytes_of_undisturbed_ones(kills: int, kinds: list[str]) -> None:
+    command = [sys.executable, "-m", "tests.faults", "--kills", str(kills), "--dvc", "0", "--seed", "7"]
+    done = subprocess.run([*command, "--kinds", *kinds], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "10 kills, seed 7: 10 repeated to equal bytes"
+    assert done.stdout.splitlines()[-1] == f"{kills} kills, seed 7: {kills} repeated to equal bytes"
 
 
 def test_what_differs_is_found() -> None:
     wanted = {"a": "1", "b": "2", "c": "3"}
     assert difference(wanted, wanted) == ""
     assert difference({"a": "1", "b": "9", "d": "4"}, wanted) == "b (other), c (missing), d (left over)"
+
+
+def test_a_damaged_object_of_dvcs_cache_is_found(tmp_path: Path) -> None:
+    data = b"a result"
+    name = hashlib.md5(data).hexdigest()
+    path = tmp_path / name[:2] / name[2:]
+    path.parent.mkdir()
+    path.write_bytes(data)
+    (path.parent / ".left.tmp").write_text("of a killed command; it is no object")
+    assert damaged(tmp_path) == ""
+    path.write_bytes(data[:-1])
+    assert damaged(tmp_path) == f"cache/{name[:2]}/{name[2:]} is damaged"
 
 
 def test_a_half_written_file_is_found_and_a_missing_one_is_none(tmp_path: Path) -> None:

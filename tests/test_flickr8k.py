@@ -90,6 +90,42 @@ def test_the_table_and_the_notes(attempt: Try) -> None:
     assert sorted(path.name for path in attempt.out.iterdir()) == ["Flickr8k_Dataset.zip", "Flickr8k_text.zip"]
 
 
+def as_kaggle_has_it(attempt: Try) -> None:
+    """Images/ and captions.txt, and no lists of splits."""
+    (attempt.source / "Images").mkdir()
+    for name, data in IMAGES.items():
+        (attempt.source / "Images" / name.removeprefix(FOLDER)).write_bytes(data)
+    (attempt.source / "captions.txt").write_text("image,caption\na_1.jpg,A dog .\n")
+
+
+def test_images_of_kaggles_copy_are_taken_and_the_small_archive_comes_from_elsewhere(
+    attempt: Try, tmp_path: Path
+) -> None:
+    expected = attempt().table
+    for archive in attempt.source.iterdir():
+        archive.unlink()
+    as_kaggle_has_it(attempt)
+    with Server(files={"Flickr8k_text.zip": packed(tmp_path, TEXT)}) as server:
+        text = hashlib.md5(server.files["Flickr8k_text.zip"]).hexdigest()
+        published = {server.url("Flickr8k_text.zip"): f"md5:{text}", server.url("Flickr8k_Dataset.zip"): "md5:0"}
+        prepared = flickr8k.prepare(attempt.out, Options(attempt.source, False, SCENES), attempt.cache, published)
+        assert [seen.path for seen in server.seen] == ["/Flickr8k_text.zip"]
+    assert [file.origin for file in prepared.files] == [next(iter(published)), "source"]
+    assert prepared.table["file"].tolist() == [name.replace(FOLDER, "") for name in expected["file"]]
+    pd.testing.assert_frame_equal(prepared.table.drop(columns="file"), expected.drop(columns="file"))
+
+
+def test_kaggles_copy_without_the_lists_of_splits_is_refused_with_what_to_do(attempt: Try) -> None:
+    as_kaggle_has_it(attempt)
+    with Server(files={}) as server:
+        published = {server.url("Flickr8k_text.zip"): "md5:0", server.url("Flickr8k_Dataset.zip"): "md5:0"}
+        with attempt.refused(
+            r"source/captions\.txt: it says nothing of splits, and Flickr8k_text\.zip, which does, cannot be "
+            r"downloaded; put that beside it, or read these files with dataset=folder and download\.folder"
+        ):
+            flickr8k.prepare(attempt.out, Options(attempt.source, False, SCENES), attempt.cache, published)
+
+
 def test_the_record_names_no_folder_of_this_machine(attempt: Try, tmp_path: Path) -> None:
     assert str(tmp_path) not in str(attempt().record())
 

@@ -1,4 +1,4 @@
-"""SIGTERM: an exception at once, or at the end of a block that asks for it."""
+"""Ctrl-C and SIGTERM: an exception at once, or at the end of a block that asks for it."""
 
 import os
 import signal
@@ -9,12 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 from captioning.system import signals
-from captioning.system.signals import Terminated
+from captioning.system.signals import Stopped
 from tests.imports import ROOT
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(signals, "_came", [])
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -25,16 +26,24 @@ def ask() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_it_is_raised_at_once_and_a_second_one_ends_the_process() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_is_raised_at_once_and_a_second_one_ends_the_process(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     signals.heed()
-    with pytest.raises(Terminated):
-        ask()
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with pytest.raises(Stopped) as stopped:
+        os.kill(os.getpid(), number)
+    assert stopped.value.status == 128 + number
+    left: list[bool] = []
+    monkeypatch.setattr(signals, "leave", lambda: left.append(True))
+    ask()
+    assert left == [True]
+    assert signals.ended()[1] == 128 + number  # the first one counts
 
 
 def test_it_waits_for_the_end_of_a_block() -> None:
     signals.heed()
-    heeded, seen = signal.getsignal(signal.SIGTERM), []
+    seen = []
 
     def work() -> None:
         with signals.postponed() as asked:
@@ -42,15 +51,18 @@ def test_it_waits_for_the_end_of_a_block() -> None:
             ask()
             seen.append(asked())
 
-    with pytest.raises(Terminated):
+    with pytest.raises(Stopped):
         work()
     assert seen == [False, True]
-    assert signal.getsignal(signal.SIGTERM) is heeded
+    assert signals.ended()[1] == 143
 
 
 def test_a_block_that_nobody_interrupts_ends_as_any() -> None:
+    signals.heed()
     with signals.postponed() as asked:
         assert not asked()
+    with pytest.raises(Stopped):
+        ask()
 
 
 _LOADING = "import sys; sys.argv = ['-m']; import stages, os, signal; os.kill(os.getpid(), signal.{0}); sys.exit('on')"
@@ -94,7 +106,7 @@ def test_a_library_that_makes_another_exception_of_it_changes_nothing(
 
 
 def test_of_two_interrupts_the_work_can_handle_the_first() -> None:
-    signals.leave_at_once("run it again")
+    signals.leave_at_once()
     signals.heed()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         os.kill(os.getpid(), signal.SIGINT)

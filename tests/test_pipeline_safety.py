@@ -32,6 +32,8 @@ REFUSED = {  # changes → what is said of them
     ("dataset=folder", "features.weights=none"): "no table of captions there",
     ("download.source=absent",): "no such folder; correct params.yaml or CAPTIONING_SOURCE",
     ("compute.precision=bf16-mixed",): "compute.precision = bf16-mixed needs a GPU",
+    ("seed=null",): "seed is empty; write random seed of training",
+    ("train.augment.crop=null",): "train.augment.crop is empty; write ",
 }
 QUEUE_START = """
 from types import SimpleNamespace

@@ -4,6 +4,7 @@ import json
 import sys
 
 from tests.project import Project
+from tests.trees import tree
 
 
 def test_a_finished_run_is_verified_and_an_edited_one_is_not(copy: Project) -> None:
@@ -13,7 +14,9 @@ def test_a_finished_run_is_verified_and_an_edited_one_is_not(copy: Project) -> N
     assert lines[1].startswith("verified on: ")
     assert lines[2].startswith('trained with: {"instructions": "AVX2"')
     assert lines[3:] == ["pixels of 5 of 36 images: 5 equal", "captions of 6 of 6 test images: 6 equal"]
-    alone = copy.run(sys.executable, "-m", "stages", "verify", "5", "3")  # in an interpreter that has loaded nothing
+    alone = copy.run(
+        sys.executable, "-m", "stages", "verify", "5", "3", "0"
+    )  # in an interpreter that has loaded nothing
     assert alone.stdout.splitlines() == lines[1:]
     path = copy.folder / "data/evaluate/captions.json"
     captions = json.loads(path.read_text())
@@ -39,4 +42,34 @@ def test_a_revision_is_verified_by_its_own_code(copy: Project) -> None:
     assert (done.returncode, done.stderr) == (
         1,
         "error: HEAD: this commit has no stages/verify.py; name a later one\n",
+    )
+
+
+def test_epochs_are_trained_again_and_another_loss_is_seen(copy: Project) -> None:
+    before = tree(copy.folder)
+    done = copy.run("captioning", "verify", "HEAD", "--images", "2", "--epochs", "2")
+    lines = [line for line in done.stdout.splitlines() if "trained again" in line]
+    counts = [int(line.split()[4]) for line in lines]
+    assert lines == [f"epoch {epoch}, trained again: {counts[0]} of {counts[0]} scalars equal" for epoch in (1, 2)]
+    assert counts[0] > 10
+    path = copy.folder / "data/train/plots/metrics/train/loss/caption.tsv"
+    text = path.read_text()
+    path.unlink()
+    path.write_text(text.replace("4.7", "4.6", 1))
+    done = copy.run("captioning", "verify", "--images", "2", "--epochs", "1", check=False)
+    assert done.returncode == 1
+    assert f"epoch 1, trained again: {counts[0] - 1} of {counts[0]} scalars equal" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("error: epoch 1: train/loss/caption = 4.7")
+    path.unlink()
+    path.write_text(text)
+    assert tree(copy.folder) == before  # neither results nor unfinished work
+
+
+def test_a_revision_whose_code_cannot_train_again_says_so(copy: Project) -> None:
+    path = copy.folder / "stages/verify.py"
+    path.write_text("raise SystemExit('an older one')")
+    done = copy.run("captioning", "verify", "--epochs", "1", check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: --epochs 1: the code of workspace does not train again; name a later commit\n",
     )

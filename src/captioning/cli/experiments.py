@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from captioning.cli.entry import Stopped
 from captioning.cli.notices import name_some, print_lines
 from captioning.cli.places import check_file, in_project, written
 from captioning.system.errors import UserError
+from captioning.system.signals import Stopped
 
 if TYPE_CHECKING:
     from captioning.experiments.queueing import Queue

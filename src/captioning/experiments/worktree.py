@@ -9,7 +9,7 @@ from pathlib import Path
 from captioning.experiments.commands import dvc, git
 from captioning.experiments.revisions import WORKSPACE
 
-_STAGES = ("check", "download", "weights", "split", "features", "train", "evaluate")  # whose results are restored
+_STAGES = ("check", "download", "weights", "vocab", "split", "features", "train", "evaluate")  # are restored
 
 
 @contextmanager

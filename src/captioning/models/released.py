@@ -25,11 +25,6 @@ class Model(NamedTuple):
     title: str
 
 
-def folders(names: Sequence[str] | None, repo: str | None, default: Path) -> list[Path]:
-    """The folders of `models`."""
-    return [model.folder for model in models(names, repo, default)]
-
-
 def models(names: Sequence[str] | None, repo: str | None, default: Path) -> list[Model]:
     """The models that these names mean; without names that of HEAD in `repo`, or else `default`.
 

@@ -49,7 +49,8 @@ def read(path: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> tup
     except ValidationError as invalid:
         for error in invalid.errors():
             where, complaint = describe(dict(error), lines)
-            faults.setdefault(where, []).append(complaint)  # a union complains once a branch
+            complaints = faults.setdefault(where, [])  # a union complains once a branch
+            complaints += [complaint] if complaint not in complaints else []
     if faults:
         raise UserError("\n".join(f"{path}, {where}{' or '.join(messages)}" for where, messages in faults.items()))
     return written, lines

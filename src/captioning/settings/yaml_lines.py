@@ -12,11 +12,12 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node
 
-from captioning.settings.schema import Written
+from captioning.settings.schema import Settings, Written
+from captioning.settings.sections import Meaning, leaves, marked
 from captioning.system.errors import UserError, quote, reason, shown
 
 _LONGEST = 220  # characters of another library's message
-
+_MEANINGS = {key: marked(field, Meaning).text for key, field in leaves(Settings)}
 
 _DEEPEST = 50  # sections inside each other
 
@@ -114,6 +115,8 @@ def describe(error: dict[str, Any], lines: dict[tuple[str, ...], int]) -> tuple[
         return f"line {line}: {key} is missing", "; add it (see params.yaml in git)"
     if error["input"] == "" and NoneType in get_args(_section(where).model_fields[where[-1]].annotation):
         return f"line {line}: {key} = '': ", f"an empty text; for an empty value write null (`-S {key}=null`)"
+    if error["input"] is None and key in _MEANINGS:
+        return f"line {line}: {key} is empty", f"; write {_MEANINGS[key]}"
     message = error["msg"].removeprefix("Value error, ")
     return f"line {line}: {key} = {quote(error['input'])}: ", f"{message[0].lower()}{message[1:]}"
 

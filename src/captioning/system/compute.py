@@ -8,13 +8,12 @@ import ctypes
 import logging
 import os
 import platform
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from captioning.system import signals
 from captioning.system.errors import UserError
-from captioning.system.signals import Terminated
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -72,8 +71,8 @@ def ran_in_processes(module: str, argument: str, processes: int) -> bool:
     """Run `python -m MODULE ARGUMENT` in so many processes here and wait for them; True: they all ended well.
 
     False, and nothing is run, when `processes` is 1, or when this one was started by torchrun itself.
-    Raises UserError when a process failed; the others are ended then. Terminated or KeyboardInterrupt when
-    a signal requested the end, which is passed on to them. Call it after `pin`, which they inherit.
+    Raises UserError when a process failed; the others are ended then. Stopped when a signal requested the end, which is
+    passed on to them. Call it after `pin`, which they inherit.
     """
     if processes == 1 or _launched():
         return False
@@ -100,7 +99,7 @@ def ran_in_processes(module: str, argument: str, processes: int) -> bool:
             f"{argument}: process {rank} of {processes} ended with status {failure.exitcode}; its messages are above"
         ) from None
     except SignalException as came:
-        raise (Terminated if came.sigval == signal.SIGTERM else KeyboardInterrupt) from None
+        signals.stop(came.sigval)
     return True
 
 

@@ -1,7 +1,7 @@
 """Flickr8k: 8,000 photographs with five captions each (Hodosh, Young and Hockenmaier 2013), read in place.
 
 The archives are the re-published ones of github.com/jbrownlee/Datasets. For non-commercial research and education.
-Karpathy's split is the published one.
+Karpathy's split is the published one. Kaggle's copy has the same images, without splits.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,9 @@ from captioning.data.datasets.published import (
     tabulate,
 )
 from captioning.data.datasets.tokens import counts, lines, parse_captions, without_image
+from captioning.data.network.downloads import Fetched
 from captioning.system.archives import Archive
-from captioning.system.errors import UserError
+from captioning.system.errors import UserError, reworded
 
 name = "flickr8k"
 _URL = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/"
@@ -34,6 +35,11 @@ PUBLISHED = {  # the small one first: what is wrong with it is known before the 
 }
 _CAPTIONS = "Flickr8k.token.txt"
 _SPLITS = {"train": "Flickr_8k.trainImages.txt", "val": "Flickr_8k.devImages.txt", "test": "Flickr_8k.testImages.txt"}
+_KAGGLE, _KAGGLE_IMAGES = "captions.txt", "Images"
+_WITHOUT_SPLITS = (
+    f"it says nothing of splits, and {_TEXT}, which does, cannot be downloaded; put that beside it, or read these "
+    "files with dataset=folder and download.folder"
+)
 _DOCUMENT = "dataset_flickr8k.json"
 _COUNTS = {"train": (6000, 30_000), "val": (1000, 5000), "test": (1000, 5000)}  # images, captions
 _IN_FILE = {_CAPTIONS: (8093, 40_460)}  # names, captions; whatever their split
@@ -51,7 +57,7 @@ def prepare(
 
 
 def _official(space: Workspace, published: Mapping[str, str]) -> Prepared:
-    files = [space.fetch(url, digest) for url, digest in published.items()]
+    files = [_bring(space, url, digest) for url, digest in published.items()]
     table, notes = read(space.folder / _TEXT, space.folder / _PHOTOGRAPHS)
     return Prepared(table, files, notes)
 
@@ -59,13 +65,22 @@ def _official(space: Workspace, published: Mapping[str, str]) -> Prepared:
 def _karpathy(space: Workspace, published: Mapping[str, str]) -> Prepared:
     document = karpathy.bring(space, _DOCUMENT)
     entries, location = karpathy.read(space.folder / document.name, _DOCUMENT)
-    archive = next(space.fetch(url, digest) for url, digest in published.items() if url.endswith(_PHOTOGRAPHS))
+    archive = next(_bring(space, url, digest) for url, digest in published.items() if url.endswith(_PHOTOGRAPHS))
     photographs = [
         Photograph(entry.filename.removesuffix(".jpg"), _PHOTOGRAPHS, entry.filename, entry.used_as, entry.captions)
         for entry in entries
     ]
     table, notes = tabulate(photographs, space.folder, location)
     return Prepared(table, [document, archive], [*differences(karpathy.counts(entries), _COUNTS), *notes])
+
+
+def _bring(space: Workspace, url: str, digest: str) -> Fetched:
+    """A published archive. Of the data set as Kaggle has it, the images are taken; it has no splits."""
+    kaggle = space.find(_KAGGLE)
+    if url.endswith(_PHOTOGRAPHS):
+        return space.images(url, digest, *[_KAGGLE_IMAGES] * bool(kaggle))
+    with reworded(lambda text: f"{kaggle}: {_WITHOUT_SPLITS}" if kaggle and text.startswith(url) else text):
+        return space.fetch(url, digest)
 
 
 def read(text: Path, photographs: Path) -> tuple[pd.DataFrame, list[str]]:

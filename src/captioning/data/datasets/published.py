@@ -66,10 +66,10 @@ class Workspace:
         self.origins[self.folder / name] = own
         return downloads.take(own, self.folder / name, bring)
 
-    def images(self, url: str, digest: str | None) -> Fetched:
-        """As `fetch`, for a zip file of images; a folder that is named like it is packed where there is one."""
+    def images(self, url: str, digest: str | None, *folders: str) -> Fetched:
+        """As `fetch`, for a zip file of images; a folder of its name, or one of `folders`, is packed if it is there."""
         archive = url.rpartition("/")[2]
-        unpacked = None if self.find(archive) else self.find(archive.removesuffix(".zip"))
+        unpacked = None if self.find(archive) else self.find(archive.removesuffix(".zip"), *folders)
         return self.take(unpacked, archive, pack) if unpacked else self.fetch(url, digest)
 
     def name_own(self, text: str) -> str:

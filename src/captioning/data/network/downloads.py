@@ -2,10 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -13,11 +12,11 @@ from tqdm import tqdm
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
+from captioning.data.network.partial import Partial
 from captioning.system import files
 from captioning.system.errors import UserError, escaped
 from captioning.system.files import disk_faults_told
 from captioning.system.locks import alone
-from captioning.system.sealed import DamagedError, read_document, write_document
 
 _TRIES = 5  # in a row, counted anew when one gains something
 _LONGEST_WAIT = 600.0  # seconds; a server that asks for more ends the run
@@ -56,7 +55,8 @@ def fetch(
 
     A file of that name in `source`, or in its `subfolder`, is copied; one with another digest too, which is said and
     recorded. A `target` that has the published digest stays as it is. Otherwise the file is downloaded: what has
-    arrived is kept in `cache`, and a broken download goes on from there (HTTP Range, RFC 9110 §14).
+    arrived is kept in `cache`, and a broken download goes on from there (HTTP Range, RFC 9110 §14) if it is still what
+    arrived. Without a published digest the server must also say which version it sends, else it begins anew.
 
     digest: `md5:hex`, `sha256:hex`, `sha256-prefix:hex` (as in the file names of torchvision), or None.
     sleep: waits so many seconds between two tries.
@@ -69,7 +69,7 @@ def fetch(
         if local_file:
             files.copy(local_file, target)
         elif not (target.is_file() and _compare(target, digest)[1]):
-            _download(url, target, digest, _Partial(cache, name, url), sleep)
+            _download(url, target, digest, Partial(cache, name, url, checked=digest is not None), sleep)
     return _record(url, target, digest, local_file)
 
 
@@ -116,7 +116,7 @@ def _record(url: str, target: Path, digest: str | None, local_file: Path | None)
     return Fetched(target.name, origin, target.stat().st_size, actual, sha256.partition(":")[2], published)
 
 
-def _download(url: str, target: Path, digest: str | None, partial: "_Partial", sleep: Callable[[float], None]) -> None:
+def _download(url: str, target: Path, digest: str | None, partial: Partial, sleep: Callable[[float], None]) -> None:
     _say(f"{url}: downloading" + (f", {partial.size} bytes are here already" if partial.size else ""))
     _insist(url, partial, sleep)
     actual, published = _compare(partial.path, digest)
@@ -129,7 +129,7 @@ def _download(url: str, target: Path, digest: str | None, partial: "_Partial", s
     partial.remove()
 
 
-def _insist(url: str, partial: "_Partial", sleep: Callable[[float], None]) -> None:
+def _insist(url: str, partial: Partial, sleep: Callable[[float], None]) -> None:
     """Try until the partial file is whole; give up after `_TRIES` tries in a row that gained nothing.
 
     urllib3's own retries are not used for this: they know nothing of what has arrived, so they would count a busy
@@ -167,10 +167,10 @@ class _InterruptedError(Exception):
         self.wait = wait
 
 
-def _receive(response: requests.Response, url: str, partial: "_Partial") -> None:
+def _receive(response: requests.Response, url: str, partial: Partial) -> None:
     """Bring the partial file to its end from one response. Raises _InterruptedError, or UserError if it is final."""
     status = response.status_code
-    if status == 416 and response.headers.get("Content-Range") == f"bytes */{partial.size}":
+    if status == 416 and partial.is_whole(response.headers):
         return
     if status == 416 or (status == 206 and not partial.continues(response.headers)):
         partial.remove()
@@ -184,68 +184,14 @@ def _receive(response: requests.Response, url: str, partial: "_Partial") -> None
     _append(response, partial)
 
 
-def _append(response: requests.Response, partial: "_Partial") -> None:
+def _append(response: requests.Response, partial: Partial) -> None:
     length = response.headers.get("Content-Length")
     total = partial.size + int(length) if length else None
     response.raw.enforce_content_length = False  # else what came just before a cut is thrown away
-    with (
-        partial.path.open("ab") as stream,
-        tqdm(total=total, initial=partial.size, unit="B", unit_scale=True, desc=partial.name, disable=None) as bar,
-    ):
-        for piece in response.iter_content(_PIECE):
-            stream.write(piece)
-            bar.update(len(piece))
+    with tqdm(total=total, initial=partial.size, unit="B", unit_scale=True, desc=partial.name, disable=None) as bar:
+        partial.append(response.iter_content(_PIECE), bar.update)
     if total is not None and partial.size < total:
         raise _InterruptedError("the connection was cut")
-
-
-class _Partial:
-    """What has arrived of a download, and beside it, in JSON, of which version of which URL."""
-
-    def __init__(self, cache: Path, name: str, url: str) -> None:
-        self.name, self.url = name, url
-        self.path = cache / f"{name}.part"
-        self._about = cache / f"{name}.part.json"
-        self._version = self._recorded()
-        if self._version.get("url") != url:
-            self.remove()
-
-    def _recorded(self) -> dict[str, Any]:
-        """What is noted of the version; nothing where that is not there or damaged, and the download begins anew."""
-        try:
-            return read_document(self._about, "the download begins anew")
-        except DamagedError:
-            return {}
-
-    @property
-    def size(self) -> int:
-        """Bytes that are there."""
-        return self.path.stat().st_size if self.path.is_file() else 0
-
-    def headers(self) -> dict[str, str]:
-        """Ask for the rest, if it is still the same version."""
-        if not self.size:
-            return {}
-        version = self._version["version"]
-        return {"Range": f"bytes={self.size}-"} | ({"If-Range": version} if version else {})
-
-    def continues(self, headers: Mapping[str, str]) -> bool:
-        """Does a 206 response go on where this ends, in the same version?"""
-        same = headers.get("ETag") in (None, self._version["etag"])
-        return same and headers.get("Content-Range", "").startswith(f"bytes {self.size}-")
-
-    def begin(self, headers: Mapping[str, str]) -> None:
-        """Empty the file and note its version: a strong ETag or a date, as If-Range wants (RFC 9110 §13.1.5)."""
-        etag = headers.get("ETag")
-        version = headers.get("Last-Modified") if etag is None or etag.startswith("W/") else etag
-        self.path.write_bytes(b"")
-        self._version = {"url": self.url, "etag": etag, "version": version}
-        write_document(self._about, self._version)
-
-    def remove(self) -> None:
-        """Forget what has arrived."""
-        self.path.unlink(missing_ok=True)
-        self._about.unlink(missing_ok=True)
 
 
 def _retry_after(response: requests.Response) -> float | None:
