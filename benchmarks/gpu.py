@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.vocabulary import numbered
 from captioning import decoders
 from captioning.settings import resolve
+from captioning.settings.decoders import retrieves
 from captioning.training import optimization
 from captioning.training.encoder.fine_tuning import EncoderTraining
 from captioning.training.heads import EncoderHeads
@@ -168,9 +169,14 @@ def main(device: str = "cuda", names: str = "resnet50,resnet152", side: str = ""
     print("| | speed | TFLOP/s | of the peak | memory |\n|---|---|---|---|---|")
     for name in names.split(","):
         print(encoding(bench, name, int(side) if side else None), flush=True)
-        for decoder in decoders.DECODERS:
+        for decoder in trained():
             for row in training(bench, name, int(side) if side else None, decoder):
                 print(row, flush=True)
+
+
+def trained() -> list[str]:
+    """The decoders that are trained in steps."""
+    return [name for name in decoders.DECODERS if not retrieves(name)]
 
 
 if __name__ == "__main__":

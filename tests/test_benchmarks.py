@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from benchmarks import gpu, many_images
-from captioning.decoders import DECODERS
 
 
 def test_the_gpu_benchmark_prints_a_row_for_each_decoder(
@@ -15,7 +14,7 @@ def test_the_gpu_benchmark_prints_a_row_for_each_decoder(
         monkeypatch.setattr(gpu, name, value)
     gpu.main("cpu", "squeezenet1_1", "64")
     rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
-    trained = [f"train {name}, squeezenet1_1 {how}" for name in DECODERS for how in ("frozen", "fine-tuned")]
+    trained = [f"train {name}, squeezenet1_1 {how}" for name in gpu.trained() for how in ("frozen", "fine-tuned")]
     assert rows == ["encode, squeezenet1_1", *trained]
 
 
