@@ -31,7 +31,7 @@ from captioning.system.errors import UserError, printed  # noqa: E402
 from captioning.system.files import disk_faults_told, scratch, write_text  # noqa: E402
 from captioning.system.locks import alone  # noqa: E402
 
-STAGES = ("check", "download", "weights", "vocab", "split", "features", "train", "evaluate")
+STAGES = ("check", "download", "weights", "vocab", "split", "objects", "features", "train", "evaluate")
 IN_PROCESSES = ("features", "train", "evaluate")  # stages that `compute.processes` starts several times
 _BACK = "DVC removed this stage's outputs before it began; `git restore data && dvc checkout` brings them back"
 

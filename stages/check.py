@@ -12,7 +12,9 @@ import torch
 from captioning.captioner import model_folders
 from captioning.data.datasets import folder as own
 from captioning.data.network.downloads import find
+from captioning.data.objects import given
 from captioning.metrics.java_runtime import require
+from captioning.settings.objects import LABELS
 from captioning.settings.resolve import source
 from captioning.settings.rules import warm_start
 from captioning.settings.schema import Compute, Download, Evaluate, Settings
@@ -28,7 +30,7 @@ from captioning.vision.images import Transform
 
 def main(settings: Settings) -> None:
     """Raise UserError that lists, a line each, all that a later stage would refuse on this machine."""
-    check_all(settings, (_machine, _folders, _weights, _encoder, _start, _search, _fonts))
+    check_all(settings, (_machine, _folders, _objects, _weights, _encoder, _start, _search, _fonts))
 
 
 def _machine(settings: Settings) -> None:
@@ -46,6 +48,11 @@ def _folders(settings: Settings) -> None:
         raise UserError(
             f"download.folder = {download.folder}: no such folder; in a queued experiment give its absolute path"
         )
+
+
+def _objects(settings: Settings) -> None:
+    if settings.objects == LABELS:
+        given.check(source(settings.download.source), settings.dataset)
 
 
 def _weights(settings: Settings) -> None:

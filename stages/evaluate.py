@@ -13,6 +13,7 @@ from captioning.captioner.decoding import decode_rows
 from captioning.captioner.ensembles import Captioners
 from captioning.captioner.model import Captioner
 from captioning.data.datasets.scenes import facts
+from captioning.data.objects import placing, tables
 from captioning.data.splits import coco, splits
 from captioning.data.splits.captions import read_captions
 from captioning.data.splits.images import read_images
@@ -34,6 +35,7 @@ from captioning.vision.features.store import FeatureStore
 DATA = Path("data/download")
 SPLIT = Path("data/split")
 FEATURES = Path("data/features")
+OBJECTS = Path("data/objects")
 MODEL = Path("data/train/model")
 OUT = Path("data/evaluate")
 BATCH = 64  # images captioned together
@@ -108,6 +110,8 @@ def _captioners(evaluate: Evaluate, fabric: Fabric, store: FeatureStore) -> Capt
     folders = [MODEL, *model_folders.members(evaluate.ensemble)]
     captioners = ensembles.load(folders, mirror=evaluate.mirror)
     ensembles.check_store(folders, captioners, store)
+    ensembles.check_objects(folders, captioners, tables.identity(tables.read_card(OBJECTS)))
+    store.places = placing.of_folder(OBJECTS, store.ids, store.transform, captioners.vocabulary)
     for folder in folders[1:]:
         fabric.print(f"averaged with {folder}")
     for member in captioners.members:

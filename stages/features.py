@@ -3,11 +3,17 @@
 A frozen encoder: its features. A trained one: resized pixels.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from lightning_fabric import Fabric
 
+from captioning.data.objects.placing import of_folder
+from captioning.data.objects.tables import CARD
 from captioning.data.splits.images import read_images
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.settings.schema import Compute, Features, Settings
 from captioning.system import compute
 from captioning.system.archives import ImageArchives
@@ -23,6 +29,7 @@ from stages import code
 DATA = Path("data/download")
 IMAGES = Path("data/split/images.csv")
 WEIGHTS = Path("data/weights")
+OBJECTS = Path("data/objects")
 OUT = Path("data/features")
 
 
@@ -39,11 +46,12 @@ def main(settings: Settings) -> None:
     fabric.print(
         f"features.trainable = {features.trainable}, image_size = {transform.image_size}, regions = {features.regions}"
     )
+    boxes = None if features.trainable else _boxes(images, transform)
     with ImageArchives(DATA) as image_files:
         encoding = {"encoder": settings.encoder, "seed": seed, **compute.software(fabric.device.type)}
-        key = _key(encoding, features, machine, image_files.archives(images["file"]))
+        key = _key(encoding, features, machine, image_files.archives(images["file"]), boxed=boxes is not None)
         encoder = None if features.trainable else _frozen(settings.encoder, transform, settings.seed, fabric)
-        extractor = _extractor(features, image_files, transform, encoder, fabric)
+        extractor = _extractor(features, image_files, transform, encoder, fabric, boxes)
         extraction.write(OUT, images, extractor, features.shard_size, scratch("features") / key, fabric)
 
 
@@ -54,14 +62,19 @@ def _frozen(name: str, transform: Transform, seed: int, fabric: Fabric) -> Encod
 
 
 def _extractor(
-    features: Features, image_files: ImageArchives, transform: Transform, encoder: Encoder | None, fabric: Fabric
+    features: Features,
+    image_files: ImageArchives,
+    transform: Transform,
+    encoder: Encoder | None,
+    fabric: Fabric,
+    boxes: Mapping[str, np.ndarray] | None = None,
 ) -> Extractor:
     """What is stored of an image: the output of a frozen encoder, or its pixels."""
     if encoder is None:
         return extraction.pixels(image_files, transform, features.batch_size)
     keep = ["means", "regions"] if features.regions else ["means"]
     return extraction.features(
-        image_files, encoder, keep, features.batch_size, mirror=features.mirror, autocast=fabric.autocast
+        image_files, encoder, keep, features.batch_size, mirror=features.mirror, boxes=boxes, autocast=fabric.autocast
     )
 
 
@@ -69,7 +82,17 @@ def _pretrained() -> bool:
     return bool(read_record(WEIGHTS)["kind"] != NONE)
 
 
-def _key(encoding: dict[str, object], features: Features, machine: Compute, archives: list[Path]) -> str:
+def _boxes(images: pd.DataFrame, transform: Transform) -> dict[str, np.ndarray] | None:
+    """File → boxes (R, 4) as shares of what the encoder sees, the whole image first; None without objects."""
+    places = of_folder(OBJECTS, images["image_id"].tolist(), transform, Vocabulary(SPECIAL))
+    if places is None:
+        return None
+    return dict(zip(images["file"].tolist(), places.boxes, strict=True))
+
+
+def _key(
+    encoding: dict[str, object], features: Features, machine: Compute, archives: list[Path], *, boxed: bool
+) -> str:
     """A key of all that the store's bytes depend on.
 
     archives: those of the images. They are read whole for their digests: their names and the captions stay the same
@@ -86,4 +109,5 @@ def _key(encoding: dict[str, object], features: Features, machine: Compute, arch
         "shard_size": features.shard_size,
         "compute": machine.model_dump(exclude={"processes"}),
     }
-    return run_key(settings, [IMAGES, *archives, *sorted(WEIGHTS.iterdir())], code("features"))
+    objects = [OBJECTS / CARD] if boxed else []
+    return run_key(settings, [IMAGES, *archives, *sorted(WEIGHTS.iterdir()), *objects], code("features"))

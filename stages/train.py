@@ -14,6 +14,7 @@ from captioning import decoders, kernels
 from captioning.captioner import model
 from captioning.captioner.cards import Card
 from captioning.data.datasets.scenes.facts import FILE
+from captioning.data.objects import placing, tables
 from captioning.data.splits import coco
 from captioning.data.splits.images import read_images
 from captioning.data.text.encoded_captions import EncodedCaptions
@@ -58,6 +59,7 @@ WEIGHTS = INITIAL
 VOCABULARY = Path("data/vocab/vocab.txt")
 SPLIT = Path("data/split")
 FEATURES = Path("data/features")
+OBJECTS = Path("data/objects")
 OUT = Path("data/train")
 SPEEDS = Path("logs/train")
 READ = ("images.csv", "references_val.json", "train.npz", "val.npz")  # of SPLIT
@@ -116,7 +118,13 @@ def prepare(settings: Settings, checkpoint: Callable[[str], Checkpoint]) -> Trai
 def _key(settings: dict[str, Any], fabric: Fabric) -> str:
     """A key of all that the trained weights depend on. The index of the features has the digests of its arrays."""
     machine = {"processes": fabric.world_size, **compute.software(fabric.device.type), **kernels.describe()}
-    inputs = [VOCABULARY, *WEIGHTS.glob("weights.*"), FEATURES / "index.json", *(SPLIT / name for name in READ)]
+    inputs = [
+        VOCABULARY,
+        *WEIGHTS.glob("weights.*"),
+        FEATURES / "index.json",
+        OBJECTS / tables.CARD,
+        *(SPLIT / name for name in READ),
+    ]
     labels = [DATA / FILE] if (DATA / FILE).exists() else []
     return run_key({**settings, **machine}, [*sorted(inputs), *labels], code("train"))
 
@@ -130,17 +138,24 @@ def _data(labelled: Train | None, fabric: Fabric) -> Data:
     check_table(VOCABULARY, "run `dvc repro -f vocab`")
     images = read_images(SPLIT / "images.csv")
     validation, train = images[images["split"] == "val"], EncodedCaptions.read(SPLIT / "train.npz")
-    ids = images["image_id"].tolist()
+    ids, vocabulary = images["image_id"].tolist(), Vocabulary.read(VOCABULARY)
     return Data(
         train=train,
         val=EncodedCaptions.read(SPLIT / "val.npz"),
-        store=settle(FeatureStore(FEATURES, ids), fabric.device),
+        store=settle(_store(ids, vocabulary), fabric.device),
         val_rows=validation.index.to_numpy(),
         val_ids=validation["coco_id"].tolist(),
         references=References(coco.read_references(SPLIT / "references_val.json")),
-        vocabulary=Vocabulary.read(VOCABULARY),
+        vocabulary=vocabulary,
         labels=_labels(labelled, ids, train) if labelled else None,
     )
+
+
+def _store(ids: list[str], vocabulary: Vocabulary) -> FeatureStore:
+    """The feature store, and where the objects of its images are."""
+    store = FeatureStore(FEATURES, ids)
+    store.places = placing.of_folder(OBJECTS, ids, store.transform, vocabulary)
+    return store
 
 
 def _initial_encoder(name: str, seed: int, store: FeatureStore) -> Encoder:
@@ -153,12 +168,15 @@ def _network(settings: Settings, data: Data, initial: Encoder) -> Network:
     features, train = settings.features, settings.train
     training = _training(settings.encoder, initial, features.weights, train) if features.trainable else None
     width = data.store.dim if training is None else training.encoder.dim
-    decoder = decoders.build(settings.decoder, data.vocabulary, width, vars(decoder_options(settings)))
+    boxed = data.store.places is not None
+    options = vars(decoder_options(settings))
+    decoder = decoders.build(settings.decoder, data.vocabulary, width, options, boxed=boxed)
     decoder.expect(torch.from_numpy(data.train.target_counts(len(data.vocabulary))))
     heads = None
     if training is not None:
         heads = EncoderHeads(training, data.vocabulary, data.labels, word_presence=WORD_PRESENCE, facts=LABELS)
-    return Network(training, decoder, heads, label_smoothing=train.label_smoothing)
+    smoothing = train.label_smoothing
+    return Network(training, decoder, heads, label_smoothing=smoothing, reads_objects=boxed)
 
 
 def _training(name: str, encoder: Encoder, weights: str, train: Train) -> EncoderTraining:
@@ -203,9 +221,15 @@ def _start(settings: Settings, network: Network, data: Data, initial: Encoder, f
         options=vars(decoder_options(settings)),
         transform=data.store.transform,
         vocabulary=data.vocabulary,
+        objects=_objects(),
     )
     fabric.print(f"train.start = {folder}: {start.known:,} of {start.words:,} words are taken over")
     return {"start": start.record}
+
+
+def _objects() -> dict[str, str]:
+    """What kind of objects the vectors are of; empty for none."""
+    return tables.identity(tables.read_card(OBJECTS))
 
 
 def _print_settings(settings: Settings, setup: Setup, label_epochs: int) -> None:
@@ -256,7 +280,11 @@ def _save(training: Training, machine: Compute) -> None:
             **compute.describe(portable=machine.portable, threads=machine.threads, processes=trainer.fabric.world_size),
             **kernels.describe(),
         },
-        provenance={"features": digest(FEATURES / "index.json"), **origins},
+        provenance={
+            "features": digest(FEATURES / "index.json"),
+            **({"objects": objects} if (objects := _objects()) else {}),
+            **origins,
+        },
         scores={"epoch": best + 1, **trainer.progress.history[best]},
     )
     states = encoder.body.state_dict(), network.decoder.state_dict()

@@ -77,7 +77,8 @@ def _differing_features(
     with ImageArchives(evaluate.DATA) as image_files:
         frozen = not settings.features.trainable
         encoder = features._frozen(settings.encoder, store.transform, settings.seed, fabric) if frozen else None
-        extractor = features._extractor(settings.features, image_files, store.transform, encoder, fabric)
+        boxes = features._boxes(images, store.transform) if frozen else None
+        extractor = features._extractor(settings.features, image_files, store.transform, encoder, fabric, boxes)
         made = list(extractor.extract(files))
     names = [name for name in ARRAYS if name in made[0]]
     unequal = np.zeros(len(rows), dtype=bool)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = Path("src/captioning")
-STAGES = ("check", "download", "weights", "vocab", "split", "features", "train", "evaluate")
+STAGES = ("check", "download", "weights", "vocab", "split", "objects", "features", "train", "evaluate")
 
 
 def _module_file(name: str) -> Path | None:

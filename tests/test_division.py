@@ -141,6 +141,6 @@ def test_a_network_divides_when_training_begins(block: str) -> None:
 
 
 def test_what_is_drawn_is_pixels_still() -> None:
-    store = SimpleNamespace(pixels=images(2, SIZE).numpy())
+    store = SimpleNamespace(pixels=images(2, SIZE).numpy(), places=None)
     [drawn] = PixelInputs(store).draw(np.array([1, 0]), torch.device("cpu"))  # type: ignore[arg-type]
     assert torch.equal(drawn, images(2, SIZE)[[1, 0]])

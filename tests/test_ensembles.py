@@ -202,7 +202,7 @@ def test_stored_images_are_read_in_both_views(tmp_path: Path, trained: bool) -> 
     features = {"means": upright.mean(1), "regions": upright}
     mirrored = {"mirrored_means": turned.mean(1), "mirrored_regions": turned}
     stored = {"pixels": pixels} if trained else features | mirrored
-    readers = captioners.readers(SimpleNamespace(**absent | arrays(stored)), torch.device("cpu"))  # type: ignore[arg-type]
+    readers = captioners.readers(SimpleNamespace(places=None, **absent | arrays(stored)), torch.device("cpu"))  # type: ignore[arg-type]
     assert len(readers) == 4
     with torch.inference_mode():
         said = [reader(np.array([2, 0])) for reader in readers]
@@ -210,7 +210,7 @@ def test_stored_images_are_read_in_both_views(tmp_path: Path, trained: bool) -> 
         torch.testing.assert_close(found.regions, expected[[2, 0]])
         torch.testing.assert_close(found.mean, expected[[2, 0]].mean(1))
     if not trained:
-        without = SimpleNamespace(**absent | arrays(features))
+        without = SimpleNamespace(places=None, **absent | arrays(features))
         with pytest.raises(UserError, match=r"evaluate.mirror = true .*data/features has none; write features.mirror"):
             captioners.readers(without, torch.device("cpu"))  # type: ignore[arg-type]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,8 +29,9 @@ from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.extraction import extraction
 from captioning.vision.extraction.extraction import Extractor, Stream
-from captioning.vision.features.encodings import drawn_features
+from captioning.vision.features.encodings import drawn_features, mirrored_encoder, stored_encoder
 from captioning.vision.features.placement import Resident
+from captioning.vision.features.places import StoredPlaces
 from captioning.vision.features.store import FeatureStore, Sharded
 from captioning.vision.images import Transform
 from tests.properties import examples
@@ -111,6 +113,35 @@ def test_stored_regions_are_the_encoders(root: Path, encoder: Encoder, tmp_path:
     assert (store.transform, store.ids, store.pixels) == (TRANSFORM, ids(images), None)
 
 
+def test_vectors_at_boxes_and_those_of_the_mirrored_images_are_stored(
+    root: Path, encoder: Encoder, tmp_path: Path
+) -> None:
+    """A trained encoder would pool its map so; the store gives both with their places."""
+    images, image_files = table(5, 3, 8), ImageArchives(root)
+    boxes = np.random.default_rng(1).random((3, 4, 4), dtype=np.float32)
+    boxes.sort(2)
+    of_files = dict(zip(images["file"], boxes, strict=True))
+    store = write(
+        tmp_path / "s", images, extraction.features(image_files, encoder, BOTH, 2, mirror=True, boxes=of_files)
+    )
+    source = write(tmp_path / "pixels", images, extraction.pixels(image_files, TRANSFORM, 2))
+    store.places = source.places = StoredPlaces(np.ones((3, 4), bool), boxes, np.zeros((3, 2), np.int64))
+    rows = np.array([2, 0])
+    for mirrored in (False, True):
+        view = mirrored_encoder if mirrored else stored_encoder
+        with torch.inference_mode():
+            read, computed = (view(one, encoder, torch.device("cpu"))(rows) for one in (store, source))
+        for here, there in zip(read, computed, strict=True):
+            assert here is not None
+            torch.testing.assert_close(here, there, atol=2e-3, rtol=2e-3)
+    assert store.regions is not None
+    assert store.regions.shape == (3, 4, encoder.dim)
+    plain = stored_encoder(store, encoder, torch.device("cpu"))(rows).regions
+    assert plain is not None
+    assert read.regions is not None
+    assert (plain - read.regions).abs().max() > 0.05  # the mirrored images have other vectors
+
+
 def test_stored_pixels_are_the_transforms(root: Path, tmp_path: Path) -> None:
     store = write(tmp_path / "store", table(), extraction.pixels(ImageArchives(root), TRANSFORM, 4))
     expected = [TRANSFORM.pixels(Image.open(io.BytesIO(jpeg(i)))) for i in range(COUNT)]
@@ -156,7 +187,8 @@ def test_each_row_is_upright_or_mirrored_as_drawn(mirrored: list[bool], resident
     if resident:
         arrays = {name: Resident(array, torch.device("cpu")) for name, array in arrays.items()}  # type: ignore[misc]
     rows, drawn = generator.permutation(COUNT)[: len(mirrored)], np.array(mirrored)
-    for found, name in zip(drawn_features(SimpleNamespace(**arrays), rows, drawn), names[::2], strict=True):  # type: ignore[arg-type]
+    store: Any = SimpleNamespace(places=None, **arrays)
+    for found, name in zip(drawn_features(store, rows, drawn), names[::2], strict=True):
         expected = np.where(drawn[:, None, None], whole[f"mirrored_{name}"][rows], whole[name][rows])
         np.testing.assert_array_equal(found.numpy(), expected)
 

@@ -61,7 +61,7 @@ def self_critical_steps(made: Network, count: int = 2, trained: tuple[str, ...] 
     """Steps of the self-critical phase on two images. Rewards differ, so that there is a gradient."""
     vocabulary = Vocabulary((*SPECIAL, *"abcdefgh"))
     captions = EncodedCaptions.encode([[*"abc"], [*"ade"], [*"fgh"]], [0, 0, 1], vocabulary, 3)
-    store = SimpleNamespace(pixels=images(2, SIZE).numpy())
+    store = SimpleNamespace(pixels=images(2, SIZE).numpy(), places=None)
     data = Data(captions, captions, store, np.arange(2), [0, 1], None, vocabulary)  # type: ignore[arg-type]
     modules = [(made.get_submodule(name), 0.01) for name in trained]
     options = SelfCriticalOptions(3, 1, 2, 5, "leave_one_out", 0.1, 0)
@@ -199,7 +199,7 @@ def test_of_none_nothing_is_trained_though_images_change() -> None:
     assert not torch.equal(decoder, output(whole))
     losses = whole((images(2, SIZE),), TOKENS, OWNER)
     assert losses["presence"].value.item() == 0 < losses["caption"].value.item()
-    store = SimpleNamespace(pixels=images(2, SIZE).numpy())
+    store = SimpleNamespace(pixels=images(2, SIZE).numpy(), places=None)
     inputs = PixelInputs(store, Augmentation(crop=0.5))  # type: ignore[arg-type]
     [first], [second] = (inputs.draw(np.array([0, 1]), torch.device("cpu")) for _ in range(2))
     means = [whole.encode(whole.through_frozen_blocks((pixels,))).mean for pixels in (first, second)]

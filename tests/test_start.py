@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def taken(folder: Path, made: Network, frozen: Encoder | None, **changes: Any) -> Start:
-    here: dict[str, Any] = {"decoder": "transformer", "options": OPTIONS, "transform": TRANSFORM}
+    here: dict[str, Any] = {"decoder": "transformer", "options": OPTIONS, "transform": TRANSFORM, "objects": {}}
     return take_up(folder, made, frozen, **{**here, "vocabulary": VOCABULARY, **changes})
 
 

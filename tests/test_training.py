@@ -114,7 +114,12 @@ def data(pixels: bool) -> Data:
     bright[np.arange(24), words[:, 1] - 3, :2] += 50
     bright += generator.integers(0, 6, bright.shape, dtype=np.uint8)  # no two images are alike
     store = SimpleNamespace(
-        means=None if pixels else means, regions=None, pixels=bright if pixels else None, dim=8, transform=None
+        means=None if pixels else means,
+        regions=None,
+        pixels=bright if pixels else None,
+        dim=8,
+        transform=None,
+        places=None,
     )
     store.mirrored_means, store.mirrored_regions = None if pixels else means * np.float16(0.9), None
     train, val = rows < 18, rows >= 18

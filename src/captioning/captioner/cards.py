@@ -44,6 +44,11 @@ class Card:
     provenance: dict[str, Any]
     scores: dict[str, Any]
 
+    @property
+    def objects(self) -> dict[str, str]:
+        """What kind of objects the decoder reads vectors of, as `tables.identity` has it; empty for none."""
+        return dict(self.provenance.get("objects", {}))
+
 
 class Record(NamedTuple):
     """A card, and the digest of each file that the folder must have."""

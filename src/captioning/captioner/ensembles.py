@@ -1,14 +1,22 @@
 """Several trained models as one captioner, and the checks that they fit together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from captioning.captioner import model
 from captioning.captioner.model import Captioner
 from captioning.captioner.several import Several, check_same, check_vocabularies
+from captioning.data.objects.labels import Found
+from captioning.data.objects.placing import place, seen
+from captioning.data.objects.tables import shown_identity
+from captioning.search import Caption, SearchOptions
 from captioning.system.errors import UserError
+from captioning.vision.encoders import at_boxes
+from captioning.vision.encoders.at_boxes import Places
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.encodings import Encode, mirrored_encoder, stored_encoder
 from captioning.vision.features.store import FeatureStore
@@ -26,6 +34,34 @@ class Captioners(Several[Captioner]):
 
     def _views(self) -> tuple[Callable[[FeatureStore, Encoder, torch.device], Encode], ...]:
         return (stored_encoder, mirrored_encoder) if self.mirror else (stored_encoder,)
+
+    def places(self, objects: Sequence[Sequence[Found]], sizes: Sequence[tuple[int, int]]) -> list[Places | None]:
+        """Objects of B images of these sizes, in pixels → where they are for each member; None if it reads none."""
+        pairs = list(zip(objects, sizes, strict=True))
+        return [
+            place([seen(*pair, member.transform) for pair in pairs], member.vocabulary).of(np.arange(len(pairs)))
+            if member.card.objects
+            else None
+            for member in self.members
+        ]
+
+    def captions_of_places(
+        self, pixels: Sequence[Any], places: Sequence[Places | None], options: SearchOptions, keys: Sequence[int]
+    ) -> list[list[Caption]]:
+        """As `captions`, of members that read vectors at `places`; None for one that reads none."""
+        encoded = [
+            member.encode(*view)
+            for member, own, there in zip(self.members, map(np.asarray, pixels), places, strict=True)
+            for view in self._read(own, there)
+        ]
+        return self.decode(encoded, options, keys)
+
+    def _read(self, pixels: np.ndarray, places: Places | None) -> list[tuple[np.ndarray, Places | None]]:
+        """What an encoder reads of images, and of the mirrored ones if they are read too."""
+        if not self.mirror:
+            return [(pixels, places)]
+        flipped = None if places is None else places._replace(boxes=at_boxes.mirrored(places.boxes))
+        return [(pixels, places), (np.ascontiguousarray(pixels[:, :, :, ::-1]), flipped)]
 
 
 def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:
@@ -47,3 +83,17 @@ def check_store(folders: Sequence[Path], captioners: Captioners, store: FeatureS
             )
         if store.pixels is None:
             check_same(folders[0], folder, "encoder.safetensors", "has another encoder than data/features")
+
+
+def check_objects(folders: Sequence[Path], captioners: Captioners, objects: Mapping[str, str]) -> None:
+    """Raise UserError, naming both, unless all were trained on vectors of this kind of objects (`tables.identity`).
+
+    Vectors of another kind are read without any fault, and captions are nonsense.
+    """
+    for folder, member in zip(folders, captioners.members, strict=True):
+        if member.card.objects != objects:
+            trained, here = shown_identity(member.card.objects), shown_identity(objects)
+            raise UserError(
+                f"{folder}: this model was trained with objects = {trained}, and data/objects has {here}; "
+                "run `dvc repro`, or leave this model out"
+            )

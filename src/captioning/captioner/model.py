@@ -31,8 +31,10 @@ from captioning.decoders.base import AttendingDecoder, Decoder
 from captioning.system.errors import UserError, reason, shown
 from captioning.system.files import atomic, write_bytes
 from captioning.vision.encoders import encoders
-from captioning.vision.encoders.encoded import Encoded, of_regions
+from captioning.vision.encoders.at_boxes import Places
+from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.encoders.encoders import Encoder
+from captioning.vision.features.encodings import encode_pixels
 from captioning.vision.features.unlikeness import KeptStatistics, statistics
 from captioning.vision.images import Transform
 
@@ -55,9 +57,9 @@ class Captioner:
         return self.decoder if isinstance(self.decoder, AttendingDecoder) else None
 
     @torch.inference_mode()
-    def encode(self, pixels: np.ndarray) -> Encoded:
-        """uint8 pixels (B, 3, S, S) → what the decoder reads of them."""
-        return of_regions(self.encoder(torch.from_numpy(pixels)))
+    def encode(self, pixels: np.ndarray, places: Places | None = None) -> Encoded:
+        """uint8 pixels (B, 3, S, S) → what the decoder reads of them: regions of the grid, or of `places`."""
+        return encode_pixels(self.encoder, (torch.from_numpy(pixels), *(places or ())))
 
     def measure(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 pixels (B, 3, S, S) → their statistics (B, K), which `unlikeness` compares."""
@@ -132,7 +134,8 @@ def _rebuilt(saved: Saved) -> Captioner:
     card, vocabulary, weights, trained, statistics, calibration = saved
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
-    decoder = decoders.build(card.decoder, vocabulary, encoder.dim, card.decoder_options)
+    boxed = bool(card.objects)
+    decoder = decoders.build(card.decoder, vocabulary, encoder.dim, card.decoder_options, boxed=boxed)
     decoder.load_state_dict(trained)
     return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, statistics, calibration)
 

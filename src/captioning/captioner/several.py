@@ -82,6 +82,11 @@ class Several(Generic[M]):
         views = 2 if self.mirror else 1
         return Ensemble([member.decoder for member in self.members for _ in range(views)])
 
+    @property
+    def objects(self) -> dict[str, str]:
+        """What kind of objects a member reads, as `tables.identity` has it; empty where none does."""
+        return next((member.card.objects for member in self.members if member.card.objects), {})
+
     def pixels(self, image: Image.Image) -> tuple[np.ndarray, ...]:
         """An image → uint8 (3, S, S) for each member."""
         return tuple(member.transform.pixels(image) for member in self.members)

@@ -23,6 +23,7 @@ from captioning.system.files import write_bytes
 
 if TYPE_CHECKING:
     from captioning.models.base import Caption, Model
+    from captioning.models.objects import Labels
     from captioning.models.sources import Read
     from captioning.settings.search import SearchOptions
 
@@ -72,6 +73,12 @@ _Attention = Annotated[
 ]
 
 
+_Labels = Annotated[
+    Path | None,
+    Option(help="A label.tsv with the objects of each image, for a model that reads them (docs/objects.md)."),
+]
+
+
 @with_search_options
 def predict(
     paths: _Paths,
@@ -88,6 +95,7 @@ def predict(
     threads: _Threads = None,
     abstain: _Abstain = None,
     attention: _Attention = None,
+    labels: _Labels = None,
     **search: Any,
 ) -> None:
     """Caption images with a trained model, or with several as one.
@@ -105,10 +113,11 @@ def predict(
         loaded = loading.named(model, repo, threads=threads, mirror=mirror, engine=engine)
         options = loaded.options(must=must or [], beam_size=search.pop(BEAM_SIZE), **search)
         _check_confidence(loaded, abstain)
+        objects = _objects(loaded, labels)
         sheets = _sheets(loaded, attention, pending) if attention else {}
         notices.begin(loaded)
         for batch in _batches(pending, batch_size):
-            _caption(loaded, batch, options, outputs, sheets, notices, abstain)
+            _caption(loaded, batch, options, outputs, sheets, notices, abstain, objects)
     notices.end(len(expanded))
     raise typer.Exit(1 if failed or notices.skipped or outputs.unable else 0)
 
@@ -119,6 +128,18 @@ def _check_confidence(model: "Model", abstain: float | None) -> None:
         raise UserError(
             "--abstain: this model has no calibrated confidence; leave it out, or use `--model photographs`"
         )
+
+
+def _objects(model: "Model", labels: Path | None) -> "Labels | None":
+    """The table that is named. Raises UserError where the model needs one and none is named, or the other way round."""
+    if labels is None:
+        model.refuse_objects("name a table of them with --labels FILE")
+        return None
+    if not model.objects:
+        raise UserError("--labels: this model reads no objects; leave it out")
+    from captioning.models.objects import Labels
+
+    return Labels(labels)
 
 
 def _sheets(model: "Model", folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
@@ -154,17 +175,21 @@ def _caption(
     sheets: dict[Path, Path],
     notices: Notices,
     abstain: float | None,
+    objects: "Labels | None",
 ) -> None:
     """Write captions for each image, and draw the sheets that are wanted."""
     from captioning.models.sources import read
 
-    images = []
+    images, there = [], []
     for path in paths:
         try:
-            images.append((path, read(content(path))))
+            image = read(content(path))
+            there.append([] if objects is None else objects.of(path, image.image.size))
+            images.append((path, image))
         except (UserError, OSError) as fault:
             notices.skip(path, fault)
-    results = model.batch([image for _, image in images], options)
+    opened = [image for _, image in images]
+    results = model.batch(opened, options) if objects is None else model.batch_of_objects(opened, there, options)
     for (path, source), captioned in zip(images, results, strict=True):
         best, sheet = captioned.captions[0], sheets.get(path)
         if captioned.unlike:

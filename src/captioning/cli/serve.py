@@ -49,6 +49,7 @@ def serve(
         raise UserError("captioning serve: models of this library only; caption files with `captioning predict`")
     models = choice.models(model, None)
     loaded = loading.pinned(models, threads=threads, engine=engine)
+    loaded.refuse_objects("serve another model")
     from captioning.server.running import run
 
     limits = Limits(megabytes * 1_000_000, megapixels * 1_000_000, images, waiting, seconds)

@@ -27,6 +27,7 @@ from captioning.decoders.losses import Mean, caption_loss
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
 from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import AttentionOptions
+from captioning.vision.encoders.at_boxes import coded
 from captioning.vision.encoders.encoded import Encoded
 
 Choice = Callable[[Tensor], Tensor]
@@ -65,6 +66,7 @@ class SoftAttentionDecoder(AttendingDecoder):
 
     def init(self, encoded: Encoded) -> State:
         """mean (B, D), regions (B, R, D) → the state before the first word."""
+        encoded = coded(encoded)
         regions = regions_of(encoded)
         h, c = self.start(encoded.mean).tanh().chunk(2, dim=1)
         return h, c, self.attend.prepare(regions), regions, bias_of(encoded)

@@ -21,6 +21,7 @@ from captioning.kernels.attention import attention
 from captioning.kernels.dropout import Dropout
 from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import TransformerOptions
+from captioning.vision.encoders.at_boxes import coded
 from captioning.vision.encoders.encoded import Encoded
 
 
@@ -52,7 +53,7 @@ class TransformerDecoder(AttendingDecoder):
 
     def init(self, encoded: Encoded) -> State:
         """regions (B, R, D) → no words yet, keys and values of the regions (B, R, 2LW), and their bias."""
-        pairs = self.memory_pairs(self.dropout(self.memory(regions_of(encoded))))
+        pairs = self.memory_pairs(self.dropout(self.memory(regions_of(coded(encoded)))))
         nothing = pairs.new_empty(len(pairs), 0, 2 * self.embedding.embedding_dim)
         return (*[nothing] * len(self.layers), pairs, bias_of(encoded))
 

@@ -17,6 +17,7 @@ from captioning.decoders.base import AttendingDecoder, State, bias_of, for_capti
 from captioning.decoders.recurrent import AdditiveAttention, lstm_cell, weighted_sum
 from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import UpDownOptions
+from captioning.vision.encoders.at_boxes import coded
 from captioning.vision.encoders.encoded import Encoded
 
 
@@ -42,6 +43,7 @@ class UpDownDecoder(AttendingDecoder):
 
     def init(self, encoded: Encoded) -> State:
         """mean (B, D), regions (B, R, D) → the state before the first word."""
+        encoded = coded(encoded)
         regions = regions_of(encoded)
         zeros = encoded.mean.new_zeros(len(regions), self.hidden_size)
         of_images = self.attend.prepare(regions), regions, bias_of(encoded)

@@ -75,6 +75,8 @@ def write(source: Path, folder: Path, kind: Kind) -> ExportCard:
     from captioning.engines import graphs
 
     captioner = model.load(source)
+    if captioner.card.objects:
+        raise UserError(f"{source}: this model reads objects of an image, which graphs do not have; use --engine torch")
     if isinstance(captioner.decoder, RetrievalDecoder):
         raise UserError(
             f"{source}: the decoder {captioner.card.decoder} says no words step by step; use --engine torch"

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 from PIL import Image
 
+from captioning.data.objects.tables import shown_identity
 from captioning.models.sources import Read, is_one, read
 from captioning.settings.search import USUAL, SearchOptions
 from captioning.system import scripts
+from captioning.system.errors import UserError
 
 if TYPE_CHECKING:
+    from captioning.data.objects.labels import Found
     from captioning.evaluation.attention_maps import Attended
     from captioning.models.sources import Source
 
@@ -138,6 +141,23 @@ class Model(ABC):
         Raises TypeError for an unknown name, UserError where options contradict each other, or the model cannot
         search so.
         """
+
+    @property
+    def objects(self) -> dict[str, str]:
+        """What kind of objects the model reads, as `tables.identity` has it; empty for a model that reads none."""
+        return {}
+
+    def refuse_objects(self, remedy: str) -> None:
+        """Raise UserError, which ends in `remedy`, for a model that reads objects: nothing here finds them."""
+        if self.objects:
+            kind = shown_identity(self.objects)
+            raise UserError(f"{', '.join(self.titles)}: this model reads the objects of an image, {kind}; {remedy}")
+
+    def batch_of_objects(
+        self, images: Sequence[Read], objects: "Sequence[Sequence[Found]]", options: SearchOptions
+    ) -> list[Captioned]:
+        """As `batch`, for a model that reads objects; objects: of each image, in pixels."""
+        raise NotImplementedError
 
     @abstractmethod
     def batch(self, images: Sequence[Read], options: SearchOptions) -> list[Captioned]:

@@ -30,6 +30,7 @@ from captioning.settings.search import USUAL
 from captioning.system.errors import UserError
 
 if TYPE_CHECKING:
+    from captioning.data.objects.labels import Found
     from captioning.evaluation.attention_maps import Attended
 
 
@@ -58,19 +59,55 @@ class TrainedModel(Model):
             **given | {"beam_size": beam_size or usual, "must": phrases(self.captioners.vocabulary, wanted)}
         )
 
+    @property
+    def objects(self) -> dict[str, str]:
+        """See `Model.objects`."""
+        return self.captioners.objects
+
     def batch(self, images: Sequence[Read], options: SearchOptions) -> list[Captioned]:
         """See `Model.batch`."""
+        self.refuse_objects("run `captioning predict --labels FILE`")
+        return self._batch(images, options, None)
+
+    def batch_of_objects(
+        self, images: Sequence[Read], objects: "Sequence[Sequence[Found]]", options: SearchOptions
+    ) -> list[Captioned]:
+        """See `Model.batch_of_objects`."""
+        return self._batch(images, options, objects)
+
+    def _batch(
+        self, images: Sequence[Read], options: SearchOptions, objects: "Sequence[Sequence[Found]] | None"
+    ) -> list[Captioned]:
         if not images:
             return []
         pixels = [self.captioners.pixels(one.image) for one in images]
         stacked = [np.stack(member) for member in zip(*pixels, strict=True)]
         with self._lock:
             distances = self.captioners.distances(stacked)
-            found = self.captioners.captions(stacked, options, [one.key for one in images])
+            sizes = [one.image.size for one in images]
+            keys = [one.key for one in images]
+            if objects is None:
+                found = self.captioners.captions(stacked, options, keys)
+            else:
+                found = self._of_objects(stacked, options, keys, objects, sizes)
         return [
             Captioned(self._captions(listed, distance, own[0]), distance)
             for listed, distance, own in zip(found, distances, pixels, strict=True)
         ]
+
+    def _of_objects(
+        self,
+        pixels: Sequence[np.ndarray],
+        options: SearchOptions,
+        keys: Sequence[int],
+        objects: "Sequence[Sequence[Found]]",
+        sizes: Sequence[tuple[int, int]],
+    ) -> list[list[Any]]:
+        """Captions of images (B, 3, S, S) for each member, at their objects; no exported model reads any."""
+        from captioning.captioner.ensembles import Captioners
+
+        assert isinstance(self.captioners, Captioners)
+        return self.captioners.captions_of_places(pixels, self.captioners.places(objects, sizes), options, keys)
 
     def _captions(self, listed: Sequence[Any], distance: float, pixels: np.ndarray) -> list[Caption]:
         confidences = self.captioners.confidences(listed, distance)

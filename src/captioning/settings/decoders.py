@@ -117,6 +117,11 @@ def names() -> tuple[str, ...]:
     return tuple(Decoders.model_fields)
 
 
+def codes_boxes(name: str) -> bool:
+    """Does a decoder put the box code behind vectors of objects itself? For others it is there already."""
+    return bool(getattr(Decoders.model_fields[name].annotation, "codes_boxes", False))
+
+
 def attends(name: str) -> bool:
     """Does a decoder read regions, not only their mean?"""
     return bool(getattr(Decoders.model_fields[name].annotation, "attends", False))

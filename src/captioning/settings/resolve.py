@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from captioning.settings.objects import NONE
 from captioning.settings.rules import AUTO, DRAWN, REFUSALS
 from captioning.settings.schema import Settings, Written
 from captioning.settings.sections import Auto, leaves, marked
@@ -110,8 +111,10 @@ def for_training(settings: Settings) -> dict[str, Any]:
     `train.trackers` is left out, because trackers do not affect the result.
     """
     named = {name: getattr(settings, name) for name in ("seed", "dataset", "encoder", "decoder")}
+    objects = {} if settings.objects == NONE else {"objects": settings.objects}
     return {
         **named,
+        **objects,
         "compute": settings.compute.model_dump(),
         "features": settings.features.model_dump(),
         "decoders": {settings.decoder: vars(decoder_options(settings))},

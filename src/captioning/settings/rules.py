@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from captioning.settings.decoders import attends, retrieves
+from captioning.settings.objects import NONE
 from captioning.settings.schema import Settings
 from captioning.settings.search import USUAL, SearchOptions
 from captioning.settings.training import INITIAL, Augmentation
@@ -115,6 +116,24 @@ def _regions(settings: Settings) -> None:
         )
 
 
+def _objects(settings: Settings) -> None:
+    """Objects are read by decoders that attend, and boxes are known of images that training leaves where they are."""
+    if settings.objects == NONE:
+        return
+    begin = f"objects = {settings.objects}"
+    if not attends(settings.decoder):
+        raise UserError(
+            f"{begin}: the decoder {settings.decoder} reads no regions; write objects: none, or another one"
+        )
+    moved = {"crop": 1.0, "flip": 0.0}
+    for name, still in moved.items():
+        if getattr(settings.train.augment, name) != still:
+            raise UserError(
+                f"train.augment.{name} = {getattr(settings.train.augment, name)} moves objects, whose boxes stay; "
+                f"write {still}, or objects: none"
+            )
+
+
 def _mirror(settings: Settings) -> None:
     if settings.features.mirror and settings.features.trainable:
         raise UserError("features.mirror = true is for a frozen encoder, and this is trained; use train.augment.flip")
@@ -214,6 +233,7 @@ def _search(settings: Settings) -> None:
 REFUSALS = (
     _split,
     _regions,
+    _objects,
     _mirror,
     _mirrored_evaluation,
     _epochs,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from captioning.settings import decoders, search
+from captioning.settings import decoders, objects, search
 from captioning.settings.sections import (
     Auto,
     Count,
@@ -193,6 +193,7 @@ class Settings(Section):
         Literal[decoders.names()],  # type: ignore[valid-type]
         Meaning(f"{' | '.join(decoders.names())} (docs/models.md has a diagram of each)"),
     ]
+    objects: objects.Kind
     compute: Compute
     download: Download
     vocab: Vocab

@@ -80,14 +80,14 @@ class PixelInputs:
         return batches.by_image(captions, size, seed, per_image)
 
     def read(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, ...]:
-        """Stored pixels of `rows`, uint8 (B, 3, S, S)."""
+        """Stored pixels of `rows`, uint8 (B, 3, S, S), and `Places` where there are objects."""
         return to_device(encodings.stored_pixels(self._store, rows), device)
 
     def draw(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, ...]:
-        """As `read`, for a step of training: each image changed by a draw of its own."""
-        (pixels,) = self.read(rows, device)
+        """As `read`, for a step of training: each image changed by a draw of its own, which moves no object."""
+        pixels, *places = self.read(rows, device)
         chances = None if self.mirror_chances is None else moved(torch.from_numpy(self.mirror_chances[rows]), device)
-        return (augmentation.augment(pixels, chances, self._augmentation),)
+        return (augmentation.augment(pixels, chances, self._augmentation), *places)
 
     def labels(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, ...]:
         """What heads learn of the images in `rows`, as `ImageLabels.of` has it; nothing without labels."""

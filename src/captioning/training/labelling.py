@@ -35,7 +35,7 @@ class Labeller(nn.Module):
         super().__init__()
         assert network.heads is not None
         self.encoder, self.heads = network.encoder, network.heads.labels
-        self._encode, self._through_frozen_blocks = network.encode, network.through_frozen_blocks
+        self._encode, self._through_frozen_blocks = network.encode_grid, network.through_frozen_blocks
 
     def forward(self, inputs: tuple[Tensor, ...], *labels: Tensor) -> dict[str, Mean]:
         """Pixels, labels (B, K) and, where they are located, (B, R, K) → the losses of the step."""

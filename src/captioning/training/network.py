@@ -9,6 +9,7 @@ from captioning.decoders.base import Decoder
 from captioning.decoders.losses import Mean
 from captioning.training.encoder.fine_tuning import EncoderTraining
 from captioning.training.heads import EncoderHeads
+from captioning.vision.encoders.at_boxes import Places
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features import encodings
@@ -17,7 +18,8 @@ from captioning.vision.features import encodings
 class Network(nn.Module):
     """The network of a training. Its inputs are pixels of images, or without an encoder their stored features.
 
-    heads: losses of the encoder beside those of the decoder. A phase calls `enter`, before each of its epochs one of
+    heads: losses of the encoder beside those of the decoder. reads_objects: the decoder reads vectors of objects, and
+    `Places` are the last of the inputs. A phase calls `enter`, before each of its epochs one of
     `begin_captions`, `begin_labels` and `begin_rewards`, and `leave` at its end.
     """
 
@@ -28,12 +30,13 @@ class Network(nn.Module):
         heads: EncoderHeads | None = None,
         *,
         label_smoothing: float = 0.0,
+        reads_objects: bool = False,
     ) -> None:
         super().__init__()
         self.encoder_training = encoder
         self.encoder: Encoder | None = None if encoder is None else encoder.encoder
         self.decoder, self.heads = decoder, heads
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.reads_objects = label_smoothing, reads_objects
         self._dropout: dict[nn.RNNBase, float] = {}  # what `leave` restores
 
     def enter(self, *, encoder_learns: bool = True, dropout: bool = True) -> None:
@@ -88,17 +91,36 @@ class Network(nn.Module):
         return {**encoder, **decoder, **({} if self.heads is None else self.heads.parts())}
 
     def through_frozen_blocks(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Pixels → what the frozen blocks make of them, once they run apart; until then, or without any, the inputs."""
-        return inputs if self.encoder_training is None else self.encoder_training.through_frozen(inputs)
+        """Pixels → what the frozen blocks make of them, once they run apart; until then, or without any, the inputs.
+
+        `Places` of objects come behind the pixels, and stay as they are.
+        """
+        if self.encoder_training is None:
+            return inputs
+        return (*self.encoder_training.through_frozen(inputs[:1]), *inputs[1:])
 
     def encode(self, inputs: tuple[Tensor, ...]) -> Encoded:
         """What `through_frozen_blocks` returned → regions (B, R, D), where there are any, and their mean (B, D)."""
-        if self.encoder_training is None:
+        if self.encoder is None:
             return encodings.encode_features(inputs)
-        return self.encoder_training.encode(inputs)
+        return self._placed(self.encode_grid(inputs), inputs)
+
+    def encode_grid(self, inputs: tuple[Tensor, ...]) -> Encoded:
+        """As `encode`, of a trained encoder, over its grid whatever the objects are."""
+        assert self.encoder_training is not None
+        return self.encoder_training.encode(inputs[: len(inputs) - len(self._places(inputs))])
+
+    def _places(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return inputs[-len(Places._fields) :] if self.reads_objects else ()
 
     def forward(self, inputs: tuple[Tensor, ...], tokens: Tensor, owner: Tensor, *labels: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,), labels (B, K) and, where they are located, (B, R, K) → the losses of the step."""
-        encoded = self.encode(self.through_frozen_blocks(inputs))
-        losses = self.decoder.losses(encoded, tokens, owner, self.label_smoothing)
-        return losses if self.heads is None else losses | self.heads(encoded, tokens, owner, *labels)
+        inputs = self.through_frozen_blocks(inputs)
+        grid = None if self.encoder is None else self.encode_grid(inputs)
+        encoded = self.encode(inputs) if grid is None else self._placed(grid, inputs)
+        losses: dict[str, Mean] = self.decoder.losses(encoded, tokens, owner, self.label_smoothing)
+        return losses if self.heads is None else losses | self.heads(grid, tokens, owner, *labels)
+
+    def _placed(self, grid: Encoded, inputs: tuple[Tensor, ...]) -> Encoded:
+        assert self.encoder is not None
+        return encodings.placed(self.encoder, grid, self._places(inputs))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from captioning.captioner import model
+from captioning.data.objects.tables import shown_identity
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import Decoder
 from captioning.system.errors import UserError
@@ -38,12 +39,14 @@ def take_up(
     options: dict[str, Any],
     transform: Transform,
     vocabulary: Vocabulary,
+    objects: dict[str, str],
 ) -> Start:
     """Load the weights of the model in `folder` into `network`, and return where they are from.
 
     Its vocabulary may be another one: words that both have keep their rows, and new words begin as ever.
     The digest is that of model.json, which has those of the weights. decoder, options: name and sizes of the network's
-    decoder. transform: of the images. frozen: the encoder that made the stored features, if it is not trained.
+    decoder. transform: of the images. objects: whose vectors are read, as `tables.identity` has it. frozen: the encoder
+    that made the stored features, if it is not trained.
     Raises UserError that lists every difference of the model, and what to set.
     """
     saved = model.read(folder)
@@ -52,6 +55,9 @@ def take_up(
     faults = _faults(saved, encoder, decoder, options, transform)
     if not network.decoder.of_words and saved.vocabulary.words != vocabulary.words:
         faults.append(f"vocabulary ({len(saved.vocabulary)} words, here {len(vocabulary)}; {decoder} keeps its own)")
+    theirs = saved.card.objects
+    if theirs != objects:
+        faults.append(f"objects ({shown_identity(theirs)}, here {shown_identity(objects)})")
     if not faults and frozen is not None and not _same(saved.encoder, frozen):
         faults = [f"its encoder has other weights; set features.weights to {folder / 'encoder.safetensors'}"]
     if faults:

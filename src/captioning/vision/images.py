@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from captioning.system.errors import UserError, reason, shown
 
@@ -25,6 +25,7 @@ _BYTES = 12  # of memory a pixel, at least: four in each of the copies on the wa
 _VARIABLE = "CAPTIONING_MAX_PIXELS"  # of the environment: a higher limit
 _OF_JPEG = 4  # times as many pixels may a JPEG have, for it is decoded at half its size or less
 _HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # brands in its header
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _SIDE = 512  # pixels: a JPEG of more than MOST_PIXELS is decoded smaller, its sides no shorter
 
 
@@ -104,6 +105,23 @@ def decode(data: bytes, name: str, side: int | None = None) -> Image.Image:
         raise ImageError(name, _unknown(data)) from fault
     except Exception as fault:  # on malformed files, Pillow's plugins raise whatever they stumble over
         raise ImageError(name, reason(fault)) from fault
+
+
+def size_of(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height of an image as `decode` orients it, from its header. Thread-safe.
+
+    Raises ImageError, with `name`, when it cannot be read.
+    """
+    try:
+        with _QUIET:
+            _knows_heif()
+            image = Image.open(io.BytesIO(data))
+            turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+    except UnidentifiedImageError as fault:
+        raise ImageError(name, _unknown(data)) from fault
+    except Exception as fault:  # on malformed files, Pillow's plugins raise whatever they stumble over
+        raise ImageError(name, reason(fault)) from fault
+    return (image.height, image.width) if turned else image.size
 
 
 @cache

@@ -13,14 +13,15 @@ class Encoded(NamedTuple):
     """The encoder's output for B images: always the mean, and the rest where there is any.
 
     A decoder that attends gives regions outside of `mask` no weight. `boxes` are x and y of the upper left corner and
-    of the lower right one, as shares of the image's width and height. `tags` are ids of the vocabulary.
+    of the lower right one, as shares of the image's width and height. `tags` are ids of the vocabulary, those of all
+    names of objects in a row, padded with `<pad>`.
     """
 
-    mean: "Tensor"  # (B, D), over the regions in the mask
+    mean: "Tensor"  # (B, D), over the regions in the mask, or over the whole image
     regions: "Tensor | None" = None  # (B, R, D), absent where no decoder asks for it
     mask: "Tensor | None" = None  # (B, R), bool: False where an image has fewer regions; absent: all have R
     boxes: "Tensor | None" = None  # (B, R, 4)
-    tags: "Tensor | None" = None  # (B, R)
+    tags: "Tensor | None" = None  # (B, L)
 
     def rows(self, rows: "Tensor | slice | list[int]") -> "Encoded":
         """The same of some of the images."""

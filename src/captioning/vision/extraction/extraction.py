@@ -32,6 +32,7 @@ from captioning.system.errors import UserError
 from captioning.system.files import atomic, digest, link, move
 from captioning.system.locks import alone, if_free
 from captioning.system.sealed import DamagedError, read_document, write_document
+from captioning.vision.encoders import at_boxes
 from captioning.vision.encoders.encoders import Encoder, folded
 from captioning.vision.extraction.npy import GrowingArray
 from captioning.vision.features.store import FORMAT
@@ -39,10 +40,6 @@ from captioning.vision.images import Transform, decode
 
 THREADS = os.cpu_count() or 1  # that decode and encode; Pillow and torch release the interpreter lock meanwhile
 _AHEAD = 2  # batches that are done, or waited for, beyond those at work
-_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {  # of regions (B, R, D)
-    "means": lambda regions: regions.mean(1),
-    "regions": lambda regions: regions,
-}
 
 Rows = dict[str, np.ndarray]
 """Arrays (B, …) by name: what is stored of B images."""
@@ -80,18 +77,20 @@ def features(
     batch_size: int,
     *,
     mirror: bool = False,
+    boxes: Mapping[str, np.ndarray] | None = None,
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
     threads: int = THREADS,
 ) -> Extractor:
     """The output of a frozen encoder, float16: `keep` names means (B, D), regions (B, R, D), or both.
 
     mirror: the same of the mirrored images, as mirrored_means and mirrored_regions; they are decoded once.
+    boxes: of each file, (R, 4), shares of what is seen: the regions are vectors at these boxes then, not of the grid.
     autocast: the precision that the encoder runs in.
     Extracting raises UserError, with the file's name, when an image cannot be decoded or a feature is no float16.
     """
 
     def extract(files: list[str]) -> Stream:
-        encode = _Encode(folded(encoder), keep, batch_size, mirror, autocast)
+        encode = _Encode(folded(encoder), keep, batch_size, mirror, boxes, autocast)
 
         def rows(files: list[str]) -> Rows:
             return encode(_pixels(image_files, files, encoder.transform), files)
@@ -245,10 +244,11 @@ class _Encode:
         keep: Sequence[str],
         batch_size: int,
         mirror: bool,
+        boxes: Mapping[str, np.ndarray] | None,
         autocast: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._encoder, self._keep, self._batch_size = encoder, keep, batch_size
-        self._mirror, self._autocast = mirror, autocast
+        self._mirror, self._boxes, self._autocast = mirror, boxes, autocast
         self._turns = Semaphore(torch.get_num_threads() if encoder.scale.device.type == "cpu" else 1)
 
     def __call__(self, pixels: np.ndarray, files: list[str]) -> Rows:
@@ -265,8 +265,17 @@ class _Encode:
             views = {"": batch, "mirrored_": batch.flip(3)} if self._mirror else {"": batch}
             for prefix, view in views.items():
                 regions = self._encoder(view)[: len(files)]
-                rows |= {f"{prefix}{name}": _half(_REDUCTIONS[name](regions), files) for name in self._keep}
+                kept = {"means": regions.mean(1), "regions": self._at_boxes(regions, files, mirrored=bool(prefix))}
+                rows |= {f"{prefix}{name}": _half(kept[name], files) for name in self._keep}
         return rows
+
+    def _at_boxes(self, regions: Tensor, files: list[str], *, mirrored: bool) -> Tensor:
+        """Regions of the grid (B, H W, D) → of the boxes (B, R, D), if there are boxes."""
+        if self._boxes is None:
+            return regions
+        assert self._encoder.grid is not None
+        boxes = torch.from_numpy(np.stack([self._boxes[file] for file in files])).to(regions)
+        return at_boxes.pooled(regions, self._encoder.grid, at_boxes.mirrored(boxes) if mirrored else boxes)
 
 
 def _pixels(image_files: ImageArchives, files: list[str], transform: Transform) -> np.ndarray:

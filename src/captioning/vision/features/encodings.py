@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from captioning.system.errors import UserError
+from captioning.vision.encoders.at_boxes import Places, at_boxes
 from captioning.vision.encoders.encoded import Encoded, of_regions
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.placement import to_device
@@ -20,38 +21,57 @@ Encode = Callable[[np.ndarray], Encoded]
 
 
 def stored_features(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
-    """A frozen encoder's output for `rows`, float16: mean (B, D) and, where they are stored, regions (B, R, D)."""
+    """A frozen encoder's output for `rows`, float16: mean (B, D) and, where they are stored, regions (B, R, D).
+
+    Where the regions are those of objects, `Places` follow.
+    """
     arrays = (store.means, store.regions)
-    return tuple(torch.as_tensor(array[rows]) for array in arrays if array is not None)
+    return (*(torch.as_tensor(array[rows]) for array in arrays if array is not None), *_places(store, rows))
+
+
+def _places(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | None = None) -> tuple[Tensor, ...]:
+    """`Places` of rows (B,), on the CPU; nothing without objects."""
+    return () if store.places is None else store.places.of(rows, mirrored)
 
 
 def drawn_features(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray) -> tuple[Tensor, ...]:
     """As `stored_features`, but the output for the mirrored image where mirrored (B,) is true."""
     order = torch.from_numpy(np.argsort(np.argsort(mirrored, kind="stable")))  # (B,) where rows are, the upright first
     pairs = ((store.means, store.mirrored_means), (store.regions, store.mirrored_regions))
-    return tuple(
+    drawn = tuple(
         torch.cat([torch.as_tensor(upright[rows[~mirrored]]), torch.as_tensor(twin[rows[mirrored]])])[order]
         for upright, twin in pairs
         if upright is not None and twin is not None
     )
+    return (*drawn, *_places(store, rows, mirrored))
 
 
-def stored_pixels(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor]:
-    """The pixels of `rows`, uint8 (B, 3, S, S)."""
+def stored_pixels(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | None = None) -> tuple[Tensor, ...]:
+    """The pixels of `rows`, uint8 (B, 3, S, S), and `Places` where there are objects.
+
+    mirrored: the places are those of the mirrored images; the pixels are as they are.
+    """
     assert store.pixels is not None
-    return (torch.as_tensor(store.pixels[rows]),)
+    return (torch.as_tensor(store.pixels[rows]), *_places(store, rows, mirrored))
 
 
 def encode_features(inputs: tuple[Tensor, ...]) -> Encoded:
-    """Stored features are what a decoder reads."""
-    mean, *regions = (tensor.float() for tensor in inputs)
-    return Encoded(mean, regions[0] if regions else None)
+    """Stored features, and perhaps `Places`, are what a decoder reads."""
+    mean, *regions = (tensor.float() for tensor in inputs[:2])
+    return Encoded(mean, regions[0] if regions else None, *inputs[2:])
 
 
 def encode_pixels(encoder: Encoder, inputs: tuple[Tensor, ...]) -> Encoded:
-    """Pixels → regions (B, R, D) and their mean (B, D)."""
-    regions = encoder(inputs[0])
-    return of_regions(regions)
+    """Pixels, and perhaps `Places` → regions (B, R, D), of the grid or of the places, and a mean (B, D)."""
+    return placed(encoder, of_regions(encoder(inputs[0])), inputs[1:])
+
+
+def placed(encoder: Encoder, encoded: Encoded, places: tuple[Tensor, ...]) -> Encoded:
+    """The output of an encoder over its grid → at these places, if there are any."""
+    if not places:
+        return encoded
+    assert encoder.grid is not None
+    return at_boxes(encoded, encoder.grid, Places(*places))
 
 
 def stored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) -> Encode:
@@ -67,13 +87,19 @@ def stored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) 
 def mirrored_encoder(store: FeatureStore, encoder: Encoder, device: torch.device) -> Encode:
     """As `stored_encoder`, of the mirrored images. Raises UserError where a store of features has none of them."""
     if store.pixels is not None:
-        return lambda rows: encode_pixels(encoder, mirrored_pixels(to_device(stored_pixels(store, rows), device)))
+        return lambda rows: _encode_mirrored(
+            encoder, to_device(stored_pixels(store, rows, np.ones(len(rows), bool)), device)
+        )
     if store.mirrored_means is None:
         raise UserError(
             "evaluate.mirror = true reads mirrored images too, and data/features has none; "
             "write features.mirror: true, or evaluate.mirror: false"
         )
     return lambda rows: encode_features(to_device(drawn_features(store, rows, np.ones(len(rows), bool)), device))
+
+
+def _encode_mirrored(encoder: Encoder, inputs: tuple[Tensor, ...]) -> Encoded:
+    return encode_pixels(encoder, (*mirrored_pixels(inputs[:1]), *inputs[1:]))
 
 
 def mirrored_pixels(pixels: Sequence[Tensor]) -> tuple[Tensor, ...]:

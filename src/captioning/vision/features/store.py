@@ -20,6 +20,7 @@ import numpy as np
 from captioning.system.errors import UserError, reason
 from captioning.system.files import digest
 from captioning.system.sealed import read_document
+from captioning.vision.features.places import StoredPlaces
 from captioning.vision.images import Transform
 
 FORMAT = 3
@@ -52,8 +53,11 @@ class FeatureStore:
     """A store, opened for reading. `ids` are its image ids, in row order.
 
     means float16 (N, D), regions float16 (N, R, D), pixels uint8 (N, 3, S, S): read by memory map, None where absent;
-    mirrored_means and mirrored_regions: those of the mirrored images.
+    mirrored_means and mirrored_regions: those of the mirrored images. places: where the images' objects are, whose
+    vectors the regions are then; None without objects.
     """
+
+    places: StoredPlaces | None = None
 
     def __init__(self, folder: Path, image_ids: Sequence[str]) -> None:
         """Open the store in `folder`, which must have been made for `image_ids`, in this order.

@@ -7,7 +7,7 @@ from PIL import Image
 from captioning.data.datasets.scenes import animals, backdrop, figures, things
 from captioning.data.datasets.scenes.composition import Actor, Scene, Spot, spots, thing_x
 from captioning.data.datasets.scenes.figures import PAINTS
-from captioning.data.datasets.scenes.pen import Pen, Point
+from captioning.data.datasets.scenes.pen import Drawn, Pen, Point
 
 _OVERSIZE = 3  # drawn so many times larger, then reduced, so that edges are smooth
 _STRING = "#6b6470"
@@ -22,6 +22,24 @@ def draw(scene: Scene, size: int) -> Image.Image:
     lamp = 78 + rng.uniform(-6, 6)
     backdrop.sky(pen, scene.weather, lamp if scene.side == "left" else 100 - lamp, rng)
     backdrop.ground(pen.at(0, 0, tint=backdrop.light(scene.weather, 1.0)), scene.place, rng)
+    _objects(pen, scene)
+    backdrop.weather_in_front(pen, scene.weather, rng)
+    return image.reduce(_OVERSIZE)
+
+
+def objects(scene: Scene, size: int) -> list[Drawn]:
+    """The objects of a scene as `draw` draws them, from the back to the front, with their rectangles in its pixels.
+
+    Names are those of actors (`boy`, `dog`), of things (`tree`) and of what children hold or play with (`ball`).
+    Strings and shadows are part of none. Rectangles are cut at the image's edges; what is outside is not listed.
+    """
+    drawn: list[Drawn] = []
+    _objects(Pen(Image.new("RGB", (1, 1)), size * _OVERSIZE / 100, drawn=drawn), scene)
+    cut = [one.inside(_OVERSIZE, size) for one in drawn]
+    return [one for one in cut if one.left < one.right and one.top < one.bottom]
+
+
+def _objects(pen: Pen, scene: Scene) -> None:
     if scene.thing:
         _thing(pen.at(0, 0, tint=backdrop.light(scene.weather, 0.5)), scene, scene.thing)
     figure_pen = pen.at(0, 0, tint=backdrop.light(scene.weather, 0.25))
@@ -31,8 +49,6 @@ def draw(scene: Scene, size: int) -> Image.Image:
     for actor, spot in zip(scene.actors, spots(scene), strict=True):
         if actor.action == "kicking" and actor.prop:
             _ball(figure_pen.at(spot.x, spot.y, spot.height / 100, flip=spot.flip), PAINTS[actor.prop])
-    backdrop.weather_in_front(pen, scene.weather, rng)
-    return image.reduce(_OVERSIZE)
 
 
 def _thing(pen: Pen, scene: Scene, thing: str) -> None:
@@ -40,7 +56,7 @@ def _thing(pen: Pen, scene: Scene, thing: str) -> None:
     if scene.seat is not None:
         spot = spots(scene)[scene.seat]
         height, foot = spot.height * 0.46, spot.y - 1
-    paint(pen.at(thing_x(scene), foot, height / 100, flip=scene.side == "right"))
+    paint(pen.begin(thing).at(thing_x(scene), foot, height / 100, flip=scene.side == "right"))
 
 
 def _actor(pen: Pen, scene: Scene, index: int, spot: Spot) -> None:
@@ -51,7 +67,7 @@ def _actor(pen: Pen, scene: Scene, index: int, spot: Spot) -> None:
         return
     if actor.kind != "bird":
         local.shadow(0, 34)
-    animals.animal(local, actor.kind, actor.colour, actor.action)
+    animals.animal(local.begin(actor.kind), actor.kind, actor.colour, actor.action)
 
 
 def _child(pen: Pen, scene: Scene, index: int, spot: Spot) -> None:
@@ -61,9 +77,11 @@ def _child(pen: Pen, scene: Scene, index: int, spot: Spot) -> None:
     pen.shadow(8 if pose.drop > 10 else 0, 26)
     _prop_behind(pen, actor, spot)
     rng = Random(f"{scene.seed}/child/{index}")
-    figures.child(pen, actor.kind, actor.colour, pose, hat=actor.hat, coat=scene.place == "snow", rng=rng)
+    figures.child(
+        pen.begin(actor.kind), actor.kind, actor.colour, pose, hat=actor.hat, coat=scene.place == "snow", rng=rng
+    )
     if actor.action == "reading":
-        things.book(pen.at(24, pose.drop - 40, 1.45), PAINTS[actor.prop or "red"])
+        things.book(pen.begin("book").at(24, pose.drop - 40, 1.45), PAINTS[actor.prop or "red"])
 
 
 def _pose(actor: Actor, *, seated: bool) -> figures.Pose:
@@ -77,20 +95,20 @@ def _prop_behind(pen: Pen, actor: Actor, spot: Spot) -> None:
         return
     colour = PAINTS[actor.prop]
     if actor.action == "sheltering":
-        things.umbrella(pen.at(26, -60), colour)
+        things.umbrella(pen.begin("umbrella").at(26, -60), colour)
     elif actor.action == "holding":
         pen.curve([(26, -60), (30, -84), (24, -104)], 1.1, _STRING)
-        things.balloon(pen.at(24, -104, 1.2), colour)
+        things.balloon(pen.begin("balloon").at(24, -104, 1.2), colour)
     elif actor.action == "flying":
         at = kite_spot(spot)
         string: list[Point] = [(29, -76), (at[0] - 18, (at[1] - 60) / 2), at]
         pen.curve(string, 1.0, _STRING)
-        things.kite(pen.at(*at), colour)
+        things.kite(pen.begin("kite").at(*at), colour)
 
 
 def _ball(pen: Pen, colour: str) -> None:
     pen.shadow(48, 16)
-    things.ball(pen.at(48, -18, 1.4), colour)
+    things.ball(pen.begin("ball").at(48, -18, 1.4), colour)
 
 
 def kite_spot(spot: Spot) -> Point:

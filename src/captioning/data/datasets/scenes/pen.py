@@ -5,6 +5,7 @@ Local x runs in the direction that a figure faces, local y runs down, and a figu
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from PIL import Image, ImageDraw
@@ -56,14 +57,43 @@ def outline(text: str) -> tuple[Point, ...]:
     return tuple((float(x), float(y)) for x, y in (point.split(",") for point in text.split()))
 
 
-class Pen:
-    """Draws on an RGB image; `at` gives a pen for a figure that stands somewhere else, smaller or mirrored."""
+@dataclass
+class Drawn:
+    """An object that a pen drew: its name, and the rectangle around all of its shapes in pixels of the pen's image."""
 
-    def __init__(self, image: Image.Image, scale: float, tint: Tint = _CLEAR) -> None:
+    name: str
+    left: float = math.inf
+    top: float = math.inf
+    right: float = -math.inf
+    bottom: float = -math.inf
+
+    def add(self, points: Sequence[Point], margin: float) -> None:
+        """Extend the rectangle to what lies around these points."""
+        xs, ys = zip(*points, strict=True)
+        self.left, self.top = min(self.left, min(xs) - margin), min(self.top, min(ys) - margin)
+        self.right, self.bottom = max(self.right, max(xs) + margin), max(self.bottom, max(ys) + margin)
+
+    def inside(self, scale: float, size: int) -> "Drawn":
+        """In pixels that are `scale` times as large, cut at the edges of a square of `size` of them."""
+        sides = (self.left, self.top, self.right, self.bottom)
+        left, top, right, bottom = (min(max(side / scale, 0.0), float(size)) for side in sides)
+        return Drawn(self.name, left, top, right, bottom)
+
+
+class Pen:
+    """Draws on an RGB image; `at` gives a pen for a figure that stands somewhere else, smaller or mirrored.
+
+    `begin` gives a pen for an object. Where a list is given, it records there what is drawn by these pens, without
+    shadows. Nothing is drawn in another way.
+    """
+
+    def __init__(self, image: Image.Image, scale: float, tint: Tint = _CLEAR, drawn: list[Drawn] | None = None) -> None:
         """`scale`: pixels a local unit."""
         self._solid = ImageDraw.Draw(image)  # several times faster than the one that blends
         self._glaze = ImageDraw.Draw(image, "RGBA")
         self._x, self._y, self._sx, self._sy, self._tint = 0.0, 0.0, scale, scale, tint
+        self._drawn = drawn
+        self._object: Drawn | None = None
 
     def at(self, x: float, y: float, scale: float = 1.0, *, flip: bool = False, tint: Tint | None = None) -> "Pen":
         """A pen whose origin is (x, y) here and whose unit is `scale` of this one's."""
@@ -72,6 +102,15 @@ class Pen:
         pen._x, pen._y = self._x + x * self._sx, self._y + y * self._sy
         pen._sx, pen._sy = self._sx * scale * (-1 if flip else 1), self._sy * scale
         pen._tint = self._tint if tint is None else tint
+        pen._drawn, pen._object = self._drawn, self._object
+        return pen
+
+    def begin(self, name: str) -> "Pen":
+        """This pen, for what belongs to an object of this name."""
+        pen = self.at(0, 0)
+        if self._drawn is not None:
+            pen._object = Drawn(name)
+            self._drawn.append(pen._object)
         return pen
 
     def upright(self) -> "Pen":
@@ -84,9 +123,16 @@ class Pen:
         colour = ink(fill, self._tint)
         return (self._solid, colour[:3]) if colour[3] == 255 else (self._glaze, colour)
 
-    def _pixels(self, points: Sequence[Point]) -> list[Point]:
+    def _pixels(self, points: Sequence[Point], width: int = 0) -> list[Point]:
+        """Local points in pixels of the image. width: of the line that is drawn through them."""
         x, y, sx, sy = self._x, self._y, self._sx, self._sy
-        return [(x + sx * px, y + sy * py) for px, py in points]
+        pixels = [(x + sx * px, y + sy * py) for px, py in points]
+        if self._object is not None:
+            self._object.add(pixels, width / 2)
+        return pixels
+
+    def _thickness(self, width: float) -> int:
+        return max(1, round(width * self._sy))
 
     def polygon(self, points: Sequence[Point], fill: str) -> None:
         """A filled polygon with straight edges."""
@@ -115,7 +161,8 @@ class Pen:
     def limb(self, points: Sequence[Point], width: float, fill: str) -> None:
         """A thick line with round joints and ends; `fill` must be opaque."""
         draw, colour = self._ink(fill)
-        draw.line(self._pixels(points), fill=colour, width=max(1, round(width * self._sy)), joint="curve")
+        thickness = self._thickness(width)
+        draw.line(self._pixels(points, thickness), fill=colour, width=thickness, joint="curve")
         for x, y in (points[0], points[-1]):
             self.disc(x, y, width / 2, fill)
 
@@ -126,9 +173,12 @@ class Pen:
     def line(self, points: Sequence[Point], width: float, fill: str) -> None:
         """A line with flat ends; `fill` may be transparent."""
         draw, colour = self._ink(fill)
-        draw.line(self._pixels(points), fill=colour, width=max(1, round(width * self._sy)))
+        thickness = self._thickness(width)
+        draw.line(self._pixels(points, thickness), fill=colour, width=thickness)
 
     def shadow(self, x: float, rx: float, y: float = 0.0) -> None:
-        """A soft shadow on the ground: transparent ellipses in each other."""
+        """A soft shadow on the ground: transparent ellipses in each other. It is no part of an object."""
+        pen = self.at(0, 0)
+        pen._object = None
         for share in (1.0, 0.9, 0.8, 0.68, 0.55):
-            self.oval(x, y, rx * share, rx * 0.2 * share, "#28303e12")
+            pen.oval(x, y, rx * share, rx * 0.2 * share, "#28303e12")

@@ -1,0 +1,89 @@
+"""Objects through the pipeline, from archives to scores and to a caption of one's own image, as a user would."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from captioning.data.objects.labels import read_labels
+from captioning.system.archives import ImageArchives
+from tests.project import OWN, Project
+
+WANTED = ("-S", "objects=labels", "-S", "decoder=attention", "-S", "train.epochs=1")
+
+
+def image(copy: Project, folder: Path) -> Path:
+    """An image of the test split, under its id."""
+    name = json.loads(copy.read("data/features/index.json"))["ids"][-1]
+    with ImageArchives(copy.folder / "data/download") as files:
+        (folder / f"{name}.png").write_bytes(files.read(f"scenes.zip/scenes/{name}.png"))
+    return folder / f"{name}.png"
+
+
+def test_a_frozen_encoder_stores_vectors_of_objects_and_captions_need_a_table(copy: Project, tmp_path: Path) -> None:
+    before = copy.read("data/features/index.json")
+    assert json.loads(copy.read("data/objects/objects.json"))["kind"] == "none"
+    copy.run("dvc", "exp", "run", *WANTED, "-S", "features.trainable=false", "-S", "features.mirror=true")
+    index = json.loads(copy.read("data/features/index.json"))
+    labels = read_labels(copy.folder / "data/objects/label.tsv")
+    assert index != json.loads(before)
+    assert list(labels) == index["ids"]
+    shapes = {tuple(array["shape"][1:]) for array in index["arrays"]["regions"].values()}
+    assert shapes == {(1 + max(map(len, labels.values())), index_width(index))}
+    card = json.loads(copy.read("data/train/model/model.json"))
+    assert card["settings"]["objects"] == "labels"
+    assert card["provenance"]["objects"] == {"kind": "labels", "source": "facts of the drawing"}
+    assert "cider" in json.loads(copy.read("data/evaluate/metrics.json"))
+    assert "looks at objects" in json.loads(copy.read("data/evaluate/attention/index.json"))["refusal"]
+    _captions_need_a_table(copy, tmp_path)
+
+
+def index_width(index: dict) -> int:
+    """D of a store."""
+    return next(iter(index["arrays"]["means"].values()))["shape"][1]
+
+
+def _captions_need_a_table(copy: Project, tmp_path: Path) -> None:
+    path = image(copy, tmp_path)
+    refused = copy.run("captioning", "predict", *OWN, str(path), check=False)
+    said = "this model reads the objects of an image, labels (facts of the drawing); name a table of them with --labels"
+    assert (refused.returncode, said in refused.stderr) == (1, True), refused.stderr
+    table = copy.folder / "data/objects/label.tsv"
+    recorded = {row["image_id"]: row["caption"] for row in json.loads(copy.read("data/evaluate/captions.json"))}
+    printed = copy.run("captioning", "predict", *OWN, str(path), "--labels", str(table)).stdout
+    assert printed == f"{path}\t{recorded[max(recorded)]}\n"
+    shutil.copy(path, tmp_path / "stranger.png")
+    partly = copy.run("captioning", "predict", *OWN, str(tmp_path), "--labels", str(table), check=False)
+    assert (partly.returncode, len(partly.stdout.splitlines())) == (1, 1)
+    assert "label.tsv: no row of stranger; the key is the image's name without suffix" in partly.stderr
+
+
+def test_a_trained_encoder_reads_its_own_map_at_the_boxes_and_another_kind_is_refused(
+    copy: Project, tmp_path: Path
+) -> None:
+    without = copy.folder / "without"
+    shutil.copytree(copy.folder / "data/train/model", without)
+    features = copy.read("data/features/index.json")
+    copy.run("dvc", "exp", "run", *WANTED, "-S", "train.labels.epochs=1", "-S", "train.self_critical.epochs=1")
+    assert copy.read("data/features/index.json") == features  # pixels, as before
+    weights = copy.folder / "data/train/model/decoder.safetensors"
+    assert json.loads(copy.read("data/train/model/model.json"))["scores"]["epoch"] >= 1
+    assert weights.stat().st_size > 0
+    assert "cider" in json.loads(copy.read("data/evaluate/metrics.json"))
+    table = copy.folder / "data/objects/label.tsv"
+    path = image(copy, tmp_path)
+    refused = copy.run("captioning", "predict", "--model", str(without), str(path), "--labels", str(table), check=False)
+    assert "--labels: this model reads no objects; leave it out" in refused.stderr
+    shutil.rmtree(copy.folder / "data/train/model")
+    shutil.copytree(without, copy.folder / "data/train/model")
+    copy.set("objects=labels", "decoder=attention")
+    done = copy.run(sys.executable, "-m", "stages", "evaluate", check=False)
+    assert done.returncode == 1
+    said = "was trained with objects = none, and data/objects has labels (facts of the drawing)"
+    assert said in done.stderr
+    copy.set("decoder=lstm")
+    done = copy.run(sys.executable, "-m", "stages", "check", check=False)
+    assert "objects = labels: the decoder lstm reads no regions" in done.stderr
+    copy.set("decoder=attention", "train.augment.flip=0.5")
+    done = copy.run(sys.executable, "-m", "stages", "check", check=False)
+    assert "train.augment.flip = 0.5 moves objects, whose boxes stay" in done.stderr
