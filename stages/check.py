@@ -14,6 +14,7 @@ from captioning.data.datasets import folder as own
 from captioning.data.network.downloads import find
 from captioning.data.objects import given
 from captioning.metrics.java_runtime import require
+from captioning.settings import text_models
 from captioning.settings.objects import LABELS
 from captioning.settings.resolve import source
 from captioning.settings.rules import warm_start
@@ -30,7 +31,8 @@ from captioning.vision.images import Transform
 
 def main(settings: Settings) -> None:
     """Raise UserError that lists, a line each, all that a later stage would refuse on this machine."""
-    check_all(settings, (_machine, _folders, _objects, _weights, _encoder, _start, _search, _fonts))
+    checks = (_machine, _folders, _objects, _text, _weights, _encoder, _start, _search, _fonts)
+    check_all(settings, checks)
 
 
 def _machine(settings: Settings) -> None:
@@ -53,6 +55,14 @@ def _folders(settings: Settings) -> None:
 def _objects(settings: Settings) -> None:
     if settings.objects == LABELS:
         given.check(source(settings.download.source), settings.dataset)
+
+
+def _text(settings: Settings) -> None:
+    folder = text_models.named(settings.vocab.text)
+    if folder is not None:
+        text_models.pieces(folder)
+        if settings.decoder == "oscar":
+            text_models.weights(folder)
 
 
 def _weights(settings: Settings) -> None:

@@ -21,6 +21,7 @@ from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import AttendingDecoder, RetrievalDecoder
 from captioning.metrics import References
+from captioning.settings import text_models
 from captioning.settings.resolve import decoder_options, for_training
 from captioning.settings.rules import LABELLED, batchnorm, learns, warm_start
 from captioning.settings.schema import Compute, Settings
@@ -106,7 +107,7 @@ def prepare(settings: Settings, checkpoint: Callable[[str], Checkpoint]) -> Trai
     weights = read_record(WEIGHTS)
     initial = _initial_encoder(settings.encoder, settings.seed, data.store)
     network = _network(settings, data, initial)
-    started = _start(settings, network, data, initial, fabric)
+    started = _text(settings, network) | _start(settings, network, data, initial, fabric)
     setup = Setup(network, _inputs(train, network, data, mirror=settings.features.mirror), data, fabric)
     _print_settings(settings, setup, label_epochs)
     phases = plan.phases(settings.seed, train, label_epochs, setup)
@@ -206,6 +207,13 @@ def _labels(train: Train, image_ids: list[str], captions: EncodedCaptions) -> Im
 def _chances(chance: float, data: Data) -> np.ndarray | None:
     """How likely each image is mirrored in training; None: no image ever is."""
     return mirror_chances(data.train, len(data.store.ids), data.vocabulary, chance) if chance else None
+
+
+def _text(settings: Settings, network: Network) -> dict[str, Any]:
+    """Begin with the text model that `vocab.text` names, if the decoder does, and return its record."""
+    folder = text_models.named(settings.vocab.text)
+    file = network.decoder.read_text_model(folder) if folder else None
+    return {"text": {"path": str(folder), "sha256": digest(file)}} if file else {}
 
 
 def _start(settings: Settings, network: Network, data: Data, initial: Encoder, fabric: Fabric) -> dict[str, Any]:

@@ -24,6 +24,7 @@ TINY = {
         "updown": {"embedding_size": 16, "hidden_size": 24},
         "transformer": {"width": 16, "layers": 2, "heads": 2, "feed_forward": 32},
         "neighbours": {"neighbours": 4},
+        "oscar": {"width": 16, "layers": 2, "heads": 2, "feed_forward": 32},
     },
     "train": {
         "epochs": 2,

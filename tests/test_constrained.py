@@ -7,14 +7,17 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from captioning.data.text.vocabulary import SPECIAL, Vocabulary
+from benchmarks.vocabulary import numbered
+from captioning.data.text.vocabulary import SPECIAL, Pieces, Vocabulary
 from captioning.search import SearchOptions, n_best, phrases, search
 from captioning.search.constrained import Machine, constrained_search
 from captioning.system.errors import UserError
 from tests.properties import examples
+from tests.special import BOS, EOS
 from tests.toys import FIRST_WORD, WORDS, Ids, Table, exhaustive, images
 
 words = st.integers(FIRST_WORD, WORDS - 1)
+NUMBERED = numbered(WORDS)
 musts = st.lists(st.lists(words, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
 
 
@@ -70,8 +73,7 @@ def test_nothing_that_must_be_said_is_beam_search(seed: int, beam: int, penalty:
 @examples(100)
 @given(must=musts, said=st.lists(words, max_size=7))
 def test_the_machine_knows_what_has_been_said(must: tuple[Ids, ...], said: list[int]) -> None:
-    machine = Machine.build(must)
-    table, state = machine.table(WORDS, Vocabulary.special), 0
+    [table], state = Machine.build(must, NUMBERED).table(NUMBERED), 0
     for place, word in enumerate(said):
         state = int(table[state, word])
         assert (state == len(table) - 1) == all(says(tuple(said[: place + 1]), phrase) for phrase in must)
@@ -80,7 +82,7 @@ def test_the_machine_knows_what_has_been_said(must: tuple[Ids, ...], said: list[
 @examples(30)
 @given(must=musts)
 def test_the_shortest_caption_is_known(must: tuple[Ids, ...]) -> None:
-    shortest = Machine.build(must).shortest
+    shortest = Machine.build(must, NUMBERED).shortest
     for size in range(max(0, shortest - 1), shortest + 1):
         found = any(
             all(says(ids, phrase) for phrase in must)
@@ -91,9 +93,9 @@ def test_the_shortest_caption_is_known(must: tuple[Ids, ...]) -> None:
 
 
 def test_words_that_share_a_part_may_overlap() -> None:
-    assert Machine.build(((4, 5), (5, 6))).shortest == 3
-    assert Machine.build(((4, 5, 6), (5,))).shortest == 3
-    assert Machine.build(((4,), (5,), (6,))).after == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert Machine.build(((4, 5), (5, 6)), NUMBERED).shortest == 3
+    assert Machine.build(((4, 5, 6), (5,)), NUMBERED).shortest == 3
+    assert len(Machine.build(((4,), (5,), (6,)), NUMBERED).ends) == 8
 
 
 def test_a_batch_gives_what_single_images_give() -> None:
@@ -108,7 +110,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(UserError, match=r"found under repeat_ngram = 1 and max_words = 9"):
         search(Table(1), images(1), SearchOptions(3, 9, repeat_ngram=1, must=((4, 4),)))
     with pytest.raises(UserError, match=r"must: 7 phrases .* are too many"):
-        Machine.build(tuple((word,) for word in range(4, 11)))
+        Machine.build(tuple((word,) for word in range(4, 11)), numbered(11))
 
 
 def test_phrases_are_read_as_captions_are() -> None:
@@ -133,3 +135,51 @@ def test_the_log_probability_is_not_touched() -> None:
         logits, state = decoder.step(torch.tensor([token]), state)
         total += float(logits[0].log_softmax(0)[following])
     assert found.log_probability == pytest.approx(total, abs=1e-5)
+
+
+PIECES = Pieces((*Pieces.names, "snow", "board", "-", "##board", "##er"))
+in_pieces = st.sampled_from(
+    [("snow",), ("board",), ("snowboard",), ("snow-board",), ("snow", "board"), ("snow", "snow")]
+)
+
+
+def says_words(ids: Ids, phrase: tuple[str, ...]) -> bool:
+    said = tuple(word for word, _ in PIECES.spans(ids))
+    return any(said[start : start + len(phrase)] == phrase for start in range(len(said)))
+
+
+@examples(200)
+@given(must=st.sets(in_pieces, min_size=1, max_size=3).map(sorted), said=st.lists(st.integers(4, 8), max_size=7))
+def test_the_machine_knows_which_whole_words_have_been_said(must: list[tuple[str, ...]], said: list[int]) -> None:
+    """A piece that turns out to begin a longer word, or to end one, is not the word."""
+    machine = Machine.build(tuple(tuple(PIECES.encode(phrase)) for phrase in must), PIECES)
+    table, state, before = machine.table(PIECES), 0, BOS
+    for place, token in enumerate(said):
+        state = int(table[int(before in PIECES.opening), state, token])
+        before = token
+        assert machine.ends[state] == all(says_words(tuple(said[: place + 1]), phrase) for phrase in must)
+        assert int(table[0, state, EOS]) == (len(machine.ends) - 1 if machine.ends[state] else -1)
+
+
+class TableOfPieces(Table):
+    """`Table`, whose words are pieces."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.vocabulary = Pieces((*Pieces.names, "snow", "-", "##er"))
+
+
+@examples(40)
+@given(seed=st.integers(0, 10_000), must=st.sampled_from([("snow",), ("snower",), ("snow", "snow"), ("snow-snow",)]))
+def test_a_wide_beam_of_pieces_equals_exhaustive_search(seed: int, must: tuple[str, ...]) -> None:
+    decoder = TableOfPieces(seed)
+    options = SearchOptions(121, 4, 0, 1.0, must=phrases(decoder.vocabulary, [" ".join(must)]))
+    said = [(ids, decoder.vocabulary.decode(ids)) for _, ids in exhaustive(decoder, 3, options)]
+    best = [ids for ids, caption in said if f" {' '.join(must)} " in f" {caption} "]
+    assert n_best(decoder, images(3), options)[0][0].ids == best[0]
+
+
+def test_words_of_several_pieces_can_be_asked_for() -> None:
+    assert phrases(PIECES, ["Snowboarder", "snow board"]) == ((4, 7, 8), (4, 5))
+    with pytest.raises(UserError, match=r"must 'snowman': .* no word 'snowman'; did you mean snow\?"):
+        phrases(PIECES, ["snowman"])

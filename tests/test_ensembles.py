@@ -57,7 +57,7 @@ def test_each_member_reads_what_its_own_encoder_says() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("variant", ["lstm", "attention-soft", "transformer"])
+@pytest.mark.parametrize("variant", ["lstm", "attention-soft", "transformer", "oscar"])
 def test_a_model_and_itself_say_what_the_model_says(variant: str, method: str) -> None:
     decoder, encoded = build(variant).eval(), images(4)
     found = n_best(Ensemble([decoder, decoder]), [encoded, encoded], METHODS[method])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from captioning.data.splits import coco, splits
 from captioning.data.splits.images import read_images
 from captioning.data.text.encoded_captions import EncodedCaptions
-from captioning.data.text.vocabulary import SPECIAL, Vocabulary
+from captioning.data.text.vocabulary import SPECIAL, Pieces, Vocabulary
 from captioning.system.errors import UserError
 from captioning.system.sealed import write_table
 from tests.special import EOS, PAD, UNK
@@ -200,18 +200,8 @@ def test_encoded_captions_round_trip(tmp_path: Path) -> None:
     assert again.image.tolist() == [3, 1]
 
 
-class Pieces(Vocabulary):
-    """Tokens that begin with ## go on with the word before them."""
-
-    def begins(self, index: int) -> bool:
-        return not self.words[index].startswith("##")
-
-    def text(self, index: int) -> str:
-        return self.words[index].removeprefix("##")
-
-
 def test_pieces_are_joined_and_say_where_their_words_are() -> None:
-    pieces, special = Pieces((*SPECIAL, "snow", "##board", "##er", "a")), Vocabulary.special
+    pieces, special = Pieces((*Pieces.names, "snow", "##board", "##er", "a")), Vocabulary.special
     ids = [special.bos, 7, 4, 5, 6, 4, special.eos, 7]
     assert pieces.decode(ids) == "a snowboarder snow"
     assert pieces.spans(ids) == [("a", [1]), ("snowboarder", [2, 3, 4]), ("snow", [5])]

@@ -12,7 +12,7 @@ from captioning.system.files import digest
 from tests.pages import Command, reader, typed
 from tests.project import TINY, Project
 
-ATTENDING = ("attention", "updown", "transformer")
+ATTENDING = ("attention", "updown", "transformer", "oscar")
 CARD = "data/train/model/model.json"
 
 
@@ -25,11 +25,8 @@ def changes(command: Command) -> Iterator[tuple[str, Any]]:
 def check_experiment(project: Project, command: Command) -> None:
     """The model was trained as the command says, and its captions and images of attention are there."""
     card = json.loads(project.read(CARD))
-    known = {
-        **card["settings"],
-        "decoder": card["decoder"],
-        "evaluate": yaml.safe_load(project.read("params.yaml"))["evaluate"],
-    }
+    written = yaml.safe_load(project.read("params.yaml"))
+    known = {**card["settings"], "decoder": card["decoder"], **{name: written[name] for name in ("evaluate", "vocab")}}
     for key, value in changes(command):
         here = known
         for name in key.split("."):

@@ -21,6 +21,7 @@ _ATTENTION = {
     "entropy": 0.002,
     "sampling": 0.5,
 }
+_OSCAR = {"width": 16, "layers": 2, "heads": 2, "feed_forward": 32, "positions": 50}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm": ("lstm", {**_RECURRENT, "layers": 2, "picture": "yunjey"}),
     "lstm-nic": ("lstm", {**_RECURRENT, "layers": 1, "picture": "nic"}),
@@ -30,8 +31,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "attention-hard": ("attention", {**_ATTENTION, "kind": "hard"}),
     "updown": ("updown", {**_RECURRENT, "attention_size": 8}),
     "transformer": ("transformer", {"width": 16, "layers": 2, "heads": 2, "feed_forward": 32}),
+    "oscar": ("oscar", {**_OSCAR, "image_norm": False}),
+    "oscar-plus": ("oscar", {**_OSCAR, "image_norm": True}),
 }
-ATTENDING = [name for name in VARIANTS if name.startswith(("attention", "updown", "transformer"))]
+ATTENDING = [name for name in VARIANTS if name.startswith(("attention", "updown", "transformer", "oscar"))]
 
 
 def options(variant: str, **changes: Any) -> dict[str, Any]:

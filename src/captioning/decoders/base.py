@@ -3,6 +3,8 @@
 B images, C captions, N hypotheses (some of each image, side by side), R regions, D feature width, T tokens, V words.
 """
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -60,6 +62,13 @@ class Decoder(nn.Module):
 
         A decoder that does not use them does nothing.
         """
+
+    def read_text_model(self, folder: Path) -> Path | None:  # noqa: ARG002
+        """Called once before training, where `vocab.text` names the folder of a text model: begin with its weights.
+
+        Returns the file that was read. A decoder that has no use for it does nothing.
+        """
+        return None
 
 
 class AttendingDecoder(Decoder):

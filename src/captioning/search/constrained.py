@@ -11,12 +11,13 @@ B images, K beams, S states, V words, W hypotheses an image (S * K).
 import difflib
 import math
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from captioning.data.text.tokenizer import tokenize
-from captioning.data.text.vocabulary import Special, Vocabulary
+from captioning.data.text.vocabulary import Vocabulary
 from captioning.search.arrays import Array, without_gradients
 from captioning.search.base import Hypothesis, Speaker, T
 from captioning.search.beam import Beams, run
@@ -29,8 +30,18 @@ if TYPE_CHECKING:
 _LIMIT = 64  # states: six words, or fewer phrases
 
 Phrase = tuple[int, ...]
-_MachineState = tuple[frozenset[Phrase], Phrase]
-"""A state: the phrases that are not complete yet, and the longest end of the caption that begins one of them."""
+_WORD = -1  # stands for every token that is in no phrase
+
+
+class _MachineState(NamedTuple):
+    """The phrases that are not complete yet, the longest end of the caption that begins one, and those just completed.
+
+    A phrase that the last token completed becomes incomplete again if the next token is joined to it.
+    """
+
+    left: frozenset[Phrase]
+    begun: Phrase = ()
+    just: frozenset[Phrase] = frozenset()
 
 
 def phrases(vocabulary: Vocabulary, texts: Iterable[str]) -> tuple[Phrase, ...]:
@@ -43,9 +54,9 @@ def phrases(vocabulary: Vocabulary, texts: Iterable[str]) -> tuple[Phrase, ...]:
         words = tokenize(text)
         if not words:
             raise UserError(f"must {text!r}: there is no word in it")
-        for word, index in zip(words, vocabulary.encode(words), strict=True):
-            if index == vocabulary.special.unk:
-                close = difflib.get_close_matches(word, vocabulary.words[len(vocabulary.special) :], n=3, cutoff=0.5)
+        for word in words:
+            if vocabulary.special.unk in vocabulary.encode([word]):
+                close = difflib.get_close_matches(word, vocabulary.whole_words(), n=3, cutoff=0.5)
                 hint = f"; did you mean {' or '.join(close)}?" if close else ""
                 raise UserError(f"must {text!r}: the model's vocabulary has no word {word!r}{hint}")
         required[tuple(vocabulary.encode(words))] = None
@@ -58,7 +69,7 @@ def constrained_search(decoder: Speaker[T], encoded: T, options: SearchOptions) 
 
     Raises UserError when no caption of at most `max_words` words can, or none was found under the bans.
     """
-    machine = Machine.build(options.must)
+    machine = Machine.build(options.must, decoder.vocabulary)
     if machine.shortest > options.max_words:
         raise UserError(
             f"max_words = {options.max_words}: the required words and phrases take {machine.shortest} words; "
@@ -75,54 +86,70 @@ def constrained_search(decoder: Speaker[T], encoded: T, options: SearchOptions) 
 
 
 class Machine(NamedTuple):
-    """The finite-state machine. State 0 is the start; in the last one all phrases are complete.
+    """The finite-state machine. State 0 is the start; in the last one all phrases are complete for good.
 
-    after: of each state, the state after any word that is not in `moves`. moves: of each state, word → state.
-    shortest: the fewest words that lead from the start to the last state.
+    moves: of each state, the state after each token of a phrase, and after any other, `_WORD`; where words are made of
+    pieces there are two: for a token that begins a word, and for one that is joined to the word before it.
+    ends: of each state, may the caption end in it? shortest: the fewest tokens from the start to one in which it may.
     """
 
-    after: list[int]
-    moves: list[dict[int, int]]
+    moves: list[list[dict[int, int]]]
+    ends: list[bool]
     shortest: int
 
     @classmethod
-    def build(cls, must: Sequence[Phrase]) -> "Machine":
+    def build(cls, must: Sequence[Phrase], vocabulary: Vocabulary) -> "Machine":
         """The machine of these phrases. Raises UserError when it would have too many states."""
-        words = sorted({word for phrase in must for word in phrase})
-        start: _MachineState = (frozenset(must), ())
+        tokens = [_WORD, *sorted({token for phrase in must for token in phrase})]
+        ways = (False, True) if vocabulary.continuing else (False,)
+        start = _MachineState(frozenset(must))
         order, steps = [start], {start: 0}
-        arrows: dict[_MachineState, dict[int, _MachineState]] = {}
+        arrows: dict[_MachineState, list[dict[int, _MachineState]]] = {}
         for state in order:  # grows while it is read: breadth first, so that `steps` are the fewest
-            arrows[state] = {word: _read(state, word) for word in words} | {-1: (state[0], ())}
-            for reached in arrows[state].values():
+            arrows[state] = [{token: _read(state, token, vocabulary, joined=way) for token in tokens} for way in ways]
+            for reached in chain.from_iterable(row.values() for row in arrows[state]):
                 if reached not in steps:
                     steps[reached] = steps[state] + 1
                     order.append(reached)
             if len(order) > _LIMIT:
-                raise UserError(f"must: {len(must)} phrases of {len(words)} different words are too many; ask for less")
-        goal: _MachineState = (frozenset(), ())
+                raise UserError(
+                    f"must: {len(must)} phrases of {len(tokens) - 1} different words are too many; ask for less"
+                )
+        goal = _MachineState(frozenset())
         number = {state: index for index, state in enumerate([p for p in order if p != goal] + [goal])}
-        table = [{word: number[reached] for word, reached in arrows[state].items()} for state in number]
-        return cls([row.pop(-1) for row in table], table, steps[goal])
+        moves = [
+            [{token: number[reached] for token, reached in arrows[state][way].items()} for state in number]
+            for way in range(len(ways))
+        ]
+        return cls(moves, [not state.left for state in number], min(steps[state] for state in order if not state.left))
 
-    def table(self, words: int, special: Special) -> np.ndarray:
-        """The state after each of V words: (S, V). `<eos>` leads nowhere, −1, but from the last."""
-        table = np.tile(np.array(self.after)[:, None], (1, words))
-        for state, moves in enumerate(self.moves):
-            for word, reached in moves.items():
-                table[state, word] = reached
-        table[:-1, special.eos] = -1
+    def table(self, vocabulary: Vocabulary) -> np.ndarray:
+        """The state after each of V tokens, (ways, S, V). `<eos>` leads to the last, or nowhere, −1."""
+        return np.stack([self._table(row, vocabulary) for row in self.moves])
+
+    def _table(self, moves: list[dict[int, int]], vocabulary: Vocabulary) -> np.ndarray:
+        others, joined = (np.array([row[_WORD] for row in way])[:, None] for way in (moves, self.moves[-1]))
+        table = np.tile(others, (1, len(vocabulary)))  # (S, V)
+        table[:, sorted(vocabulary.continuing)] = joined
+        for state, reached in enumerate(moves):
+            for token in reached.keys() - {_WORD}:
+                table[state, token] = reached[token]
+        table[:, vocabulary.special.eos] = np.where(self.ends, len(self.ends) - 1, -1)
         return table
 
 
-def _read(state: _MachineState, word: int) -> _MachineState:
-    """The state after one more word."""
-    left, begun = state
-    text = (*begun, word)
-    left = frozenset(phrase for phrase in left if text[-len(phrase) :] != phrase)
-    begins = {phrase[:size] for phrase in left for size in range(len(phrase))}
-    ends = (text[start:] for start in range(len(text)))
-    return left, next((end for end in ends if end in begins), ())
+def _read(state: _MachineState, token: int, vocabulary: Vocabulary, *, joined: bool) -> _MachineState:
+    """The state after one more token, which is joined to the word before it, or not; some are whatever is before."""
+    joined = joined or token in vocabulary.continuing
+    text = (*state.begun, token)
+    inner = (place for place in range(1, len(state.begun)) if vocabulary.begins(text[place], text[place - 1]))
+    starts = [*([0] if state.begun else []), *inner, *([] if joined else [len(text) - 1])]
+    ends = [text[start:] for start in starts]
+    left = state.left | state.just if joined else state.left
+    just = left.intersection(ends)
+    left, watched = left - just, just if vocabulary.continuing else frozenset[Phrase]()
+    begins = {phrase[:size] for phrase in left | watched for size in range(len(phrase))}
+    return _MachineState(left, next((end for end in ends if end in begins), ()), watched)
 
 
 class _Banks(Beams):
@@ -130,15 +157,17 @@ class _Banks(Beams):
 
     def __init__(self, decoder: Speaker[Any], state: "State", options: SearchOptions, machine: Machine) -> None:
         super().__init__(decoder, state, options)
-        self.machine = machine
-        self.table: Array | None = None  # (S, V), made when V is known
+        self.states = len(machine.ends)
+        opening = np.zeros(len(decoder.vocabulary), np.int64)
+        opening[sorted(decoder.vocabulary.opening)] = 1
+        self.opening = self.of.array(opening, self.tokens)  # (V,) 1: the next token is joined to this one
+        self.table = self.of.array(machine.table(decoder.vocabulary), self.tokens)  # (ways, S, V)
 
     def _choose(self, total: Array) -> tuple[Array, Array]:
-        states, width = len(self.machine.after), total.shape[1]
-        if self.table is None:
-            self.table = self.of.array(self.machine.table(total.shape[2], self.special), total)
+        width = total.shape[1]
         # at first there is one hypothesis, in state 0
-        reached = self.table[[w * states // width for w in range(width)]]  # (W, V)
-        banks = [super(_Banks, self)._choose(self.of.where(reached != s, -math.inf, total)) for s in range(states)]
+        now = self.of.arange(width, self.tokens) // max(1, width // self.states)  # (W,)
+        reached = self.table[self.opening[self.tokens[:, :, -1]], now]  # (B, W, V)
+        banks = [super(_Banks, self)._choose(self.of.where(reached != s, -math.inf, total)) for s in range(self.states)]
         scores, flat = (self.of.join(parts, 1) for parts in zip(*banks, strict=True))
         return scores, flat

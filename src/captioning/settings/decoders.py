@@ -8,7 +8,18 @@ mean. `retrieves`: it says captions of training images, and has no gradients.
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from captioning.settings.sections import Auto, Few, Fraction, Meaning, NonNegative, Positive, Section, Share, Width
+from captioning.settings.sections import (
+    Auto,
+    Few,
+    Flag,
+    Fraction,
+    Meaning,
+    NonNegative,
+    Positive,
+    Section,
+    Share,
+    Width,
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,43 @@ class NeighboursOptions:
     dimensions: Width = 300
 
 
+@dataclass(frozen=True)
+class OscarOptions:
+    """BERT over tags, regions and the caption (Li et al. 2020; Zhang et al. 2021).
+
+    positions: how many the table of positions has, in BERT and here.
+    """
+
+    attends = True
+    codes_boxes = True
+
+    width: Annotated[
+        Width,
+        Meaning("auto (the text model's, else 128 on scenes, 256 on photographs) | width of every layer"),
+        Auto(),
+    ]
+    layers: Annotated[
+        Width,
+        Meaning("auto (the text model's, else 2 on scenes, 3 on photographs) | layers, the first ones of a text model"),
+        Auto(),
+    ]
+    heads: Annotated[Width, Meaning("auto (the text model's, else 4) | heads of each attention"), Auto()]
+    feed_forward: Annotated[
+        Width,
+        Meaning(
+            "auto (the text model's, else 256 on scenes, 1024 on photographs) | width inside each feed-forward block"
+        ),
+        Auto(),
+    ]
+    dropout: Annotated[Fraction, Meaning("after every block of a layer, on embeddings and on regions"), Auto(0.0, 0.1)]
+    image_norm: Annotated[
+        Flag,
+        Meaning("auto (true, but false for a published Oscar) | true (regions are normalised, as in VinVL) | false"),
+        Auto(),
+    ]
+    positions: Width = 512
+
+
 class Decoders(Section):
     """A section for each decoder; an experiment reads that of its own."""
 
@@ -110,6 +158,7 @@ class Decoders(Section):
     updown: UpDownOptions
     transformer: TransformerOptions
     neighbours: NeighboursOptions
+    oscar: OscarOptions
 
 
 def names() -> tuple[str, ...]:

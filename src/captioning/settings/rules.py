@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from captioning.settings import text_models
 from captioning.settings.decoders import attends, retrieves
 from captioning.settings.objects import NONE
 from captioning.settings.schema import Settings
@@ -90,9 +91,27 @@ def _beam_size(settings: Any) -> int:
     return usual_beam(settings.dataset, evaluate.n_best, groups)
 
 
+def _size(name: str, drawn: int, photographs: int) -> Callable[[Any], int]:
+    """A size of the decoder oscar: that of its text model, if it has one."""
+
+    def decide(settings: Any) -> int:
+        folder = text_models.named(settings.vocab.text)
+        if folder is None or settings.decoder != "oscar":
+            return drawn if settings.dataset in DRAWN else photographs
+        return int(getattr(text_models.sizes(folder), name))
+
+    return decide
+
+
 AUTO: dict[str, Callable[[Any], Any]] = {
     "download.split": lambda settings: splits_of(settings.dataset)[0],
+    "vocab.kind": lambda settings: "pieces" if settings.decoder == "oscar" else "words",
     "features.regions": lambda settings: attends(settings.decoder),
+    "decoders.oscar.width": _size("width", 128, 256),
+    "decoders.oscar.layers": _size("layers", 2, 3),
+    "decoders.oscar.heads": _size("heads", 4, 4),
+    "decoders.oscar.feed_forward": _size("feed_forward", 256, 1024),
+    "decoders.oscar.image_norm": lambda settings: bool(_size("image_norm", 1, 1)(settings)),
     "train.captions_per_image": _captions_per_image,
     "train.labels.epochs": _label_epochs,
     "evaluate.beam_size": _beam_size,
@@ -106,6 +125,12 @@ def _split(settings: Settings) -> None:
             f"download.split = {settings.download.split!r}: {settings.dataset} has no such split; "
             f"write auto or {' or '.join(splits)}"
         )
+
+
+def _text(settings: Settings) -> None:
+    folder = text_models.named(settings.vocab.text)
+    if folder and settings.vocab.kind == "words":
+        raise UserError(f"vocab.text = {folder} is for word pieces, and vocab.kind is words; write pieces")
 
 
 def _regions(settings: Settings) -> None:
@@ -206,6 +231,20 @@ def _labels(settings: Settings) -> None:
         raise UserError(f"train.labels.epochs = {value}: {reason}, so there is nothing to learn; write auto or 0")
 
 
+def _oscar(settings: Settings) -> None:
+    options, folder = settings.decoders.oscar, text_models.named(settings.vocab.text)
+    if settings.decoder != "oscar":
+        return
+    if options.width % options.heads:
+        raise UserError(
+            f"decoders.oscar.heads = {options.heads}: the width, {options.width}, is not a multiple; write another"
+        )
+    for name, theirs in vars(text_models.sizes(folder)).items() if folder else ():
+        ours = getattr(options, name)
+        if ours > theirs if name == "layers" else ours != theirs and name != "image_norm":
+            raise UserError(f"decoders.oscar.{name} = {ours}: the text model {folder} has {theirs}; write auto")
+
+
 def _heads(settings: Settings) -> None:
     options = settings.decoders.transformer
     if settings.decoder == "transformer" and options.width % (2 * options.heads):
@@ -232,6 +271,7 @@ def _search(settings: Settings) -> None:
 
 REFUSALS = (
     _split,
+    _text,
     _regions,
     _objects,
     _mirror,
@@ -243,5 +283,6 @@ REFUSALS = (
     _labels,
     _heads,
     _rewards,
+    _oscar,
     _search,
 )

@@ -82,7 +82,25 @@ class Download(Section):
 class Vocab(Section):
     """The section `vocab`."""
 
-    min_count: Annotated[Count, Meaning("how often a word must occur in the training captions to be kept")]
+    kind: Annotated[
+        Literal["words", "pieces"],
+        Meaning("auto (pieces if the decoder is oscar, else words) | words | pieces (BERT's word pieces)"),
+        Auto(),
+    ]
+    min_count: Annotated[
+        Count,
+        Meaning(
+            "how often a word must occur in the training captions to be kept; a learnt piece too; pieces of a text "
+            "model are kept wherever they occur"
+        ),
+    ]
+    text: Annotated[
+        Location,
+        Meaning(
+            "folder of an uncased BERT, Oscar or VinVL, whose pieces are used, and whose weights the decoder oscar "
+            "starts from; data/check has none: pieces are learnt; in queued experiments an absolute path"
+        ),
+    ]
 
 
 class Split(Section):

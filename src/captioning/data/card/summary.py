@@ -55,7 +55,9 @@ def describe(counts: Counts, vocabulary: Vocabulary, max_words: int) -> dict[str
     `unknown` is the share of its words that are `<unk>`, `cut` the share of its captions longer than `max_words`.
     """
     total = counts.words.total()
-    known = sum(counts.words[word] for word in vocabulary.words[len(vocabulary.special) :])
+    unknown = sum(
+        number for word, number in counts.words.items() if vocabulary.special.unk in vocabulary.encode([word])
+    )
     percentiles = np.percentile(counts.lengths, _PERCENTILES, method="inverted_cdf").tolist()
     return {
         "images": len(counts.per_image),
@@ -67,7 +69,7 @@ def describe(counts: Counts, vocabulary: Vocabulary, max_words: int) -> dict[str
         "words_per_caption": _range(counts.lengths)
         | {f"p{share}": value for share, value in zip(_PERCENTILES, percentiles, strict=True)},
         "distinct_words": len(counts.words),
-        "unknown": (total - known) / total,
+        "unknown": unknown / total,
         "cut": float((counts.lengths > max_words).mean()),
     }
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from captioning.data.network.downloads import fetch
-from captioning.system.errors import UserError, reason
+from captioning.system import state_dicts
+from captioning.system.errors import UserError
 from captioning.system.files import digest, write_bytes
 from captioning.vision.encoders import families
 from captioning.vision.encoders.backbones import transform_for
@@ -34,7 +34,9 @@ def bring(encoder: str, weights: str, target: Path, *, source: Path | None, cach
     else:
         file, record = root / Path(weights).expanduser(), {"kind": "file", "origin": weights}
     try:
-        fitted = build(encoder, transform=transform_for(encoder, "native", pretrained=True), weights=_read(file))
+        fitted = build(
+            encoder, transform=transform_for(encoder, "native", pretrained=True), weights=state_dicts.read(file)
+        )
     except UserError as fault:
         raise UserError(f"features.weights = {weights}: {fault}") from None
     _write(target, fitted.body.state_dict())
@@ -53,26 +55,6 @@ def _published(encoder: str, source: Path | None, cache: Path) -> tuple[Path, di
     except UserError as fault:
         raise UserError(f"{fault}; or give another state dict: features.weights = PATH") from None
     return cache / name, {"kind": IMAGENET, "origin": fetched.origin}
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors, or from .pth without running anything that is pickled in it."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give the path of a state dict (.pth or .safetensors)")
-    try:
-        state = _load(path)
-    except Exception as fault:  # on malformed files, the readers raise whatever they stumble over
-        message = reason(fault, first_line=True).partition(". ")[0]
-        raise UserError(f"{path}: not a state dict ({message}); save `model.state_dict()`") from fault
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise UserError(f"{path}: not a state dict, whose values are all tensors; save `model.state_dict()`")
-    return dict(state)
-
-
-def _load(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _write(target: Path, state: Mapping[str, Tensor]) -> None:

@@ -1,9 +1,9 @@
 """Whether a vocabulary has the words of the captions it was made from; lines to print where it does not."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
-from captioning.data.text.vocabulary import SPECIAL, Vocabulary
+from captioning.data.text.vocabulary import SPECIAL, Pieces, Vocabulary
 from captioning.system.errors import UserError
 
 _UNKNOWN = 0.1  # of the words in training captions: more than this share as <unk> is reported
@@ -18,6 +18,11 @@ def count(captions: Captions, min_count: int) -> Vocabulary:
     if len(vocabulary) == len(SPECIAL):
         raise UserError(_nothing(captions, min_count))
     return vocabulary
+
+
+def pieces(captions: Captions, known: Container[str] | None, min_count: int) -> Pieces:
+    """The word pieces of tokenised captions: of those that are known, or learnt from the captions where none are."""
+    return Pieces.count(captions, min_count) if known is None else Pieces.of(captions, known)
 
 
 def _nothing(captions: Captions, min_count: int) -> str:
