@@ -10,7 +10,9 @@ from captioning.settings.search import USUAL, SearchOptions
 from captioning.settings.sections import Meaning, fields_of, marked
 
 OPTIONS = fields_of(SearchOptions)
-COMMAND = typer.main.get_command(app.app).commands["predict"]  # type: ignore[attr-defined]
+GROUP = typer.main.get_group(app.app)
+COMMAND = GROUP.get_command(click.Context(GROUP), "predict")
+assert COMMAND is not None
 PREDICT = {parameter.name: parameter for parameter in COMMAND.params}
 
 

@@ -134,6 +134,10 @@ def test_a_clone_pulls_the_same_bytes(team: Team) -> None:
     assert colleague.stages_to_run() == []
 
 
+def folders(names: list[str] | None, repo: str | None, default: Path) -> list[Path]:
+    return [found.folder for found in released.models(names, repo, default)]
+
+
 def test_a_damaged_object_is_refused(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     """By `dvc pull`, and where a model is asked for by its revision."""
     sent = md5(team.author, DECODER)
@@ -145,14 +149,14 @@ def test_a_damaged_object_is_refused(team: Team, monkeypatch: pytest.MonkeyPatch
     stranger = team.colleague("stranger")
     kept = enter(stranger, monkeypatch)
     with pytest.raises(UserError, match=r"^HEAD: .*decoder.safetensors is damaged in .*; send it again with"):
-        released.folders(["HEAD"], None, MODEL)
+        folders(["HEAD"], None, MODEL)
     assert not list(kept.iterdir())
 
 
 def test_a_release_is_used_straight_from_git_and_dvc(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     stranger = team.colleague("stranger")
     kept = enter(stranger, monkeypatch)
-    [folder] = released.folders(["model@v1.0.0"], None, MODEL)
+    [folder] = folders(["model@v1.0.0"], None, MODEL)
     assert folder.parent == kept
     for path in (team.author.folder / MODEL).iterdir():
         assert (folder / path.name).read_bytes() == path.read_bytes()
@@ -161,13 +165,13 @@ def test_a_release_is_used_straight_from_git_and_dvc(team: Team, monkeypatch: py
     assert stranger.run("git", "status", "--porcelain").stdout == ""
     monkeypatch.chdir(kept)  # in no repository
     origin = str(team.origin)
-    assert released.folders(["model@v1.0.0", "main"], origin, MODEL) == [folder, folder]
-    assert released.folders(None, origin, MODEL) == [folder]
+    assert folders(["model@v1.0.0", "main"], origin, MODEL) == [folder, folder]
+    assert folders(None, origin, MODEL) == [folder]
     loaded, image = captioning.load("model@v1.0.0", repo=origin), np.zeros((40, 40, 3), np.uint8)
     assert loaded.titles[0].startswith("model@v1.0.0, commit ")
     assert loaded(image) == captioning.load(folder)(image)
     (folder / "vocab.txt").write_text("spoilt\n")
-    assert released.folders(["model@v1.0.0"], origin, MODEL) == [folder]
+    assert folders(["model@v1.0.0"], origin, MODEL) == [folder]
     assert model.read(folder).vocabulary.words
 
 

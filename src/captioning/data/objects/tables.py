@@ -8,14 +8,15 @@ classes.txt     all names, sorted
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from captioning.data.objects.labels import Found, Sizes, read_labels, read_sizes, write_labels, write_sizes
 from captioning.system.errors import UserError, shown
 from captioning.system.files import digest, write_text
 from captioning.system.sealed import DamagedError, read_document, write_document
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST = 36  # objects of an image that are kept
 NONE = "none"
@@ -25,7 +26,7 @@ AGAIN = "run `dvc repro -f objects`"
 
 
 def of_images(
-    labels: Mapping[str, list[Found]], images: pd.DataFrame, sizes: Sizes, location: str
+    labels: Mapping[str, list[Found]], images: "pd.DataFrame", sizes: Sizes, location: str
 ) -> dict[str, list[Found]]:
     """Image id → objects, from a table whose keys are image ids, or names of files without suffix.
 

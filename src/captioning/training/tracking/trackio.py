@@ -19,10 +19,12 @@ class Trackio:
     def __init__(self, run: Run) -> None:
         os.environ.setdefault("TRACKIO_DIR", str(run.logs / "trackio"))  # read when it is imported, as is the next
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # else it asks the Hub whose token is here
+        import huggingface_hub.constants
         import trackio
         from trackio.run import Run as Begun
         from trackio.utils import TRACKIO_DIR
 
+        huggingface_hub.constants.HF_HUB_OFFLINE = True  # where it was imported before
         self._folder, self._image = Path(TRACKIO_DIR), trackio.Image
         self._run = Begun(None, _PROJECT, None, name=run.name, config=dict(run.settings))
 

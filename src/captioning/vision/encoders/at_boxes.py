@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
 
 from captioning.vision.encoders.encoded import Encoded
 
@@ -37,6 +36,8 @@ def pooled(regions: Tensor, grid: tuple[int, int], boxes: Tensor) -> Tensor:
 
     RoIAlign (He et al. 2017, section 3): the mean of the map at 7 × 7 points, between whose cells it is bilinear.
     """
+    from torchvision.ops import roi_align  # half of torch comes with it, and few models have boxes
+
     height, width = grid
     maps = regions.transpose(1, 2).reshape(len(regions), -1, height, width)  # (B, D, H, W)
     corners = boxes * boxes.new_tensor([width, height, width, height])
