@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from captioning.experiments.commands import dvc, git
 from captioning.experiments.revisions import WORKSPACE
-
-_STAGES = ("check", "download", "weights", "vocab", "split", "features", "train", "evaluate")  # are restored
 
 
 @contextmanager
@@ -36,4 +36,5 @@ def _restore(folder: Path, root: Path) -> None:
     """Check the revision's results out of the cache of this repository."""
     cache = dvc("cache", "dir").strip()
     (folder / ".dvc/config.local").write_text(f"[cache]\n    dir = {root / cache}\n", encoding="utf-8")
-    dvc("--cd", str(folder), "checkout", "--quiet", *_STAGES)
+    stages = YAML(typ="safe").load(folder / "dvc.lock")["stages"]  # those of that time
+    dvc("--cd", str(folder), "checkout", "--quiet", *stages)
