@@ -49,7 +49,7 @@ def main(settings: Settings) -> None:
     boxes = None if features.trainable else _boxes(images, transform)
     with ImageArchives(DATA) as image_files:
         encoding = {"encoder": settings.encoder, "seed": seed, **compute.software(fabric.device.type)}
-        key = _key(encoding, features, machine, image_files.archives(images["file"]), boxed=boxes is not None)
+        key = _key(encoding, features, machine, image_files.archives(images["file"]))
         encoder = None if features.trainable else _frozen(settings.encoder, transform, settings.seed, fabric)
         extractor = _extractor(features, image_files, transform, encoder, fabric, boxes)
         extraction.write(OUT, images, extractor, features.shard_size, scratch("features") / key, fabric)
@@ -90,9 +90,7 @@ def _boxes(images: pd.DataFrame, transform: Transform) -> dict[str, np.ndarray] 
     return dict(zip(images["file"].tolist(), places.boxes, strict=True))
 
 
-def _key(
-    encoding: dict[str, object], features: Features, machine: Compute, archives: list[Path], *, boxed: bool
-) -> str:
+def _key(encoding: dict[str, object], features: Features, machine: Compute, archives: list[Path]) -> str:
     """A key of all that the store's bytes depend on.
 
     archives: those of the images. They are read whole for their digests: their names and the captions stay the same
@@ -109,5 +107,4 @@ def _key(
         "shard_size": features.shard_size,
         "compute": machine.model_dump(exclude={"processes"}),
     }
-    objects = [OBJECTS / CARD] if boxed else []
-    return run_key(settings, [IMAGES, *archives, *sorted(WEIGHTS.iterdir()), *objects], code("features"))
+    return run_key(settings, [IMAGES, *archives, *sorted(WEIGHTS.iterdir()), OBJECTS / CARD], code("features"))

@@ -240,11 +240,11 @@ def test_the_project_itself_belongs_together(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_model_of_other_settings_is_refused(small: Small) -> None:
-    assert released.folders(["HEAD"], None, MODEL)
+    assert released.models(["HEAD"], None, MODEL)
     small.set("encoder", "resnet34")
     small.commit("not run")
     with pytest.raises(UserError, match=r"^HEAD: train ran with encoder = resnet18, and params.yaml has resnet34; run"):
-        released.folders(["HEAD"], None, MODEL)
+        released.models(["HEAD"], None, MODEL)
 
 
 def test_the_gallery_is_of_its_settings(alone: Small) -> None:

@@ -129,7 +129,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
     settings["features"]["trainable"] = False
     settings["decoders"]["lstm"]["dropout"] = 0.0
     path.write_text(yaml.safe_dump(settings))
-    for stage in ("check", "download", "weights", "vocab", "split"):
+    for stage in ("check", "download", "weights", "vocab", "split", "objects"):
         project.run(sys.executable, "-m", "stages", stage)
     return project
 

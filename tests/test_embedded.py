@@ -318,7 +318,9 @@ def test_a_protected_file_is_not_replaced(tmp_path: Path) -> None:
 
 
 def predict(*arguments: str) -> Any:
-    return CliRunner().invoke(app, ["predict", "--model", "photographs", "--write", "exif", *arguments])
+    return CliRunner().invoke(
+        app, ["predict", "--model", "photographs", "--threads", "1", "--write", "exif", *arguments]
+    )
 
 
 def test_a_folder_of_many_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ SETTINGS = load(ROOT / "params.yaml")
 ARCHIVE = "data/download/scenes.zip"
 FACTS = "data/download/facts.jsonl"
 WEIGHTS = ["data/weights/weights.json", "data/weights/weights.safetensors"]
-READ_BY_FEATURES = ["data/split/images.csv", ARCHIVE, *WEIGHTS]
+READ_BY_FEATURES = ["data/split/images.csv", ARCHIVE, "data/objects/objects.json", *WEIGHTS]
 READ_BY_TRAIN = [
     "data/vocab/vocab.txt",
     "data/features/index.json",
@@ -29,6 +29,7 @@ READ_BY_TRAIN = [
     "data/split/references_val.json",
     "data/split/train.npz",
     "data/split/val.npz",
+    "data/objects/objects.json",
     FACTS,
     *WEIGHTS,
 ]

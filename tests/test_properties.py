@@ -41,6 +41,7 @@ def run(folder: Path, source: str, *command: str, hash_seed: int = 0) -> subproc
     (folder / "test_one.py").write_text(source, encoding="utf-8")
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": str(hash_seed)}
+    environment.pop("PYTEST_ADDOPTS", None)
     program = [sys.executable, "-m", "pytest", "-p", "tests.properties", "-p", "no:cacheprovider", "-sq"]
     return subprocess.run([*program, *command], cwd=folder, env=environment, capture_output=True, text=True)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 
 from captioning.settings.resolve import for_training, load
@@ -37,6 +38,10 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
         monkeypatch.delitem(sys.modules, name)  # it reads where to write when it is imported
     monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HF_HUB_OFFLINE", "TRACKIO_DIR"):  # which Trackio's sink sets: they go with the test
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", constants.HF_HUB_OFFLINE)
     return tmp_path / "logs"
 
 
