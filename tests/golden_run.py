@@ -30,6 +30,7 @@ TRAINED = (  # the same bytes on machines with one kind of CPU
     "data/train/model/encoder.safetensors",
     "data/evaluate/captions.json",
 )
+REPRODUCE = ("dvc", "exp", "run", "-S", "encoder=resnet18")
 LOSSES = "data/train/plots/metrics/train/loss/caption.tsv"
 
 
@@ -52,7 +53,7 @@ def main() -> None:
     golden = json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else {"machines": {}}
     with tempfile.TemporaryDirectory() as folder:
         project = Project.create(Path(folder) / "project", Path(folder) / "home")
-        project.run("dvc", "repro")
+        project.run(*REPRODUCE)
         found = read(project.folder)
     golden["data"] = found.pop("data")
     golden["machines"][machine()] = found

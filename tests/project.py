@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 OWN = ("--model", "data/train/model")  # what the pipeline trained, for `captioning predict`
 TINY = {
-    "encoder": "resnet18",
+    "encoder": "mobilenet_v3_small",  # few weights: each checkpoint and each model writes them
     "decoder": "lstm",
     "compute": {"threads": 1},
     "download": {"scenes": {"train": 24, "val": 6, "test": 6, "image_size": 64}},

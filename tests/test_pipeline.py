@@ -20,7 +20,7 @@ from captioning.system.archives import ImageArchives
 from captioning.system.files import digest
 from tests.imports import ROOT, STAGES, closure, listed
 from tests.model_cards import make_older
-from tests.project import OWN, Project
+from tests.project import OWN, TINY, Project
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 AFTER_FEATURES = ["train", "evaluate"]
@@ -153,7 +153,7 @@ def test_changing_the_encoder_back_is_a_run_cache_hit(copy: Project) -> None:
     ran = [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")]
     assert sorted(ran) == sorted(["check", "weights", "features", "train", "evaluate"])
     assert copy.read("dvc.lock") != lock
-    printed = copy.run("dvc", "exp", "run", "-S", "encoder=resnet18", "-S", "train.epochs=2").stdout
+    printed = copy.run("dvc", "exp", "run", "-S", f"encoder={TINY['encoder']}", "-S", "train.epochs=2").stdout
     assert "Running stage" not in printed
     assert copy.read("dvc.lock") == lock
     assert "encoder=squeezenet1_1" in copy.run("captioning", "experiments").stdout
@@ -251,7 +251,7 @@ def test_predict_by_a_model_of_drawings_calls_a_photograph_and_noise_unlike(proj
     again = project.run("captioning", "predict", str(tmp_path), "--model", str(older))
     assert again.stdout == done.stdout
     about, guess = again.stderr.splitlines()[-2:]
-    assert about.startswith(f"model {older}: resnet18 + lstm, trained on scenes: drawings, epoch ")
+    assert about.startswith(f"model {older}: mobilenet_v3_small + lstm, trained on scenes: drawings, epoch ")
     assert guess == "it was trained on drawings alone: its captions of photographs are guesses"
 
 
@@ -270,7 +270,7 @@ def test_predict_captions_images_and_reports_the_bad_one(project: Project, tmp_p
     assert done.returncode == 1
     about, bad, *unlike, counted = done.stderr.splitlines()
     assert re.fullmatch(
-        r"model data/train/model: resnet18 \+ lstm, trained on scenes: drawings, epoch \d, "
+        r"model data/train/model: mobilenet_v3_small \+ lstm, trained on scenes: drawings, epoch \d, "
         r"CIDEr \d\.\d\d on its validation images",
         about,
     )

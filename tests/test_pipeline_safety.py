@@ -23,7 +23,7 @@ REFUSED = {  # changes → what is said of them
         "decoder=attention",
     ): "features.regions = false: the decoder",
     ("train.augment.image_size=33",): "train.augment.image_size = 33: 32 pixels are stored",
-    ("train.encoder.from_block=layer5",): "train.encoder.from_block = 'layer5': resnet18 has no such block",
+    ("train.encoder.from_block=layer5",): "train.encoder.from_block = 'layer5': mobilenet_v3_small has no such block",
     ("encoder=resnet19",): "encoder: 'resnet19' is no classification backbone",
     ("features.weights=absent.pth",): "features.weights = absent.pth: no such file",
     ("train.start=absent",): "absent/model.json: no such file",
