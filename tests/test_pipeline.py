@@ -49,7 +49,7 @@ def test_dvc_yaml_lists_exactly_the_settings_a_stage_reads(project: Project, sta
     for old, new in [("", ""), ("trainable: auto", "trainable: false")][: 2 if stage == "features" else 1]:
         other = project.folder / "other.yaml"
         other.write_text(project.read("params.yaml").replace(old, new))
-        printed = project.run(sys.executable, str(ROOT / "tests" / "recorder.py"), stage, str(other)).stdout
+        printed = project.run("python", str(ROOT / "tests" / "recorder.py"), stage, str(other)).stdout
         other.unlink()
         seen = json.loads(printed.splitlines()[-1])
         read.update(seen["settings"])
@@ -205,7 +205,7 @@ def test_what_a_training_starts_from_counts_by_its_content_and_must_fit(copy: Pr
     ):
         before = copy.read("params.yaml")
         copy.set(*changes)
-        done = copy.run(sys.executable, "-m", "stages", "train", check=False)
+        done = copy.run("python", "-m", "stages", "train", check=False)
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
         assert len([line for line in done.stderr.splitlines() if "error: " in line]) == 1
         (copy.folder / "params.yaml").write_text(before)

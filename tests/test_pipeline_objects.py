@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 from captioning.data.objects.labels import read_labels
@@ -77,13 +76,13 @@ def test_a_trained_encoder_reads_its_own_map_at_the_boxes_and_another_kind_is_re
     shutil.rmtree(copy.folder / "data/train/model")
     shutil.copytree(without, copy.folder / "data/train/model")
     copy.set("objects=labels", "decoder=attention")
-    done = copy.run(sys.executable, "-m", "stages", "evaluate", check=False)
+    done = copy.run("python", "-m", "stages", "evaluate", check=False)
     assert done.returncode == 1
     said = "was trained with objects = none, and data/objects has labels (facts of the drawing)"
     assert said in done.stderr
     copy.set("decoder=lstm")
-    done = copy.run(sys.executable, "-m", "stages", "check", check=False)
+    done = copy.run("python", "-m", "stages", "check", check=False)
     assert "objects = labels: the decoder lstm reads no regions" in done.stderr
     copy.set("decoder=attention", "train.augment.flip=0.5")
-    done = copy.run(sys.executable, "-m", "stages", "check", check=False)
+    done = copy.run("python", "-m", "stages", "check", check=False)
     assert "train.augment.flip = 0.5 moves objects, whose boxes stay" in done.stderr

@@ -28,7 +28,10 @@ from typing import NoReturn
 _LIBRARIES = (
     "torch torchvision lightning_fabric numpy pandas PIL.PngImagePlugin PIL.JpegImagePlugin yaml pydantic nltk "
     "safetensors.torch dvclive tqdm requests dvc.cli.parser dvc.repo dvc.repo.reproduce dvc.repo.experiments "
-    "dvc.repo.plots dvc.stage.run dvc.output dvc.dependency dvc_data.index dvc_data.hashfile.build pycocotools.coco"
+    "dvc.repo.plots dvc.stage.run dvc.output dvc.dependency dvc_data.index dvc_data.hashfile.build pycocotools.coco "
+    "dvc.repo.index dvc.repo.experiments.run dvc.repo.experiments.queue.celery dvc.repo.experiments.executor.local "
+    "dvc.utils.hydra dvc.utils.strictyaml dvc.repo.artifacts dvc.repo.datasets dvc.repo.stage dvc.data_cloud networkx "
+    "dulwich.porcelain scmrepo.git.backend.pygit2.filter celery.app.task hydra lightning_fabric.fabric"
 )
 _PINNED = ("OMP_", "GOMP_", "MKL_", "ATEN_", "DNNL_", "ONEDNN_", "CUBLAS_")  # what `compute.pin` sets before torch
 _CLIENT = """#!{python} -IS
@@ -43,6 +46,8 @@ elif name == "dvc":
     os.execv({python!r}, [{python!r}, "-m", "dvc", *arguments])
 elif len(arguments) == 3 and arguments[:2] == ["-m", "stages"]:
     module, arguments = "stages", arguments[2:]
+elif arguments and os.path.basename(arguments[0]) == "recorder.py":
+    module, arguments = arguments[0], arguments[1:]
 else:
     os.execv({python!r}, [{python!r}, *arguments])
 server = socket.socket(socket.AF_UNIX)
@@ -123,7 +128,7 @@ def _watch(client: socket.socket, child: int) -> int:
 
 
 def _become(streams: list[int], module: str, arguments: list[str], folder: str, environment: dict[str, str]) -> None:
-    """Run a stage's module as `python -m` does, there; or `captioning` as its script does."""
+    """Run a stage's module as `python -m` does, there; or a file as `python` does; or a command as its script does."""
     gc.disable()  # none of them lives long
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -132,13 +137,16 @@ def _become(streams: list[int], module: str, arguments: list[str], folder: str, 
     os.environ.update(environment | ({} if module == "dvc" else pinned))
     os.chdir(folder)
     sys.argv = [module, *arguments]
-    if module != "stages":
+    sys.path[0] = folder
+    if module.endswith(".py"):
+        runpy.run_path(module, run_name="__main__")
+    elif module == "stages":
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    else:
         del sys.path[0]
         if module == "dvc":
             _read_locks_quickly()
         sys.exit(import_module({"captioning": "captioning.cli", "dvc": "dvc.cli"}[module]).main())
-    sys.path[0] = folder
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def _read_locks_quickly() -> None:

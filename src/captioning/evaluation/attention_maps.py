@@ -18,7 +18,7 @@ from captioning.evaluation.captioned import with_scale
 from captioning.system import scripts
 from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, write_json
-from captioning.vision.contact_sheets import MARGIN, PAPER, TILE, sheet
+from captioning.vision.contact_sheets import COMPRESSION, MARGIN, PAPER, TILE, sheet
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.images import Box, Transform, decode
 
@@ -77,8 +77,8 @@ def heat(weights: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
     Bilinear: a pixel in the middle of a region has its weight; beyond the outermost middles it stays level.
     """
     across, down = (_places(box[axis], box[axis + 2], size[axis], weights.shape[1 - axis]) for axis in (0, 1))
-    rows = [np.interp(across, np.arange(weights.shape[1]), row) for row in weights]  # H of (width,)
-    return np.stack([np.interp(down, np.arange(weights.shape[0]), column) for column in zip(*rows, strict=True)], 1)
+    rows = _between(weights.T.astype(float), across)  # (width, H)
+    return _between(rows.T, down)
 
 
 def smooth(weights: np.ndarray) -> np.ndarray:
@@ -134,6 +134,14 @@ def _within(box: Box, window: Box, size: tuple[int, int]) -> Box:
     return left, top, right, bottom
 
 
+def _between(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """`values` (N, M), at 0 to N - 1, linearly interpolated at `places` (P,) → (P, M); level beyond both ends."""
+    places = places.clip(0, len(values) - 1)
+    before = np.floor(places).astype(int)
+    after = np.minimum(before + 1, len(values) - 1)
+    return (values[after] - values[before]) * (places - before)[:, None] + values[before]
+
+
 def _tint(plain: Image.Image, shares: np.ndarray, box: Box) -> Image.Image:
     """The image in grey, tinted by `shares` of full tint (height, width) inside `box`, and faded outside it."""
     grey = np.asarray(plain.convert("L"))[..., None] * _CONTRAST + _DARKEST  # (height, width, 1)
@@ -177,7 +185,7 @@ def write(
             attended = attend(captioner, encode(row.coco_id), row.hypothesis)
             name = f"{group}-{number:02}-{_safe(row.image_id)}"
             image = decode(images.read(row.file), row.file)
-            draw(image, attended, captioner.transform).save(temporary / f"{name}.png")
+            draw(image, attended, captioner.transform).save(temporary / f"{name}.png", compress_level=COMPRESSION)
             weights[name] = attended.weights.astype(np.float16)
             rows.append({"file": f"{name}.png", "image_id": row.image_id, "words": attended.words})
         if weights:

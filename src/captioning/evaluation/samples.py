@@ -13,7 +13,7 @@ from captioning.metrics import NAMES
 from captioning.system import scripts
 from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, write_text
-from captioning.vision.contact_sheets import grid
+from captioning.vision.contact_sheets import COMPRESSION, grid
 from captioning.vision.images import decode
 
 _WORDS = 100  # in the plot of word frequency
@@ -96,7 +96,9 @@ def gallery(folder: Path, rows: pd.DataFrame, images: ImageArchives) -> None:
     with atomic(folder) as temporary:
         temporary.mkdir()
         photographs = [decode(images.read(file), file) for file in rows["file"]]
-        grid(photographs, rows["hypothesis"].tolist(), columns=4).save(temporary / "test.png")
+        grid(photographs, rows["hypothesis"].tolist(), columns=4).save(
+            temporary / "test.png", compress_level=COMPRESSION
+        )
 
 
 def plots(

@@ -8,6 +8,7 @@ from captioning.vision.fonts import Lettering
 
 TILE = 240  # the longer side of a tile, pixels
 MARGIN = 20  # around a tile, pixels
+COMPRESSION = 4  # of a sheet as PNG: 5 % larger than by default, in 0.4 of the time
 PAPER = (251, 250, 247)
 INK = (35, 38, 45)
 _FONT_SIZE = 20  # of a caption, pixels
