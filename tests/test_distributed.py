@@ -121,23 +121,23 @@ def test_images_and_words_that_are_drawn_change_the_training(three: dict[str, An
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A tiny project up to `split`, with a frozen encoder and no dropout."""
-    project = Project.create(tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("home"))
+def prepared(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Project:
+    """A tiny project up to `objects`, with a frozen encoder and no dropout."""
+    project = Project.create(tmp_path_factory.mktemp("project"), home)
     path = project.folder / "params.yaml"
     settings = yaml.safe_load(path.read_text())
     settings["features"]["trainable"] = False
     settings["decoders"]["lstm"]["dropout"] = 0.0
     path.write_text(yaml.safe_dump(settings))
     for stage in ("check", "download", "weights", "vocab", "split", "objects"):
-        project.run(sys.executable, "-m", "stages", stage)
+        project.run("python", "-m", "stages", stage)
     return project
 
 
-def copied(project: Project, folder: Path, processes: int) -> Project:
+def copied(project: Project, folder: Path, home: Path, processes: int) -> Project:
     """A copy of a project, with `compute.processes` set."""
     shutil.copytree(project.folder, folder)
-    copy = Project(folder, folder.with_suffix(".home"))
+    copy = Project(folder, home)
     in_processes(copy, processes)
     return copy
 
@@ -162,10 +162,10 @@ def outputs(project: Project, stage: str) -> dict[str, Any]:
     return found
 
 
-def test_the_stages_in_two_processes_write_what_one_writes(prepared: Project, tmp_path: Path) -> None:
+def test_the_stages_in_two_processes_write_what_one_writes(prepared: Project, home: Path, tmp_path: Path) -> None:
     """`features` is started by torchrun itself, as on several machines; the others by the setting."""
-    one, two = copied(prepared, tmp_path / "one", 1), copied(prepared, tmp_path / "two", 1)
-    one.run(sys.executable, "-m", "stages", "features")
+    one, two = copied(prepared, tmp_path / "one", home, 1), copied(prepared, tmp_path / "two", home, 1)
+    one.run("python", "-m", "stages", "features")
     printed = two.run(*TORCHRUN, "2", "-m", "stages", "features").stdout
     assert printed.count("features.trainable") == 1
     for path in (one.folder / "data/features").iterdir():
@@ -173,16 +173,16 @@ def test_the_stages_in_two_processes_write_what_one_writes(prepared: Project, tm
     in_processes(two, 2)
     for stage in ("train", "evaluate"):
         for project in (one, two):
-            project.run(sys.executable, "-m", "stages", stage)
+            project.run("python", "-m", "stages", stage)
         assert_close(outputs(two, stage), outputs(one, stage))
     assert not list((two.folder / ".scratch/train").iterdir())
     card = json.loads(two.read("data/train/model/model.json"))
     assert card["compute"]["processes"] == 2
 
 
-def test_a_failure_of_one_process_ends_all(prepared: Project, tmp_path: Path) -> None:
+def test_a_failure_of_one_process_ends_all(prepared: Project, home: Path, tmp_path: Path) -> None:
     """An image of the second process's shard is damaged; the first one waits for it at the end."""
-    project = copied(prepared, tmp_path / "broken", 2)
+    project = copied(prepared, tmp_path / "broken", home, 2)
     file = project.read("data/split/images.csv").splitlines()[1 + 20].split(",")[1]
     archive, _, member = file.partition("/")
     path = project.folder / "data/download" / archive
@@ -191,7 +191,7 @@ def test_a_failure_of_one_process_ends_all(prepared: Project, tmp_path: Path) ->
     data = bytearray(path.read_bytes())
     data[start : start + 40] = bytes(40)
     path.write_bytes(data)
-    done = project.run(sys.executable, "-m", "stages", "features", check=False)
+    done = project.run("python", "-m", "stages", "features", check=False)
     assert done.returncode == 1
     assert f"member {member!r}" in done.stderr
     assert re.search(r"error: features: process \d of 2 ended with status 1; its messages are above", done.stderr)
