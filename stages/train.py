@@ -21,16 +21,15 @@ from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import AttendingDecoder, RetrievalDecoder
 from captioning.metrics import References
-from captioning.settings import text_models
 from captioning.settings.resolve import decoder_options, for_training
-from captioning.settings.rules import LABELLED, batchnorm, learns, warm_start
+from captioning.settings.rules import LABELLED, batchnorm, learns
 from captioning.settings.schema import Compute, Settings
 from captioning.settings.training import INITIAL, Train
 from captioning.system import compute
 from captioning.system.archives import ImageArchives
 from captioning.system.files import digest, run_key
 from captioning.system.sealed import check_table
-from captioning.training import labelling, plan
+from captioning.training import labelling, plan, warm_start
 from captioning.training.checkpoints import Checkpoint
 from captioning.training.encoder.augmentation import mirror_chances
 from captioning.training.encoder.fine_tuning import EncoderTraining
@@ -44,7 +43,6 @@ from captioning.training.phase import Data, Setup
 from captioning.training.tracking.live import Tracker
 from captioning.training.tracking.sinks import Trackers
 from captioning.training.trainer import Trainer
-from captioning.training.warm_start import take_up
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.encoders.weights import read_record, read_weights
@@ -107,7 +105,7 @@ def prepare(settings: Settings, checkpoint: Callable[[str], Checkpoint]) -> Trai
     weights = read_record(WEIGHTS)
     initial = _initial_encoder(settings.encoder, settings.seed, data.store)
     network = _network(settings, data, initial)
-    started = _text(settings, network) | _start(settings, network, data, initial, fabric)
+    started = warm_start.begin(settings, network, data, initial, _objects(), fabric.print)
     setup = Setup(network, _inputs(train, network, data, mirror=settings.features.mirror), data, fabric)
     _print_settings(settings, setup, label_epochs)
     phases = plan.phases(settings.seed, train, label_epochs, setup)
@@ -207,32 +205,6 @@ def _labels(train: Train, image_ids: list[str], captions: EncodedCaptions) -> Im
 def _chances(chance: float, data: Data) -> np.ndarray | None:
     """How likely each image is mirrored in training; None: no image ever is."""
     return mirror_chances(data.train, len(data.store.ids), data.vocabulary, chance) if chance else None
-
-
-def _text(settings: Settings, network: Network) -> dict[str, Any]:
-    """Begin with the text model that `vocab.text` names, if the decoder does, and return its record."""
-    folder = text_models.named(settings.vocab.text)
-    file = network.decoder.read_text_model(folder) if folder else None
-    return {"text": {"path": str(folder), "sha256": digest(file)}} if file else {}
-
-
-def _start(settings: Settings, network: Network, data: Data, initial: Encoder, fabric: Fabric) -> dict[str, Any]:
-    """Load the weights that `train.start` names, and return their record in the model's provenance."""
-    folder = warm_start(settings.train.start)
-    if folder is None:
-        return {}
-    start = take_up(
-        folder,
-        network,
-        None if settings.features.trainable else initial,
-        decoder=settings.decoder,
-        options=vars(decoder_options(settings)),
-        transform=data.store.transform,
-        vocabulary=data.vocabulary,
-        objects=_objects(),
-    )
-    fabric.print(f"train.start = {folder}: {start.known:,} of {start.words:,} words are taken over")
-    return {"start": start.record}
 
 
 def _objects() -> dict[str, str]:
