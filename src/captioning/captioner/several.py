@@ -80,7 +80,7 @@ class Several(Generic[M]):
         return self.members[0].vocabulary
 
     @property
-    def decoder(self) -> Ensemble:
+    def decoder(self) -> Ensemble[Encoded]:
         """The members' decoders as one; it reads what `encode` returns."""
         views = 2 if self.mirror else 1
         return Ensemble([member.decoder for member in self.members for _ in range(views)])

@@ -14,15 +14,13 @@ from captioning.captioner.confidence import Calibration
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.engines.registry import Graph
 from captioning.search import Speaker
-from captioning.search.arrays import Array
+from captioning.search.arrays import Array, State
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.unlikeness import KeptStatistics
 from captioning.vision.images import Transform
 
 if TYPE_CHECKING:
     from captioning.vision.encoders.at_boxes import Places
-
-State = tuple[Array, ...]
 
 
 class GraphDecoder:

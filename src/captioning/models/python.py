@@ -14,6 +14,7 @@ from PIL import Image
 from captioning.captioner import several
 from captioning.captioner.cards import Card
 from captioning.captioner.several import Several
+from captioning.data.text.phrases import phrases
 from captioning.engines import cache
 from captioning.engines.registry import Engine
 from captioning.models import choice
@@ -23,10 +24,9 @@ from captioning.models.base import Model as Model
 from captioning.models.base import checked
 from captioning.models.descriptions import describe, trained_on
 from captioning.models.sources import Read
-from captioning.search import SearchOptions as SearchOptions
-from captioning.search import phrases
 from captioning.settings.rules import usual_beam
 from captioning.settings.search import USUAL
+from captioning.settings.search import SearchOptions as SearchOptions
 from captioning.system.errors import UserError
 
 if TYPE_CHECKING:
