@@ -34,8 +34,7 @@ def network(settings: Settings, data: Data, initial: Encoder) -> Network:
     heads = None
     if training is not None:
         heads = EncoderHeads(training, data.vocabulary, data.labels, word_presence=WORD_PRESENCE, facts=LABELS)
-    smoothing = train.label_smoothing
-    return Network(training, decoder, heads, label_smoothing=smoothing, reads_objects=boxed)
+    return Network(training, decoder, heads, reads_objects=boxed)
 
 
 def inputs(settings: Settings, network: Network, data: Data) -> Inputs:
