@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from lightning_fabric import Fabric
 
+from captioning.data.extraction import extraction
+from captioning.data.extraction.extraction import Extractor
 from captioning.data.objects.placing import of_folder
 from captioning.data.objects.tables import CARD
 from captioning.data.splits.images import read_images
@@ -21,8 +23,6 @@ from captioning.system.files import run_key, scratch
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.encoders.weights import NONE, read_record, read_weights
-from captioning.vision.extraction import extraction
-from captioning.vision.extraction.extraction import Extractor
 from captioning.vision.images import Transform
 from stages import code
 

@@ -20,7 +20,8 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from captioning.data.objects.labels import MOST, Predicted, parse_row
-from captioning.data.objects.rows import REMEDY, Row, write
+from captioning.data.objects.rows import Row, write
+from captioning.system.documents import REMEDY
 from captioning.system.errors import UserError
 from captioning.vision.images import Box
 

@@ -25,13 +25,13 @@ import torch
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
+from captioning.data.extraction.encoding import Encode, Rows
+from captioning.data.extraction.npy import GrowingArray
 from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, digest, link, move
 from captioning.system.locks import alone, if_free
 from captioning.system.sealed import DamagedError, read_document, write_document
 from captioning.vision.encoders.encoders import Encoder, folded
-from captioning.vision.extraction.encoding import Encode, Rows
-from captioning.vision.extraction.npy import GrowingArray
 from captioning.vision.features.store import FORMAT
 from captioning.vision.images import Transform, decode
 
