@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 
 from captioning import metrics
 from captioning.captioner import ensembles, model_folders
+from captioning.captioner.decoding import captions_of_rows
 from captioning.captioner.ensembles import Captioners
 from captioning.captioner.model import Captioner
 from captioning.data.datasets.scenes import facts
@@ -51,7 +52,7 @@ def main(settings: Settings) -> None:
     captioners = _captioners(settings.evaluate, fabric, store)
     readers = captioners.readers(store, fabric.device)
     test = images[images["split"] == "test"]
-    found = captioners.captions_of_rows(readers, test.index.to_numpy(), options, BATCH, fabric)
+    found = captions_of_rows(captioners, readers, test.index.to_numpy(), options, BATCH, fabric)
     if not fabric.is_global_zero:
         return
     candidates = dict(zip(test["coco_id"].tolist(), found, strict=True))

@@ -20,6 +20,7 @@ import torchvision
 from lightning_fabric import Fabric
 
 from captioning.captioner import cards
+from captioning.captioner.decoding import captions_of_rows
 from captioning.data.splits.images import read_images
 from captioning.settings.rules import search_options
 from captioning.settings.schema import Settings
@@ -99,7 +100,7 @@ def _differing_captions(
     captioners = evaluate._captioners(settings.evaluate, fabric, store)
     readers = captioners.readers(store, fabric.device)
     options, rows = search_options(settings), batch.index.to_numpy()
-    found = captioners.captions_of_rows(readers, rows, options, evaluate.BATCH, fabric)
+    found = captions_of_rows(captioners, readers, rows, options, evaluate.BATCH, fabric)
     captions = {image: listed[0].text for image, listed in zip(batch["coco_id"], found, strict=True)}
     recorded = {row["image_id"]: row["caption"] for row in read_json(CAPTIONS)}
     faults = [

@@ -5,16 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from captioning.captioner import model
-from captioning.captioner.decoding import decode_rows
 from captioning.captioner.model import Captioner
 from captioning.captioner.several import Several, check_same, check_vocabularies
 from captioning.data.objects.labels import Found
 from captioning.data.objects.placing import place, seen
 from captioning.data.objects.tables import shown_identity
-from captioning.search import Caption, SearchOptions
 from captioning.system.errors import UserError
 from captioning.vision.encoders.at_boxes import Places
 from captioning.vision.encoders.encoders import Encoder
@@ -34,20 +31,6 @@ class Captioners(Several[Captioner]):
 
     def _encoders(self) -> tuple[Callable[[FeatureStore, Encoder, torch.device], Encode], ...]:
         return (stored_encoder, mirrored_encoder) if self.mirror else (stored_encoder,)
-
-    def captions_of_rows(
-        self, readers: Sequence[Encode], rows: np.ndarray, options: SearchOptions, batch_size: int, fabric: Fabric
-    ) -> list[list[Caption]]:
-        """Captions of the store's rows, best first, as `decode_rows` has them. readers: what `readers` returned."""
-        return decode_rows(
-            lambda batch: [read(batch) for read in readers],
-            self.decoder,
-            self.vocabulary,
-            rows,
-            options,
-            batch_size,
-            fabric,
-        )
 
     def places(self, objects: Sequence[Sequence[Found]], sizes: Sequence[tuple[int, int]]) -> list[Places | None]:
         """Objects of B images of these sizes, in pixels → where they are for each member; None if it reads none."""
