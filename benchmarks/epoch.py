@@ -45,7 +45,7 @@ class Epoch:
         options = vars(resolve.decoder_options(settings))
         self.vocabulary = Vocabulary.read(DATA / "vocab/vocab.txt")
         decoder = decoders.build("lstm", self.vocabulary, self.encoder.dim, options)
-        self.network = Network(None, decoder, label_smoothing=settings.train.label_smoothing)
+        self.network = Network(None, decoder)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
         self.plan = batches.by_length(self.captions, settings.train.batch_size, (0, 0))
         self.means = torch.randn(len(self.images), self.encoder.dim)

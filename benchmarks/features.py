@@ -28,9 +28,9 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from captioning.data.extraction import extraction  # noqa: E402
 from captioning.system.archives import Archive, ImageArchives, write_zip  # noqa: E402
 from captioning.vision.encoders import backbones, encoders  # noqa: E402
-from captioning.vision.extraction import extraction  # noqa: E402
 
 NAME, BATCH, SHARD, COUNT, MEMORY_COUNT = "mobilenet_v2", 4, 256, 1024, 512
 TURNS, THREADS = 4, 2

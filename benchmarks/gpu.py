@@ -120,11 +120,11 @@ def training(bench: Bench, name: str, side: int | None, decoder: str) -> Iterato
         return decoders.build(decoder, numbered(VOCABULARY), encoder.dim, options)
 
     regions = torch.randn(IMAGES, encoder.regions, encoder.dim, device=bench.device)
-    frozen = Network(None, built(), label_smoothing=0.1)
+    frozen = Network(None, built())
     yield _step(bench, f"train {decoder}, {name} frozen", frozen, (regions.mean(1), regions))
     training = EncoderTraining(encoder, batchnorm="eval")
     heads = EncoderHeads(training, numbered(VOCABULARY), word_presence=0.0)
-    tuned = Network(training, built(), heads, label_smoothing=0.1)
+    tuned = Network(training, built(), heads)
     yield _step(bench, f"train {decoder}, {name} fine-tuned", tuned, (_pixels(encoder, bench.device),))
 
 

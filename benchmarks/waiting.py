@@ -31,15 +31,15 @@ def _steps(spins: str) -> None:
     import torch
 
     from captioning.settings import resolve
-    from captioning.training import batches, optimization
+    from captioning.training import batches, build, optimization
     from stages import train
 
     loaded = resolve.load()
     fabric = compute.start(seed=1, threads=2, device="cpu", precision="32-true")
     data = train._data(loaded.train, fabric)
     initial = train._initial_encoder(loaded.encoder, loaded.seed, data.store)
-    network = train._network(loaded, data, initial)
-    inputs = train._inputs(loaded.train, network, data, mirror=False)
+    network = build.network(loaded, data, initial)
+    inputs = build.inputs(loaded, network, data)
     network.begin_captions(1)
     optimizer = optimization.adamw([(network, 1e-3)], 0.01)
     seconds = []

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 
 from captioning import metrics
 from captioning.captioner import ensembles, model_folders
-from captioning.captioner.decoding import decode_rows
+from captioning.captioner.decoding import captions_of_rows
 from captioning.captioner.ensembles import Captioners
 from captioning.captioner.model import Captioner
 from captioning.data.datasets.scenes import facts
@@ -21,10 +21,8 @@ from captioning.evaluation import attention_maps, baselines, samples
 from captioning.evaluation.truth import measure
 from captioning.evaluation.truth.measure import Truth
 from captioning.metrics import Scores
-from captioning.search import Caption
 from captioning.settings.rules import search_options
 from captioning.settings.schema import Evaluate, Settings
-from captioning.settings.search import SearchOptions
 from captioning.system import compute, scripts
 from captioning.system.archives import ImageArchives
 from captioning.system.files import write_json, write_text
@@ -53,10 +51,13 @@ def main(settings: Settings) -> None:
     store = FeatureStore(FEATURES, images["image_id"].tolist())
     captioners = _captioners(settings.evaluate, fabric, store)
     readers = captioners.readers(store, fabric.device)
-    candidates = _decode(fabric, options, captioners, readers, images)
+    test = images[images["split"] == "test"]
+    found = captions_of_rows(captioners, readers, test.index.to_numpy(), options, BATCH, fabric)
     if not fabric.is_global_zero:
         return
-    captions = {image: listed[0].text for image, listed in candidates.items()}
+    candidates = dict(zip(test["coco_id"].tolist(), found, strict=True))
+    texts = {image: [caption.text for caption in listed] for image, listed in candidates.items()}
+    captions = {image: listed[0] for image, listed in texts.items()}
     references = coco.read_references(SPLIT / "references_test.json")
     scores = _score(references, captions, java=settings.evaluate.java)
     training = _training_captions(settings.split.limit)
@@ -67,9 +68,11 @@ def main(settings: Settings) -> None:
         scores = scores | truths["model"].scores
     variety = samples.variety(captions, set(map(scripts.join, training)))
     live.summarise(OUT, scores.corpus)
-    write_json(OUT / "baselines.json", compared | _oracle(options, references, candidates) | {"variety": variety})
+    oracle = _oracle(references, texts) if options.n_best > 1 else {}
+    write_json(OUT / "baselines.json", compared | oracle | {"variety": variety})
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
-    write_json(OUT / "n_best.json", _n_best(candidates))
+    n_best = {image: [caption.record() for caption in listed] for image, listed in candidates.items()}
+    write_json(OUT / "n_best.json", [{"image_id": image, "captions": listed} for image, listed in n_best.items()])
     write_json(OUT / "truth.json", {name: row.record() for name, row in truths.items()})
     selected = _report(images, captions, references, scores)
     _attention(captioners.members[0], readers[0], images, selected)
@@ -120,39 +123,8 @@ def _captioners(evaluate: Evaluate, fabric: Fabric, store: FeatureStore) -> Capt
     return captioners
 
 
-def _decode(
-    fabric: Fabric,
-    options: SearchOptions,
-    captioners: Captioners,
-    readers: list[Encode],
-    images: pd.DataFrame,
-) -> dict[int, list[Caption]]:
-    """COCO image id → captions of each test image, best first, over what `features` stored."""
-    test = images[images["split"] == "test"]
-    candidates = decode_rows(
-        lambda rows: [read(rows) for read in readers],
-        captioners.decoder,
-        captioners.vocabulary,
-        test.index.to_numpy(),
-        options,
-        BATCH,
-        fabric,
-    )
-    return dict(zip(test["coco_id"].tolist(), candidates, strict=True))
-
-
-def _n_best(candidates: dict[int, list[Caption]]) -> list[dict[str, Any]]:
-    """What n_best.json holds: each image's captions, best first, with score and log probability, nats."""
-    return [{"image_id": image, "captions": [c.record() for c in captions]} for image, captions in candidates.items()]
-
-
-def _oracle(
-    options: SearchOptions, references: dict[int, list[str]], candidates: dict[int, list[Caption]]
-) -> dict[str, dict[str, float]]:
-    """`oracle`: CIDEr of the best of each image's captions, where there are several."""
-    if options.n_best == 1:
-        return {}
-    texts = {image: [caption.text for caption in listed] for image, listed in candidates.items()}
+def _oracle(references: dict[int, list[str]], texts: dict[int, list[str]]) -> dict[str, dict[str, float]]:
+    """`oracle`: CIDEr of the best of each image's captions, where several were asked for."""
     return {"oracle": {"cider": baselines.oracle_cider(references, texts)}}
 
 

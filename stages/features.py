@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from lightning_fabric import Fabric
 
+from captioning.data.extraction import extraction
+from captioning.data.extraction.extraction import Extractor
 from captioning.data.objects.placing import of_folder
 from captioning.data.objects.tables import CARD
 from captioning.data.splits.images import read_images
@@ -21,8 +23,6 @@ from captioning.system.files import run_key, scratch
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.encoders.weights import NONE, read_record, read_weights
-from captioning.vision.extraction import extraction
-from captioning.vision.extraction.extraction import Extractor
 from captioning.vision.images import Transform
 from stages import code
 
@@ -31,6 +31,7 @@ IMAGES = Path("data/split/images.csv")
 WEIGHTS = Path("data/weights")
 OBJECTS = Path("data/objects")
 OUT = Path("data/features")
+BATCH = {"cpu": 4, "cuda": 64}  # images per forward pass of a frozen encoder; on a CPU each thread has a batch
 
 
 def main(settings: Settings) -> None:
@@ -70,11 +71,12 @@ def _extractor(
     boxes: Mapping[str, np.ndarray] | None = None,
 ) -> Extractor:
     """What is stored of an image: the output of a frozen encoder, or its pixels."""
+    batch_size = BATCH[fabric.device.type]
     if encoder is None:
-        return extraction.pixels(image_files, transform, features.batch_size)
+        return extraction.pixels(image_files, transform, batch_size)
     keep = ["means", "regions"] if features.regions else ["means"]
     return extraction.features(
-        image_files, encoder, keep, features.batch_size, mirror=features.mirror, boxes=boxes, autocast=fabric.autocast
+        image_files, encoder, keep, batch_size, mirror=features.mirror, boxes=boxes, autocast=fabric.autocast
     )
 
 
@@ -103,7 +105,6 @@ def _key(encoding: dict[str, object], features: Features, machine: Compute, arch
         "crop": features.crop,
         "regions": features.regions,
         "mirror": features.mirror,
-        "batch_size": features.batch_size,
         "shard_size": features.shard_size,
         "compute": machine.model_dump(exclude={"processes"}),
     }

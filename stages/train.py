@@ -10,7 +10,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from captioning import decoders, kernels
 from captioning.captioner import model
 from captioning.captioner.cards import Card
 from captioning.data.datasets.scenes.facts import FILE
@@ -19,32 +18,24 @@ from captioning.data.splits import coco
 from captioning.data.splits.images import read_images
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
-from captioning.decoders.base import AttendingDecoder, RetrievalDecoder
 from captioning.metrics import References
-from captioning.settings import text_models
 from captioning.settings.resolve import decoder_options, for_training
-from captioning.settings.rules import LABELLED, batchnorm, learns, warm_start
+from captioning.settings.rules import LABELLED, learns
 from captioning.settings.schema import Compute, Settings
 from captioning.settings.training import INITIAL, Train
 from captioning.system import compute
 from captioning.system.archives import ImageArchives
 from captioning.system.files import digest, run_key
 from captioning.system.sealed import check_table
-from captioning.training import labelling, plan
+from captioning.training import build, labelling, machine, plan, warm_start
 from captioning.training.checkpoints import Checkpoint
-from captioning.training.encoder.augmentation import mirror_chances
-from captioning.training.encoder.fine_tuning import EncoderTraining
 from captioning.training.epoch_log import EpochLog
-from captioning.training.heads import EncoderHeads
-from captioning.training.inputs import FeatureInputs, Inputs, PixelInputs
 from captioning.training.labels import ImageLabels
-from captioning.training.network import Network
 from captioning.training.optimization import count_parameters
 from captioning.training.phase import Data, Setup
 from captioning.training.tracking.live import Tracker
 from captioning.training.tracking.sinks import Trackers
 from captioning.training.trainer import Trainer
-from captioning.training.warm_start import take_up
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.encoders.weights import read_record, read_weights
@@ -64,8 +55,6 @@ OBJECTS = Path("data/objects")
 OUT = Path("data/train")
 SPEEDS = Path("logs/train")
 READ = ("images.csv", "references_val.json", "train.npz", "val.npz")  # of SPLIT
-WORD_PRESENCE = 1.0  # weight of the loss that predicts which words occur in the captions, for a trained encoder
-LABELS = 2.0  # weight of the labels' loss beside the captions'
 SAMPLES = 12  # validation images in the logged grid
 
 
@@ -92,12 +81,12 @@ def main(settings: Settings) -> None:
 
 def prepare(settings: Settings, checkpoint: Callable[[str], Checkpoint]) -> Training:
     """Read what is trained on, and build what is trained. checkpoint: made of the key of this training."""
-    machine, train = settings.compute, settings.train
+    computing, train = settings.compute, settings.train
     fabric = compute.start(
         seed=settings.seed,
-        threads=machine.threads,
-        device=machine.device,
-        precision=machine.precision,
+        threads=computing.threads,
+        device=computing.device,
+        precision=computing.precision,
         idle=train.encoder.start_epoch > 1,
     )
     label_epochs = labelling.epochs(train.labels.epochs, light=backbones.is_light(settings.encoder))
@@ -106,19 +95,18 @@ def prepare(settings: Settings, checkpoint: Callable[[str], Checkpoint]) -> Trai
     data = _data(train if _learns_labels(settings) else None, fabric)
     weights = read_record(WEIGHTS)
     initial = _initial_encoder(settings.encoder, settings.seed, data.store)
-    network = _network(settings, data, initial)
-    started = _text(settings, network) | _start(settings, network, data, initial, fabric)
-    setup = Setup(network, _inputs(train, network, data, mirror=settings.features.mirror), data, fabric)
+    network = build.network(settings, data, initial)
+    started = warm_start.begin(settings, network, data, initial, _objects(), fabric.print)
+    setup = Setup(network, build.inputs(settings, network, data), data, fabric)
     _print_settings(settings, setup, label_epochs)
     phases = plan.phases(settings.seed, train, label_epochs, setup)
     kept = checkpoint(_key({**resolved, **started}, fabric))
-    trainer = Trainer(setup, phases, plan.loop(settings.seed, train, machine), kept)
+    trainer = Trainer(setup, phases, plan.loop(settings.seed, train, computing), kept)
     return Training(trainer, initial, resolved, {"weights": weights, **started})
 
 
 def _key(settings: dict[str, Any], fabric: Fabric) -> str:
     """A key of all that the trained weights depend on. The index of the features has the digests of its arrays."""
-    machine = {"processes": fabric.world_size, **compute.software(fabric.device.type), **kernels.describe()}
     inputs = [
         VOCABULARY,
         *WEIGHTS.glob("weights.*"),
@@ -127,7 +115,7 @@ def _key(settings: dict[str, Any], fabric: Fabric) -> str:
         *(SPLIT / name for name in READ),
     ]
     labels = [DATA / FILE] if (DATA / FILE).exists() else []
-    return run_key({**settings, **machine}, [*sorted(inputs), *labels], code("train"))
+    return run_key({**settings, **machine.deciding(fabric)}, [*sorted(inputs), *labels], code("train"))
 
 
 def _learns_labels(settings: Settings) -> bool:
@@ -165,74 +153,10 @@ def _initial_encoder(name: str, seed: int, store: FeatureStore) -> Encoder:
     return encoders.build(name, transform=store.transform, weights=weights, seed=seed)
 
 
-def _network(settings: Settings, data: Data, initial: Encoder) -> Network:
-    features, train = settings.features, settings.train
-    training = _training(settings.encoder, initial, features.weights, train) if features.trainable else None
-    width = data.store.dim if training is None else training.encoder.dim
-    boxed = data.store.places is not None
-    options = vars(decoder_options(settings))
-    decoder = decoders.build(settings.decoder, data.vocabulary, width, options, boxed=boxed)
-    decoder.expect(torch.from_numpy(data.train.target_counts(len(data.vocabulary))))
-    heads = None
-    if training is not None:
-        heads = EncoderHeads(training, data.vocabulary, data.labels, word_presence=WORD_PRESENCE, facts=LABELS)
-    smoothing = train.label_smoothing
-    return Network(training, decoder, heads, label_smoothing=smoothing, reads_objects=boxed)
-
-
-def _training(name: str, encoder: Encoder, weights: str, train: Train) -> EncoderTraining:
-    """An encoder that is trained, in all of its blocks or some."""
-    backbones.check_training_size(name, train.augment.image_size, encoder.transform.image_size)
-    options = train.encoder
-    return EncoderTraining(
-        encoder, from_block=options.from_block, start_epoch=options.start_epoch, batchnorm=batchnorm(weights)
-    )
-
-
-def _inputs(train: Train, network: Network, data: Data, *, mirror: bool) -> Inputs:
-    """Stored features, or pixels for an encoder that is trained."""
-    chances = _chances(0.5 if mirror else train.augment.flip, data)
-    if network.encoder is None:
-        by_image = isinstance(network.decoder, AttendingDecoder | RetrievalDecoder)
-        return FeatureInputs(data.store, by_image=by_image, mirror_chances=chances)
-    return PixelInputs(data.store, train.augment, chances, data.labels, network.encoder.grid)
-
-
 def _labels(train: Train, image_ids: list[str], captions: EncodedCaptions) -> ImageLabels:
     """What the data set records of the training images."""
     moved = train.augment.flip > 0 or train.augment.crop < 1
     return ImageLabels.read(DATA / FILE, image_ids, captions, moved=moved)
-
-
-def _chances(chance: float, data: Data) -> np.ndarray | None:
-    """How likely each image is mirrored in training; None: no image ever is."""
-    return mirror_chances(data.train, len(data.store.ids), data.vocabulary, chance) if chance else None
-
-
-def _text(settings: Settings, network: Network) -> dict[str, Any]:
-    """Begin with the text model that `vocab.text` names, if the decoder does, and return its record."""
-    folder = text_models.named(settings.vocab.text)
-    file = network.decoder.read_text_model(folder) if folder else None
-    return {"text": {"path": str(folder), "sha256": digest(file)}} if file else {}
-
-
-def _start(settings: Settings, network: Network, data: Data, initial: Encoder, fabric: Fabric) -> dict[str, Any]:
-    """Load the weights that `train.start` names, and return their record in the model's provenance."""
-    folder = warm_start(settings.train.start)
-    if folder is None:
-        return {}
-    start = take_up(
-        folder,
-        network,
-        None if settings.features.trainable else initial,
-        decoder=settings.decoder,
-        options=vars(decoder_options(settings)),
-        transform=data.store.transform,
-        vocabulary=data.vocabulary,
-        objects=_objects(),
-    )
-    fabric.print(f"train.start = {folder}: {start.known:,} of {start.words:,} words are taken over")
-    return {"start": start.record}
 
 
 def _objects() -> dict[str, str]:
@@ -271,7 +195,7 @@ def _fit(trainer: Trainer, trackers: tuple[str, ...], name: str, resolved: dict[
         trainer.fit(EpochLog(tracker, others, shown).end_of_epoch)
 
 
-def _save(training: Training, machine: Compute) -> None:
+def _save(training: Training, settings: Compute) -> None:
     """Write the model folder with the state of the best epoch."""
     trainer, initial, resolved, origins = training
     network, data = trainer.network, trainer.data
@@ -284,10 +208,7 @@ def _save(training: Training, machine: Compute) -> None:
         decoder_options=resolved["decoders"][decoder],
         transform=asdict(data.store.transform),
         settings=resolved,
-        compute={
-            **compute.describe(portable=machine.portable, threads=machine.threads, processes=trainer.fabric.world_size),
-            **kernels.describe(),
-        },
+        compute=machine.recorded(settings, trainer.fabric),
         provenance={
             "features": digest(FEATURES / "index.json"),
             **({"objects": objects} if (objects := _objects()) else {}),

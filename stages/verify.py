@@ -20,6 +20,7 @@ import torchvision
 from lightning_fabric import Fabric
 
 from captioning.captioner import cards
+from captioning.captioner.decoding import captions_of_rows
 from captioning.data.splits.images import read_images
 from captioning.settings.rules import search_options
 from captioning.settings.schema import Settings
@@ -98,12 +99,14 @@ def _differing_captions(
     batch = test.iloc[start : start + evaluate.BATCH]
     captioners = evaluate._captioners(settings.evaluate, fabric, store)
     readers = captioners.readers(store, fabric.device)
-    captions = evaluate._decode(fabric, search_options(settings), captioners, readers, batch)
+    options, rows = search_options(settings), batch.index.to_numpy()
+    found = captions_of_rows(captioners, readers, rows, options, evaluate.BATCH, fabric)
+    captions = {image: listed[0].text for image, listed in zip(batch["coco_id"], found, strict=True)}
     recorded = {row["image_id"]: row["caption"] for row in read_json(CAPTIONS)}
     faults = [
-        f"image {image}: `{listed[0].text}`, in {CAPTIONS} `{recorded.get(image)}`"
-        for image, listed in captions.items()
-        if recorded.get(image) != listed[0].text
+        f"image {image}: `{caption}`, in {CAPTIONS} `{recorded.get(image)}`"
+        for image, caption in captions.items()
+        if recorded.get(image) != caption
     ]
     print(f"captions of {len(batch)} of {len(test):,} test images: {len(batch) - len(faults)} equal")
     return faults

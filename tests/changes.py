@@ -38,7 +38,7 @@ EDITS: dict[str, list[Edit]] = {  # for each stage, edits of its code that chang
     "split": [("stages/split.py", "vocabulary, split.max_words)", "vocabulary, split.max_words // 6)")],
     "features": [(_IMAGES, "Image.Resampling.BILINEAR", "Image.Resampling.NEAREST")],
     "train": [
-        ("stages/train.py", "WORD_PRESENCE = 1.0", "WORD_PRESENCE = 2.0"),
+        ("src/captioning/training/build.py", "WORD_PRESENCE = 1.0", "WORD_PRESENCE = 2.0"),
         ("src/captioning/training/averaging.py", "1 - min(self._decay, (1", "1 - min(self._decay, (2"),
     ],
     "evaluate": [("stages/evaluate.py", "SAMPLES = 12", "SAMPLES = 2")],

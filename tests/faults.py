@@ -40,7 +40,7 @@ SETTINGS = {  # smaller still than TINY
     "encoder": "shufflenet_v2_x0_5",
     "compute": {"threads": THREADS},
     "download": {"scenes": {"train": 12, "val": 4, "test": 4}},
-    "features": {"batch_size": 4, "shard_size": 8},
+    "features": {"shard_size": 8},
 }
 _NEW_NAMESPACE = 0x00020000  # CLONE_NEWNS
 

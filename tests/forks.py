@@ -37,7 +37,7 @@ def warm(threads: int) -> None:
         "captioning.training.trainer",
         "captioning.training.tracking.live",
         "captioning.training.self_critical",
-        "captioning.vision.extraction.extraction",
+        "captioning.data.extraction.extraction",
         "captioning.evaluation.samples",
         "captioning.evaluation.attention_maps",
         "captioning.captioner.ensembles",

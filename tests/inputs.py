@@ -28,8 +28,6 @@ from PIL import Image
 
 from captioning.captioner import cards
 from captioning.data.datasets import annotations, karpathy, tables, tokens
-from captioning.data.datasets.base import decode_text
-from captioning.data.datasets.published import parse_json
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.tokenizer import tokenize
 from captioning.data.text.vocabulary import Vocabulary
@@ -37,6 +35,7 @@ from captioning.experiments import suites
 from captioning.settings.resolve import load
 from captioning.system import sealed
 from captioning.system.archives import Archive, write_zip
+from captioning.system.documents import decode_text, parse_json
 from captioning.system.errors import UserError, printed
 from captioning.system.packing import members, pack
 from captioning.vision.images import decode

@@ -66,10 +66,10 @@ def test_soft_attention_is_taught_with_the_penalty() -> None:
     encoded, tokens, owner = images(2), captions(2, 5), torch.arange(2)
     tokens[0, 3:] = torch.tensor([EOS, PAD])
     model = soft(doubly_stochastic=0.7).eval()
-    losses = model.losses(encoded, tokens, owner, 0.0)
+    losses = model.losses(encoded, tokens, owner)
     alpha = model.attention(encoded, tokens[:, :-1], owner)
     by_hand = 0.7 * ((1 - alpha[0, :3].sum(0)) ** 2).sum() + 0.7 * ((1 - alpha[1].sum(0)) ** 2).sum()
-    caption = caption_loss(model(encoded, tokens[:, :-1], owner), tokens, model.vocabulary.special, 0.0)
+    caption = caption_loss(model(encoded, tokens[:, :-1], owner), tokens, model.vocabulary.special)
     torch.testing.assert_close(losses, {"caption": caption, "attention": Mean(by_hand / 7, torch.tensor(7))})
 
 
@@ -129,11 +129,11 @@ def test_the_gradient_of_hard_attention_is_that_of_the_expected_likelihood() -> 
     for looks in itertools.product(range(3), repeat=3):
         model._choice = lambda _, looks=looks: Looks(looks)  # type: ignore[method-assign, misc]
         model.baseline.fill_(-4.0)
-        losses = model.losses(encoded, tokens, owner, 0.0)
+        losses = model.losses(encoded, tokens, owner)
         drawn = gradient(torch.stack([loss.value for loss in losses.values()]).sum(), model)
         run = model._unroll(encoded, tokens[:, :-1], owner)
         p = torch.stack([run.alpha[0, t, look] for t, look in enumerate(looks)]).prod()
-        exact += gradient(p * caption_loss(run.logits, tokens, model.vocabulary.special, 0.0).value, model)
+        exact += gradient(p * caption_loss(run.logits, tokens, model.vocabulary.special).value, model)
         estimate += p.item() * drawn
     assert exact.norm() > 1e-3
     torch.testing.assert_close(estimate, exact, atol=1e-10, rtol=1e-7)
@@ -146,7 +146,7 @@ def test_the_entropy_bonus_is_the_entropy_a_word() -> None:
     alpha = model.attention(encoded, tokens[:, :-1], owner)
     entropy = torch.distributions.Categorical(probs=alpha).entropy()  # (C, T)
     by_hand = -0.5 * (entropy[0, :2].sum() + entropy[1].sum()) / 5
-    torch.testing.assert_close(model.losses(encoded, tokens, owner, 0.0)["entropy"].value, by_hand)
+    torch.testing.assert_close(model.losses(encoded, tokens, owner)["entropy"].value, by_hand)
 
 
 def test_the_choice_is_rewarded_by_the_likelihood_above_the_baseline() -> None:
@@ -154,20 +154,20 @@ def test_the_choice_is_rewarded_by_the_likelihood_above_the_baseline() -> None:
     model = hard(reinforce=0.5).eval()
     encoded, tokens, owner = images(2), captions(2, 4), torch.arange(2)
     alpha = model.attention(encoded, tokens[:, :-1], owner)
-    plain = model.losses(encoded, tokens, owner, 0.0)["reinforce"].value
+    plain = model.losses(encoded, tokens, owner)["reinforce"].value
     model.baseline.fill_(-3.0)
-    lifted = model.losses(encoded, tokens, owner, 0.0)["reinforce"].value
+    lifted = model.losses(encoded, tokens, owner)["reinforce"].value
     torch.testing.assert_close(lifted - plain, -0.5 * 3.0 * (alpha * alpha.log()).sum() / 6)
 
 
 def test_the_baseline_follows_the_likelihood_in_training_only() -> None:
     model = hard(sampling=0.0)
     encoded, tokens, owner = images(2), captions(2, 4), torch.arange(2)
-    model.eval().losses(encoded, tokens, owner, 0.0)
+    model.eval().losses(encoded, tokens, owner)
     logits = model(encoded, tokens[:, :-1], owner)
     likelihood = logits.log_softmax(2).gather(2, tokens[:, 1:].unsqueeze(2)).sum() / 2
     assert model.baseline.item() == 0.0
-    model.train().losses(encoded, tokens, owner, 0.0)
-    model.losses(encoded, tokens, owner, 0.0)
+    model.train().losses(encoded, tokens, owner)
+    model.losses(encoded, tokens, owner)
     assert model.baseline.item() == pytest.approx((0.9 * 0.1 + 0.1) * likelihood.item(), rel=1e-5)
     assert "baseline" in model.state_dict()

@@ -8,8 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from benchmarks.vocabulary import numbered
+from captioning.data.text.phrases import phrases
 from captioning.data.text.vocabulary import SPECIAL, Pieces, Vocabulary
-from captioning.search import SearchOptions, n_best, phrases, search
+from captioning.search import SearchOptions, n_best, search
 from captioning.search.constrained import Machine, constrained_search
 from captioning.system.errors import UserError
 from tests.properties import examples

@@ -85,7 +85,7 @@ def has_torchs_lstm(decoder: Decoder) -> bool:
 
 def losses_and_gradients(decoder: Decoder, tokens: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
     torch.manual_seed(3)
-    network = Network(None, decoder, label_smoothing=0.1).train()
+    network = Network(None, decoder).train()
     encoded = images(3)
     assert encoded.regions is not None
     losses = {name: loss.value for name, loss in network((encoded.mean, encoded.regions), tokens, OWNER).items()}

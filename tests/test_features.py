@@ -21,14 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from captioning.data.extraction import extraction
+from captioning.data.extraction.extraction import Extractor, Stream
 from captioning.system import compute, locks
 from captioning.system.archives import ImageArchives, write_zip
 from captioning.system.errors import UserError
 from captioning.system.sealed import write_document
 from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoders import Encoder
-from captioning.vision.extraction import extraction
-from captioning.vision.extraction.extraction import Extractor, Stream
 from captioning.vision.features.encodings import drawn_features, mirrored_encoder, stored_encoder
 from captioning.vision.features.placement import Resident
 from captioning.vision.features.places import StoredPlaces

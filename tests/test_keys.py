@@ -115,7 +115,7 @@ def sources(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (
             key_of_features,
-            ["stages/features.py", "stages/__init__.py", "src/captioning/vision/extraction/npy.py"],
+            ["stages/features.py", "stages/__init__.py", "src/captioning/data/extraction/npy.py"],
             ["stages/train.py", "src/captioning/decoders/lstm.py", "src/captioning/vision/contact_sheets.py"],
         ),
         (

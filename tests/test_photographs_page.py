@@ -39,7 +39,7 @@ def test_the_circle_for_ones_own_photographs(tmp_path: Path, home: Path) -> None
     for path in photographs:
         (home / "trip" / path.name).write_bytes(path.read_bytes())
     project = Project.create(tmp_path / "captioning", home)
-    project.set("train.epochs=1", "features.batch_size=4", "decoders.transformer.width=auto")
+    project.set("train.epochs=1", "decoders.transformer.width=auto")
     project.set("decoders.transformer.feed_forward=auto", "decoders.transformer.heads=4")
     project.run("git", "commit", "-qam", "settings as they are usual")
 

@@ -46,7 +46,7 @@ import os, signal
 from stages import run
 from captioning.system import compute
 compute.pin(portable=True, threads=1)
-from captioning.vision.extraction import extraction
+from captioning.data.extraction import extraction
 write = extraction._Work.write
 def once(self, index, count, batches):
     if index == 1:

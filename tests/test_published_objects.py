@@ -26,8 +26,9 @@ from captioning.data.objects.labels import (
 )
 from captioning.data.objects.rows import Table
 from captioning.data.objects.sources import read_sources, write_sources
-from captioning.data.objects.vectors import CODE, PUBLISHED, box_code, read_vectors, with_code, write_vectors
+from captioning.data.objects.vectors import PUBLISHED, box_code, read_vectors, with_code, write_vectors
 from captioning.system.errors import UserError
+from captioning.vision.encoders.at_boxes import CODE
 from tests.photographs import REAL
 from tests.properties import examples
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from captioning.experiments import compare, report
 from captioning.experiments.report import content, gallery
+from captioning.metrics.words import unknown_words
 from captioning.system.errors import UserError
 from tests import reports
 from tests.project import Project
@@ -80,7 +81,7 @@ def test_an_image_has_what_was_said_of_it_and_who_looked_where(tmp_path: Path) -
 
 
 def test_words_that_no_reference_says_are_found() -> None:
-    assert content.unknown_words(["A dog runs!"], ["a cat runs", "a dog", ""]) == [[1], [], []]
+    assert unknown_words(["A dog runs!"], ["a cat runs", "a dog", ""]) == [[1], [], []]
 
 
 def test_curves_start_at_epoch_1_and_leave_out_what_is_no_number() -> None:

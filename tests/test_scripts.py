@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from captioning.data.text.tokenizer import PUNCTUATION, tokenize
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
-from captioning.experiments.report import content
+from captioning.metrics.words import unknown_words
 from captioning.system import scripts
 
 UNSPACED = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
@@ -154,4 +154,4 @@ def test_a_mark_without_its_letter_does_not_move_onto_another() -> None:
 
 
 def test_letters_that_no_reference_has_are_found() -> None:
-    assert content.unknown_words(["一只狗。"], ["一只猫", "狗"]) == [[2], []]
+    assert unknown_words(["一只狗。"], ["一只猫", "狗"]) == [[2], []]

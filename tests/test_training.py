@@ -153,12 +153,12 @@ def network(
     chances = np.full(24, 0.5, np.float32) if drawn else None
     if not pixels:
         inputs = FeatureInputs(read.store, by_image=False, mirror_chances=chances)
-        return Network(None, decoder, label_smoothing=0.1), inputs
+        return Network(None, decoder), inputs
     augment = Augmentation(crop=0.5, flip=0.5, colour=0.2) if drawn else None
     labels = ImageLabels(dict(enumerate(compose(18, 1))), 24, moved=False) if labelled else None
     training = EncoderTraining(Colours(), start_epoch=start_epoch)  # type: ignore[arg-type]
     heads = EncoderHeads(training, VOCABULARY, labels, word_presence=1.0, facts=1.0)
-    made = Network(training, decoder, heads, label_smoothing=0.1)
+    made = Network(training, decoder, heads)
     return made, PixelInputs(read.store, augment, chances, labels, Colours.grid)
 
 

@@ -1,15 +1,17 @@
 """Free-running captions for many images: what `train` validates with, and what `evaluate` scores."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from captioning.captioner.several import Several
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.search import Caption, SearchOptions, Speaker, in_words, n_best
 from captioning.system import distributed
+from captioning.vision.features.encodings import Encode
 
 T = TypeVar("T")
 
@@ -36,3 +38,23 @@ def decode_rows(
     gathered = distributed.gather(fabric, captions)
     turns = (divmod(index, fabric.world_size) for index in range(len(batches)))
     return [[Caption(*caption) for caption in best] for turn, rank in turns for best in gathered[rank][turn]]
+
+
+def captions_of_rows(
+    captioners: Several[Any],
+    readers: Sequence[Encode],
+    rows: np.ndarray,
+    options: SearchOptions,
+    batch_size: int,
+    fabric: Fabric,
+) -> list[list[Caption]]:
+    """Captions of rows of the feature store, as `decode_rows` has them. readers: what `Captioners.readers` returned."""
+    return decode_rows(
+        lambda batch: [read(batch) for read in readers],
+        captioners.decoder,
+        captioners.vocabulary,
+        rows,
+        options,
+        batch_size,
+        fabric,
+    )

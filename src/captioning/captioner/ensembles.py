@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +12,7 @@ from captioning.captioner.several import Several, check_same, check_vocabularies
 from captioning.data.objects.labels import Found
 from captioning.data.objects.placing import place, seen
 from captioning.data.objects.tables import shown_identity
-from captioning.search import Caption, SearchOptions
 from captioning.system.errors import UserError
-from captioning.vision.encoders import at_boxes
 from captioning.vision.encoders.at_boxes import Places
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.encodings import Encode, mirrored_encoder, stored_encoder
@@ -30,9 +27,9 @@ class Captioners(Several[Captioner]):
 
         Raises UserError where they are, and the store is of features without them.
         """
-        return [view(store, member.encoder, device) for member in self.members for view in self._views()]
+        return [view(store, member.encoder, device) for member in self.members for view in self._encoders()]
 
-    def _views(self) -> tuple[Callable[[FeatureStore, Encoder, torch.device], Encode], ...]:
+    def _encoders(self) -> tuple[Callable[[FeatureStore, Encoder, torch.device], Encode], ...]:
         return (stored_encoder, mirrored_encoder) if self.mirror else (stored_encoder,)
 
     def places(self, objects: Sequence[Sequence[Found]], sizes: Sequence[tuple[int, int]]) -> list[Places | None]:
@@ -44,24 +41,6 @@ class Captioners(Several[Captioner]):
             else None
             for member in self.members
         ]
-
-    def captions_of_places(
-        self, pixels: Sequence[Any], places: Sequence[Places | None], options: SearchOptions, keys: Sequence[int]
-    ) -> list[list[Caption]]:
-        """As `captions`, of members that read vectors at `places`; None for one that reads none."""
-        encoded = [
-            member.encode(*view)
-            for member, own, there in zip(self.members, map(np.asarray, pixels), places, strict=True)
-            for view in self._read(own, there)
-        ]
-        return self.decode(encoded, options, keys)
-
-    def _read(self, pixels: np.ndarray, places: Places | None) -> list[tuple[np.ndarray, Places | None]]:
-        """What an encoder reads of images, and of the mirrored ones if they are read too."""
-        if not self.mirror:
-            return [(pixels, places)]
-        flipped = None if places is None else places._replace(boxes=at_boxes.mirrored(places.boxes))
-        return [(pixels, places), (np.ascontiguousarray(pixels[:, :, :, ::-1]), flipped)]
 
 
 def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:

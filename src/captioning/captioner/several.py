@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -22,6 +22,9 @@ from captioning.system.errors import UserError
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.unlikeness import Detector, KeptStatistics
 from captioning.vision.images import Transform
+
+if TYPE_CHECKING:
+    from captioning.vision.encoders.at_boxes import Places
 
 
 class Member(Protocol):
@@ -51,8 +54,8 @@ class Member(Protocol):
     def decoder(self) -> Speaker[Encoded]:
         """What `search` decodes with."""
 
-    def encode(self, pixels: np.ndarray, /) -> Encoded:
-        """uint8 pixels (B, 3, S, S) → what the decoder reads of them."""
+    def encode(self, pixels: np.ndarray, places: "Places | None" = None, /) -> Encoded:
+        """uint8 pixels (B, 3, S, S), and places of objects for a model that reads them → what the decoder reads."""
 
     def measure(self, pixels: np.ndarray, /) -> np.ndarray:
         """uint8 pixels (B, 3, S, S) → their statistics (B, K)."""
@@ -77,7 +80,7 @@ class Several(Generic[M]):
         return self.members[0].vocabulary
 
     @property
-    def decoder(self) -> Ensemble:
+    def decoder(self) -> Ensemble[Encoded]:
         """The members' decoders as one; it reads what `encode` returns."""
         views = 2 if self.mirror else 1
         return Ensemble([member.decoder for member in self.members for _ in range(views)])
@@ -91,17 +94,34 @@ class Several(Generic[M]):
         """An image → uint8 (3, S, S) for each member."""
         return tuple(member.transform.pixels(image) for member in self.members)
 
-    def captions(self, pixels: Sequence[Any], options: SearchOptions, keys: Sequence[int]) -> list[list[Caption]]:
-        """uint8 pixels (B, 3, S, S) for each member → B lists of captions, best first; see `search.n_best` for keys."""
-        return self.decode(self.encode(pixels), options, keys)
+    def captions(
+        self,
+        pixels: Sequence[Any],
+        options: SearchOptions,
+        keys: Sequence[int],
+        places: "Sequence[Places | None] | None" = None,
+    ) -> list[list[Caption]]:
+        """uint8 pixels (B, 3, S, S) for each member → B lists of captions, best first; see `search.n_best` for keys.
 
-    def encode(self, pixels: Sequence[Any]) -> list[Encoded]:
+        places: of objects, for each member; None for one that reads none.
+        """
+        return self.decode(self.encode(pixels, places), options, keys)
+
+    def encode(self, pixels: Sequence[Any], places: "Sequence[Places | None] | None" = None) -> list[Encoded]:
         """uint8 pixels (B, 3, S, S) for each member → the features of each member, and of each of its views."""
+        there = places or [None] * len(self.members)
         return [
-            member.encode(view)
-            for member, own in zip(self.members, map(np.asarray, pixels), strict=True)
-            for view in ((own, np.ascontiguousarray(own[:, :, :, ::-1])) if self.mirror else (own,))
+            member.encode(*view)
+            for member, own, placed in zip(self.members, map(np.asarray, pixels), there, strict=True)
+            for view in self._views(own, placed)
         ]
+
+    def _views(self, pixels: np.ndarray, places: "Places | None") -> list[tuple[np.ndarray, "Places | None"]]:
+        """What a member reads of images (B, 3, S, S), and of the mirrored ones if they are read too."""
+        if not self.mirror:
+            return [(pixels, places)]
+        flipped = np.ascontiguousarray(pixels[:, :, :, ::-1])
+        return [(pixels, places), (flipped, None if places is None else places.mirrored())]
 
     def decode(self, encoded: Sequence[Encoded], options: SearchOptions, keys: Sequence[int]) -> list[list[Caption]]:
         """What `encode` returned → B lists of captions, best first."""

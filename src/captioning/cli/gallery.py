@@ -50,7 +50,6 @@ def sample(count: int, seed: int) -> "list[Shown]":
     from captioning.experiments.report.gallery import shuffled
     from captioning.experiments.revisions import WORKSPACE, resolve
     from captioning.system.archives import ImageArchives
-    from captioning.vision.images import decode
 
     [workspace] = resolve([WORKSPACE])
     coherence.check(workspace, (compare.PER_IMAGE, compare.REFERENCES))
@@ -58,8 +57,9 @@ def sample(count: int, seed: int) -> "list[Shown]":
     rows = compare.per_image(workspace, files, "file", "hypothesis")
     with ImageArchives(IMAGES) as images:
         return [
-            Shown(
-                decode(images.read(rows[image]["file"]), rows[image]["file"]),
+            Shown.read(
+                images,
+                rows[image]["file"],
                 rows[image]["hypothesis"],
                 references[image][0],
                 _true(workspace, rows[image]),

@@ -85,10 +85,10 @@ class SoftAttentionDecoder(AttendingDecoder):
         """tokens (C, T), owner (C,) → α (C, T, R)."""
         return self._unroll(encoded, tokens, owner).alpha
 
-    def losses(self, encoded: Encoded, tokens: Tensor, owner: Tensor, label_smoothing: float) -> dict[str, Mean]:
+    def losses(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,) → the caption loss, and the doubly stochastic penalty (section 4.2.1)."""
         unrolled = self._unroll(encoded, tokens[:, :-1], owner)
-        caption = caption_loss(unrolled.logits, tokens, self.vocabulary.special, label_smoothing)
+        caption = caption_loss(unrolled.logits, tokens, self.vocabulary.special)
         penalty = doubly_stochastic_penalty(unrolled.alpha, tokens[:, 1:] != self.vocabulary.special.pad)
         return {"caption": caption, "attention": Mean(self.options.doubly_stochastic * penalty, caption.size)}
 
@@ -136,10 +136,10 @@ class HardAttentionDecoder(SoftAttentionDecoder):
         super().__init__(vocabulary, feature_size, options)
         self.register_buffer("baseline", torch.zeros(()))
 
-    def losses(self, encoded: Encoded, tokens: Tensor, owner: Tensor, label_smoothing: float) -> dict[str, Mean]:
+    def losses(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
         """tokens (C, T), owner (C,) → the caption loss, and the terms of REINFORCE (section 4.1)."""
         unrolled, targets = self._unroll(encoded, tokens[:, :-1], owner), tokens[:, 1:]
-        caption = caption_loss(unrolled.logits, tokens, self.vocabulary.special, label_smoothing)
+        caption = caption_loss(unrolled.logits, tokens, self.vocabulary.special)
         pad = self.vocabulary.special.pad
         nats = functional.cross_entropy(
             unrolled.logits.detach().transpose(1, 2), targets, ignore_index=pad, reduction="none"

@@ -48,14 +48,14 @@ class Decoder(nn.Module):
         """
         raise NotImplementedError
 
-    def losses(self, encoded: Encoded, tokens: Tensor, owner: Tensor, label_smoothing: float) -> dict[str, Mean]:
+    def losses(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> dict[str, Mean]:
         """Captions `<bos> … <eos>`, padded (C, T), and their images' rows in `encoded` (C,) → the losses of a step.
 
         The names are the decoder's own, and so are the positions that each is a mean of. All decoders have `caption`,
         the cross-entropy of words, which validation reports. Here: that of each token after those before it.
         """
         logits = self(encoded, tokens[:, :-1], owner)  # (C, T - 1, V)
-        return {"caption": caption_loss(logits, tokens, self.vocabulary.special, label_smoothing)}
+        return {"caption": caption_loss(logits, tokens, self.vocabulary.special)}
 
     def expect(self, counts: Tensor) -> None:
         """Called once before training. counts (V,): how often each word follows another in training captions.

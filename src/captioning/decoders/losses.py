@@ -18,14 +18,11 @@ class Mean(NamedTuple):
     size: Tensor
 
 
-def caption_loss(logits: Tensor, tokens: Tensor, special: Special, label_smoothing: float) -> Mean:
+def caption_loss(logits: Tensor, tokens: Tensor, special: Special) -> Mean:
     """Cross-entropy a word under teacher forcing, in nats, averaged over words and `<eos>`.
 
     logits (C, T - 1, V) say what follows each of tokens (C, T) but the last; padding does not count.
-    `label_smoothing` of the target is spread over all words (Szegedy et al. 2016, section 7).
     """
     targets = tokens[:, 1:].flatten()
-    loss = functional.cross_entropy(
-        logits.flatten(0, 1), targets, ignore_index=special.pad, label_smoothing=label_smoothing
-    )
+    loss = functional.cross_entropy(logits.flatten(0, 1), targets, ignore_index=special.pad)
     return Mean(loss, (targets != special.pad).sum())

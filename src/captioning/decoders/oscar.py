@@ -23,9 +23,9 @@ from captioning.decoders.base import AttendingDecoder, State, for_captions, regi
 from captioning.decoders.bert import Bert, Head, Layer, unread
 from captioning.settings import text_models
 from captioning.settings.decoders import OscarOptions
+from captioning.vision.encoders.at_boxes import CODE, codes
 from captioning.vision.encoders.encoded import Encoded
 
-PLACE = 6  # numbers that say where a region is
 _TAGS = 40  # position of the first tag, however long the caption is: where published models have it
 _TEXT, _OBJECTS = 0, 1  # segments of captions and of tags
 
@@ -38,7 +38,7 @@ class OscarDecoder(AttendingDecoder):
 
     def __init__(self, vocabulary: Vocabulary, feature_size: int, options: OscarOptions) -> None:
         super().__init__(vocabulary)
-        self.bert = Bert(len(vocabulary), feature_size + PLACE, options)
+        self.bert = Bert(len(vocabulary), feature_size + CODE, options)
         self.mask = nn.Parameter(torch.empty(options.width))  # the word embedding of [MASK], which is never said
         self.cls = Head(len(vocabulary), options.width)
         self._initialise()
@@ -112,10 +112,8 @@ class OscarDecoder(AttendingDecoder):
     def _regions(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
         """Embedded regions (B, R, W), and which of them there are (B, R)."""
         regions = regions_of(encoded)
-        places = regions.new_zeros(*regions.shape[:2], PLACE)
-        if encoded.boxes is not None:
-            corners = encoded.boxes.to(regions)
-            places = torch.cat([corners, corners[..., 2:] - corners[..., :2]], dim=2)
+        boxes = encoded.boxes
+        places = regions.new_zeros(*regions.shape[:2], CODE) if boxes is None else codes(boxes.to(regions))
         there = regions.new_ones(regions.shape[:2], dtype=torch.bool) if encoded.mask is None else encoded.mask
         return self.bert.regions(torch.cat([regions, places], dim=2)), there
 

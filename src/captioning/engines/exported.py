@@ -5,6 +5,7 @@ B images, K statistics of an image, N hypotheses (some of each image, side by si
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +14,13 @@ from captioning.captioner.confidence import Calibration
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.engines.registry import Graph
 from captioning.search import Speaker
-from captioning.search.arrays import Array
+from captioning.search.arrays import Array, State
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.unlikeness import KeptStatistics
 from captioning.vision.images import Transform
 
-State = tuple[Array, ...]
+if TYPE_CHECKING:
+    from captioning.vision.encoders.at_boxes import Places
 
 
 class GraphDecoder:
@@ -57,8 +59,9 @@ class Exported:
     statistics: KeptStatistics | None
     calibration: Calibration | None
 
-    def encode(self, pixels: np.ndarray) -> Encoded:
-        """uint8 pixels (B, 3, S, S) → what the decoder reads of them."""
+    def encode(self, pixels: np.ndarray, places: "Places | None" = None) -> Encoded:
+        """uint8 pixels (B, 3, S, S) → what the decoder reads of them. No exported model reads objects."""
+        assert places is None
         mean, regions = self.graphs["encoder"]([pixels])
         return Encoded(mean, regions)  # type: ignore[arg-type]
 

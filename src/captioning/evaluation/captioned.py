@@ -7,11 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Self
 
 from PIL import Image, ImageDraw, ImageOps
 
+from captioning.system.archives import ImageArchives
 from captioning.vision.contact_sheets import INK, MARGIN, PAPER, leading, rounded, wrap
 from captioning.vision.fonts import Lettering
+from captioning.vision.images import decode
 
 SOFT = (91, 96, 107)  # 6 to 1 against the paper
 _GOOD, _BAD = (10, 107, 76), (163, 59, 0)
@@ -31,6 +34,11 @@ class Shown:
     caption: str
     reference: str
     true: bool | None = None
+
+    @classmethod
+    def read(cls, images: ImageArchives, file: str, caption: str, reference: str, true: bool | None) -> Self:
+        """The same of an image in archives. Raises UserError, with the file's name, if it cannot be decoded."""
+        return cls(decode(images.read(file), file), caption, reference, true)
 
 
 def hero(shown: Sequence[Shown], columns: int = 3) -> Image.Image:

@@ -14,6 +14,7 @@ from PIL import Image
 from captioning.captioner import several
 from captioning.captioner.cards import Card
 from captioning.captioner.several import Several
+from captioning.data.text.phrases import phrases
 from captioning.engines import cache
 from captioning.engines.registry import Engine
 from captioning.models import choice
@@ -23,15 +24,15 @@ from captioning.models.base import Model as Model
 from captioning.models.base import checked
 from captioning.models.descriptions import describe, trained_on
 from captioning.models.sources import Read
-from captioning.search import SearchOptions as SearchOptions
-from captioning.search import phrases
 from captioning.settings.rules import usual_beam
 from captioning.settings.search import USUAL
+from captioning.settings.search import SearchOptions as SearchOptions
 from captioning.system.errors import UserError
 
 if TYPE_CHECKING:
     from captioning.data.objects.labels import Found
     from captioning.evaluation.attention_maps import Attended
+    from captioning.vision.encoders.at_boxes import Places
 
 
 class TrainedModel(Model):
@@ -86,28 +87,19 @@ class TrainedModel(Model):
             distances = self.captioners.distances(stacked)
             sizes = [one.image.size for one in images]
             keys = [one.key for one in images]
-            if objects is None:
-                found = self.captioners.captions(stacked, options, keys)
-            else:
-                found = self._of_objects(stacked, options, keys, objects, sizes)
+            places = None if objects is None else self._places(objects, sizes)
+            found = self.captioners.captions(stacked, options, keys, places)
         return [
             Captioned(self._captions(listed, distance, own[0]), distance)
             for listed, distance, own in zip(found, distances, pixels, strict=True)
         ]
 
-    def _of_objects(
-        self,
-        pixels: Sequence[np.ndarray],
-        options: SearchOptions,
-        keys: Sequence[int],
-        objects: "Sequence[Sequence[Found]]",
-        sizes: Sequence[tuple[int, int]],
-    ) -> list[list[Any]]:
-        """Captions of images (B, 3, S, S) for each member, at their objects; no exported model reads any."""
+    def _places(self, objects: "Sequence[Sequence[Found]]", sizes: Sequence[tuple[int, int]]) -> "list[Places | None]":
+        """Where the objects of B images are for each member; no exported model reads any."""
         from captioning.captioner.ensembles import Captioners
 
         assert isinstance(self.captioners, Captioners)
-        return self.captioners.captions_of_places(pixels, self.captioners.places(objects, sizes), options, keys)
+        return self.captioners.places(objects, sizes)
 
     def _captions(self, listed: Sequence[Any], distance: float, pixels: np.ndarray) -> list[Caption]:
         confidences = self.captioners.confidences(listed, distance)

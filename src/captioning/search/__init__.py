@@ -11,14 +11,14 @@ from dataclasses import replace
 from captioning.search.base import Caption, Hypothesis, Lister, Speaker, T, in_words, ranked
 from captioning.search.beam import beam_search
 from captioning.search.consensus import DRAWN, SEARCHED, by_consensus
-from captioning.search.constrained import constrained_search, phrases
+from captioning.search.constrained import constrained_search
 from captioning.search.diverse import diverse_search
 from captioning.search.ensemble import Ensemble
 from captioning.search.listed import listed
 from captioning.search.sampling import sample
 from captioning.settings.search import SearchOptions
 
-__all__ = ["Caption", "Ensemble", "Hypothesis", "SearchOptions", "Speaker", "in_words", "n_best", "phrases", "search"]
+__all__ = ["Caption", "Ensemble", "Hypothesis", "SearchOptions", "Speaker", "in_words", "n_best", "search"]
 
 
 def search(

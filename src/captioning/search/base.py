@@ -6,14 +6,11 @@ N hypotheses, T tokens so far, V words.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from captioning.data.text.vocabulary import Special, Vocabulary
-from captioning.search.arrays import Array, operations
+from captioning.search.arrays import Array, State, operations
 from captioning.settings.search import SearchOptions
-
-if TYPE_CHECKING:
-    from captioning.decoders.base import State
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -27,10 +24,10 @@ class Speaker(Protocol[T_contra]):
 
     vocabulary: Vocabulary
 
-    def init(self, encoded: T_contra, /) -> "State":
+    def init(self, encoded: T_contra, /) -> State:
         """See `Decoder.init`."""
 
-    def step(self, tokens: Array, state: "State") -> tuple[Array, "State"]:
+    def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """See `Decoder.step`."""
 
 

@@ -5,17 +5,14 @@ N hypotheses (B * W).
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from captioning.data.text.vocabulary import Special
-from captioning.search.arrays import Array, operations, without_gradients
+from captioning.search.arrays import Array, State, operations, without_gradients
 from captioning.search.base import Hypothesis, Speaker, T, finished, log_probabilities
 from captioning.settings.search import SearchOptions
-
-if TYPE_CHECKING:
-    from captioning.decoders.base import State
 
 
 @without_gradients
@@ -39,7 +36,7 @@ def run(decoder: Speaker[T], beams: "Beams") -> None:
 class Beams:
     """The growing hypotheses of the images that are still searched, and the ended ones of all."""
 
-    def __init__(self, decoder: Speaker[Any], state: "State", options: SearchOptions) -> None:
+    def __init__(self, decoder: Speaker[Any], state: State, options: SearchOptions) -> None:
         images, like = len(state[0]), state[0]
         self.of = operations(like)
         self.options = options
@@ -58,7 +55,7 @@ class Beams:
         """Is no image searched any more?"""
         return len(self.open) == 0
 
-    def advance(self, logits: Array, state: "State") -> None:
+    def advance(self, logits: Array, state: State) -> None:
         """Grow every hypothesis by its best words; put those that end aside."""
         images, width = self.scores.shape
         words = log_probabilities(logits, self.tokens.reshape(images * width, -1), self.options, self.special)
@@ -82,7 +79,7 @@ class Beams:
             ids = self.tokens[image, parent[image, beam], 1:].tolist()
             self.ended[int(self.open[image])].append(finished(ids, float(scores[image, beam]), self.options))
 
-    def _grow(self, scores: Array, parent: Array, token: Array, state: "State") -> None:
+    def _grow(self, scores: Array, parent: Array, token: Array, state: State) -> None:
         """Keep the K best hypotheses of each bank that go on, in the images that can still improve."""
         ends = token == self.special.eos
         order = self.of.order(ends)[:, :, : self.options.beam_size]  # (B, S, K)
@@ -90,7 +87,7 @@ class Beams:
         scores, parent, token = (self.of.along(one, order, 2).reshape(len(order), -1) for one in growing)  # (B, W)
         self._take(self._can_improve(scores), scores, parent, token, state)
 
-    def _take(self, alive: Array, scores: Array, parent: Array, token: Array, state: "State") -> None:
+    def _take(self, alive: Array, scores: Array, parent: Array, token: Array, state: State) -> None:
         """Go on with the images that are `alive` (B,), each hypothesis (B, W) with its parent's state and words."""
         rows = self.of.arange(len(self.open), token)[:, None] * self.scores.shape[1] + parent
         own = len(state) - self.shared

@@ -8,24 +8,19 @@ phrases of several words add some.
 B images, K beams, S states, V words, W hypotheses an image (S * K).
 """
 
-import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from captioning.data.text.tokenizer import tokenize
 from captioning.data.text.vocabulary import Vocabulary
-from captioning.search.arrays import Array, without_gradients
+from captioning.search.arrays import Array, State, without_gradients
 from captioning.search.base import Hypothesis, Speaker, T
 from captioning.search.beam import Beams, run
 from captioning.settings.search import SearchOptions
 from captioning.system.errors import UserError
-
-if TYPE_CHECKING:
-    from captioning.decoders.base import State
 
 _LIMIT = 64  # states: six words, or fewer phrases
 
@@ -42,25 +37,6 @@ class _MachineState(NamedTuple):
     left: frozenset[Phrase]
     begun: Phrase = ()
     just: frozenset[Phrase] = frozenset()
-
-
-def phrases(vocabulary: Vocabulary, texts: Iterable[str]) -> tuple[Phrase, ...]:
-    """Words or phrases, as people write them → `SearchOptions.must`.
-
-    Raises UserError for one without a word, or with words that the vocabulary lacks, naming the closest it has.
-    """
-    required: dict[Phrase, None] = {}
-    for text in texts:
-        words = tokenize(text)
-        if not words:
-            raise UserError(f"must {text!r}: there is no word in it")
-        for word in words:
-            if vocabulary.special.unk in vocabulary.encode([word]):
-                close = difflib.get_close_matches(word, vocabulary.whole_words(), n=3, cutoff=0.5)
-                hint = f"; did you mean {' or '.join(close)}?" if close else ""
-                raise UserError(f"must {text!r}: the model's vocabulary has no word {word!r}{hint}")
-        required[tuple(vocabulary.encode(words))] = None
-    return tuple(required)
 
 
 @without_gradients
@@ -155,7 +131,7 @@ def _read(state: _MachineState, token: int, vocabulary: Vocabulary, *, joined: b
 class _Banks(Beams):
     """Beams with a bank of K for each state of the machine: hypotheses k, K + k, 2K + k … are of states 0, 1, 2 …"""
 
-    def __init__(self, decoder: Speaker[Any], state: "State", options: SearchOptions, machine: Machine) -> None:
+    def __init__(self, decoder: Speaker[Any], state: State, options: SearchOptions, machine: Machine) -> None:
         super().__init__(decoder, state, options)
         self.states = len(machine.ends)
         opening = np.zeros(len(decoder.vocabulary), np.int64)

@@ -9,15 +9,12 @@ B images, K beams of a group, V words.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from captioning.search.arrays import Array, operations, without_gradients
+from captioning.search.arrays import Array, State, operations, without_gradients
 from captioning.search.base import Hypothesis, Speaker, T
 from captioning.search.beam import Beams
 from captioning.settings.search import SearchOptions
-
-if TYPE_CHECKING:
-    from captioning.decoders.base import State
 
 
 @without_gradients
@@ -44,7 +41,7 @@ class _Group(Beams):
 
     word_counts: Array
 
-    def __init__(self, decoder: Speaker[Any], state: "State", options: SearchOptions) -> None:
+    def __init__(self, decoder: Speaker[Any], state: State, options: SearchOptions) -> None:
         super().__init__(decoder, state, options)
         self.paid = self.of.zeros(self.scores.shape, self.scores)  # (B, K) what the words have cost more
 
@@ -53,7 +50,7 @@ class _Group(Beams):
         _, flat = super()._choose(total - self.paid[:, :, None] - cost[:, None])
         return self.of.along(total.reshape(len(total), 1, -1), flat, 2), flat
 
-    def _take(self, alive: Array, scores: Array, parent: Array, token: Array, state: "State") -> None:
+    def _take(self, alive: Array, scores: Array, parent: Array, token: Array, state: State) -> None:
         cost = self.options.strength * self.word_counts[self.open]
         self.paid = (self.of.along(self.paid, parent, 1) + self.of.along(cost, token, 1))[alive]
         super()._take(alive, scores, parent, token, state)

@@ -5,37 +5,33 @@ N hypotheses, V words.
 
 from collections.abc import Sequence
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import Generic
 
-from captioning.search.arrays import Array, operations
-from captioning.search.base import Speaker
-
-if TYPE_CHECKING:
-    from captioning.decoders.base import State
-    from captioning.vision.encoders.encoded import Encoded
+from captioning.search.arrays import Array, State, operations
+from captioning.search.base import Speaker, T
 
 
-class Ensemble:
+class Ensemble(Generic[T]):
     """The mean of the members' probabilities, word by word. They must share a vocabulary.
 
-    It is searched like a decoder, and reads the output of each member's encoder for the same images. The state is
+    It is searched like a decoder, and reads what each member reads of the same images, a T. The state is
     the members' states, one after the other, and then what they have of the images. One member alone is searched as
     it is.
     """
 
-    def __init__(self, members: "Sequence[Speaker[Encoded]]") -> None:
+    def __init__(self, members: Sequence[Speaker[T]]) -> None:
         self.members = tuple(members)
         self.vocabulary = members[0].vocabulary
         self.shared = sum(member.shared for member in members)
         self._sizes: list[int] = []  # of each member's state: the tensors that are its own; they never change
 
-    def init(self, encoded: "Sequence[Encoded]") -> "State":
+    def init(self, encoded: Sequence[T]) -> State:
         """The output of each member's encoder for B images → the state before the first word."""
         states = [member.init(features) for member, features in zip(self.members, encoded, strict=True)]
         self._sizes = [len(state) - member.shared for state, member in zip(states, self.members, strict=True)]
         return self._join(states)
 
-    def step(self, tokens: Array, state: "State") -> tuple[Array, "State"]:
+    def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """tokens (N,) → log mean probabilities (N, V) and the next state."""
         if len(self.members) == 1:
             return self.members[0].step(tokens, state)
@@ -49,7 +45,7 @@ class Ensemble:
             after.append(next_state)
         return of.log_mean(log_probabilities), self._join(after)
 
-    def _join(self, states: "Sequence[State]") -> "State":
+    def _join(self, states: Sequence[State]) -> State:
         pairs = list(zip(states, self._sizes, strict=True))
         own, shared = ([state[:size] for state, size in pairs], [state[size:] for state, size in pairs])
         return tuple(chain.from_iterable(own + shared))

@@ -38,20 +38,21 @@ class LstmOptions:
 
 @dataclass(frozen=True)
 class NeuralTalkOptions:
-    """NeuralTalk's RNN, or its LSTM (Karpathy and Fei-Fei 2015)."""
+    """NeuralTalk's RNN, or its LSTM (Karpathy and Fei-Fei 2015). embedding_size: width of word embeddings."""
 
     cell: Annotated[
         Literal["rnn", "lstm"], Meaning("rnn (the image is added at every step) | lstm (the image is the first word)")
     ]
-    embedding_size: Annotated[Width, Meaning("width of word embeddings")]
     hidden_size: Annotated[Width, Meaning("width of the RNN or LSTM")]
     dropout: Annotated[Fraction, Meaning("on embeddings and on the network's output")]
+    embedding_size: Width = 256
 
 
 @dataclass(frozen=True)
 class AttentionOptions:
     """Show, Attend and Tell (Xu et al. 2015).
 
+    embedding_size, hidden_size: widths of word embeddings and of the LSTM.
     attention_size: width in which regions and state are compared.
     doubly_stochastic: soft attention, weight of the penalty on neglected regions (equation 14).
     reinforce, entropy: hard attention, weights of the REINFORCE gradient and of the bonus on entropy (section 4.1).
@@ -63,9 +64,9 @@ class AttentionOptions:
     kind: Annotated[
         Literal["soft", "hard"], Meaning("soft (all regions, weighted) | hard (one sampled region, by REINFORCE)")
     ]
-    embedding_size: Annotated[Width, Meaning("width of word embeddings")]
-    hidden_size: Annotated[Width, Meaning("width of the LSTM")]
     dropout: Annotated[Fraction, Meaning("on the LSTM's output and on the deep output")]
+    embedding_size: Width = 256
+    hidden_size: Width = 512
     attention_size: Width = 256
     doubly_stochastic: NonNegative = 1.0
     reinforce: NonNegative = 1.0
@@ -75,13 +76,16 @@ class AttentionOptions:
 
 @dataclass(frozen=True)
 class UpDownOptions:
-    """Bottom-up and top-down attention (Anderson et al. 2018). attention_size: as in `AttentionOptions`."""
+    """Bottom-up and top-down attention (Anderson et al. 2018).
+
+    hidden_size: width of both LSTMs. embedding_size, attention_size: as in `AttentionOptions`.
+    """
 
     attends = True
 
-    embedding_size: Annotated[Width, Meaning("width of word embeddings")]
-    hidden_size: Annotated[Width, Meaning("width of both LSTMs")]
     dropout: Annotated[Fraction, Meaning("on embeddings and on the language LSTM's output")]
+    embedding_size: Width = 256
+    hidden_size: Width = 512
     attention_size: Width = 256
 
 

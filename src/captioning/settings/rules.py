@@ -65,10 +65,10 @@ def search_options(settings: Settings) -> SearchOptions:
     return SearchOptions(
         beam_size=evaluate.beam_size,
         max_words=evaluate.max_words,
-        length_penalty=evaluate.length_penalty,
+        length_penalty=USUAL["length_penalty"],
         method=evaluate.method,
         n_best=evaluate.n_best,
-        groups=evaluate.groups,
+        groups=USUAL["groups"],
         strength=USUAL["strength"],
         top_p=evaluate.top_p,
         seed=settings.seed,
@@ -87,7 +87,7 @@ def _label_epochs(settings: Any) -> int | str:
 
 def _beam_size(settings: Any) -> int:
     evaluate = settings.evaluate
-    groups = evaluate.groups if evaluate.method == "diverse" else 1
+    groups = USUAL["groups"] if evaluate.method == "diverse" else 1
     return usual_beam(settings.dataset, evaluate.n_best, groups)
 
 

@@ -151,10 +151,6 @@ class Features(Section):
             "true: features of mirrored images are stored too, and training draws one of the two (frozen encoder only)"
         ),
     ]
-    batch_size: Annotated[
-        Count,
-        Meaning("images per forward pass of a frozen encoder (one batch per CPU thread); use 64 on a GPU"),
-    ]
     shard_size: Annotated[Count, Meaning("images in each file of the store, rounded up to whole batches")]
 
 
@@ -164,14 +160,15 @@ class Evaluate(Section):
     method: search.Method
     beam_size: Annotated[
         Few,
-        Meaning("auto (3 on scenes, 8 on photographs; more where n_best or groups need it) | " + search.BEAM_SIZE),
+        Meaning(
+            "auto (3 on scenes, 8 on photographs; more where n_best needs it, and a multiple of 3 for diverse) | "
+            + search.BEAM_SIZE
+        ),
         Auto(),
     ]
     n_best: search.NBest
     max_words: search.MaxWords
-    length_penalty: search.LengthPenalty
     rank_by: search.RankBy
-    groups: search.Groups
     top_p: search.TopP
     mirror: Annotated[
         Flag,

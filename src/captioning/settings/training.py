@@ -91,11 +91,6 @@ class SelfCritical(Section):
     """Epochs after those of cross-entropy, in which sampled captions are rewarded with their CIDEr-D."""
 
     epochs: Annotated[Natural, Meaning("passes over the training images; 0: no self-critical training")]
-    batch_size: Annotated[Count, Meaning("images in a step")]
-    samples: Annotated[
-        Annotated[int, Field(strict=True, ge=2, le=10_000)],
-        Meaning("captions sampled for each image; each is compared with the others"),
-    ]
     lr: Annotated[Positive, Meaning("peak learning rate of the decoder in these epochs")]
     encoder_lr: Annotated[
         NonNegative, Meaning("peak learning rate of a trained encoder in these epochs; 0: it is frozen")
@@ -130,7 +125,6 @@ class Train(Section):
         ),
         Auto(),
     ]
-    label_smoothing: Annotated[Fraction, Meaning("share of the target probability that is spread over all words")]
     select: Annotated[
         Literal["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"],
         Meaning("validation score that selects the model: bleu_1, bleu_2, bleu_3, bleu_4, rouge_l or cider"),

@@ -29,14 +29,13 @@ class Network(nn.Module):
         decoder: Decoder,
         heads: EncoderHeads | None = None,
         *,
-        label_smoothing: float = 0.0,
         reads_objects: bool = False,
     ) -> None:
         super().__init__()
         self.encoder_training = encoder
         self.encoder: Encoder | None = None if encoder is None else encoder.encoder
         self.decoder, self.heads = decoder, heads
-        self.label_smoothing, self.reads_objects = label_smoothing, reads_objects
+        self.reads_objects = reads_objects
         self._dropout: dict[nn.RNNBase, float] = {}  # what `leave` restores
 
     def enter(self, *, encoder_learns: bool = True, dropout: bool = True) -> None:
@@ -118,7 +117,7 @@ class Network(nn.Module):
         inputs = self.through_frozen_blocks(inputs)
         grid = None if self.encoder is None else self.encode_grid(inputs)
         encoded = self.encode(inputs) if grid is None else self._placed(grid, inputs)
-        losses: dict[str, Mean] = self.decoder.losses(encoded, tokens, owner, self.label_smoothing)
+        losses: dict[str, Mean] = self.decoder.losses(encoded, tokens, owner)
         return losses if self.heads is None else losses | self.heads(grid, tokens, owner, *labels)
 
     def _placed(self, grid: Encoded, inputs: tuple[Tensor, ...]) -> Encoded:

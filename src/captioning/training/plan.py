@@ -15,6 +15,9 @@ from captioning.training.rewards import CiderReward
 from captioning.training.self_critical import SelfCritical, SelfCriticalOptions
 from captioning.training.trainer import LoopOptions
 
+IMAGES = 32  # of a step of self-critical training
+SAMPLES = 5  # captions sampled for each of them, each of which is compared with the others
+
 
 def loop(seed: int, train: Train, machine: Compute) -> LoopOptions:
     """What all phases share."""
@@ -87,8 +90,8 @@ def _self_critical(seed: int, train: Train, setup: Setup) -> Iterator[Phase]:
     options = SelfCriticalOptions(
         seed=seed,
         epochs=section.epochs,
-        batch_size=section.batch_size,
-        samples=section.samples,
+        batch_size=IMAGES,
+        samples=SAMPLES,
         baseline="leave_one_out",
         weight_decay=train.optimizer.weight_decay,
         warmup_steps=train.optimizer.warmup_steps,

@@ -1,8 +1,9 @@
-"""Training that starts from a trained model: its weights, once it is sure that they mean the same here.
+"""Training that starts from weights of others: a text model's, or a trained model's, if they mean the same here.
 
 V words, here or of the model; H width of a word's row.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +14,14 @@ from captioning.captioner import model
 from captioning.data.objects.tables import shown_identity
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import Decoder
+from captioning.settings import text_models
+from captioning.settings.resolve import decoder_options
+from captioning.settings.rules import warm_start
+from captioning.settings.schema import Settings
 from captioning.system.errors import UserError
 from captioning.system.files import digest
 from captioning.training.network import Network
+from captioning.training.phase import Data
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.images import Transform
 
@@ -28,6 +34,54 @@ class Start(NamedTuple):
     record: dict[str, str]
     known: int
     words: int
+
+
+def begin(
+    settings: Settings,
+    network: Network,
+    data: Data,
+    initial: Encoder,
+    objects: dict[str, str],
+    log: Callable[[str], None],
+) -> dict[str, Any]:
+    """Load the weights that `vocab.text` and `train.start` name, and return their record in the model's provenance.
+
+    initial: the encoder as it is before training. objects: as of `take_up`. log: is told how many words are known.
+    """
+    return _text(settings.vocab.text, network) | _start(settings, network, data, initial, objects, log)
+
+
+def _text(named: Path, network: Network) -> dict[str, Any]:
+    """Begin with a text model, if the decoder does."""
+    folder = text_models.named(named)
+    file = network.decoder.read_text_model(folder) if folder else None
+    return {"text": {"path": str(folder), "sha256": digest(file)}} if file else {}
+
+
+def _start(
+    settings: Settings,
+    network: Network,
+    data: Data,
+    initial: Encoder,
+    objects: dict[str, str],
+    log: Callable[[str], None],
+) -> dict[str, Any]:
+    """Begin with a trained model."""
+    folder = warm_start(settings.train.start)
+    if folder is None:
+        return {}
+    start = take_up(
+        folder,
+        network,
+        None if settings.features.trainable else initial,
+        decoder=settings.decoder,
+        options=vars(decoder_options(settings)),
+        transform=data.store.transform,
+        vocabulary=data.vocabulary,
+        objects=objects,
+    )
+    log(f"train.start = {folder}: {start.known:,} of {start.words:,} words are taken over")
+    return {"start": start.record}
 
 
 def take_up(

@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from captioning.data.datasets.base import COLUMNS, Options, Prepared, decode_text, name_some, one_line, sort_table
-from captioning.data.datasets.published import REMEDY, Workspace, gather
+from captioning.data.datasets.base import COLUMNS, Options, Prepared, name_some, one_line, sort_table
+from captioning.data.datasets.published import Workspace, gather
 from captioning.system.archives import Archive
+from captioning.system.documents import REMEDY, decode_text
 from captioning.system.errors import UserError, quote
 
 name = "abstract_scenes"

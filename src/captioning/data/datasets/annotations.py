@@ -13,17 +13,10 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from captioning.data.datasets.base import Prepared, one_line
-from captioning.data.datasets.published import (
-    REMEDY,
-    Photograph,
-    Workspace,
-    differences,
-    parse_json,
-    refuse_twice,
-    tabulate,
-)
+from captioning.data.datasets.published import Photograph, Workspace, differences, refuse_twice, tabulate
 from captioning.data.splits import coco
 from captioning.system.archives import Archive
+from captioning.system.documents import REMEDY, parse_json
 from captioning.system.errors import UserError
 
 HELD_OUT = 5000  # official training images to choose on; a tenth of them where that is fewer

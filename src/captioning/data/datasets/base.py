@@ -81,15 +81,6 @@ class Dataset(Protocol):
         ...
 
 
-def decode_text(data: bytes, location: str) -> str:
-    """UTF-8, with or without a byte order mark. Raises UserError with `place` and the line of what is not."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        line = fault.object.count(b"\n", 0, fault.start) + 1
-        raise UserError(f"{location}, line {line}: not UTF-8; save it as UTF-8") from fault
-
-
 def refuse_controls(location: str, column: str, text: str) -> None:
     """Raise UserError when a text has a control character in it: it is damaged, or in another encoding."""
     strange = None if text.isprintable() else next(filter(control, text), None)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from captioning.data.datasets import annotations, karpathy
 from captioning.data.datasets.base import Options, Prepared
-from captioning.data.datasets.published import REMEDY, Photograph, Workspace, differences, gather_split, tabulate
+from captioning.data.datasets.published import Photograph, Workspace, differences, gather_split, tabulate
+from captioning.system.documents import REMEDY
 from captioning.system.errors import UserError
 
 name = "coco2014"

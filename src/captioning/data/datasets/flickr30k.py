@@ -6,9 +6,10 @@ The photographs are given out by form only, so the user brings them. For non-com
 from pathlib import Path
 
 from captioning.data.datasets import karpathy, published, tokens
-from captioning.data.datasets.base import Options, Prepared, decode_text
+from captioning.data.datasets.base import Options, Prepared
 from captioning.data.datasets.published import Photograph, Workspace
 from captioning.data.network.downloads import Fetched
+from captioning.system.documents import decode_text
 from captioning.system.errors import UserError
 from captioning.system.packing import pack
 

@@ -11,19 +11,12 @@ from pathlib import Path
 import pandas as pd
 
 from captioning.data.datasets import karpathy
-from captioning.data.datasets.base import Options, Prepared, decode_text
-from captioning.data.datasets.published import (
-    REMEDY,
-    Photograph,
-    Workspace,
-    differences,
-    gather_split,
-    images,
-    tabulate,
-)
+from captioning.data.datasets.base import Options, Prepared
+from captioning.data.datasets.published import Photograph, Workspace, differences, gather_split, images, tabulate
 from captioning.data.datasets.tokens import counts, lines, parse_captions, without_image
 from captioning.data.network.downloads import Fetched
 from captioning.system.archives import Archive
+from captioning.system.documents import REMEDY, decode_text
 from captioning.system.errors import UserError, reworded
 
 name = "flickr8k"

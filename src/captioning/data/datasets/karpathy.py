@@ -13,9 +13,10 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from captioning.data.datasets.published import Workspace, parse_json
+from captioning.data.datasets.published import Workspace
 from captioning.data.network.downloads import Fetched
 from captioning.system.archives import Archive
+from captioning.system.documents import parse_json
 
 URL = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
 

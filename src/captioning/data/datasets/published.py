@@ -4,32 +4,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
 
-from captioning.data.datasets.base import (
-    COLUMNS,
-    Options,
-    Prepared,
-    decode_text,
-    name_some,
-    one_line,
-    settle,
-    sort_table,
-)
+from captioning.data.datasets.base import COLUMNS, Options, Prepared, name_some, one_line, settle, sort_table
 from captioning.data.network import downloads
 from captioning.data.network.downloads import Fetched
 from captioning.system.archives import DOWNLOAD_AGAIN, PACK_AGAIN, Archive
+from captioning.system.documents import REMEDY
 from captioning.system.errors import UserError, reworded
 from captioning.system.files import copy
 from captioning.system.image_names import is_image, last, tidy
 from captioning.system.locks import alone
 from captioning.system.packing import pack
-
-REMEDY = "fix the file, or download the published one again"
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -202,17 +189,3 @@ def differences(counts: Mapping[str, tuple[int, int]], published: Mapping[str, t
         if lines:
             notes.append(f"{part}: {'; '.join(lines)}")
     return notes
-
-
-def parse_json(data: bytes, location: str, shape: TypeAdapter[_T]) -> _T:
-    """JSON of a known shape; keys that the shape does not name are never built.
-
-    Raises UserError, with `place` and the line or the path of the first fault, when it is not that.
-    """
-    try:
-        return shape.validate_json(decode_text(data, location), strict=True)
-    except ValidationError as invalid:
-        fault = invalid.errors(include_url=False, include_input=False)[0]
-        path = ".".join(str(part) for part in fault["loc"])
-        message = " ".join(fault["msg"].split())
-        raise UserError(f"{location}{f', {path}' if path else ''}: {message}; {REMEDY}") from None

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from captioning.data.datasets.base import decode_text, one_line, refuse_controls
+from captioning.data.datasets.base import one_line, refuse_controls
+from captioning.system.documents import decode_text
 from captioning.system.errors import UserError, quote, reason, shown
 
 NEEDED, OPTIONAL = ("file", "caption"), ("split", "image_id")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from captioning.data.datasets.base import one_line
-from captioning.data.datasets.published import REMEDY
+from captioning.system.documents import REMEDY
 from captioning.system.errors import UserError, quote, shown
 from captioning.system.image_names import last
 

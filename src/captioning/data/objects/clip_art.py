@@ -13,11 +13,10 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from captioning.data.datasets.base import decode_text
 from captioning.data.objects.instances import Truth
 from captioning.data.objects.labels import Found
-from captioning.data.objects.rows import REMEDY
 from captioning.system.archives import Archive
+from captioning.system.documents import REMEDY, decode_text
 from captioning.system.errors import UserError, quote
 from captioning.vision.images import size_of
 

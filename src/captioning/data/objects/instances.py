@@ -8,9 +8,9 @@ from typing import Annotated, NamedTuple
 from pydantic import Field, FiniteFloat, TypeAdapter
 from typing_extensions import TypedDict
 
-from captioning.data.datasets.published import REMEDY, parse_json
 from captioning.data.objects.labels import Found
 from captioning.system.archives import Archive
+from captioning.system.documents import REMEDY, parse_json
 from captioning.system.errors import UserError
 
 _Side = Annotated[int, Field(ge=1)]

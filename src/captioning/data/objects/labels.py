@@ -15,7 +15,8 @@ from typing import Annotated, NamedTuple, NotRequired, TypeVar
 from pydantic import Field, FiniteFloat, StringConstraints, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from captioning.data.objects.rows import REMEDY, Row, Table, write
+from captioning.data.objects.rows import Row, Table, write
+from captioning.system.documents import REMEDY
 from captioning.system.errors import UserError, shown
 from captioning.vision.images import Box
 

@@ -10,10 +10,10 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from captioning.system.documents import REMEDY
 from captioning.system.errors import UserError, quote, shown
 from captioning.system.files import atomic
 
-REMEDY = "fix the file, or download the published one again"
 _LONGEST = 1 << 26  # bytes of a row: 100 boxes of 2,054 numbers take 1.1 MB
 
 

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from captioning.data.datasets.abstract_scenes import URL
 from captioning.data.datasets.scenes import facts
 from captioning.data.datasets.scenes.drawing import objects
 from captioning.data.objects.clip_art import read_clip_art
@@ -25,7 +24,7 @@ def of(dataset: str, folder: Path) -> Source | None:
     """The truth of a data set that is in `folder`; None where the data set says nothing, or not with this split."""
     sources = {
         "scenes": Source("facts of the drawing", folder / facts.FILE, partial(_scenes, folder / facts.FILE)),
-        "abstract_scenes": _archive("clip art", folder / URL.rpartition("/")[2], read_clip_art),
+        "abstract_scenes": _archive("clip art", folder / "AbstractScenes_v1.1.zip", read_clip_art),
         **{
             f"coco{year}": _archive("COCO's instances", folder / f"annotations_trainval{year}.zip", read_instances)
             for year in (2014, 2017)

@@ -20,12 +20,13 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from captioning.data.objects.labels import MOST, Predicted, parse_row
-from captioning.data.objects.rows import REMEDY, Row, write
+from captioning.data.objects.rows import Row, write
+from captioning.system.documents import REMEDY
 from captioning.system.errors import UserError
 from captioning.vision.images import Box
 
-CODE = 6  # numbers of the box code
-PUBLISHED = 2048 + CODE
+_SEEN = 2048  # numbers of a published vector without its box code
+PUBLISHED = _SEEN + 6
 _KINDS: dict[int, np.dtype[Any]] = {4: np.dtype("<f4"), 2: np.dtype("<f2")}  # by bytes of a number
 
 
@@ -96,7 +97,7 @@ def write_vectors(path: Path, vectors: Iterable[tuple[str, np.ndarray]], *, half
     )
 
 
-def with_code(predicted: Predicted, size: tuple[int, int], location: str, width: int = PUBLISHED - CODE) -> np.ndarray:
+def with_code(predicted: Predicted, size: tuple[int, int], location: str, width: int = _SEEN) -> np.ndarray:
     """The vectors of a row of predictions.tsv, which have no box code, with theirs: float32 (n, width + 6).
 
     size: width and height of the image. Raises UserError where an object has no vector, or one of another width.

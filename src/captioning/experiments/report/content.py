@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from captioning.data.text.tokenizer import tokenize
 from captioning.experiments import recorded
 from captioning.experiments.compare import Experiment
 from captioning.experiments.outside import CaptionFile
 from captioning.experiments.report.gallery import Gallery, sheets, shuffled
 from captioning.experiments.revisions import Revision
 from captioning.experiments.verdicts import NAMES
+from captioning.metrics.words import unknown_words
 from captioning.system import scripts
 
 CURVES = "data/train/plots/metrics"
@@ -83,9 +83,3 @@ def _images(
             }
             for image in selected
         ]
-
-
-def unknown_words(references: Sequence[str], captions: Sequence[str]) -> list[list[int]]:
-    """For each caption, the positions of the words that are in no reference."""
-    known = {word for reference in references for word in tokenize(reference)}
-    return [[k for k, word in enumerate(scripts.split(caption)) if word not in known] for caption in captions]

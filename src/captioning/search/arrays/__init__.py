@@ -17,6 +17,9 @@ from captioning.search.arrays import of_numpy
 Array = Any
 """A torch.Tensor or a numpy.ndarray."""
 
+State = tuple[Array, ...]
+"""What a decoder remembers of its hypotheses: arrays (N, …)."""
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 

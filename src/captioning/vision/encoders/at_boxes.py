@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captioning.vision.encoders.encoded import Encoded
 
-CODE = 6  # numbers of the box code
+CODE = 6  # numbers of the box code: see `codes`
 _SAMPLES = 7  # a vector is the mean of so many points across the box, and down
 
 
@@ -23,6 +23,10 @@ class Places(NamedTuple):
     mask: Tensor  # (B, R), bool
     boxes: Tensor  # (B, R, 4): left, top, right, bottom
     tags: Tensor  # (B, L)
+
+    def mirrored(self) -> "Places":
+        """The same in the mirrored images."""
+        return self._replace(boxes=mirrored(self.boxes))
 
 
 def at_boxes(encoded: Encoded, grid: tuple[int, int], places: Places) -> Encoded:
@@ -45,19 +49,24 @@ def pooled(regions: Tensor, grid: tuple[int, int], boxes: Tensor) -> Tensor:
     return vectors.view(*boxes.shape[:2], -1)  # of (B R, D, 1, 1)
 
 
+def codes(boxes: Tensor) -> Tensor:
+    """Boxes (…, 4) as shares → their codes (…, 6), which are Oscar's (Li et al. 2020).
+
+    Left, top, right, bottom, width and height.
+    """
+    return torch.cat([boxes, boxes[..., 2:] - boxes[..., :2]], dim=-1)
+
+
 def coded(encoded: Encoded) -> Encoded:
     """With box codes: behind vectors (B, R, D) that of their box, behind the mean (B, D) that of the whole image.
 
-    The code is Oscar's (Li et al. 2020): left, top, right, bottom, width and height, as shares. Without boxes nothing
-    changes.
+    Without boxes nothing changes.
     """
     mean, regions, _, boxes, _ = encoded
     if boxes is None or regions is None:
         return encoded
-    whole = mean.new_tensor([0, 0, 1, 1, 1, 1]).expand(len(mean), CODE)
-    corners = boxes.to(regions)
-    code = torch.cat([corners, corners[..., 2:] - corners[..., :2]], dim=2)  # (B, R, 6)
-    return encoded._replace(mean=torch.cat([mean, whole], 1), regions=torch.cat([regions, code], 2))
+    whole = codes(mean.new_tensor([0, 0, 1, 1])).expand(len(mean), CODE)
+    return encoded._replace(mean=torch.cat([mean, whole], 1), regions=torch.cat([regions, codes(boxes.to(regions))], 2))
 
 
 def mirrored(boxes: Tensor) -> Tensor:
