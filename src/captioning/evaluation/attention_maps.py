@@ -139,7 +139,8 @@ def _between(values: np.ndarray, places: np.ndarray) -> np.ndarray:
     places = places.clip(0, len(values) - 1)
     before = np.floor(places).astype(int)
     after = np.minimum(before + 1, len(values) - 1)
-    return (values[after] - values[before]) * (places - before)[:, None] + values[before]
+    between: np.ndarray = (values[after] - values[before]) * (places - before)[:, None] + values[before]
+    return between
 
 
 def _tint(plain: Image.Image, shares: np.ndarray, box: Box) -> Image.Image:
