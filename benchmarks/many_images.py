@@ -74,8 +74,10 @@ def watched(command: list[str], out: Path, most: int | None = None) -> list[Mome
         process = subprocess.Popen(command, stderr=log)
         lines = Lines(out)
         while process.poll() is None:
-            moments.append(Moment(time.monotonic() - begun, processor(process.pid), lines.count(), memory(process.pid)))
-            if most is not None and moments[-1].captions >= most:
+            if resident := memory(process.pid):
+                seconds = time.monotonic() - begun
+                moments.append(Moment(seconds, processor(process.pid), lines.count(), resident))
+            if most is not None and moments and moments[-1].captions >= most:
                 process.kill()
                 process.wait()
                 return moments
