@@ -1,10 +1,11 @@
 """`captioning predict` on a folder of many made photographs: images/s, and whether memory grows with their number.
 
-    python -m benchmarks.many_images [COUNT] [MODEL]      # by default 5,000, and the shipped model
+    python -m benchmarks.many_images [COUNT] [MODEL] [KILLED]      # by default 5,000, and the shipped model
 
 MODEL: a model folder, a shipped model's name, or `small`, an untrained one of squeezenet1_1 at 64 pixels: nearly all
 time is then that of reading, decoding and writing, so that large counts are soon done. The images are hard links to
-a few hundred JPEG files of noise that is smooth, so their captions mean nothing.
+a few hundred JPEG files of noise that is smooth, so their captions mean nothing. With KILLED, SIGKILL ends the command
+after so many captions, and the same command goes on. It has one thread.
 """
 
 import os
@@ -23,13 +24,14 @@ from PIL import Image
 DISTINCT, SIDES = 300, (640, 480)  # files, pixels
 FOLDERS = 100
 SMALL = "small"
-SHARES = (0.0, 0.1, 0.5, 1.0)  # of the images, at which memory is printed
+SHARES = (0.0, 0.1, 0.5, 0.9, 1.0)  # of the images, at which rates and memory are printed
 
 
 class Moment(NamedTuple):
-    """Seconds since the start, captions that are written, resident MiB."""
+    """Seconds since the start, by the clock and of the processor, captions that are written, resident MiB."""
 
     seconds: float
+    processor: float
     captions: int
     mebibytes: float
 
@@ -65,18 +67,24 @@ def small(folder: Path) -> None:
     model.save(folder, card, encoder.body.state_dict(), decoder.state_dict(), vocabulary)
 
 
-def watched(command: list[str], out: Path) -> list[Moment]:
-    """Run a command to its end, and look at its memory and at the lines of `out` four times a second."""
+def watched(command: list[str], out: Path, most: int | None = None) -> list[Moment]:
+    """Run a command to its end, or kill it when `out` has `most` lines; look at it four times a second."""
     moments, begun = [], time.monotonic()
     with out.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen(command, stderr=log)
         lines = Lines(out)
         while process.poll() is None:
-            moments.append(Moment(time.monotonic() - begun, lines.count(), memory(process.pid)))
+            if resident := memory(process.pid):
+                seconds = time.monotonic() - begun
+                moments.append(Moment(seconds, processor(process.pid), lines.count(), resident))
+            if most is not None and moments and moments[-1].captions >= most:
+                process.kill()
+                process.wait()
+                return moments
             time.sleep(0.25)
     if process.returncode:
         raise SystemExit(out.with_suffix(".log").read_text())
-    moments.append(Moment(time.monotonic() - begun, lines.count(), moments[-1].mebibytes))
+    moments.append(moments[-1]._replace(seconds=time.monotonic() - begun, captions=lines.count()))
     return moments
 
 
@@ -103,7 +111,13 @@ def memory(process: int) -> float:
     return int(found[0]) / 1024 if found else 0.0
 
 
-def main(count: str = "5000", model: str = "photographs") -> None:
+def processor(process: int) -> float:
+    """Seconds that a process has computed, in its own code and in the system's."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main(count: str = "5000", model: str = "photographs", killed: str | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "images").mkdir()
@@ -113,22 +127,40 @@ def main(count: str = "5000", model: str = "photographs") -> None:
             model = str(folder / SMALL)
         out = folder / "captions.txt"
         program = [sys.executable, "-c", "from captioning.cli import main; main()", "predict"]
-        moments = watched([*program, str(folder / "images"), "--model", model, "--out", str(out)], out)
-        print_table(moments, int(count))
+        command = [*program, str(folder / "images"), "--model", model, "--threads", "1", "--out", str(out)]
+        for most in (None,) if killed is None else (int(killed), None):
+            print_table(watched(command, out, most), int(count))
+        print_differences(out, int(count))
 
 
 def print_table(moments: list[Moment], count: int) -> None:
-    """Print time and memory at each share of the captions."""
-    first = next(moment for moment in moments if moment.captions)
+    """Print time and memory at each share of the captions that a process wrote, and rates from the row above on."""
+    first = next(moment for moment in moments if moment.captions > moments[0].captions)
     last = moments[-1]
     rate = (last.captions - first.captions) / (last.seconds - first.seconds)
     print(f"{last.captions:,} of {count:,} images, {os.cpu_count()} cores: {rate:.1f} images/s")
-    print(f"first captions after {first.seconds:.1f} s")
-    print("| captions | seconds | MiB |\n|---|---|---|")
+    print(f"first captions after {first.seconds:.1f} s, {first.processor:.1f} of the processor")
+    print("| captions | seconds | images/s | images per processor second | MiB |\n|---|---|---|---|---|")
+    above = first
     for share in SHARES:
-        moment = next(one for one in moments if one.captions >= max(1, share * count))
-        print(f"| {moment.captions:,} | {moment.seconds:.0f} | {moment.mebibytes:,.0f} |")
-    print(f"most memory: {max(moment.mebibytes for moment in moments):,.0f} MiB")
+        wanted = first.captions + share * (last.captions - first.captions)
+        moment = next(one for one in moments if one.captions >= wanted)
+        rates = [
+            f"{(moment.captions - above.captions) / max(1e-9, since):.1f}" if moment is not above else ""
+            for since in (moment.seconds - above.seconds, moment.processor - above.processor)
+        ]
+        print(f"| {moment.captions:,} | {moment.seconds:.0f} | {' | '.join(rates)} | {moment.mebibytes:,.0f} |")
+        above = moment
+    print(f"most memory: {max(moment.mebibytes for moment in moments):,.0f} MiB", flush=True)
+
+
+def print_differences(out: Path, count: int) -> None:
+    """Print how many images have not one caption, and how many have another one than the same image before."""
+    captions = dict(line.split("\t") for line in out.read_text().splitlines())
+    lines = out.read_bytes().count(b"\n")
+    first = {int(Path(path).stem): caption for path, caption in captions.items() if int(Path(path).stem) < DISTINCT}
+    others = sum(caption != first[int(Path(path).stem) % DISTINCT] for path, caption in captions.items())
+    print(f"{count - len(captions)} without a caption, {lines - len(captions)} with two, {others} with another caption")
 
 
 if __name__ == "__main__":

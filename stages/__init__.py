@@ -26,7 +26,7 @@ import captioning  # noqa: E402
 from captioning.settings.resolve import load  # noqa: E402
 from captioning.settings.schema import Settings  # noqa: E402
 from captioning.settings.yaml_lines import loads  # noqa: E402
-from captioning.system import compute, unfinished  # noqa: E402
+from captioning.system import compute, quickly, unfinished  # noqa: E402
 from captioning.system.errors import UserError, printed  # noqa: E402
 from captioning.system.files import disk_faults_told, scratch, write_text  # noqa: E402
 from captioning.system.locks import alone  # noqa: E402
@@ -45,7 +45,11 @@ def main() -> None:
     verifies = name == "verify" and len(numbers) == 3 and all(number.isdecimal() for number in numbers)
     if not verifies and (name not in STAGES or numbers):
         sys.exit(f"error: write python -m stages STAGE, with one of {', '.join(STAGES)}")
-    run(name)
+    try:
+        run(name)
+    except SystemExit as end:
+        quickly.end(end)
+    quickly.end(SystemExit(0))
 
 
 def run(stage: str) -> None:
@@ -86,7 +90,8 @@ def _pinned(stage: str, settings: Settings) -> None:
             f"removed {len(removed)} old pieces of unfinished work, {total} (`captioning clean --dry-run` lists them)"
         )
     signals.leave_at_once()
-    module = import_module(f"stages.{stage}")
+    with quickly.loading():
+        module = import_module(f"stages.{stage}")
     signals.heed()
     module.main(settings)
 

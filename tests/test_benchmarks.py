@@ -34,4 +34,5 @@ def test_many_images_are_captioned_and_memory_is_printed(capsys: pytest.CaptureF
     rows = [line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith("| ")][1:]
     assert len(rows) == len(many_images.SHARES)
     assert rows[-1][0] == "40"
-    assert all(float(row[2].replace(",", "")) > 50 for row in rows)
+    assert all(float(row[4].replace(",", "")) > 50 for row in rows)
+    assert "0 without a caption, 0 with two, 0 with another caption" in printed

@@ -26,6 +26,20 @@ def test_the_command_line_starts_without_torch_and_pandas() -> None:
     run("import captioning.cli.app, sys; heavy = {'torch', 'pandas'} & set(sys.modules); assert not heavy, heavy")
 
 
+def test_commands_that_caption_nothing_never_load_torch(tmp_path: Path) -> None:
+    """Help, the list of models, and scores of captions."""
+    captions = tmp_path / "captions.csv"
+    captions.write_text("image,caption\na.jpg,a dog runs on grass\n")
+    code = (
+        "import sys; from typer.testing import CliRunner; from captioning.cli.app import app\n"
+        "for line in sys.argv[1:]:\n"
+        "    done = CliRunner().invoke(app, line.split())\n"
+        "    assert done.exit_code == 0, done.output\n"
+        "    assert 'torch' not in sys.modules, line\n"
+    )
+    run(code, "--help", "predict --help", "models", f"score {captions} {captions}")
+
+
 def test_operations_that_ask_for_the_compiler_find_it() -> None:
     run(
         "import torch\n"

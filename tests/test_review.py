@@ -52,6 +52,8 @@ def test_captions_are_accepted_corrected_and_dropped(folder: Path, browser: webd
         "Promise.all([...document.images].map((i) => i.decode())).then(() => done(true), () => done(false))"
     )
     assert browser.execute_script(shown) == [40, 40, 40]
+    named = [item.text for item in browser.find_elements(By.CSS_SELECTOR, ".file")]
+    assert named == [f"{name}, confidence 50 %" for name in ("a.png", "sub/b #1 ä.png", "sub/c.png")]
     areas = browser.find_elements(By.TAG_NAME, "textarea")
     assert [area.get_attribute("value") for area in areas] == list(SAID)
     areas[1].clear()

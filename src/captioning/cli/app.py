@@ -7,6 +7,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
+from captioning.system import quickly
+
 _USUAL: dict[str, Any] = {"add_completion": False, "no_args_is_help": True, "pretty_exceptions_enable": False}
 _COMMANDS = {  # and their modules, in the order in which the help has them
     "predict": "predict",
@@ -42,7 +44,8 @@ class _Commands(TyperGroup):
 
 
 def _loaded(name: str) -> Any:
-    module = import_module(f"captioning.cli.{_COMMANDS[name]}")
+    with quickly.loading():
+        module = import_module(f"captioning.cli.{_COMMANDS[name]}")
     group: typer.Typer | None = getattr(module, f"{name}_app", None)
     if group is None:
         alone = typer.Typer(**_USUAL)

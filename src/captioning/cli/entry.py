@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from captioning.system import signals
+from captioning.system import quickly, signals
 
 TYPE_CHECKING = False  # as a type checker sees it, True; `typing` takes longer to load than all of this
 if TYPE_CHECKING:
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The entry point. A user's mistake is status 1, Ctrl-C 130, SIGTERM 143; each is one line, and no traceback."""
+    try:
+        _main()
+    except SystemExit as end:
+        quickly.end(end)
+
+
+def _main() -> None:
     signals.leave_at_once()
     from pathlib import Path
 

@@ -82,6 +82,11 @@ class Outputs:
             if self.overwrite or not _is_described(path, target):
                 _write(path, target, captions[0].text)
 
+    def sync(self) -> None:
+        """Let the captions that were added outlast a power failure."""
+        if self.file is not None:
+            self.file.sync()
+
 
 def _unable(files: Sequence[Path]) -> frozenset[Path]:
     """The images that hold no description, which are told before work begins. Raises UserError if all are."""

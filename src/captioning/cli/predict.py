@@ -118,6 +118,7 @@ def predict(
         notices.begin(loaded)
         for batch in _batches(pending, batch_size):
             _caption(loaded, batch, options, outputs, sheets, notices, abstain, objects)
+            outputs.sync()
     notices.end(len(expanded))
     raise typer.Exit(1 if failed or notices.skipped or outputs.unable else 0)
 

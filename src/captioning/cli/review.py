@@ -17,7 +17,7 @@ _Out = Annotated[Path, typer.Option(help="The page that is written; it shows the
 
 
 class Entry(NamedTuple):
-    """An image of the page: its address, its name in the folder of all of them, its caption and confidence."""
+    """An image of the page: its address, its name in the folder of all, its caption, its confidence in percent."""
 
     address: str
     name: str
@@ -55,8 +55,16 @@ def _entries(captions: Path, out: Path) -> tuple[list[Entry], Path]:
                 f"{captions}, {row.location}: {row.image}: no such file; start where `captioning predict` was"
             )
     folder = Path(os.path.commonpath([path.parent for path in paths]))
-    start = out.absolute().parent
+    addresses = [quote(os.path.relpath(path, out.absolute().parent)) for path in paths]
     return [
-        Entry(quote(os.path.relpath(path, start)), path.relative_to(folder).as_posix(), row.caption, row.confidence)
-        for row, path in zip(rows, paths, strict=True)
+        Entry(address, path.relative_to(folder).as_posix(), row.caption, _percent(row.confidence))
+        for address, row, path in zip(addresses, rows, paths, strict=True)
     ], folder
+
+
+def _percent(confidence: str) -> str:
+    """A probability as the page of `captioning serve` has it, `20 %`; what is none as it stands."""
+    try:
+        return f"{float(confidence):.0%}".replace("%", " %")
+    except ValueError:
+        return confidence

@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from annotated_types import Ge, Gt, Le
 
-from captioning.settings.document import limits
+from captioning.settings import ranges
 from captioning.settings.search import USUAL, SearchOptions
 from captioning.settings.sections import Meaning, fields_of, marked
 
@@ -35,7 +35,7 @@ def _option(name: str) -> inspect.Parameter:
     field = fields_of(SearchOptions)[name]
     meaning = marked(field, Meaning).text
     attributes: dict[str, Any] = {"help": f"{meaning[0].upper()}{meaning[1:]}."}
-    for mark in limits(field):
+    for mark in ranges.number(field)[1]:
         if isinstance(mark, Ge | Gt):
             attributes["min"] = mark.ge if isinstance(mark, Ge) else mark.gt + _ABOVE  # type: ignore[operator]
         elif isinstance(mark, Le):

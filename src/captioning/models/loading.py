@@ -8,7 +8,7 @@ from captioning.captioner import cards
 from captioning.engines.registry import Engine
 from captioning.models import choice
 from captioning.models.released import Model as Found
-from captioning.system import compute
+from captioning.system import compute, quickly
 
 if TYPE_CHECKING:
     from captioning.models.base import Model
@@ -31,9 +31,10 @@ def named(
     if other is None:
         return pinned(choice.models(names, repo), threads=threads, mirror=mirror, engine=engine)
     compute.pin(portable=True, threads=threads or compute.cores())
-    from captioning.models import outside
+    with quickly.loading():
+        from captioning.models import outside
 
-    return outside.load(other)
+        return outside.load(other)
 
 
 def pinned(
@@ -46,10 +47,11 @@ def pinned(
     record = cards.read(found[0].folder)
     if engine == Engine.torch:
         compute.pin(portable=record.portable, threads=threads or record.threads)
-    from captioning.models import python  # torch, if the engine is torch, is loaded here at the earliest
-
     folders, titles = [one.folder for one in found], [one.title for one in found]
-    return python.of_folders(folders, titles, mirror=mirror, engine=engine, threads=threads or record.threads)
+    with quickly.loading():
+        from captioning.models import python  # torch, if the engine is torch, is loaded here at the earliest
+
+        return python.of_folders(folders, titles, mirror=mirror, engine=engine, threads=threads or record.threads)
 
 
 def digest_of(folder: Path) -> str:

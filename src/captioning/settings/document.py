@@ -4,11 +4,12 @@ python -m captioning.settings.document > docs/settings.md
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
+from captioning.settings import ranges
 from captioning.settings.schema import Settings
 from captioning.settings.sections import UNSHOWN, Auto, Meaning, fields_of, leaves, marked
 
@@ -60,7 +61,7 @@ def _rows(kind: Any, prefix: str) -> list[str]:
 
 def _limits(field: FieldInfo) -> str:
     """The range of a number, in words: `integer >= 1`, `> 0, at most 1`; nothing for other types."""
-    kind, marks = _number(field)
+    kind, marks = ranges.number(field)
     if kind is None:
         return ""
     shown = ((Gt, "gt", "> {:g}"), (Ge, "ge", ">= {:g}"), (Lt, "lt", "below {:g}"), (Le, "le", "at most {:g}"))
@@ -71,29 +72,6 @@ def _limits(field: FieldInfo) -> str:
         if isinstance(mark, bound) and not (name in ("lt", "le") and getattr(mark, name) >= UNSHOWN)
     ]
     return f"integer {', '.join(parts)}".strip() if kind is int else ", ".join(parts)
-
-
-def limits(field: FieldInfo) -> list[Any]:
-    """The marks of the range of a number; none for other types."""
-    return _number(field)[1]
-
-
-def _number(field: FieldInfo) -> tuple[type | None, list[Any]]:
-    plain = _plain(field.annotation, field.metadata)
-    return next(((kind, marks) for kind, marks in plain if kind in (int, float)), (None, []))
-
-
-def _plain(kind: Any, marks: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
-    """The types that a declaration allows, each with the marks of its range."""
-    if get_origin(kind) is Annotated:
-        inner, *more = get_args(kind)
-        flat = [part for mark in more for part in (mark.metadata if isinstance(mark, FieldInfo) else [mark])]
-        yield from _plain(inner, [*marks, *flat])
-    elif get_args(kind) and get_origin(kind) not in (tuple, Literal):
-        for branch in get_args(kind):
-            yield from _plain(branch, marks)
-    else:
-        yield kind, marks
 
 
 def _shown(value: Any) -> str:
