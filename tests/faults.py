@@ -38,6 +38,8 @@ REDRAWS = 30  # other moments that are tried when a run ended before its fault
 THREADS = 1
 SETTINGS = {  # smaller still than TINY
     "encoder": "shufflenet_v2_x0_5",
+    "decoder": "oscar",  # which reads objects
+    "objects": "labels",
     "compute": {"threads": THREADS},
     "download": {"scenes": {"train": 12, "val": 4, "test": 4}},
     "features": {"shard_size": 8},
