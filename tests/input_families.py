@@ -24,9 +24,12 @@ from captioning.data.datasets.scenes.composition import Actor, Scene
 from captioning.data.objects import instances, sources, tables
 from captioning.data.objects.labels import Found, Predicted, read_labels, write_labels, write_predictions
 from captioning.data.objects.rows import Table
+from captioning.data.objects.tables import shown_identity
 from captioning.data.objects.vectors import read_vectors, write_vectors
 from captioning.engines import folders
 from captioning.experiments import scoring
+from captioning.models.descriptions import describe
+from captioning.models.inventory import Entry
 from captioning.settings import text_models
 from captioning.system import state_dicts
 from captioning.system.files import digest
@@ -50,6 +53,7 @@ NAMES = {
     "text model, pieces": "vocab.txt",
     "state dict": "a.safetensors",
     "exported model": folders.NAME,
+    "model.json of an older version": cards.NAME,
     "calibration": CONFIDENCE,
     "sidecar": "a.jpg.xmp",
 }
@@ -66,6 +70,12 @@ _COCO = {
     "images": [{"id": 1, "width": 64, "height": 48}],
     "annotations": [{"image_id": 1, "category_id": 3, "bbox": [1.5, 2, 30, 20], "iscrowd": 0}],
     "categories": [{"id": 3, "name": "dog"}],
+}
+_OLD = {
+    **{name: {} for name in ("decoder_options", "transform")},
+    **{"format": 1, "encoder": "resnet18", "decoder": "lstm", "sha256": dict.fromkeys(cards.FILES, "0" * 64)},
+    **{"compute": {"portable": True, "threads": 1}, "settings": {"dataset": "scenes"}, "scores": {"val/cider": 0.5}},
+    "provenance": {"objects": {"kind": "labels", "source": "facts of the drawing"}},
 }
 _BERT = dict.fromkeys(("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"), 2)
 _SCENE = Scene("7", "park", "sunny", (Actor("boy", "red", "running"),), None, "left")
@@ -96,6 +106,7 @@ def families() -> list[Family]:
         _json("text model, sizes", _BERT, _of_folder(text_models.sizes)),
         Family("text model, pieces", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##s\n", _of_folder(text_models.pieces)),
         Family("state dict", written(_write_state), _state),
+        _json("model.json of an older version", _OLD, _described),
         Family("exported model", written(_write_export, folders.NAME), _exported, exact=True),
         Family("calibration", written(_write_calibration, CONFIDENCE), _of_folder(confidence.read), exact=True),
         Family("sidecar", written(_write_sidecar, "a.jpg.xmp"), _sidecar),
@@ -195,6 +206,12 @@ def _write_export(path: Path) -> None:
     digests = {name: digest(path.with_name(name)) for name in files}
     card = {"kind": "onnx", "graphs": graphs, "shared": 0, "source": "", "libraries": {}, "files": digests}
     write_document(path, {"format": folders.FORMAT, **card})
+
+
+def _described(path: Path) -> Any:
+    record = cards.read(path.parent)
+    entry = Entry("a", "trained here", record.card, 0)
+    return describe("a", record.card, keeps_statistics=False), entry.description(), shown_identity(record.card.objects)
 
 
 def _exported(path: Path) -> Any:
