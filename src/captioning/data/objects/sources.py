@@ -9,9 +9,9 @@
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from captioning.settings.yaml_lines import loads
 from captioning.system.errors import UserError, quote, reason, shown
 from captioning.system.files import write_text
 from captioning.system.image_names import leads_outside
@@ -46,10 +46,10 @@ def read_sources(path: Path) -> dict[str, Path]:
 
 def _parsed(path: Path) -> dict[Any, Any]:
     try:
-        values = loads(path.read_text(encoding="utf-8"))
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
-    except (YAMLError, ValueError) as fault:  # ValueError: not UTF-8
+    except (YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as fault:  # as 2020-99-99
         raise UserError(f"{path}: not YAML ({shown(reason(fault))})") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected `key: name` lines")
