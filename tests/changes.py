@@ -36,7 +36,7 @@ _IMAGES, _CAPTIONS = "src/captioning/vision/images.py", "src/captioning/data/spl
 _OBJECTS = "src/captioning/data/objects/tables.py"
 EDITS: dict[str, list[Edit]] = {  # for each stage, edits of its code that change its result
     "download": [("src/captioning/data/datasets/scenes/backdrop.py", '("#fff0b8", 0.08)', '("#fff0b8", 0.4)')],
-    "vocab": [("src/captioning/data/text/vocabulary.py", "(-counts[word], word)", "(counts[word], word)")],
+    "vocab": [("src/captioning/data/text/vocabulary.py", "(-pieces[piece], piece)", "(pieces[piece], piece)")],
     "split": [("stages/split.py", "vocabulary, split.max_words)", "vocabulary, split.max_words // 6)")],
     "objects": [(_OBJECTS, "MOST = 36", "MOST = 1")],
     "features": [(_IMAGES, "Image.Resampling.BILINEAR", "Image.Resampling.NEAREST")],

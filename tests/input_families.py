@@ -222,8 +222,9 @@ def _exported(path: Path) -> Any:
 
 
 def _expanded(path: Path) -> None:
-    for image in expand([str(path)])[0]:
-        is_there(image, Notices())
+    with contextlib.redirect_stderr(io.StringIO()):
+        for image in expand([str(path)])[0]:
+            is_there(image, Notices())
 
 
 def _write_calibration(path: Path) -> None:

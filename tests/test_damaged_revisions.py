@@ -150,3 +150,21 @@ def test_dvcs_own_files_are_read_or_refused(whole: Small, path: str) -> None:
         revision = committed(whole, path, content)
         for read in (compare.read, READERS["metrics"]):
             said(read, revision)
+
+
+def test_a_stage_that_depends_on_itself_has_an_end(whole: Small) -> None:
+    lock = yaml.safe_load((whole.folder / "dvc.lock").read_bytes())
+    lock["stages"]["split"]["deps"].append({"path": "data/split", "md5": "0" * 32})
+    revision = committed(whole, "dvc.lock", yaml.safe_dump(lock).encode())
+    coherence.examine(revision, [compare.CAPTIONS])
+    said(compare.read, revision)
+
+
+def test_a_workspace_whose_dvcignore_is_no_text_is_refused(whole: Small) -> None:
+    head = whole.git("rev-parse", "HEAD")
+    whole.write(".dvcignore", b"\xff\n")
+    try:
+        with pytest.raises(UserError, match=r"^this folder: .dvcignore or .dvc/config: .*; restore it with"):
+            resolve(["workspace"])
+    finally:
+        restored(whole, ".dvcignore", head)

@@ -130,10 +130,12 @@ def _is_code(dep: Entry) -> bool:
 def _upstream(lock: Mapping[str, Stage], files: Iterable[str]) -> list[str]:
     """The stages that make these files, and all before them, in the order of the pipeline."""
     order: dict[str, None] = {}
+    seen: set[str] = set()  # a damaged file may have a stage that depends on itself
 
     def add(path: str) -> None:
         for name, stage in lock.items():
-            if name not in order and name != "check" and any(_overlap(out.path, path) for out in stage.outs):
+            if name not in seen and name != "check" and any(_overlap(out.path, path) for out in stage.outs):
+                seen.add(name)
                 for dep in stage.deps:
                     add(dep.path)
                 order[name] = None

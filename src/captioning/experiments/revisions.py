@@ -22,7 +22,7 @@ from ruamel.yaml.error import YAMLError
 
 from captioning.experiments import suites
 from captioning.experiments.commands import project
-from captioning.experiments.unread import RESTORE, explained
+from captioning.experiments.unread import FAULTS, RESTORE, cause, explained
 from captioning.settings.yaml_lines import loads
 from captioning.system.errors import UserError, reason
 
@@ -249,10 +249,12 @@ def resolve(names: Sequence[str], repo: str | None = None, *, remotes: bool = Fa
         repository = Repo.open(repo) if repo else Repo()
     except NotDvcRepoError:
         raise UserError(f"{repo or 'this folder'} is not in a DVC repository; {_OTHER[bool(repo)]}") from None
-    except (SCMError, DvcException) as fault:
+    except SCMError as fault:
         raise UserError(
             f"{repo or 'this folder'}: no git repository can be read there ({reason(fault)}); name another"
         ) from None
+    except FAULTS as fault:
+        raise UserError(f"{repo or 'this folder'}: {cause(fault)}; {RESTORE}") from None
     with repository:
         return [Revision(name, _sha(repository, name, local=repo is None), repo, remotes) for name in names]
 

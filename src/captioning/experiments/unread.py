@@ -11,6 +11,7 @@ from dvc.utils.strictyaml import YAMLSyntaxError, YAMLValidationError
 
 from captioning.system.errors import UserError, reason, shown
 
+FAULTS = (DvcException, SCMError, UnicodeDecodeError, re.error)  # the last two: of .dvcignore and .dvc/config
 RESTORE = "restore it with `git restore`, or name another revision"
 
 
@@ -19,11 +20,11 @@ def explained(name: str) -> Iterator[None]:
     """Raise UserError where DVC finds no sense in the files of the revision `name`."""
     try:
         yield
-    except (DvcException, SCMError, UnicodeDecodeError, re.error) as fault:
-        raise UserError(f"{name}: {_cause(fault)}; {RESTORE}") from None
+    except FAULTS as fault:
+        raise UserError(f"{name}: {cause(fault)}; {RESTORE}") from None
 
 
-def _cause(fault: Exception) -> str:
+def cause(fault: Exception) -> str:
     """A file that fails DVC's schema is named with the place in it; other faults have their own words."""
     if isinstance(fault, YAMLValidationError):
         error = fault.exc.errors[0]
