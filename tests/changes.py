@@ -21,21 +21,24 @@ CHANGES: dict[str, list[dict]] = {  # for each stage, settings that change its r
     "download": [{"download": {"scenes": {"seed": 2}}}, {"download": {"scenes": {"image_size": 48}}}],
     "vocab": [{"vocab": {"min_count": 2}}],
     "split": [{"split": {"max_words": 5}}],
+    "objects": [{"objects": "none"}],
     "features": [{"features": {"crop": "centre"}}, {"features": {"image_size": 40}}, {"features": {"shard_size": 4}}],
     "train": [
         {"train": {"optimizer": {"lr": 0.001}}},
         {"train": {"batch_size": 16}},
-        {"decoders": {"lstm": {"dropout": 0.1}}},
+        {"decoders": {"oscar": {"dropout": 0.1}}},
         {"seed": 5},
     ],
     "evaluate": [{"evaluate": {"max_words": 2}}, {"evaluate": {"max_words": 4}}],
 }
 Edit = tuple[str, str, str]  # a file, what stands there, what it becomes
 _IMAGES, _CAPTIONS = "src/captioning/vision/images.py", "src/captioning/data/splits/captions.py"
+_OBJECTS = "src/captioning/data/objects/tables.py"
 EDITS: dict[str, list[Edit]] = {  # for each stage, edits of its code that change its result
     "download": [("src/captioning/data/datasets/scenes/backdrop.py", '("#fff0b8", 0.08)', '("#fff0b8", 0.4)')],
-    "vocab": [("src/captioning/data/text/vocabulary.py", "(-counts[word], word)", "(counts[word], word)")],
+    "vocab": [("src/captioning/data/text/vocabulary.py", "(-pieces[piece], piece)", "(pieces[piece], piece)")],
     "split": [("stages/split.py", "vocabulary, split.max_words)", "vocabulary, split.max_words // 6)")],
+    "objects": [(_OBJECTS, "MOST = 36", "MOST = 1")],
     "features": [(_IMAGES, "Image.Resampling.BILINEAR", "Image.Resampling.NEAREST")],
     "train": [
         ("src/captioning/training/build.py", "WORD_PRESENCE = 1.0", "WORD_PRESENCE = 2.0"),
@@ -47,12 +50,13 @@ NEUTRAL: dict[str, str] = {  # for each stage, a file that it reads; a comment t
     "download": _IMAGES,
     "vocab": _CAPTIONS,
     "split": _CAPTIONS,
+    "objects": _OBJECTS,
     "features": _IMAGES,
     "train": "src/captioning/training/trainer.py",
     "evaluate": _IMAGES,
 }
 OTHER_DATA = {"download": {"scenes": {"seed": 2}}}  # whose results are other inputs of the stages after it
-READERS = ("vocab", "split", "features", "train", "evaluate")
+READERS = ("vocab", "split", "objects", "features", "train", "evaluate")
 
 
 def setting_changed(bench: Bench, stage: str, draw: random.Random) -> str:

@@ -146,7 +146,7 @@ Kind = Callable[[Bench, str, random.Random], str]
 STAGES_OF: dict[Kind, tuple[str, ...]] = {
     bits_flipped: RESUMED,
     writes_lost: RESUMED,
-    input_flipped: ("vocab", "split", "features", "train", "evaluate"),
+    input_flipped: ("vocab", "split", "objects", "features", "train", "evaluate"),
     cold_interrupted: tuple(STAGES),
 }
 """The kinds, each with the stages that it can hit."""

@@ -38,6 +38,8 @@ REDRAWS = 30  # other moments that are tried when a run ended before its fault
 THREADS = 1
 SETTINGS = {  # smaller still than TINY
     "encoder": "shufflenet_v2_x0_5",
+    "decoder": "oscar",  # which reads objects
+    "objects": "labels",
     "compute": {"threads": THREADS},
     "download": {"scenes": {"train": 12, "val": 4, "test": 4}},
     "features": {"shard_size": 8},
@@ -226,6 +228,7 @@ def main() -> int:
         with serving(home / "bin"):
             settings = bench.folder / "undisturbed/params.yaml"
             works += dvc_faults.works(Path(folder) / "dvc", home, settings, chosen.dvc, chosen.commands)
+            draw.shuffle(works)  # so that of each kind some were caused, whenever the time is over
             return report(works, draw, chosen.seed, until)
 
 
@@ -254,8 +257,7 @@ def report(works: list[Work], draw: random.Random, seed: int, until: float) -> i
         wrong = attempt(work, draw)
         came[stage, kind] += 1
         equal[stage, kind] += not wrong
-        if wrong:
-            print(f"{number}: {stage}, {kind}: {wrong}", flush=True)
+        print(f"{number} of {len(works)}: {stage}, {kind}: {wrong or 'equal'}", flush=True)
     names = list(dict.fromkeys(kind for _, kind, _ in works))
     print("| stage |", " | ".join(name.replace("_", " ") for name in names), "|")
     print("|---|" + "---|" * len(names))

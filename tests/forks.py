@@ -41,6 +41,7 @@ def warm(threads: int) -> None:
         "captioning.evaluation.samples",
         "captioning.evaluation.attention_maps",
         "captioning.captioner.ensembles",
+        "captioning.decoders.oscar",
         *(f"stages.{stage}" for stage in STAGES),
     ):
         import_module(name)

@@ -20,7 +20,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import yaml
@@ -39,65 +39,14 @@ from captioning.system.documents import decode_text, parse_json
 from captioning.system.errors import UserError, printed
 from captioning.system.packing import members, pack
 from captioning.vision.images import decode
+from tests import input_families
+from tests.damaged_bytes import Family, damage, retyped, written
 from tests.imports import ROOT
 from tests.test_coco import document
 from tests.test_karpathy import FLICKR_RECORDS
 from tests.test_packing import IMAGES, as_tar, as_zip
 
 SLOW_S = 5.0
-_PIECES = (
-    b"",
-    b"\0",
-    b"\xff",
-    b"\xe2\x80\xae",
-    b'"',
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b",",
-    b"\n",
-    b"\r",
-    b"-1",
-    b"1e999",
-    b"null",
-)
-
-
-class Family(NamedTuple):
-    """One kind of file: its name, a whole one, and what reads it. exact: damage is noticed, or means nothing."""
-
-    name: str
-    whole: bytes
-    read: Callable[[Path], Any]
-    exact: bool = False
-
-
-def damage(whole: bytes, draw: random.Random) -> bytes:
-    """One to three faults: a flipped bit, other bytes, a piece cut out, put in or moved, or an early end."""
-    data = bytearray(whole)
-    for _ in range(draw.randint(1, 3)):
-        place = draw.randrange(len(data) + 1)
-        kind = draw.randrange(6)
-        if kind == 0 and place < len(data):
-            data[place] ^= 1 << draw.randrange(8)
-        elif kind == 1:
-            data[place : place + draw.randint(1, 4)] = draw.randbytes(draw.randint(1, 4))
-        elif kind == 2:
-            del data[place : place + draw.randint(1, 60)]
-        elif kind == 3:
-            data[place:place] = draw.choice(_PIECES)
-        elif kind == 4:
-            data[place:place] = data[place : place + draw.randint(1, 60)]
-        elif draw.random() < 0.3:
-            del data[place:]
-    return bytes(data)
-
-
-def _written(write: Callable[[Path], object], name: str = "a") -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder) / name)
-        return (Path(folder) / name).read_bytes()
 
 
 def _table(path: Path) -> bytes:
@@ -131,7 +80,7 @@ def _settings(path: Path) -> None:
 
 
 _CSV = "image_id,file\n1,a.jpg\n2,b.jpg\n"
-_TABLE_DIGEST = _written(lambda path: sealed.write_table(path.with_suffix(".csv"), _CSV), "a.sha256").decode()
+_TABLE_DIGEST = written(lambda path: sealed.write_table(path.with_suffix(".csv"), _CSV), "a.sha256").decode()
 _CARD = cards.Card("resnet18", "lstm", {}, {}, {}, {"portable": True, "threads": 1}, {}, {})
 _FILES = dict.fromkeys(cards.FILES, "0" * 64)
 
@@ -153,22 +102,23 @@ def families() -> list[Family]:
     return [
         Family("params.yaml", (ROOT / "params.yaml").read_bytes(), _settings),
         Family("model.json", json.dumps(card, indent=1).encode(), lambda path: cards.read(path.parent), exact=True),
-        Family("checkpoint", _written(lambda path: sealed.write_binary(path, b"weights" * 40)), _binary, exact=True),
+        Family("checkpoint", written(lambda path: sealed.write_binary(path, b"weights" * 40)), _binary, exact=True),
         Family("own table with a digest", _CSV.encode(), _table, exact=True),
-        Family("own document", _written(_write_document), _document, exact=True),
-        Family("captions as ids", _written(captions.write), _arrays, exact=True),
+        Family("own document", written(_write_document), _document, exact=True),
+        Family("captions as ids", written(captions.write), _arrays, exact=True),
         Family("caption table, CSV", table.encode(), tables_of("a.csv")),
         Family("caption table, JSON lines", lines.encode(), tables_of("a.jsonl")),
         Family("token file", b"a.jpg#0\tA dog .\na.jpg#1\tA cat .\nb.jpg#0\tTwo \xe7\x8b\x97 .\n", _tokens),
         Family("COCO document", coco, lambda path: parse_json(path.read_bytes(), "a", annotations._SHAPE)),
         Family("Karpathy document", flickr, lambda path: karpathy.read(path, path.name)),
-        Family("zip archive", _written(lambda path: write_zip(path, IMAGES.items())), _archive),
-        Family("zip file to pack", _written(as_zip), _packed),
-        Family("tar file to pack", _written(as_tar, "a.tar.gz"), _packed),
+        Family("zip archive", written(lambda path: write_zip(path, IMAGES.items())), _archive),
+        Family("zip file to pack", written(as_zip), _packed),
+        Family("tar file to pack", written(as_tar, "a.tar.gz"), _packed),
         Family("JPEG", _image("JPEG"), lambda path: decode(path.read_bytes(), "a").size),
         Family("PNG", _image("PNG"), lambda path: decode(path.read_bytes(), "a").size),
         Family("vocabulary", b"<pad>\n<bos>\n<eos>\n<unk>\na\ndog\n", lambda path: Vocabulary.read(path).words),
         Family("suite", yaml.safe_dump({"question": "q?", "runs": {"a": {"seed": 2}}}).encode(), _suite),
+        *input_families.families(),
     ]
 
 
@@ -198,7 +148,12 @@ def _suite(path: Path) -> Any:
         return suites.load("suite", ROOT / "params.yaml")
 
 
-NAMES = {"model.json": "model.json", "Karpathy document": "dataset_flickr8k.json", "tar file to pack": "a.tar.gz"}
+NAMES = {
+    "model.json": "model.json",
+    "Karpathy document": "dataset_flickr8k.json",
+    "tar file to pack": "a.tar.gz",
+    **input_families.NAMES,
+}
 
 
 def outcome(family: Family, data: bytes, expected: Any, folder: Path) -> str:
@@ -231,7 +186,7 @@ def run(count: int, seed: int) -> tuple[dict[str, Counter[str]], list[str]]:
             path.write_bytes(family.whole)
             expected = family.read(path)
         for _ in range(count // len(kinds) + (number < count % len(kinds))):
-            data = damage(family.whole, draw)
+            data = _drawn(family.whole, draw)
             with tempfile.TemporaryDirectory() as folder:
                 result = outcome(family, data, expected, Path(folder))
             counted[result.partition(":")[0]] += 1
@@ -239,6 +194,14 @@ def run(count: int, seed: int) -> tuple[dict[str, Counter[str]], list[str]]:
                 wrong.append(f"{family.name}: {data[:300]!r}: {result}")
         counts[family.name] = counted
     return counts, wrong
+
+
+def _drawn(whole: bytes, draw: random.Random) -> bytes:
+    """A damaged file; of a JSON document every third is whole JSON, with values of other types."""
+    if whole[:1] in b"{[" and draw.random() < 1 / 3:
+        with contextlib.suppress(ValueError):
+            return retyped(whole, draw)
+    return damage(whole, draw)
 
 
 def main() -> int:

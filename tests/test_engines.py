@@ -191,6 +191,21 @@ def test_a_model_is_exported_once(
     assert capsys.readouterr().err == ""
 
 
+def test_other_code_exports_anew(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit of a decoder, or of what makes graphs, and plain kernels: what was kept is of another key."""
+    places = [cache.place(source)]
+    assert {"decoders/lstm.py", "engines/graphs.py", "vision/encoders/encoders.py"} <= cache._code().keys()
+    edited = tmp_path / "graphs.py"
+    edited.write_text("# edited\n")
+    code = cache._code() | {"engines/graphs.py": edited}
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_code", lambda: code)
+        places.append(cache.place(source))
+    monkeypatch.setenv("CAPTIONING_PLAIN_KERNELS", "1")
+    places.append(cache.place(source))
+    assert len(set(places)) == 3
+
+
 def test_the_same_model_gives_the_same_bytes_and_no_path_of_this_machine(
     source: Path, exported: Path, tmp_path: Path
 ) -> None:

@@ -52,6 +52,12 @@ def test_a_fault_of_the_disk_names_the_file_and_what_to_do(tmp_path: Path, insid
     assert str(told.value) == f"{path}: No space left on device; make room or give access, and run again"
 
 
+def test_a_name_that_is_too_long_is_said_so(tmp_path: Path) -> None:
+    said = r"^x+…x+: File name too long; give a shorter one$"
+    with pytest.raises(UserError, match=said), files.disk_faults_told(tmp_path):
+        Path("x" * 5000).stat()
+
+
 def test_a_fault_that_is_not_of_the_disk_is_not_told_as_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), files.disk_faults_told(tmp_path):
         (tmp_path / "absent").read_text()

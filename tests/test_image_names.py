@@ -9,7 +9,7 @@ import pytest
 
 from captioning.cli import image_files
 from captioning.system.archives import Archive, write_zip
-from captioning.system.image_names import is_image, leads_outside, tidy
+from captioning.system.image_names import can_be, is_image, leads_outside, tidy
 from captioning.system.packing import members
 from tests.imports import ROOT
 from tests.test_archives import tarred
@@ -86,3 +86,15 @@ def test_a_path_is_written_in_one_way(name: str, path: str) -> None:
     assert not leads_outside(name)
     assert tidy(name) == path
     assert is_image(name)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800.jpg", "x" * 256, "é" * 128, "a/" * 2100 + "b"])
+def test_a_name_that_no_file_can_have(name: str, tmp_path: Path) -> None:
+    assert not can_be(name)
+    with pytest.raises((OSError, ValueError)):
+        (tmp_path / name).write_text("x")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "folder/é.jpg", "x" * 255, "../a", ""])
+def test_a_name_that_a_file_can_have(name: str) -> None:
+    assert can_be(name)

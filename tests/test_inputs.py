@@ -12,7 +12,7 @@ from tests import inputs
 def test_no_damaged_input_ends_in_a_traceback_hangs_or_is_taken_for_another() -> None:
     counts, wrong = inputs.run(3_000, seed=1)
     assert not wrong, "\n".join(wrong)
-    assert all(counted["read"] + counted["refused"] == counted.total() > 100 for counted in counts.values())
+    assert all(counted["read"] + counted["refused"] == counted.total() > 70 for counted in counts.values())
     assert all(counted["refused"] for name, counted in counts.items() if name != "vocabulary")
 
 

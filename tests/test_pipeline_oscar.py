@@ -43,7 +43,8 @@ def test_it_goes_from_archives_to_scores_and_speaks(copy: Project, tmp_path: Pat
     assert json.loads(copy.read("data/evaluate/attention/index.json"))["pictures"]
     if trainable == "false":
         file = folder / "model.safetensors"
-        assert card["provenance"]["text"] == {"path": str(folder), "sha256": digest(file)}
+        digests = {"sha256": digest(file), "pieces": digest(folder / "vocab.txt")}
+        assert card["provenance"]["text"] == {"path": str(folder), **digests}
         assert (card["decoder_options"]["width"], card["decoder_options"]["layers"]) == (16, 1)
         assert any(word.startswith("##") for word in vocabulary.words)
         assert copy.stages_to_run() == []

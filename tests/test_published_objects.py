@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -286,3 +287,12 @@ def test_a_published_label_file_is_read(tmp_path: Path) -> None:
     assert all(one.score >= two.score for of in found.values() for one, two in pairwise(of))
     write_labels(tmp_path / "again.tsv", found)
     assert read_labels(tmp_path / "again.tsv") == found
+
+
+def test_a_pipe_is_no_table() -> None:
+    """Rows are looked up, which a pipe does not allow."""
+    reading, writing = os.pipe()
+    os.close(writing)
+    with pytest.raises(UserError, match=rf"^/dev/fd/{reading}: not a file; save what it says"):
+        read_labels(Path(f"/dev/fd/{reading}"))
+    os.close(reading)

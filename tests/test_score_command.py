@@ -95,6 +95,7 @@ def test_the_signature_says_what_was_counted() -> None:
         ("a.json", '[{"caption": "x"}]', r"a\.json, entry 1: no image in it"),
         ("a.json", '[{"image_id": true, "caption": "x"}]', r"a\.json, entry 1: no image in it"),
         ("a.json", '[{"image_id": 1, "caption": 5.5}]', r"a\.json, entry 1: no caption in it"),
+        ("a.json", '[{"image_id": 1, "caption": "\\ud800"}]', r"a\.json, entry 1: a caption that is no text"),
         ("a.jsonl", '{"image_id": 1, "caption": "x"}\n{', r"a\.jsonl, line 2: not JSON"),
         ("a.json", "[" * 100_000, r"a\.json: cannot be read"),
         ("a.csv", "file\nx\n", r"a\.csv, line 2: no caption in it"),

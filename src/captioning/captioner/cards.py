@@ -7,9 +7,9 @@ the rest    the fields of `Card`
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from captioning.system.errors import UserError
@@ -67,15 +67,38 @@ class Record(NamedTuple):
         return int(self.card.compute["threads"])
 
 
-@with_config(ConfigDict(strict=True))
 class _Arithmetic(TypedDict):
-    """What of a card's `compute` is read before torch is loaded."""
-
     portable: bool
     threads: Annotated[int, Field(ge=1)]
 
 
-_CARD, _COMPUTE, _DIGESTS = TypeAdapter(Card), TypeAdapter(_Arithmetic), TypeAdapter(dict[str, str])
+class _Objects(TypedDict):
+    kind: str
+    source: str
+    weights: NotRequired[str]
+
+
+class _Origin(TypedDict):
+    objects: NotRequired[_Objects]
+
+
+class _Data(TypedDict):
+    dataset: NotRequired[str]
+
+
+_Scores = TypedDict("_Scores", {"val/cider": NotRequired[float]})
+
+
+class _Read(TypedDict):
+    """What of a card is read before the networks are built."""
+
+    compute: _Arithmetic
+    settings: _Data
+    scores: _Scores
+    provenance: _Origin
+
+
+_CARD, _READ, _DIGESTS = TypeAdapter(Card), TypeAdapter(_Read), TypeAdapter(dict[str, str])
 _FIELDS = tuple(Card.__dataclass_fields__)
 
 
@@ -103,7 +126,7 @@ def parse(value: Any, path: Path | str) -> Record:
         raise UserError(f"{path}: damaged, or not the card of a model; {_RESTORE}")
     try:
         card = _CARD.validate_python({name: value.get(name) for name in _FIELDS})
-        _COMPUTE.validate_python(card.compute)
+        _READ.validate_python(vars(card), strict=True)
         record = Record(card, _DIGESTS.validate_python(value.get("sha256" if version == 1 else "files")))
     except ValidationError as fault:
         first = fault.errors()[0]

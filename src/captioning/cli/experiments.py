@@ -195,13 +195,13 @@ def _threads(suite: "Suite", queue: "Queue", done: list["Revision"], jobs: int) 
 
     It decides the last bits of every result, so that runs that are done decide it; else cores and jobs do.
     """
-    from captioning.experiments.queueing import THREADS
+    from captioning.experiments.queueing import THREADS, threads_of
     from captioning.system.compute import cores
 
     if any(THREADS in run.overrides for run in suite.runs):
         return None
-    default = _threads_of(queue.head())
-    counts = {_threads_of(revision) for revision in done}
+    default = threads_of(queue.head())
+    counts = {threads_of(revision) for revision in done}
     if len(counts) > 1:
         raise UserError(
             f"the runs of {suite.name} that are done differ in {THREADS} ({', '.join(map(str, sorted(counts)))}), so "
@@ -214,10 +214,6 @@ def _threads(suite: "Suite", queue: "Queue", done: list["Revision"], jobs: int) 
     cause = f"as in the {len(done)} runs that are done" if done else f"for {jobs} runs at a time on {cores()} cores"
     print(f"{THREADS} = {threads} in each run, {cause} (the commit has {default})", flush=True)
     return threads
-
-
-def _threads_of(revision: "Revision") -> int:
-    return int(revision.params["compute"]["threads"])
 
 
 @suite_app.command("table")

@@ -91,7 +91,7 @@ class OutputFile:
             if content and not whole:
                 raise ValueError("no whole line")
             images = _images_of(whole.decode(), output)
-        except (ValueError, KeyError, TypeError, csv.Error) as fault:
+        except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as fault:
             raise UserError(
                 f"--out {self._path}: not captions as --format {output} writes them; name another file"
             ) from fault

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from captioning.cli.notices import Notices, name_some, print_lines
 from captioning.experiments.commands import project
-from captioning.system.errors import UserError
-from captioning.system.image_names import SUFFIXES, is_image, is_litter
+from captioning.system.errors import UserError, shown
+from captioning.system.image_names import SUFFIXES, can_be, is_image, is_litter
 
 if TYPE_CHECKING:
     from captioning.system.archives import Archive
@@ -83,6 +83,8 @@ def _referenced(path: Path) -> list[Path]:
         raise UserError(f"{path}: {fault.strerror}") from None
     except (ValueError, LookupError, TypeError, RecursionError):
         raise UserError(f"{path}: no images of references in it; name data/split/references_test.json") from None
+    if strange := next((name for name in names if not can_be(name)), None):
+        raise UserError(f"{path}: {shown(strange)}: no file has such a name; name data/split/references_test.json")
     folder = project() / _DOWNLOAD
     return [(_DOWNLOAD if folder == _DOWNLOAD.absolute() else folder) / name for name in names]
 

@@ -36,7 +36,7 @@ def release(name: _Name, revision: _Revision = WORKSPACE, *, out: _Out = None) -
         raise UserError(f"--out {folder}: exists already, and is not a model; name another folder")
     root = repository()
     [resolved] = resolve([revision])
-    with checked_out(resolved.sha, root) as checkout, contextlib.chdir(checkout):
+    with checked_out(resolved, root) as checkout, contextlib.chdir(checkout):
         _release(name, _title(resolved), folder)
 
 

@@ -9,8 +9,9 @@ from urllib.parse import quote
 import typer
 
 from captioning.cli.places import check_file, written
-from captioning.system.errors import UserError
+from captioning.system.errors import UserError, shown
 from captioning.system.files import write_text
+from captioning.system.image_names import can_be
 
 _Captions = Annotated[Path, typer.Argument(help="What `captioning predict --out` wrote: .csv, .tsv, .jsonl or .json.")]
 _Out = Annotated[Path, typer.Option(help="The page that is written; it shows the images from their folders.")]
@@ -50,9 +51,9 @@ def _entries(captions: Path, out: Path) -> tuple[list[Entry], Path]:
         raise UserError(f"{captions}: no caption in it; name what `captioning predict --out` wrote")
     paths = [Path(row.image).absolute() for row in rows]
     for row, path in zip(rows, paths, strict=True):
-        if not path.is_file():
+        if not (can_be(row.image) and path.is_file()):
             raise UserError(
-                f"{captions}, {row.location}: {row.image}: no such file; start where `captioning predict` was"
+                f"{captions}, {row.location}: {shown(row.image)}: no such file; start where `captioning predict` was"
             )
     folder = Path(os.path.commonpath([path.parent for path in paths]))
     addresses = [quote(os.path.relpath(path, out.absolute().parent)) for path in paths]

@@ -32,7 +32,7 @@ def verify(revision: _Revision = WORKSPACE, *, images: _Images = 20, epochs: _Ep
     chosen_seed = secrets.randbelow(10**6) if seed is None else seed
     root = repository()
     [resolved] = resolve([revision])
-    with checked_out(resolved.sha, root) as folder:
+    with checked_out(resolved, root) as folder:
         if not (folder / "stages/verify.py").is_file():
             raise UserError(f"{revision}: this commit has no stages/verify.py; name a later one")
         trains = _TRAINS in (folder / "stages/verify.py").read_text(encoding="utf-8")

@@ -1,7 +1,6 @@
 """Exported models that are made when an engine first needs them, and kept in the user's cache."""
 
-import hashlib
-import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,15 +10,30 @@ from captioning.engines import folders, registry
 from captioning.engines.exported import Exported
 from captioning.engines.registry import Engine, Kind
 from captioning.system.errors import UserError
-from captioning.system.files import digest, user_cache
+from captioning.system.files import run_key, user_cache
 
 _KEPT = Kind.onnx  # every engine reads it
+_CODE = ("captioner", "data/text", "decoders", "engines", "kernels", "system", "vision")  # that graphs are made by
 
 
 def place(model: Path) -> Path:
-    """Where the export of a model folder is kept: under the digest of its model.json and the versions of libraries."""
-    parts = {"model": digest(model / cards.NAME), "format": folders.FORMAT, "libraries": folders.libraries(_KEPT)}
-    return user_cache("engines") / hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    """Where the export of a model folder is kept: under the digests of its model.json and of the code that exports.
+
+    The versions of libraries, and whether kernels are the plain ones, are part of the key too.
+    """
+    made_by = {
+        "format": folders.FORMAT,
+        "libraries": folders.libraries(_KEPT),
+        "plain": os.environ.get("CAPTIONING_PLAIN_KERNELS"),
+    }
+    return user_cache("engines") / run_key(made_by, [model / cards.NAME], _code())
+
+
+def _code() -> dict[str, Path]:
+    """The source files that decide a graph, by their path in the library."""
+    library = Path(__file__).parents[1]
+    files = sorted(file for part in _CODE for file in (library / part).rglob("*.py"))
+    return {file.relative_to(library).as_posix(): file for file in files}
 
 
 def check_trained(models: Iterable[Path]) -> None:

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from dvc.utils.flatten import flatten
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from captioning.experiments.revisions import WORKSPACE, Revision, md5
+from captioning.experiments.revisions import LOCK, PIPELINE, WORKSPACE, Revision, md5
+from captioning.experiments.unread import RESTORE
 from captioning.system.errors import UserError
 
-LOCK = "dvc.lock"
 METRICS = "data/evaluate/metrics.json"
 _CODE = ("src/", "stages/")
 _OUTPUTS = ("outs", "metrics", "plots")
@@ -78,7 +78,7 @@ def stages(revision: Revision) -> dict[str, Stage]:
     except ValidationError as invalid:
         error = invalid.errors()[0]
         where = ".".join(map(str, error["loc"]))
-        raise UserError(f"{revision.name}: {LOCK}: {where}: {error['msg']}; restore it with git") from None
+        raise UserError(f"{revision.name}: {LOCK}: {where}: {error['msg']}; {RESTORE}") from None
 
 
 class Examined(NamedTuple):
@@ -130,10 +130,12 @@ def _is_code(dep: Entry) -> bool:
 def _upstream(lock: Mapping[str, Stage], files: Iterable[str]) -> list[str]:
     """The stages that make these files, and all before them, in the order of the pipeline."""
     order: dict[str, None] = {}
+    seen: set[str] = set()  # a damaged file may have a stage that depends on itself
 
     def add(path: str) -> None:
         for name, stage in lock.items():
-            if name not in order and name != "check" and any(_overlap(out.path, path) for out in stage.outs):
+            if name not in seen and name != "check" and any(_overlap(out.path, path) for out in stage.outs):
+                seen.add(name)
                 for dep in stage.deps:
                     add(dep.path)
                 order[name] = None
@@ -159,9 +161,9 @@ def _unrecorded_faults(revision: Revision, lock: Mapping[str, Stage], files: Ite
 
 def _was_output(revision: Revision, path: str) -> bool:
     """Has git a file that a stage makes, from before dvc.lock lost that stage?"""
-    if revision.tracked(path) is None or revision.tracked("dvc.yaml") is None:
+    if revision.tracked(path) is None or revision.tracked(PIPELINE) is None:
         return False
-    return any(_overlap(out, path) for out in _declared(revision.mapping("dvc.yaml").get("stages")))
+    return any(_overlap(out, path) for out in _declared(revision.mapping(PIPELINE).get("stages")))
 
 
 def _declared(pipeline: Any) -> Iterator[str]:

@@ -152,7 +152,7 @@ def _rows(path: Path, value: Any, *, several: bool) -> Iterator[Row]:
             yield Row(
                 location,
                 image,
-                _field(path, location, entry, _CAPTION, "caption"),
+                _text(path, location, _field(path, location, entry, _CAPTION, "caption"), "caption"),
                 "" if confidence is None else str(confidence),
             )
 
@@ -186,7 +186,8 @@ def _field(path: Path, location: str, entry: Mapping[str, Any], names: tuple[str
     return str(value)
 
 
-def _text(path: Path, location: str, caption: Any) -> str:
-    if not isinstance(caption, str):
-        raise UserError(f"{path}, {location}: a reference that is no text")
-    return caption
+def _text(path: Path, location: str, value: Any, noun: str = "reference") -> str:
+    """A text. Raises UserError for another value, and for half of a character, which JSON can have and UTF-8 not."""
+    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise UserError(f"{path}, {location}: a {noun} that is no text")
+    return value

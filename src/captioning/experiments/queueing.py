@@ -17,6 +17,7 @@ from typing import NamedTuple
 from captioning.experiments.commands import commit, dvc, git, repository
 from captioning.experiments.revisions import Revision
 from captioning.experiments.suites import Run
+from captioning.experiments.unread import RESTORE
 from captioning.system.errors import UserError
 from captioning.system.files import read_json, scratch, write_json
 from captioning.system.processes import another_runs
@@ -206,7 +207,8 @@ class Queue:
         log, kept = self._log(name, State.done), self._time_of(name)
         if log is None or _RAN not in log.read_text(errors="replace") or not kept.exists():
             return None
-        return float(read_json(kept))
+        seconds = read_json(kept)
+        return float(seconds) if isinstance(seconds, int | float) else None
 
     def epoch(self, name: str) -> tuple[int, int] | None:
         """The epoch, from 1, that a running run trains, and how many it has; None before its training begins."""
@@ -255,6 +257,10 @@ class Queue:
     def _entry(self, revision: str, name: str, word: str) -> Entry:
         records = sorted((self._root / _RUNS).glob(f"{revision}*/{revision}*.json"))
         record = read_json(records[0]) if records else {}
+        if not isinstance(record, dict):
+            raise UserError(
+                f"{records[0]}: not the record of a process; remove the task with `dvc queue remove {name}`"
+            )
         process, log = record.get("pid"), Path(record["stdout"]) if record.get("stdout") else None
         entry = Entry(name, revision, _STATES[word], process, log)
         lost = entry.state is State.running and record.get("returncode") is None and entry.ended
@@ -263,6 +269,15 @@ class Queue:
 
 _UNFINISHED = (State.queued, State.running)
 _STATES = {"Success": State.done, "Queued": State.queued, "Running": State.running, "Failed": State.failed}
+
+
+def threads_of(revision: Revision) -> int:
+    """`compute.threads` of a revision. Raises UserError when its params.yaml has no such number."""
+    section = revision.params.get("compute")
+    threads = section.get("threads") if isinstance(section, dict) else None
+    if not isinstance(threads, int) or threads < 1:
+        raise UserError(f"{revision.name}: params.yaml has no number {THREADS}; {RESTORE}")
+    return threads
 
 
 def _tail(log: Path) -> str:

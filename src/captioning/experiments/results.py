@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from captioning.experiments import alternative_text, bootstrap, coherence, compare, recorded, verdicts
 from captioning.experiments.compare import Experiment
-from captioning.experiments.queueing import THREADS, Queue, State
+from captioning.experiments.queueing import THREADS, Queue, State, threads_of
 from captioning.experiments.revisions import Revision
 from captioning.experiments.suites import FOLDER, Run, Suite, Value
 from captioning.settings.sections import Section
@@ -126,8 +126,8 @@ def check_whole(suite: Suite, queue: Queue) -> None:
 
 def _threads(queue: Queue, revisions: Iterable[Revision]) -> int | None:
     """The `compute.threads` that `suite run` gave every run beyond what the suite says; None: that of the commit."""
-    counts = {int(revision.params["compute"]["threads"]) for revision in revisions}
-    return counts.pop() if len(counts) == 1 and counts != {int(queue.head().params["compute"]["threads"])} else None
+    counts = set(map(threads_of, revisions))
+    return counts.pop() if len(counts) == 1 and counts != {threads_of(queue.head())} else None
 
 
 def check_overrides(run: Run, revision: Revision) -> None:

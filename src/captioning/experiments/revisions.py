@@ -22,12 +22,13 @@ from ruamel.yaml.error import YAMLError
 
 from captioning.experiments import suites
 from captioning.experiments.commands import project
+from captioning.experiments.unread import FAULTS, RESTORE, cause, explained
 from captioning.settings.yaml_lines import loads
 from captioning.system.errors import UserError, reason
 
 WORKSPACE = "workspace"  # the files in the working folder, committed or not; DVC's own word for it
+PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
 _OTHER = ("run in the project's folder", "name another")
-_RESTORE = "restore it with `git restore`, or name another revision"
 _NO_REMOTE = {"core": {"remote": ""}}  # what is not in the local cache is reported, not downloaded
 
 
@@ -60,7 +61,7 @@ class Revision:
 
         Raises UserError when one of the files cannot be read.
         """
-        return self._merged(self.repository.metrics.show())
+        return self._merged(self._indexed.metrics.show())
 
     def read(self, path: str) -> bytes:
         """The bytes of a file that git or DVC tracks, out of git, the local cache, or a remote if they are asked.
@@ -80,13 +81,15 @@ class Revision:
     def tracked(self, path: str) -> bytes | None:
         """The bytes of a file that git tracks (in the workspace, as it is on disk), quickly: DVC's index is not read.
 
-        None where there is no such file.
+        None where there is no such file. Raises UserError when it is a folder.
         """
         try:
             with self.repository.fs.open(self.place(path), "rb") as stream:
                 data: bytes = stream.read()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except IsADirectoryError:
+            raise UserError(f"{self.name}: {path} is a folder, and not a file; {RESTORE}") from None
         return data
 
     def mapping(self, path: str) -> dict[str, Any]:
@@ -97,9 +100,9 @@ class Revision:
         try:
             values = loads(text)
         except (YAMLError, UnicodeDecodeError) as fault:
-            raise UserError(f"{self.name}: {path} is not YAML ({reason(fault, first_line=True)}); {_RESTORE}") from None
+            raise UserError(f"{self.name}: {path} is not YAML ({reason(fault, first_line=True)}); {RESTORE}") from None
         if not isinstance(values, dict):
-            raise UserError(f"{self.name}: {path} has no `key: value` lines; {_RESTORE}")
+            raise UserError(f"{self.name}: {path} has no `key: value` lines; {RESTORE}")
         return values
 
     def place(self, path: str) -> str:
@@ -110,7 +113,26 @@ class Revision:
 
     @cached_property
     def repository(self) -> Repo:
-        """DVC's view of this revision, whose root may be a folder of a larger git repository."""
+        """DVC's view of this revision, whose root may be a folder of a larger git repository.
+
+        Raises UserError when its .dvc/config or .dvcignore cannot be read.
+        """
+        with explained(self.name):
+            repo = self._opened()
+            repo.dvcignore  # noqa: B018 (it is read when it is first used)
+            return repo
+
+    @cached_property
+    def _indexed(self) -> Repo:
+        """`repository`, after DVC has made sense of its pipeline. Raises UserError, with the file, when it cannot."""
+        for path in (PIPELINE, LOCK):
+            if self.tracked(path) is not None:
+                self.mapping(path)
+        with explained(self.name):
+            self.repository.index.data  # noqa: B018 (what DVC's file system reads later)
+        return self.repository
+
+    def _opened(self) -> Repo:
         config = None if self.remotes else _NO_REMOTE
         if self.sha == WORKSPACE:
             return Repo.open(self.repo, uninitialized=True, config=config)
@@ -203,7 +225,7 @@ class Revision:
 
     @cached_property
     def _files(self) -> DVCFileSystem:
-        return DVCFileSystem(repo=self.repository)
+        return DVCFileSystem(repo=self._indexed)
 
     def _merged(self, shown: dict[str, Any]) -> dict[str, Any]:
         """The values of all files that DVC shows of this one revision."""
@@ -227,10 +249,12 @@ def resolve(names: Sequence[str], repo: str | None = None, *, remotes: bool = Fa
         repository = Repo.open(repo) if repo else Repo()
     except NotDvcRepoError:
         raise UserError(f"{repo or 'this folder'} is not in a DVC repository; {_OTHER[bool(repo)]}") from None
-    except (SCMError, DvcException) as fault:
+    except SCMError as fault:
         raise UserError(
             f"{repo or 'this folder'}: no git repository can be read there ({reason(fault)}); name another"
         ) from None
+    except FAULTS as fault:
+        raise UserError(f"{repo or 'this folder'}: {cause(fault)}; {RESTORE}") from None
     with repository:
         return [Revision(name, _sha(repository, name, local=repo is None), repo, remotes) for name in names]
 

@@ -2,39 +2,41 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
+from captioning.experiments import coherence
 from captioning.experiments.commands import dvc, git
-from captioning.experiments.revisions import WORKSPACE
+from captioning.experiments.revisions import LOCK, WORKSPACE, Revision
+from captioning.system.errors import UserError
 
 
 @contextmanager
-def checked_out(sha: str, root: Path) -> Iterator[Path]:
+def checked_out(revision: Revision, root: Path) -> Iterator[Path]:
     """The project as it was at a commit, in a temporary folder; the workspace is `root` itself.
 
-    Raises UserError when the cache lacks results.
+    Raises UserError when the cache lacks results, or dvc.lock does not say which there are.
     """
-    if sha == WORKSPACE:
+    if revision.sha == WORKSPACE:
         yield root
         return
+    stages = coherence.stages(revision)
+    if not stages:
+        raise UserError(f"{revision.name}: no stage in its {LOCK}, so that no results are known; name another revision")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "revision"
-        git("worktree", "add", "--quiet", "--detach", str(folder), sha)
+        git("worktree", "add", "--quiet", "--detach", str(folder), revision.sha)
         try:
-            _restore(folder, root)
+            _restore(folder, root, stages)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             git("worktree", "prune")
 
 
-def _restore(folder: Path, root: Path) -> None:
-    """Check the revision's results out of the cache of this repository."""
+def _restore(folder: Path, root: Path, stages: Iterable[str]) -> None:
+    """Check the results of these stages out of the cache of this repository."""
     cache = dvc("cache", "dir").strip()
     (folder / ".dvc/config.local").write_text(f"[cache]\n    dir = {root / cache}\n", encoding="utf-8")
-    stages = YAML(typ="safe").load(folder / "dvc.lock")["stages"]  # those of that time
-    dvc("--cd", str(folder), "checkout", "--quiet", *stages)
+    dvc("--cd", str(folder), "checkout", "--quiet", "--", *stages)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captioning.system.errors import UserError, reason
+from captioning.system.errors import UserError, quote, reason, shown
 
+PIECES = "vocab.txt"
 NONE = Path("data/check")  # what `vocab.text` names where there is no text model
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_LARGEST = 1 << 20  # of a size
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _KEYS = {
     "width": "hidden_size",
@@ -39,7 +41,7 @@ def named(text: Path) -> Path | None:
 
 def pieces(folder: Path) -> list[str]:
     """The word pieces of vocab.txt, in its order. Raises UserError where it is missing, or of another kind."""
-    path = folder / "vocab.txt"
+    path = folder / PIECES
     known = [line.removesuffix("\r") for line in _read(path).removesuffix("\n").split("\n")]
     if lacking := set(_SPECIAL) - set(known):
         raise UserError(f"{path}: no vocabulary of BERT's word pieces, for {', '.join(sorted(lacking))} is not in it")
@@ -54,12 +56,19 @@ def sizes(folder: Path) -> Sizes:
     try:
         config = json.loads(_read(path))
         kind, function = config.get("model_type", "bert"), config.get("hidden_act", "gelu")
-        read = {name: int(config[key]) for name, key in _KEYS.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise UserError(f"{path}: not the configuration of a BERT ({reason(fault)})") from None
+        read = {name: _size(key, config[key]) for name, key in _KEYS.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+        raise UserError(f"{path}: not the configuration of a BERT ({shown(reason(fault))})") from None
     if (kind, function) != ("bert", "gelu"):
         raise UserError(f"{path}: model_type {kind!r} with hidden_act {function!r}; only bert with gelu can be read")
     return Sizes(**read, image_norm=_normalises(config))
+
+
+def _size(key: str, value: object) -> int:
+    """A size, which is a whole number. Raises ValueError for another value."""
+    if type(value) is not int or not 0 < value <= _LARGEST:
+        raise ValueError(f"{key} is {quote(value)}")
+    return value
 
 
 def weights(folder: Path) -> Path:

@@ -1,7 +1,8 @@
 """YAML 1.2, as DVC reads it: values, and the line of each key, so that a fault can be shown where it is."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -20,18 +21,43 @@ _LONGEST = 220  # characters of another library's message
 _MEANINGS = {key: marked(field, Meaning).text for key, field in leaves(Settings)}
 
 _DEEPEST = 50  # sections inside each other
+_MOST = 1_000_000  # values in all, an alias counted as what it stands for
 
 
 def loads(text: str | bytes) -> Any:
-    """The values of a YAML text: `1e-5` is a number in it, and `yes` is text. Raises YAMLError, of ruamel.yaml."""
+    """The values of a YAML text: `1e-5` is a number in it, and `yes` is text.
+
+    Raises YAMLError, of ruamel.yaml, also where a few aliases stand for more than fits into memory.
+    """
     try:
-        return _reader().load(text)
+        return _bounded(_reader().load(text))
     except YAMLError:
         raise
     except RecursionError:
         raise YAMLError("it is nested too deeply") from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as fault:  # of a value, such as 2020-99-99
         raise YAMLError(f"a value cannot be read ({shown(reason(fault))})") from None
+
+
+def _bounded(values: Any) -> Any:
+    """The values, looked through level by level. Raises YAMLError where they have no end, or are too many."""
+    level, total = [values], 0
+    for _ in range(_DEEPEST):
+        level = list(islice(_inside(level), _MOST))
+        total += len(level)
+        if total >= _MOST:
+            raise YAMLError("its aliases stand for too many values")
+        if not level:
+            return values
+    raise YAMLError("it is nested too deeply")
+
+
+def _inside(level: Iterable[Any]) -> Iterator[Any]:
+    for value in level:
+        if isinstance(value, dict):
+            yield from value.values()
+        elif isinstance(value, list | tuple | set):
+            yield from value
 
 
 def _reader() -> YAML:

@@ -57,13 +57,15 @@ def _sweep(path: Path) -> None:
 
 @contextmanager
 def disk_faults_told(path: Path) -> Iterator[None]:
-    """Raise UserError for an OSError of a disk that is full or may not be written.
+    """Raise UserError for an OSError of a disk that is full or may not be written, and of a name that is too long.
 
     path: what is named where the fault names no file.
     """
     try:
         yield
     except OSError as fault:
+        if fault.errno == errno.ENAMETOOLONG:
+            raise UserError(f"{shown(fault.filename or path)}: {fault.strerror}; give a shorter one") from fault
         if fault.errno not in _FULL + _BARRED:
             raise
         raise UserError(

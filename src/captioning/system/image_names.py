@@ -24,6 +24,15 @@ def tidy(name: str) -> str:
     return str(PurePosixPath(name.replace("\\", "/")))
 
 
+def can_be(name: str) -> bool:
+    """Whether a file can have this name: no NUL, no half of a character, no part beyond 255 bytes, 4,095 in all."""
+    try:
+        parts = [part.encode() for part in name.split("/")]
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name and max(map(len, parts)) < 256 and len(b"/".join(parts)) < 4096
+
+
 def last(name: str) -> str:
     """A path without its folders."""
     return PurePosixPath(tidy(name)).name

@@ -55,7 +55,9 @@ def _text(named: Path, network: Network) -> dict[str, Any]:
     """Begin with a text model, if the decoder does."""
     folder = text_models.named(named)
     file = network.decoder.read_text_model(folder) if folder else None
-    return {"text": {"path": str(folder), "sha256": digest(file)}} if file else {}
+    if not (folder and file):
+        return {}
+    return {"text": {"path": str(folder), "sha256": digest(file), "pieces": digest(folder / text_models.PIECES)}}
 
 
 def _start(

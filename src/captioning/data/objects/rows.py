@@ -65,9 +65,13 @@ class Table:
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        stream = path.open("rb")
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
+    if not stream.seekable():  # a pipe: it can be read once, and rows are looked up
+        stream.close()
+        raise UserError(f"{path}: not a file; save what it says to one, and name that")
+    return stream
 
 
 def _line(stream: BinaryIO, location: str) -> bytes:

@@ -49,7 +49,7 @@ def _parsed(path: Path) -> dict[Any, Any]:
         values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
-    except (YAMLError, ValueError, RecursionError) as fault:  # not UTF-8, or a value such as 2020-99-99
+    except (YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as fault:  # as 2020-99-99
         raise UserError(f"{path}: not YAML ({shown(reason(fault))})") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected `key: name` lines")

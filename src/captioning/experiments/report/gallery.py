@@ -17,7 +17,8 @@ from captioning.experiments import recorded
 from captioning.experiments.compare import PER_IMAGE, SORT_SCORE, Experiment
 from captioning.experiments.outside import CaptionFile
 from captioning.experiments.revisions import Revision
-from captioning.system.errors import UserError, reason
+from captioning.system.archives import FAULTS
+from captioning.system.errors import UserError, reason, shown
 from captioning.vision.images import decode
 
 DATA = "data/download"
@@ -89,10 +90,12 @@ class Gallery:
             if name not in self._open:
                 self._open[name] = zipfile.ZipFile(self._revision.open(f"{DATA}/{name}"))
             data = self._open[name].read(member)
-        except (zipfile.BadZipFile, KeyError) as fault:
+        except UserError:
+            raise
+        except FAULTS as fault:
             raise UserError(
-                f"{self._revision.name}: {DATA}/{name} is damaged or lacks {member} ({reason(fault)}); fetch it again "
-                f"with `dvc fetch`, or leave images out with --images 0"
+                f"{self._revision.name}: {DATA}/{name} is damaged or lacks {shown(member)} ({shown(reason(fault))}); "
+                f"fetch it again with `dvc fetch`, or leave images out with --images 0"
             ) from None
         return _uri(decode(data, file, _SIDE), (_SIDE, _SIDE), _QUALITY)
 

@@ -41,7 +41,7 @@ def read_facts(path: Path) -> dict[str, Scene]:
         try:
             record = json.loads(line)
             scenes[str(record["image_id"])] = _scene(record)
-        except (ValueError, KeyError, TypeError) as fault:
+        except (ValueError, KeyError, TypeError, RecursionError) as fault:
             raise UserError(
                 f"{path}, line {number}: not the facts of an image ({type(fault).__name__}: {reason(fault)}); "
                 "run `dvc repro -f download`"
