@@ -59,7 +59,7 @@ def test_captions_of_an_image_are_all_there_or_none(tmp_path: Path, output: Form
 def test_objects_are_lines_of_text_or_a_list_in_json() -> None:
     caption, found = (
         Caption("a dog", None, -1.0, -2.0, lambda _: None),
-        [Found("dog", 0.93215, (1.0, 2.25, 30.0, 40.0))],
+        [Found("dog", 0.93213, (1.0, 2.25, 30.0, 40.0))],
     )
     text, record = (
         lines(Path("a.png"), [caption], output, None, several=False, objects=found)
