@@ -15,7 +15,7 @@ from captioning.data.network.downloads import find
 from captioning.data.objects import given
 from captioning.metrics.java_runtime import require
 from captioning.settings import text_models
-from captioning.settings.objects import LABELS
+from captioning.settings.objects import LABELS, TRAINED
 from captioning.settings.resolve import source
 from captioning.settings.rules import warm_start
 from captioning.settings.schema import Compute, Download, Evaluate, Settings
@@ -53,8 +53,11 @@ def _folders(settings: Settings) -> None:
 
 
 def _objects(settings: Settings) -> None:
+    download: Download = settings.download
     if settings.objects == LABELS:
-        given.check(source(settings.download.source), settings.dataset)
+        given.check_labels(source(download.source), settings.dataset, download.split)
+    if settings.objects == TRAINED:
+        given.check_trained(settings.dataset, download.split)
 
 
 def _text(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from captioning.captioner import model
 from captioning.captioner.cards import Card
 from captioning.data.datasets.scenes.facts import FILE
-from captioning.data.objects import placing, tables
+from captioning.data.objects import detectors, placing, tables
 from captioning.data.splits import coco
 from captioning.data.splits.images import read_images
 from captioning.data.text.encoded_captions import EncodedCaptions
@@ -25,10 +25,10 @@ from captioning.settings.schema import Compute, Settings
 from captioning.settings.training import INITIAL, Train
 from captioning.system import compute
 from captioning.system.archives import ImageArchives
+from captioning.system.checkpoints import Checkpoint
 from captioning.system.files import digest, run_key
 from captioning.system.sealed import check_table
 from captioning.training import build, labelling, machine, plan, warm_start
-from captioning.training.checkpoints import Checkpoint
 from captioning.training.epoch_log import EpochLog
 from captioning.training.labels import ImageLabels
 from captioning.training.optimization import count_parameters
@@ -217,7 +217,7 @@ def _save(training: Training, settings: Compute) -> None:
         scores={"epoch": best + 1, **trainer.progress.history[best]},
     )
     states = encoder.body.state_dict(), network.decoder.state_dict()
-    model.save(OUT / "model", card, *states, data.vocabulary, _statistics(data))
+    model.save(OUT / "model", card, *states, data.vocabulary, _statistics(data), detector=detectors.of(OBJECTS))
 
 
 def _statistics(data: Data) -> KeptStatistics:

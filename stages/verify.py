@@ -26,9 +26,9 @@ from captioning.settings.rules import search_options
 from captioning.settings.schema import Settings
 from captioning.system import compute
 from captioning.system.archives import ImageArchives
+from captioning.system.checkpoints import Checkpoint
 from captioning.system.errors import UserError
 from captioning.system.files import read_json
-from captioning.training.checkpoints import Checkpoint
 from captioning.vision.features.store import ARRAYS, FeatureStore
 from stages import evaluate, features, train
 

@@ -17,7 +17,7 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 from captioning.system import distributed  # noqa: E402
-from captioning.training.checkpoints import Checkpoint  # noqa: E402
+from captioning.system.checkpoints import Checkpoint  # noqa: E402
 from captioning.training.encoder.sync_batchnorm import span_processes  # noqa: E402
 from tests.test_training import KillError, Memory, trainer  # noqa: E402
 

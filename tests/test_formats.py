@@ -1,11 +1,13 @@
 """The file that `captioning predict --out` adds to: what is no such file is refused, and stays as it is."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from captioning.cli.formats import Format, OutputFile
+from captioning.cli.formats import Format, OutputFile, lines
 from captioning.cli.outputs import Outputs
+from captioning.data.objects.labels import Found
 from captioning.models.python import Caption
 from captioning.system.errors import UserError
 
@@ -52,3 +54,20 @@ def test_captions_of_an_image_are_all_there_or_none(tmp_path: Path, output: Form
         path.write_bytes(whole[:cut])
         assert written(images, path, output, n_best) == images[sum(end <= cut for end in ends) :]
         assert path.read_bytes() == whole
+
+
+def test_objects_are_lines_of_text_or_a_list_in_json() -> None:
+    caption, found = (
+        Caption("a dog", None, -1.0, -2.0, lambda _: None),
+        [Found("dog", 0.93213, (1.0, 2.25, 30.0, 40.0))],
+    )
+    text, record = (
+        lines(Path("a.png"), [caption], output, None, several=False, objects=found)
+        for output in (Format.text, Format.jsonl)
+    )
+    assert text == "a.png\ta dog\na.png\tdog\t0.9321\t1.0\t2.2\t30.0\t40.0"
+    expected = [{"class": "dog", "conf": 0.9321, "rect": [1.0, 2.2, 30.0, 40.0]}]
+    assert json.loads(record) == {"file": "a.png", "caption": "a dog", "objects": expected}
+    nothing = lines(Path("a.png"), [caption], Format.jsonl, None, several=False, objects=[])
+    assert json.loads(nothing)["objects"] == []
+    assert "objects" not in lines(Path("a.png"), [caption], Format.jsonl, None, several=False)

@@ -166,7 +166,11 @@ def test_boxes_and_tags_are_read_and_the_order_of_objects_is_not() -> None:
 
 def test_an_image_without_any_object_has_finite_logits() -> None:
     nothing = objects()._replace(mask=torch.zeros(2, 5, dtype=torch.bool), tags=None)
-    assert build(norm=True)(nothing, torch.tensor([[1, 5], [1, 4]]), torch.arange(2)).isfinite().all()
+    decoder, tokens = build(norm=True), torch.tensor([[1, 5], [1, 4]])
+    said = decoder(nothing, tokens, torch.arange(2))
+    assert said.isfinite().all()
+    no_name = nothing._replace(tags=torch.zeros(2, 0, dtype=torch.long))  # of any image: a row of none
+    torch.testing.assert_close(decoder(no_name, tokens, torch.arange(2)), said)
 
 
 def test_captions_may_be_longer_than_the_table_of_positions() -> None:

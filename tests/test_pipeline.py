@@ -33,7 +33,8 @@ def test_dvc_yaml_lists_exactly_the_folders_a_stage_imports_from(stage: str) -> 
 
 
 def test_early_stages_never_import_torch() -> None:
-    for stage in ("download", "vocab", "split"):
+    """`objects` loads it where it trains a detector, and nowhere else."""
+    for stage in ("download", "vocab", "split", "objects"):
         code = f"import sys, stages.{stage}; sys.exit('torch' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0, stage
 
@@ -42,11 +43,12 @@ def test_early_stages_never_import_torch() -> None:
 def test_dvc_yaml_lists_exactly_the_settings_a_stage_reads(project: Project, stage: str) -> None:
     """Runs the stage once more with settings that note what is read, and the modules that are loaded.
 
-    `features` reads other settings when the encoder is frozen, so it runs both ways.
+    `features` reads other settings when the encoder is frozen, and `objects` when it trains: they run both ways.
     """
+    other_way = {"features": ("trainable: auto", "trainable: false"), "objects": ("objects: none", "objects: trained")}
     read: set[str] = set()
     files: set[str] = set()
-    for old, new in [("", ""), ("trainable: auto", "trainable: false")][: 2 if stage == "features" else 1]:
+    for old, new in [("", ""), *([other_way[stage]] if stage in other_way else [])]:
         other = project.folder / "other.yaml"
         other.write_text(project.read("params.yaml").replace(old, new))
         printed = project.run("python", str(ROOT / "tests" / "recorder.py"), stage, str(other)).stdout

@@ -2,12 +2,17 @@
 
 import json
 import shutil
+from hashlib import sha256
 from pathlib import Path
+
+from PIL import Image
 
 from captioning.data.objects.labels import read_labels
 from captioning.system.archives import ImageArchives
+from captioning.system.sealed import write_document
 from tests.project import OWN, Project
 
+FILES = ("detector.json", "detector.safetensors")
 WANTED = ("-S", "objects=labels", "-S", "decoder=attention", "-S", "train.epochs=1")
 
 
@@ -35,6 +40,45 @@ def test_a_frozen_encoder_stores_vectors_of_objects_and_captions_need_a_table(co
     assert "cider" in json.loads(copy.read("data/evaluate/metrics.json"))
     assert "looks at objects" in json.loads(copy.read("data/evaluate/attention/index.json"))["refusal"]
     _captions_need_a_table(copy, tmp_path)
+
+
+def test_a_detector_is_trained_and_finds_the_objects_of_new_images(copy: Project, tmp_path: Path) -> None:
+    copy.run("dvc", "exp", "run", "-S", "objects=trained", "-S", "decoder=oscar", "-S", "train.epochs=1")
+    card = json.loads(copy.read("data/objects/objects.json"))
+    own = [(copy.folder / "data/objects/detector" / name).read_bytes() for name in FILES]
+    assert card["source"] == {
+        "name": "a detector trained on facts of the drawing",
+        "weights": sha256(own[1]).hexdigest(),
+    }
+    assert card["scores"].keys() == {"val", "test"}
+    assert not list((copy.folder / ".scratch/objects").glob("*"))
+    model = json.loads(copy.read("data/train/model/model.json"))
+    kind = {"kind": "trained", "source": card["source"]["name"], "weights": card["source"]["weights"]}
+    assert model["provenance"]["objects"] == kind
+    assert [(copy.folder / "data/train/model" / name).read_bytes() for name in FILES] == own
+    assert model["files"].keys() >= set(FILES)
+    path = image(copy, tmp_path)
+    recorded = {row["image_id"]: row["caption"] for row in json.loads(copy.read("data/evaluate/captions.json"))}
+    assert copy.run("captioning", "predict", *OWN, str(path)).stdout == f"{path}\t{recorded[max(recorded)]}\n"
+    options = ("--objects", "--format", "jsonl", "--boxes", str(tmp_path / "boxes"))
+    listed = copy.run("captioning", "predict", *OWN, str(path), *options).stdout
+    with Image.open(tmp_path / f"boxes/{path.stem}-boxes.png") as drawn:
+        assert drawn.size == (512, 512)  # of 64 pixels
+    found = [one.record() for one in read_labels(copy.folder / "data/objects/label.tsv")[path.stem]]
+    assert json.loads(listed)["objects"] == found
+    _objects_of_another_detector_are_refused(copy, path, card)
+
+
+def _objects_of_another_detector_are_refused(copy: Project, path: Path, card: dict) -> None:
+    """By evaluate, and by predict of a table that lies beside its card; both name both."""
+    table, digest = copy.folder / "data/objects/label.tsv", card["source"]["weights"]
+    write_document(copy.folder / "data/objects/objects.json", card | {"source": card["source"] | {"weights": "0" * 64}})
+    done = copy.run("captioning", "predict", *OWN, str(path), "--labels", str(table), check=False)
+    ours, theirs = (f"trained ({card['source']['name']}, weights {digits[:12]})" for digits in (digest, "0" * 64))
+    assert f"the model reads objects = {ours}, and these are {theirs}" in done.stderr
+    copy.set("objects=trained", "decoder=oscar", "train.epochs=1")
+    done = copy.run("python", "-m", "stages", "evaluate", check=False)
+    assert f"was trained with objects = {ours}, and data/objects has {theirs}" in done.stderr
 
 
 def index_width(index: dict) -> int:

@@ -16,9 +16,9 @@ from captioning.data.splits.images import read_images
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.system import sealed
+from captioning.system.checkpoints import Checkpoint
 from captioning.system.errors import UserError
 from captioning.system.sealed import DamagedError
-from captioning.training.checkpoints import Checkpoint
 from tests.properties import examples
 
 DOCUMENT = {"ids": ["a", "é"], "rows": 3, "nested": {"loss": 0.25, "none": None}}

@@ -16,8 +16,8 @@ from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.metrics import References
 from captioning.system import compute, signals
+from captioning.system.checkpoints import Checkpoint
 from captioning.system.errors import UserError
-from captioning.training.checkpoints import Checkpoint
 from captioning.training.cross_entropy import CrossEntropy, CrossEntropyOptions
 from captioning.training.encoder.augmentation import Augmentation
 from captioning.training.encoder.fine_tuning import EncoderTraining

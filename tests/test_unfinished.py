@@ -63,6 +63,7 @@ def test_what_and_how_much(root: Path) -> None:
     [
         ("features/def/store/a.npy", "features/.def.lock"),
         ("train/abc/checkpoint.pt", "running/train-12345678.lock"),
+        ("objects/abc/checkpoint.pt", "running/objects-12345678.lock"),
         ("downloads/a.zip.part", "downloads/.a.zip.lock"),
     ],
 )

@@ -21,7 +21,8 @@ FORMAT = 2
 FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
 STATISTICS = "statistics.safetensors"
 CONFIDENCE = "confidence.json"
-_OPTIONAL = (STATISTICS, CONFIDENCE, "features.safetensors")  # the last one in models of older versions
+DETECTOR = ("detector.json", "detector.safetensors")  # of the objects that a model reads
+_OPTIONAL = (STATISTICS, CONFIDENCE, *DETECTOR, "features.safetensors")  # the last one in models of older versions
 _RESTORE = "restore the folder (`dvc checkout`, or train it again)"
 
 

@@ -9,6 +9,7 @@ import torch
 from captioning.captioner import model
 from captioning.captioner.model import Captioner
 from captioning.captioner.several import Several, check_same, check_vocabularies
+from captioning.data.objects.detectors import ObjectDetector
 from captioning.data.objects.labels import Found
 from captioning.data.objects.placing import place, seen
 from captioning.data.objects.tables import shown_identity
@@ -21,6 +22,11 @@ from captioning.vision.features.store import FeatureStore
 
 class Captioners(Several[Captioner]):
     """Models that torch runs, which may also read images of the feature store."""
+
+    @property
+    def detector(self) -> ObjectDetector | None:
+        """See `Several.detector`."""
+        return next((member.detector for member in self.members if member.detector is not None), None)
 
     def readers(self, store: FeatureStore, device: torch.device) -> list[Encode]:
         """Each member's encoder output for the store's rows, and for the mirrored images if they are read too.
@@ -44,9 +50,21 @@ class Captioners(Several[Captioner]):
 
 
 def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:
-    """Load model folders. Raises UserError when their vocabularies differ, or a folder is not whole."""
+    """Load model folders. Raises UserError when their vocabularies or objects differ, or a folder is not whole."""
     check_vocabularies(folders)
-    return Captioners(tuple(model.load(folder) for folder in folders), mirror)
+    captioners = Captioners(tuple(model.load(folder) for folder in folders), mirror)
+    _check_one_kind(folders, captioners)
+    return captioners
+
+
+def _check_one_kind(folders: Sequence[Path], captioners: Captioners) -> None:
+    """Raise UserError, naming both, where two members read objects of different kinds: an image has those of one."""
+    for folder, member in zip(folders, captioners.members, strict=True):
+        if member.card.objects and member.card.objects != captioners.objects:
+            kinds = shown_identity(member.card.objects), shown_identity(captioners.objects)
+            raise UserError(
+                f"{folder}: this model reads objects = {kinds[0]}, and another one {kinds[1]}; leave one out"
+            )
 
 
 def check_store(folders: Sequence[Path], captioners: Captioners, store: FeatureStore) -> None:

@@ -6,6 +6,7 @@
     model/vocab.txt             the vocabulary
     model/statistics.safetensors  statistics of training images, for `unlikeness`; older folders have none
     model/confidence.json       of a released model: how sure a caption is
+    model/detector.json, detector.safetensors   what finds the objects that the model reads, if a detector found them
 
 The encoder has a file of its own: experiments that share a frozen one share its bytes in the DVC cache.
 """
@@ -24,8 +25,10 @@ from torch import Tensor
 
 from captioning import decoders
 from captioning.captioner import cards, confidence
-from captioning.captioner.cards import CONFIDENCE, FILES, STATISTICS, Card
+from captioning.captioner.cards import CONFIDENCE, DETECTOR, FILES, STATISTICS, Card
 from captioning.captioner.confidence import Calibration
+from captioning.data.objects import detectors
+from captioning.data.objects.detectors import ObjectDetector
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import AttendingDecoder, Decoder
 from captioning.system.errors import UserError, reason, shown
@@ -50,6 +53,7 @@ class Captioner:
     card: Card
     statistics: KeptStatistics | None = None
     calibration: Calibration | None = None
+    detector: ObjectDetector | None = None
 
     @property
     def attending(self) -> AttendingDecoder | None:
@@ -75,8 +79,12 @@ def save(
     vocabulary: Vocabulary,
     statistics: KeptStatistics | None = None,
     calibration: Calibration | None = None,
+    detector: Path | None = None,
 ) -> None:
-    """Write a model folder; it appears when it is whole. The same model gives the same bytes."""
+    """Write a model folder; it appears when it is whole. The same model gives the same bytes.
+
+    detector: the folder of what found the objects that the model reads.
+    """
     with atomic(folder) as temporary:
         temporary.mkdir()
         write_bytes(temporary / "encoder.safetensors", save_tensors(_plain(encoder)))
@@ -86,7 +94,9 @@ def save(
             write_bytes(temporary / STATISTICS, save_tensors(_plain(statistics.tensors())))
         if calibration is not None:
             confidence.write(temporary, calibration)
-        optional = {STATISTICS: statistics, CONFIDENCE: calibration}
+        if detector is not None:
+            detectors.bring(detector, temporary)
+        optional = {STATISTICS: statistics, CONFIDENCE: calibration, **dict.fromkeys(DETECTOR, detector)}
         cards.write(temporary, card, (*FILES, *(name for name, part in optional.items() if part is not None)))
 
 
@@ -95,7 +105,7 @@ def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Saved(NamedTuple):
-    """What a model folder has: card, vocabulary, the weights of both networks; statistics and calibration, if any."""
+    """What a model folder has: card, vocabulary, the weights of both networks, and the rest where there is any."""
 
     card: Card
     vocabulary: Vocabulary
@@ -103,6 +113,7 @@ class Saved(NamedTuple):
     decoder: dict[str, Tensor]
     statistics: KeptStatistics | None
     calibration: Calibration | None
+    detector: ObjectDetector | None = None
 
 
 def read(folder: Path) -> Saved:
@@ -115,7 +126,10 @@ def read(folder: Path) -> Saved:
     encoder, decoder = (_tensors(folder / f"{name}.safetensors") for name in ("encoder", "decoder"))
     statistics = KeptStatistics.of(_tensors(folder / STATISTICS)) if STATISTICS in record.files else None
     calibration = confidence.read(folder) if CONFIDENCE in record.files else None
-    return Saved(record.card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder, statistics, calibration)
+    detector = detectors.read(folder, "restore the folder") if DETECTOR[0] in record.files else None
+    return Saved(
+        record.card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder, statistics, calibration, detector
+    )
 
 
 def load(folder: Path) -> Captioner:
@@ -131,13 +145,14 @@ def load(folder: Path) -> Captioner:
 
 
 def _rebuilt(saved: Saved) -> Captioner:
-    card, vocabulary, weights, trained, statistics, calibration = saved
+    card, vocabulary, weights, trained, statistics, calibration, detector = saved
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
     boxed = bool(card.objects)
     decoder = decoders.build(card.decoder, vocabulary, encoder.dim, card.decoder_options, boxed=boxed)
     decoder.load_state_dict(trained)
-    return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, statistics, calibration)
+    networks = encoders.folded(encoder), decoder.eval()
+    return Captioner(*networks, transform, vocabulary, card, statistics, calibration, detector)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from captioning.vision.features.unlikeness import Detector, KeptStatistics
 from captioning.vision.images import Transform
 
 if TYPE_CHECKING:
+    from captioning.data.objects.detectors import ObjectDetector
     from captioning.vision.encoders.at_boxes import Places
 
 
@@ -89,6 +90,11 @@ class Several(Generic[M]):
     def objects(self) -> dict[str, str]:
         """What kind of objects a member reads, as `tables.identity` has it; empty where none does."""
         return next((member.card.objects for member in self.members if member.card.objects), {})
+
+    @property
+    def detector(self) -> "ObjectDetector | None":
+        """What finds these objects in an image, if a member has it."""
+        return None
 
     def pixels(self, image: Image.Image) -> tuple[np.ndarray, ...]:
         """An image → uint8 (3, S, S) for each member."""

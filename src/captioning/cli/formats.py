@@ -15,6 +15,7 @@ from captioning.system.errors import UserError, escaped, json_escaped
 
 if TYPE_CHECKING:
     from captioning.models.base import Caption
+    from captioning.models.objects import Found
 
 
 class Format(StrEnum):
@@ -33,28 +34,48 @@ def heading(output: Format) -> str:
     return ",".join(_COLUMNS) if output is Format.csv else ""
 
 
-def lines(path: Path, captions: "Sequence[Caption]", output: Format, sheet: Path | None, *, several: bool) -> str:
-    """What is printed for an image: its caption, or a list of them with their scores.
+def lines(
+    path: Path,
+    captions: "Sequence[Caption]",
+    output: Format,
+    sheet: Path | None,
+    *,
+    several: bool,
+    objects: "Sequence[Found] | None" = None,
+) -> str:
+    """What is printed for an image: its caption, or a list of them with their scores; and its objects, where given.
 
     What a terminal may obey in a file's name, and bytes of it that are not UTF-8, are written as escapes.
     """
     if output is Format.jsonl:
-        return _json(path, captions, sheet, several=several)
+        return _json(path, captions, sheet, objects, several=several)
     if output is Format.csv:
         return "\n".join(map(_csv, ((escaped(str(path)), *_fields(caption)) for caption in captions)))
     numbers = [f"\t{caption.score:.4f}\t{caption.log_probability:.4f}" if several else "" for caption in captions]
-    return "\n".join(
-        f"{escaped(str(path))}\t{caption.text}{number}" for caption, number in zip(captions, numbers, strict=True)
-    )
+    said = [f"{caption.text}{number}" for caption, number in zip(captions, numbers, strict=True)]
+    return "\n".join(f"{escaped(str(path))}\t{line}" for line in (*said, *map(_object, objects or ())))
 
 
-def _json(path: Path, captions: "Sequence[Caption]", sheet: Path | None, *, several: bool) -> str:
+def _object(one: "Found") -> str:
+    """Name, score and box of an object: left, top, right, bottom, in pixels."""
+    return "\t".join((one.name, f"{one.score:.4f}", *(f"{side:.1f}" for side in one.box)))
+
+
+def _json(
+    path: Path,
+    captions: "Sequence[Caption]",
+    sheet: Path | None,
+    objects: "Sequence[Found] | None",
+    *,
+    several: bool,
+) -> str:
     best: dict[str, Any] = {"file": str(path), "caption": captions[0].text}
     if captions[0].confidence is not None:
         best["confidence"] = round(captions[0].confidence, 4)
     all_captions = {"captions": [caption.record() for caption in captions]} if several else {}
     attention = {"attention": str(sheet)} if sheet else {}
-    return json_escaped(json.dumps(best | all_captions | attention, ensure_ascii=False))
+    listed = {} if objects is None else {"objects": [one.record() for one in objects]}
+    return json_escaped(json.dumps(best | all_captions | attention | listed, ensure_ascii=False))
 
 
 def _fields(caption: "Caption") -> tuple[str, ...]:

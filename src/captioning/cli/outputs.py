@@ -13,6 +13,7 @@ from captioning.cli.sidecars import Sidecar
 from captioning.system.errors import UserError, escaped
 
 if TYPE_CHECKING:
+    from captioning.models.objects import Found
     from captioning.models.python import Caption
 
 
@@ -71,9 +72,20 @@ class Outputs:
     def _targets(self, path: Path) -> list[Target]:
         return [target for target in self.targets if not (target is Target.exif and path in self.unable)]
 
-    def add(self, path: Path, captions: "Sequence[Caption]", sheet: Path | None, *, several: bool) -> None:
-        """Put an image's captions wherever they go. Raises UnwritableError, at the end, where the image takes none."""
-        text = lines(path, captions, self.format, sheet, several=several)
+    def add(
+        self,
+        path: Path,
+        captions: "Sequence[Caption]",
+        sheet: Path | None,
+        *,
+        several: bool,
+        objects: "Sequence[Found] | None" = None,
+    ) -> None:
+        """Put an image's captions wherever they go, and its objects where they are listed.
+
+        Raises UnwritableError, at the end, where the image takes no caption.
+        """
+        text = lines(path, captions, self.format, sheet, several=several, objects=objects)
         if self.file is None:
             print(text, flush=True)
         elif not self._is_listed(path):

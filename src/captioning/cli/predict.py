@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from typer import Option
@@ -22,8 +22,10 @@ from captioning.system.errors import UserError
 from captioning.system.files import write_bytes
 
 if TYPE_CHECKING:
-    from captioning.models.base import Caption, Model
-    from captioning.models.objects import Labels
+    from PIL.Image import Image
+
+    from captioning.models.base import Model
+    from captioning.models.objects import Found, Labels
     from captioning.models.sources import Read
     from captioning.settings.search import SearchOptions
 
@@ -77,6 +79,24 @@ _Labels = Annotated[
     Path | None,
     Option(help="A label.tsv with the objects of each image, for a model that reads them (docs/objects.md)."),
 ]
+_Objects = Annotated[
+    bool, Option("--objects", help="List the objects that the model reads too, with score and box; not with csv.")
+]
+_Boxes = Annotated[
+    Path | None, Option(help="A folder for images with boxes: what the model reads, and what the caption names of it.")
+]
+
+
+class Wanted(NamedTuple):
+    """What of objects: a table of them, in place of what the model finds; drawings by image; are they listed?"""
+
+    table: "Labels | None"
+    drawn: dict[Path, Path]
+    listed: bool
+
+    def of(self, model: "Model", path: Path, image: "Read") -> "list[Found]":
+        """The objects of an image, best first. Raises UserError where the table has none."""
+        return model.find(image.image) if self.table is None else self.table.of(path, image.image.size)
 
 
 @with_search_options
@@ -96,6 +116,8 @@ def predict(
     abstain: _Abstain = None,
     attention: _Attention = None,
     labels: _Labels = None,
+    list_objects: _Objects = False,
+    boxes: _Boxes = None,
     **search: Any,
 ) -> None:
     """Caption images with a trained model, or with several as one.
@@ -113,11 +135,13 @@ def predict(
         loaded = loading.named(model, repo, threads=threads, mirror=mirror, engine=engine)
         options = loaded.options(must=must or [], beam_size=search.pop(BEAM_SIZE), **search)
         _check_confidence(loaded, abstain)
-        objects = _objects(loaded, labels)
+        table = _table(loaded, labels)
+        _check_listed(loaded, output, out, listed=list_objects)
         sheets = _sheets(loaded, attention, pending) if attention else {}
+        drawn = _boxes(loaded, boxes, pending) if boxes else {}
         notices.begin(loaded)
         for batch in _batches(pending, batch_size):
-            _caption(loaded, batch, options, outputs, sheets, notices, abstain, objects)
+            _caption(loaded, batch, options, outputs, sheets, notices, abstain, Wanted(table, drawn, list_objects))
             outputs.sync()
     notices.end(len(expanded))
     raise typer.Exit(1 if failed or notices.skipped or outputs.unable else 0)
@@ -131,7 +155,15 @@ def _check_confidence(model: "Model", abstain: float | None) -> None:
         )
 
 
-def _objects(model: "Model", labels: Path | None) -> "Labels | None":
+def _check_listed(model: "Model", output: Format, out: Path | None, *, listed: bool) -> None:
+    """Raise UserError where objects cannot be listed: a model reads none, or a file has a line a caption."""
+    if listed and not model.objects:
+        raise UserError("--objects: this model reads no objects; leave it out")
+    if listed and (output is Format.csv or (output is Format.text and out)):
+        raise UserError(f"--objects: {'--out with text' if out else 'csv'} has a line a caption; use --format jsonl")
+
+
+def _table(model: "Model", labels: Path | None) -> "Labels | None":
     """The table that is named. Raises UserError where the model needs one and none is named, or the other way round."""
     if labels is None:
         model.refuse_objects("name a table of them with --labels FILE")
@@ -140,20 +172,31 @@ def _objects(model: "Model", labels: Path | None) -> "Labels | None":
         raise UserError("--labels: this model reads no objects; leave it out")
     from captioning.models.objects import Labels
 
-    return Labels(labels)
+    return Labels(labels, model.objects)
 
 
 def _sheets(model: "Model", folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
     """Make the folder, and say where in it each image's attention is drawn. Raises UserError when it cannot be."""
     if reason := model.no_attention():
         raise UserError(f"--attention: {reason}; leave it out, or name another model with --model")
+    return _names("--attention", folder, files)
+
+
+def _boxes(model: "Model", folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
+    """As `_sheets`, for images with boxes."""
+    if not model.objects:
+        raise UserError("--boxes: this model reads no objects; leave it out")
+    return _names("--boxes", folder, files)
+
+
+def _names(option: str, folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
-        raise UserError(f"--attention {folder}: cannot be created ({fault.strerror}); name another") from None
+        raise UserError(f"{option} {folder}: cannot be created ({fault.strerror}); name another") from None
     from captioning.evaluation.attention_maps import file_names
 
-    return file_names(folder, files)
+    return file_names(folder, files, option.removeprefix("--"))
 
 
 def _batches(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
@@ -176,22 +219,23 @@ def _caption(
     sheets: dict[Path, Path],
     notices: Notices,
     abstain: float | None,
-    objects: "Labels | None",
+    wanted: Wanted,
 ) -> None:
     """Write captions for each image, and draw the sheets that are wanted."""
+    from captioning.models.object_sheets import draw
     from captioning.models.sources import read
 
     images, there = [], []
     for path in paths:
         try:
             image = read(content(path))
-            there.append([] if objects is None else objects.of(path, image.image.size))
+            there.append(wanted.of(model, path, image))
             images.append((path, image))
         except (UserError, OSError) as fault:
             notices.skip(path, fault)
     opened = [image for _, image in images]
-    results = model.batch(opened, options) if objects is None else model.batch_of_objects(opened, there, options)
-    for (path, source), captioned in zip(images, results, strict=True):
+    results = model.batch_of_objects(opened, there, options) if model.objects else model.batch(opened, options)
+    for (path, source), captioned, found in zip(images, results, there, strict=True):
         best, sheet = captioned.captions[0], sheets.get(path)
         if captioned.unlike:
             notices.differs(path)
@@ -199,16 +243,19 @@ def _caption(
             notices.abstain(path, best.confidence)
             continue
         if sheet:
-            _draw(model, source, best, sheet)
+            _save("--attention", sheet, model.sheet(source.image, best))
+        if path in wanted.drawn:
+            _save("--boxes", wanted.drawn[path], draw(source.image, [(one.name, one.box) for one in found], best.words))
         try:
-            outputs.add(path, captioned.captions, sheet, several=options.n_best > 1)
+            listed = found if wanted.listed else None
+            outputs.add(path, captioned.captions, sheet, several=options.n_best > 1, objects=listed)
         except UnwritableError as fault:
             notices.skip(path, fault)
 
 
-def _draw(model: "Model", source: "Read", caption: "Caption", sheet: Path) -> None:
-    """Draw where the model looked, as a PNG."""
+def _save(option: str, path: Path, image: "Image") -> None:
+    """Write an image as a PNG."""
     stream = io.BytesIO()
-    model.sheet(source.image, caption).save(stream, "PNG")
-    with written("--attention", sheet):
-        write_bytes(sheet, stream.getvalue())
+    image.save(stream, "PNG")
+    with written(option, path):
+        write_bytes(path, stream.getvalue())

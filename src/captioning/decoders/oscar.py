@@ -160,7 +160,7 @@ class _Pass(NamedTuple):
 
 def _ended(tags: Tensor, pad: int, eos: int) -> Tensor:
     """Tags, padded (B, G) → with `<eos>` behind those of each image that has any, (B, G + 1)."""
-    longer = torch.cat([tags, torch.full_like(tags[:, :1], pad)], dim=1)
+    longer = torch.cat([tags, tags.new_full((len(tags), 1), pad)], dim=1)
     count = (tags != pad).sum(1, keepdim=True)
     return longer.scatter(1, count, torch.where(count > 0, eos, pad))
 

@@ -202,15 +202,15 @@ def _ranked(samples: Mapping[str, "pd.DataFrame"]) -> Iterator[tuple[str, int, A
             yield group, number, row
 
 
-def file_names(folder: Path, images: Sequence[Path]) -> dict[Path, Path]:
-    """For each image's file, that of its sheet: `folder`/STEM-attention.png, with a number where that is taken.
+def file_names(folder: Path, images: Sequence[Path], kind: str = "attention") -> dict[Path, Path]:
+    """For each image's file, that of its sheet: `folder`/STEM-KIND.png, with a number where that is taken.
 
     Two images of one name get two sheets, and no sheet has the name of one of the images.
     """
     taken = {str(path.resolve()).casefold() for path in images}
     sheets: dict[Path, Path] = {}
     for path in dict.fromkeys(images):
-        stem = f"{_safe(path.stem)}-attention"
+        stem = f"{_safe(path.stem)}-{kind}"
         names = (folder / f"{stem}{number}.png" for number in chain([""], (f"-{n}" for n in count(2))))
         sheets[path] = next(name for name in names if str(name.resolve()).casefold() not in taken)
         taken.add(str(sheets[path].resolve()).casefold())

@@ -147,9 +147,18 @@ class Model(ABC):
         """What kind of objects the model reads, as `tables.identity` has it; empty for a model that reads none."""
         return {}
 
+    @property
+    def finds_objects(self) -> bool:
+        """Does the model have a detector, which finds the objects that it reads?"""
+        return False
+
+    def find(self, _image: Image.Image) -> "list[Found]":
+        """The objects of an image, best first, in its pixels; none where the model has no detector."""
+        return []
+
     def refuse_objects(self, remedy: str) -> None:
-        """Raise UserError, which ends in `remedy`, for a model that reads objects: nothing here finds them."""
-        if self.objects:
+        """Raise UserError, which ends in `remedy`, for a model that reads objects which nothing here finds."""
+        if self.objects and not self.finds_objects:
             kind = shown_identity(self.objects)
             raise UserError(f"{', '.join(self.titles)}: this model reads the objects of an image, {kind}; {remedy}")
 

@@ -1,17 +1,27 @@
 """Objects of a user's own images, from a table in the published layout."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from captioning.data.objects.labels import Found, read_labels
-from captioning.data.objects.tables import inside
+from captioning.data.objects.labels import Found as Found
+from captioning.data.objects.labels import read_labels
+from captioning.data.objects.tables import CARD, identity, inside, read_card, shown_identity
 from captioning.system.errors import UserError, shown
 
 
 class Labels:
     """A label.tsv, or a predictions.tsv: a row is an image's name without suffix, and its objects."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises UserError as `read_labels` does."""
+    def __init__(self, path: Path, wanted: Mapping[str, str]) -> None:
+        """wanted: the kind of objects that the model reads, as `tables.identity` has it.
+
+        Raises UserError as `read_labels` does, and, naming both, where the card beside the table says another kind.
+        """
+        if (path.parent / CARD).is_file():
+            here = identity(read_card(path.parent))
+            if here != wanted:
+                kinds = shown_identity(wanted), shown_identity(here)
+                raise UserError(f"--labels {path}: the model reads objects = {kinds[0]}, and these are {kinds[1]}")
         self.path, self._found = path, read_labels(path)
 
     def of(self, image: Path, size: tuple[int, int]) -> list[Found]:

@@ -65,10 +65,21 @@ class TrainedModel(Model):
         """See `Model.objects`."""
         return self.captioners.objects
 
+    @property
+    def finds_objects(self) -> bool:
+        """See `Model.finds_objects`."""
+        return self.captioners.detector is not None
+
+    def find(self, image: Image.Image) -> "list[Found]":
+        """See `Model.find`."""
+        detector = self.captioners.detector
+        return [] if detector is None else detector.found(image)
+
     def batch(self, images: Sequence[Read], options: SearchOptions) -> list[Captioned]:
         """See `Model.batch`."""
         self.refuse_objects("run `captioning predict --labels FILE`")
-        return self._batch(images, options, None)
+        objects = [self.find(one.image) for one in images] if self.objects else None
+        return self._batch(images, options, objects)
 
     def batch_of_objects(
         self, images: Sequence[Read], objects: "Sequence[Sequence[Found]]", options: SearchOptions

@@ -118,7 +118,9 @@ def release(folder: Path, name: str, title: str) -> tuple[Card, Measured]:
 
 
 def _save(folder: Path, card: Card, saved: Saved, calibration: Calibration | None) -> None:
-    model.save(folder, card, saved.encoder, saved.decoder, saved.vocabulary, saved.statistics, calibration)
+    states = saved.encoder, saved.decoder
+    detector = TRAINED if saved.detector else None
+    model.save(folder, card, *states, saved.vocabulary, saved.statistics, calibration, detector)
 
 
 def released_card(card: Card, name: str, title: str) -> Card:

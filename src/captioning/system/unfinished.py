@@ -1,6 +1,7 @@
 """Unfinished work in `.scratch/`: what there is, how much, and how it goes when nobody takes it up again.
 
     train/KEY       the checkpoint of a training that was interrupted
+    objects/KEY     the same of a detector's training
     features/KEY    shards of a feature store; or the last whole one, mostly as hard links, for later experiments
     downloads/*.part, weights/*.part    what has arrived of a file
 
@@ -19,7 +20,7 @@ from captioning.system.locks import if_free
 
 _DAY = 86_400.0  # seconds
 OLD_DAYS, MOST_BYTES = 30, 10 << 30  # what is older, or beyond this in all, is removed before new work begins
-_KEYED, _FETCHED = ("train", "features"), ("downloads", "weights")
+_KEYED, _FETCHED = ("train", "objects", "features"), ("downloads", "weights")
 _FRESH_DAYS = 1.0  # what is younger is never removed on the way
 
 
@@ -97,6 +98,6 @@ def _unused(piece: Piece) -> Iterator[bool]:
     """Hold the locks of a piece, if all are free: of the piece, and of each training that runs here or in a queue."""
     root = piece.path.parents[1]
     locks = [piece.path.with_name(f".{piece.path.name.removesuffix('.part')}.lock")]
-    locks += (root / "running").glob("train-*.lock") if piece.kind == "train" else []
+    locks += (root / "running").glob(f"{piece.kind}-*.lock") if piece.kind in ("train", "objects") else []
     with ExitStack() as stack:
         yield all(stack.enter_context(if_free(lock)) for lock in locks if lock.exists())

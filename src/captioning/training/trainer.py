@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captioning.system import compute, distributed, signals
+from captioning.system.checkpoints import Checkpoint
 from captioning.system.errors import UserError
 from captioning.training import optimization
 from captioning.training.averaging import Average
-from captioning.training.checkpoints import Checkpoint
 from captioning.training.epoch_sums import Sums
 from captioning.training.phase import Phase, Setup
 from captioning.training.process_parts import ProcessParts

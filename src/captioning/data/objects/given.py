@@ -21,10 +21,27 @@ def read(paths: list[Path]) -> dict[str, list[Found]]:
     return merged((path, read_labels(path)) for path in paths)
 
 
-def check(source: Path | None, dataset: str) -> None:
+def says(dataset: str, split: str) -> bool:
+    """Does a data set say what is in its images? split: the value of `download.split`."""
+    return dataset in TRUE and not (dataset == "coco2014" and split == "karpathy")
+
+
+def check_labels(source: Path | None, dataset: str, split: str) -> None:
     """Raise UserError where `objects: labels` finds neither a table nor a data set that says what is in its images."""
-    if dataset not in TRUE and not files(source, dataset):
+    if not says(dataset, split) and not files(source, dataset):
         raise missing(source, dataset)
+
+
+def check_trained(dataset: str, split: str) -> None:
+    """Raise UserError where a data set does not say what is in its images, so that no detector can be trained."""
+    if not says(dataset, split):
+        raise untrainable(dataset)
+
+
+def untrainable(dataset: str) -> UserError:
+    """The error for a data set that does not say what is in its training images."""
+    able = f"{', '.join(TRUE)} (coco2014 with download.split = official)"
+    return UserError(f"objects = trained: {dataset} says of no image what is in it; {able} do; write objects: labels")
 
 
 def missing(source: Path | None, dataset: str) -> UserError:

@@ -39,6 +39,10 @@ class Found(NamedTuple):
     score: float
     box: Box
 
+    def record(self) -> dict[str, object]:
+        """The object as label.tsv has it: scores to four digits, boxes to a tenth of a pixel."""
+        return {"class": self.name, "conf": round(self.score, 4), "rect": [round(side, 1) for side in self.box]}
+
 
 _Object = TypedDict("_Object", {"class": _Name, "conf": NotRequired[_Share], "rect": _Rect})
 _Predicted = TypedDict("_Predicted", {"class": _Name, "conf": _Share, "rect": _Rect, "feature": NotRequired[str]})
@@ -113,11 +117,7 @@ def _sorted(objects: list[Found]) -> list[Found]:
 
 def write_labels(path: Path, objects: Mapping[str, Iterable[Found]]) -> None:
     """Write a label.tsv, best first, with rects to a tenth of a pixel and scores to four digits; and its index."""
-    write(path, ((key, json.dumps([_record(one) for one in _sorted(list(of))])) for key, of in objects.items()))
-
-
-def _record(one: Found) -> dict[str, object]:
-    return {"class": one.name, "conf": round(one.score, 4), "rect": [round(side, 1) for side in one.box]}
+    write(path, ((key, json.dumps([one.record() for one in _sorted(list(of))])) for key, of in objects.items()))
 
 
 def write_predictions(path: Path, predictions: Iterable[tuple[str, Predicted]]) -> None:
@@ -128,7 +128,7 @@ def write_predictions(path: Path, predictions: Iterable[tuple[str, Predicted]]) 
 def _records(predicted: Predicted) -> list[dict[str, object]]:
     pairs = enumerate(zip(predicted.objects, predicted.vectors, strict=True))
     return [
-        {**_record(one), "bbox_id": number} | ({} if vector is None else {"feature": vector})
+        {**one.record(), "bbox_id": number} | ({} if vector is None else {"feature": vector})
         for number, (one, vector) in pairs
     ]
 

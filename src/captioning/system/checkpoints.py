@@ -20,9 +20,9 @@ _NAME = "checkpoint.pt"
 class Checkpoint:
     """The last state of one run, in a folder of its own."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, stage: str = "train") -> None:
         self.key = key
-        self._folder = scratch("train") / key
+        self._folder = scratch(stage) / key
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint: a kill, or a power cut, at any moment leaves the old one or the new one."""
