@@ -18,7 +18,6 @@ from captioning.cli.image_files import expand, is_there
 from captioning.cli.notices import Notices
 from captioning.cli.review import review
 from captioning.cli.sidecars import Sidecar, is_described, write
-from captioning.data.datasets.published import parse_json
 from captioning.data.datasets.scenes import facts
 from captioning.data.datasets.scenes.composition import Actor, Scene
 from captioning.data.objects import instances, sources, tables
@@ -32,6 +31,7 @@ from captioning.models.descriptions import describe
 from captioning.models.inventory import Entry
 from captioning.settings import text_models
 from captioning.system import state_dicts
+from captioning.system.documents import parse_json
 from captioning.system.files import digest
 from captioning.system.sealed import write_document
 from tests.damaged_bytes import Family, written

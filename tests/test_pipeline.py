@@ -125,7 +125,7 @@ def test_artifacts_name_the_data_set_and_the_model() -> None:
         ("evaluate.top_p=0.5", ["evaluate"]),
         ("train.optimizer.lr=0.002", ["train"]),
         ("train.self_critical.epochs=1", ["train"]),
-        ("seed=2", ["features", *AFTER_FEATURES]),
+        ("seed=2", ["objects", "features", *AFTER_FEATURES]),
         ("vocab.min_count=2", ["vocab"]),
         ("split.limit=4", ["vocab", "split", "evaluate"]),
         ("split.max_words=9", ["split"]),

@@ -16,7 +16,7 @@ import captioning
 from captioning.captioner import model
 from captioning.models import released
 from captioning.system.errors import UserError
-from tests.project import OWN, Project
+from tests.project import OWN, TINY, Project
 
 MODEL = Path("data/train/model")
 DECODER = MODEL / "decoder.safetensors"
@@ -160,7 +160,7 @@ def test_a_release_is_used_straight_from_git_and_dvc(team: Team, monkeypatch: py
     assert folder.parent == kept
     for path in (team.author.folder / MODEL).iterdir():
         assert (folder / path.name).read_bytes() == path.read_bytes()
-    assert model.read(folder).card.encoder == "resnet18"
+    assert model.read(folder).card.encoder == TINY["encoder"]
     assert not (stranger.folder / "data/train/model").exists()
     assert stranger.run("git", "status", "--porcelain").stdout == ""
     monkeypatch.chdir(kept)  # in no repository

@@ -3,7 +3,7 @@
 Loading torch and what goes with it takes longer than a stage of a tiny pipeline. So tests have another `python`,
 another `captioning` and another `dvc` first in PATH. For a stage, or a command, they ask this process for a fork, which
 gets their folder, environment and streams, and loads the project's code then; for all else `python` becomes Python.
-DVC's queue, whose workers outlive the command, is not served so.
+What starts DVC's queue is not served so: its workers outlive the command.
 Signals are handed on, and whoever is killed takes the fork along. That a stage does the same in a process of its own is
 what `test_the_same_bytes_under_other_limits` shows.
 """
@@ -40,7 +40,7 @@ arguments = sys.argv[1:]
 name = os.path.basename(sys.argv[0])
 if name == "captioning" and "predict" in arguments and "data/train/model" not in arguments:  # other arithmetic, perhaps
     os.execv({python!r}, [{python!r}, "-c", "from captioning.cli import main; main()", *arguments])
-elif name == "captioning" or (name == "dvc" and not {{"queue", "queue-worker", "exec-run"}} & set(arguments)):
+elif name == "captioning" or (name == "dvc" and not {{"start", "queue-worker", "exec-run"}} & set(arguments)):
     module = name
 elif name == "dvc":
     os.execv({python!r}, [{python!r}, "-m", "dvc", *arguments])

@@ -53,8 +53,9 @@ def pieces(folder: Path) -> list[str]:
 def sizes(folder: Path) -> Sizes:
     """What config.json says. Raises UserError where it is missing, or of another kind of model."""
     path = folder / "config.json"
+    text = _read(path)
     try:
-        config = json.loads(_read(path))
+        config = json.loads(text)
         kind, function = config.get("model_type", "bert"), config.get("hidden_act", "gelu")
         read = {name: _size(key, config[key]) for name, key in _KEYS.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
