@@ -30,6 +30,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     gc.freeze()  # what was loaded is no garbage, and takes long to look through
 
 
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # or libraries take what they find at the end for leaks
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home, with a `python` for projects that has no need to load the libraries for each stage."""
