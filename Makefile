@@ -12,13 +12,10 @@ repro: .venv/ready
 	dvc repro
 
 test: hint .venv/ready-to-test check
-	$(IN_MEMORY) pytest -n 3 --dist loadfile --no-loadscope-reorder
+	pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 hint:
 	@echo "make test took 25 minutes on two busy cores, and the first time some more for the environment (7 GB)."
-
-# The tests' folders, at most 2 GB at a time, are in memory where there is plenty: many small files come and go.
-IN_MEMORY := $(shell df --output=avail -B1G /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 >= 8 {print "PYTEST_DEBUG_TEMPROOT=/dev/shm"}')
 
 # New examples for the property tests, for MINUTES: each pass draws FACTOR times those of make test.
 fuzz: MINUTES ?= 30

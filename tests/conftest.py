@@ -5,7 +5,6 @@ Each process has one thread: more processes than there are cores run the tests, 
 The pipeline runs once in each process that has a test of a trained project.
 """
 
-import gc
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that drive DVC first, the longest ahead: none of them should run alone at the end."""
     slow = {item.path for item in items if "home" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: (item.path.name not in LONGEST, item.path not in slow))
-    gc.freeze()  # what was loaded is no garbage, and takes long to look through
-
-
-def pytest_sessionfinish() -> None:
-    gc.unfreeze()  # or libraries take what they find at the end for leaks
 
 
 @pytest.fixture(scope="session")

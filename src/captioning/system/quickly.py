@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """While libraries and models are loaded, no garbage is collected; nor is it sought among what was loaded, later.
+    """While libraries and models are loaded, no garbage is collected.
 
-    Modules are no garbage, and Python would look through all of them hundreds of times.
+    Modules are no garbage, and Python would look through all of them hundreds of times. Nothing is frozen: a program
+    that uses this library has garbage of its own.
     """
     before = gc.isenabled()
     gc.disable()
@@ -30,7 +31,6 @@ def loading() -> Iterator[None]:
         yield
     finally:
         if before:
-            gc.freeze()
             gc.enable()
 
 
