@@ -137,8 +137,8 @@ def print_table(moments: list[Moment], count: int) -> None:
     """Print time and memory at each share of the captions that a process wrote, and rates from the row above on."""
     first = next(moment for moment in moments if moment.captions > moments[0].captions)
     last = moments[-1]
-    rate = (last.captions - first.captions) / (last.seconds - first.seconds)
-    print(f"{last.captions:,} of {count:,} images, {os.cpu_count()} cores: {rate:.1f} images/s")
+    rate = per_second(last.captions - first.captions, last.seconds - first.seconds)
+    print(f"{last.captions:,} of {count:,} images, {os.cpu_count()} cores: {rate or 'too few for a rate of'} images/s")
     print(f"first captions after {first.seconds:.1f} s, {first.processor:.1f} of the processor")
     print("| captions | seconds | images/s | images per processor second | MiB |\n|---|---|---|---|---|")
     above = first
@@ -146,12 +146,17 @@ def print_table(moments: list[Moment], count: int) -> None:
         wanted = first.captions + share * (last.captions - first.captions)
         moment = next(one for one in moments if one.captions >= wanted)
         rates = [
-            f"{(moment.captions - above.captions) / max(1e-9, since):.1f}" if moment is not above else ""
+            per_second(moment.captions - above.captions, since)
             for since in (moment.seconds - above.seconds, moment.processor - above.processor)
         ]
         print(f"| {moment.captions:,} | {moment.seconds:.0f} | {' | '.join(rates)} | {moment.mebibytes:,.0f} |")
         above = moment
     print(f"most memory: {max(moment.mebibytes for moment in moments):,.0f} MiB", flush=True)
+
+
+def per_second(captions: int, seconds: float) -> str:
+    """A rate; empty where all was seen in one look."""
+    return f"{captions / seconds:.1f}" if seconds > 0 else ""
 
 
 def print_differences(out: Path, count: int) -> None:

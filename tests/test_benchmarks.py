@@ -36,3 +36,10 @@ def test_many_images_are_captioned_and_memory_is_printed(capsys: pytest.CaptureF
     assert rows[-1][0] == "40"
     assert all(float(row[4].replace(",", "")) > 50 for row in rows)
     assert "0 without a caption, 0 with two, 0 with another caption" in printed
+
+
+def test_a_rate_needs_two_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    none, all_at_once = many_images.Moment(0.0, 0.0, 0, 60.0), many_images.Moment(2.0, 1.5, 40, 80.0)
+    many_images.print_table([none, all_at_once], 40)
+    assert capsys.readouterr().out.startswith("40 of 40 images, ")
+    assert (many_images.per_second(40, 0.0), many_images.per_second(40, 2.0)) == ("", "20.0")
