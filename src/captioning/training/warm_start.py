@@ -48,30 +48,9 @@ def begin(
 
     initial: the encoder as it is before training. objects: as of `take_up`. log: is told how many words are known.
     """
-    return _text(settings.vocab.text, network) | _start(settings, network, data, initial, objects, log)
-
-
-def _text(named: Path, network: Network) -> dict[str, Any]:
-    """Begin with a text model, if the decoder does."""
-    folder = text_models.named(named)
-    file = network.decoder.read_text_model(folder) if folder else None
-    if not (folder and file):
-        return {}
-    return {"text": {"path": str(folder), "sha256": digest(file), "pieces": digest(folder / text_models.PIECES)}}
-
-
-def _start(
-    settings: Settings,
-    network: Network,
-    data: Data,
-    initial: Encoder,
-    objects: dict[str, str],
-    log: Callable[[str], None],
-) -> dict[str, Any]:
-    """Begin with a trained model."""
-    folder = warm_start(settings.train.start)
+    text, folder = _text(settings.vocab.text, network), warm_start(settings.train.start)
     if folder is None:
-        return {}
+        return text
     start = take_up(
         folder,
         network,
@@ -83,7 +62,16 @@ def _start(
         objects=objects,
     )
     log(f"train.start = {folder}: {start.known:,} of {start.words:,} words are taken over")
-    return {"start": start.record}
+    return text | {"start": start.record}
+
+
+def _text(named: Path, network: Network) -> dict[str, Any]:
+    """Begin with a text model, if the decoder does."""
+    folder = text_models.named(named)
+    file = network.decoder.read_text_model(folder) if folder else None
+    if not (folder and file):
+        return {}
+    return {"text": {"path": str(folder), "sha256": digest(file), "pieces": digest(folder / text_models.PIECES)}}
 
 
 def take_up(
