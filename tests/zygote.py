@@ -13,14 +13,14 @@ import gc
 import json
 import os
 import runpy
-import select
+import selectors
 import signal
 import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -89,42 +89,56 @@ def _serve(address: str) -> None:
     for name in _LIBRARIES.split():
         import_module(name)
     gc.freeze()  # else each fork goes through all of it
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
-    listener.listen()
-    print("ready", flush=True)
-    while True:
-        client, _ = listener.accept()
-        if os.fork():
-            client.close()
-            continue
-        listener.close()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        size, streams, *_ = socket.recv_fds(client, 4, 3)
-        asked = json.loads(client.makefile("rb").read(int.from_bytes(size, "big")))
-        child = os.fork()
-        if child:
-            os._exit(_watch(client, child))
-        client.close()
-        return _become(streams, **asked)
+    selector = selectors.DefaultSelector()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        selector.register(listener, selectors.EVENT_READ)
+        print("ready", flush=True)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is not listener:
+                    if selector.get_map().get(key.fd) == key:  # not ended a moment ago
+                        key.data.look(key.fd, selector)
+                    continue
+                client, _ = listener.accept()
+                size, streams, *_ = socket.recv_fds(client, 4, 3)
+                asked = json.loads(client.makefile("rb").read(int.from_bytes(size, "big")))
+                child = os.fork()
+                if child:
+                    _Run(client, child, selector)
+                    for stream in streams:
+                        os.close(stream)
+                    continue
+                for held in [client, *(key.fileobj for key in selector.get_map().values())]:
+                    os.close(held) if isinstance(held, int) else held.close()
+                selector.close()
+                return _become(streams, **asked)
 
 
-def _watch(client: socket.socket, child: int) -> int:
-    """Hand signals on to the child, and its status back; kill it when the client is gone."""
-    ended = os.pidfd_open(child)
-    while ended not in select.select([client, ended], [], [])[0]:
-        signals = client.recv(16)
-        for number in signals or [signal.SIGKILL]:
-            os.kill(child, number)
-        if not signals:
-            break
-    _, status = os.waitpid(child, 0)
-    try:
-        client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
-    except OSError:
-        return 1
-    return 0
+class _Run:
+    """A fork: signals are handed on to it, and its status back; it is killed when the client is gone."""
+
+    def __init__(self, client: socket.socket, child: int, selector: selectors.BaseSelector) -> None:
+        self._client, self._child, self._ended = client, child, os.pidfd_open(child)
+        for source in (client, self._ended):
+            selector.register(source, selectors.EVENT_READ, self)
+
+    def look(self, source: int, selector: selectors.BaseSelector) -> None:
+        """Do what the client, or the end of the fork, asks for."""
+        if source != self._ended:
+            signals = self._client.recv(16)
+            for number in signals or [signal.SIGKILL]:
+                os.kill(self._child, number)
+            if signals:
+                return
+        _, status = os.waitpid(self._child, 0)
+        with suppress(OSError):  # the client is gone
+            self._client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+        for fd in (self._client, self._ended):
+            selector.unregister(fd)
+        self._client.close()
+        os.close(self._ended)
 
 
 def _become(streams: list[int], module: str, arguments: list[str], folder: str, environment: dict[str, str]) -> None:
