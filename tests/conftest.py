@@ -5,6 +5,8 @@ Each process has one thread: more processes than there are cores run the tests, 
 The pipeline runs once in each process that has a test of a trained project.
 """
 
+import ctypes
+import gc
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that drive DVC first, the longest ahead: none of them should run alone at the end."""
     slow = {item.path for item in items if "home" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: (item.path.name not in LONGEST, item.path not in slow))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory() -> Iterator[None]:
+    """Memory is given back after each file: `compute.pin` keeps what is freed, and a process would grow to 7 GB."""
+    yield
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

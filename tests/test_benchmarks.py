@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import gpu, many_images
+from benchmarks import gpu, many_images, oscar
 
 
 def test_the_gpu_benchmark_prints_a_row_for_each_decoder(
@@ -43,3 +43,31 @@ def test_a_rate_needs_two_looks(capsys: pytest.CaptureFixture[str]) -> None:
     many_images.print_table([none, all_at_once], 40)
     assert capsys.readouterr().out.startswith("40 of 40 images, ")
     assert (many_images.per_second(40, 0.0), many_images.per_second(40, 2.0)) == ("", "20.0")
+
+
+def test_the_benchmark_of_oscar_compares_both_ways_of_training_and_of_decoding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = {"IMAGES": 2, "FEATURES": 8, "REGIONS": 3, "PIECES": 40, "ROUNDS": 1, "SIZES": {"small": (2, 16, 2, 32)}}
+    for name, value in small.items():
+        monkeypatch.setattr(oscar, name, value)
+    oscar.training("cpu")
+    oscar.decoding("cpu")
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| small")]
+    assert [row[1] for row in rows[:2]] == ["float32", "bfloat16"]
+    assert all(float(number.strip("| ").replace(",", "")) > 0 for row in rows for number in row[2:])
+
+
+def test_the_published_way_computes_what_oscar_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mask behind the words so far sees what `forward` sees there, if only one position of a caption is masked."""
+    for name, value in {"IMAGES": 2, "EACH": 2, "FEATURES": 8, "REGIONS": 3, "PIECES": 40}.items():
+        monkeypatch.setattr(oscar, name, value)
+    monkeypatch.setitem(oscar.SIZES, "small", (2, 16, 2, 32))
+    decoder, given = oscar.built("small", "cpu").eval(), oscar.batch("cpu")
+    where = torch.full((len(given.tokens), 1), 5)
+    with torch.inference_mode():
+        x = oscar.embedded(decoder, given.encoded.rows(given.owner), given.tokens, where)
+        seen = oscar.through(decoder.bert, x, oscar.hidden_places(x.device))[:, 5]
+        published = decoder.cls(seen, decoder.bert.embeddings.word_embeddings.weight)
+        here = decoder(given.encoded, given.tokens[:, :5], given.owner)[:, -1]
+    torch.testing.assert_close(published, here, rtol=1e-4, atol=1e-4)

@@ -111,7 +111,7 @@ def _serve(address: str) -> None:
                         os.close(stream)
                     continue
                 for held in [client, *(key.fileobj for key in selector.get_map().values())]:
-                    os.close(held) if isinstance(held, int) else held.close()
+                    os.close(held) if isinstance(held, int) else held.close()  # type: ignore[attr-defined]
                 selector.close()
                 return _become(streams, **asked)
 
