@@ -26,17 +26,17 @@ from tests.project import Project  # noqa: E402
 from tests.test_distributed import assert_close, in_processes, outputs  # noqa: E402
 
 MACHINES = {"node0": "10.77.0.1", "node1": "10.77.0.2"}
-_PAGE = ROOT / "docs/scale.md"
+PAGE = ROOT / "docs/scale.md"
 _HOSTS = Path("/etc/netns")  # `ip netns exec` shows the files of a folder here in place of those of /etc
-_PREPARE = "dvc repro weights objects"
+PREPARE = "dvc repro weights objects"
 
 
 def commands() -> list[str]:
     """The lines of the page that start a stage on each machine, for one process a machine."""
-    part = _PAGE.read_text().partition("## Several machines, by hand")[2].partition("\n## ")[0]
+    part = PAGE.read_text().partition("## Several machines, by hand")[2].partition("\n## ")[0]
     found = re.findall(r"^torchrun .*$", part, re.MULTILINE)
     assert len(found) == 3, found
-    assert f"\n{_PREPARE}\n" in part
+    assert f"\n{PREPARE}\n" in part
     return [line.replace("--nproc-per-node 8", "--nproc-per-node 1") for line in found]
 
 
@@ -84,7 +84,7 @@ def main() -> None:
         home.mkdir()
         one = Project.create(Path(folder) / "one", home)
         one.set("features.trainable=false", "decoders.lstm.dropout=0.0")
-        one.run(*shlex.split(_PREPARE))
+        one.run(*shlex.split(PREPARE))
         shutil.copytree(one.folder, Path(folder) / "two", symlinks=True)
         two = Project(Path(folder) / "two", home)
         for line in commands():
