@@ -262,6 +262,28 @@ def test_a_run_that_was_watched_from_start_to_end_has_a_time(folder: Path, monke
     assert queue.seconds("a") is None
 
 
+@pytest.mark.parametrize("running", [0, 1])
+def test_workers_that_ended_are_started_again(folder: Path, monkeypatch: pytest.MonkeyPatch, running: int) -> None:
+    """One of two may end, and the other go on."""
+    monkeypatch.setattr(Watched, "_pause", lambda *_, **__: None)
+    look = dict(zip("abc", ["running"] * running + ["queued"] * 3, strict=False))
+    before, after = [look] * queueing._RESTART_AFTER, [dict.fromkeys("abc", "done")] * 2
+    queue, started = Watched([*before, *after], folder / "log"), []
+    monkeypatch.setattr(queue, "_start", started.append)
+    queue.wait(RUNS, 2, lambda *_: None)
+    assert started == [2]
+
+
+def test_a_run_whose_process_is_not_known_yet_is_asked_for_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end could not be seen: on a busy machine DVC says that a run is running long before it has a process."""
+    monkeypatch.setattr(queueing, "_PAUSE_S", 0)
+    monkeypatch.setattr(queueing, "_POLL_S", 0)
+    looks = [{"a": "running"}] * 3 + [{"a": "done"}] * 2
+    monkeypatch.setattr(Watched, "_pause", Queue._pause)
+    states = Watched(looks, folder / "log").wait(RUNS[:1], 1, lambda *_: None)
+    assert states == {"a": State.done}
+
+
 class Epochs:
     """A queue that knows which epoch each run is in."""
 

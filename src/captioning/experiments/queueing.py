@@ -32,7 +32,7 @@ _TAIL = 20_000  # bytes of a log in which that bar is looked for: the newest
 THREADS = "compute.threads"
 _PAUSE_S = 1.0  # between two looks at processes and logs
 _POLL_S = 3.0  # until DVC is asked again, while runs are about to start or to end
-_RESTART_AFTER = 7  # such questions while nothing runs, before workers are started again
+_RESTART_AFTER = 7  # such questions while fewer run than may, before workers are started again
 
 
 class State(StrEnum):
@@ -123,6 +123,9 @@ class Queue:
     def start(self, jobs: int) -> None:
         """Start so many workers, unless they work already. They take whatever is in the queue."""
         self._waiting = dict.fromkeys(self._waiting, time.monotonic())
+        self._start(jobs)
+
+    def _start(self, jobs: int) -> None:
         dvc("queue", "start", "--jobs", str(jobs))
 
     def wait(
@@ -133,6 +136,8 @@ class Queue:
         polled: Callable[[dict[str, State]], None] = lambda _: None,
     ) -> dict[str, State]:
         """Wait until DVC says twice that no run is queued or running; returns the last states.
+
+        Workers that ended are started again: one may have read a message of the queue before all of it was written.
 
         changed: called with each change of a run's state; polled: with all states, each second.
         """
@@ -152,9 +157,9 @@ class Queue:
             polled(states)
             if states == previous and not any(state in _UNFINISHED for state in states.values()):
                 return states
-            idle = 0 if State.running in states.values() else idle + 1
+            idle = idle + 1 if self._more_may_run(states, jobs) else 0
             if idle and idle % _RESTART_AFTER == 0:
-                self.start(jobs)
+                self._start(jobs)
             self._pause(states, jobs, unchanged=states == previous, polled=polled)
             previous = states
 
@@ -163,10 +168,11 @@ class Queue:
     ) -> None:
         """Wait until DVC may have something new to say: at once if a run may start or has just changed its state.
 
-        If all is as it was, and as many run as may, that is when a process ends.
+        If all is as it was, and as many run as may, that is when a process ends. Not every process is known at once.
         """
         running = [entry for entry in self._polled() if entry.state is State.running]
-        steady = unchanged and len(running) >= min(jobs, sum(state in _UNFINISHED for state in states.values()))
+        known = all(entry.process is not None for entry in running)
+        steady = unchanged and known and not self._more_may_run(states, jobs)
         begin = time.monotonic()
         while True:
             time.sleep(_PAUSE_S)
@@ -175,6 +181,10 @@ class Queue:
                 steady = False
             if not steady and time.monotonic() - begin >= _POLL_S:
                 return
+
+    def _more_may_run(self, states: dict[str, State], jobs: int) -> bool:
+        running = sum(entry.state is State.running for entry in self._polled())
+        return running < min(jobs, sum(state in _UNFINISHED for state in states.values()))
 
     def stop(self, runs: list[Run]) -> None:
         """Take back the runs that wait, interrupt those that run, and let the queue's workers go.
