@@ -48,9 +48,9 @@ class _Pair(NamedTuple):
 class Pairing:
     """Draws pairs for captions, from `seed`, an epoch and the caption: the same ones in whatever step and process.
 
-    tags: of the images, by row of the store; None: no image has any. Then the contrast is between captions of the image
-    and of others, half of each, and there are no tags to be hidden. An image whose objects have no names has none
-    either, and its pairs with the tags of another image are told by these.
+    places: those of the store, of which the tags are read; None: no image has any. Then half of the pairs have a
+    caption of another image: the class of other tags would be the same pairs as the matched ones. Which image is the
+    other one is drawn as in Oscar, of all with captions; that its tags, or its caption, are others too is not asked.
     """
 
     def __init__(
