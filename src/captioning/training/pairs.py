@@ -94,8 +94,8 @@ class Pairing:
     def _tags_of(self, image: int) -> np.ndarray:
         if self._tags is None:
             return np.empty(0, dtype=np.int64)
-        tags: np.ndarray = self._tags[image]
-        return tags[tags != self._vocabulary.special.pad]
+        tags: np.ndarray = self._tags[image][self._tags[image] != self._vocabulary.special.pad]
+        return tags
 
     def _hide(self, ids: np.ndarray, length: int, kind: int, generator: np.random.Generator) -> _Pair:
         """Hide some of the pieces; those that are no words stay."""
@@ -116,8 +116,12 @@ class Pairing:
             read[row, at] = pair.read
             places.append(row * read.shape[1] + at[pair.hidden])
             pieces.append(pair.ids[pair.hidden])
-        tokens, tags = torch.from_numpy(read).split([width, more], dim=1)
+        text = torch.from_numpy(read)
         kinds = torch.tensor([pair.kind for pair in pairs])
         return Pairs(
-            tokens, tags, torch.from_numpy(np.concatenate(places)), torch.from_numpy(np.concatenate(pieces)), kinds
+            text[:, :width],
+            text[:, width:],
+            torch.from_numpy(np.concatenate(places)),
+            torch.from_numpy(np.concatenate(pieces)),
+            kinds,
         )
