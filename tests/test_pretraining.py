@@ -241,17 +241,18 @@ def test_the_epoch_with_the_lowest_loss_is_kept_and_patience_waits_for_a_lower_o
     assert made.progress.best_epoch == 1
 
 
-def test_every_weight_that_it_trains_has_a_gradient() -> None:
+@pytest.mark.parametrize("pixels", [False, True])
+def test_every_weight_that_it_trains_has_a_gradient(pixels: bool) -> None:
     """Several processes wait for each of them; the head is of no other phase."""
-    made = trainer(Memory())
+    made = trainer(Memory(), pixels=pixels)
     head = made.network.contrast
     assert head is not None
     made.phase.prepare(0)
     losses = made.phase.losses(made.wrapped, made.phase.plan(0)[0], 0)
     made.fabric.backward(sum(mean.value for mean in losses.minimised.values()))
-    waited = [name for name, tensor in made.phase.module.named_parameters() if tensor.requires_grad]
-    assert "mask" in {name.removeprefix("decoder.") for name in waited}
-    assert [name for name, tensor in made.phase.module.named_parameters() if tensor.grad is None] == []
+    waited = {name: tensor for name, tensor in made.phase.module.named_parameters() if tensor.requires_grad}
+    assert {name.split(".")[0] for name in waited} == {"decoder", "contrast"}
+    assert [name for name, tensor in waited.items() if tensor.grad is None] == []
     made.phase.leave(made.network)
     assert not any(tensor.requires_grad for tensor in head.parameters())
     made.phases[1].enter(made.network)
