@@ -170,6 +170,7 @@ def _print_settings(settings: Settings, setup: Setup, label_epochs: int) -> None
     parameters = count_parameters(setup.network)
     setup.fabric.print(f"{parameters:,} trainable parameters, {len(data.train):,} training captions")
     decided: dict[str, Any] = {"labels.epochs": label_epochs} if label_epochs else {}
+    decided |= {"pretraining.epochs": train.pretraining.epochs} if train.pretraining.epochs else {}
     decided |= {"epochs": train.epochs, "batch_size": train.batch_size}
     if settings.features.trainable:
         decided |= {"encoder.from_block": train.encoder.from_block, "encoder.start_epoch": train.encoder.start_epoch}

@@ -19,6 +19,8 @@ from torch import nn  # noqa: E402
 from captioning.system import distributed  # noqa: E402
 from captioning.system.checkpoints import Checkpoint  # noqa: E402
 from captioning.training.encoder.sync_batchnorm import span_processes  # noqa: E402
+from captioning.training.trainer import Trainer  # noqa: E402
+from tests import tiny_oscar  # noqa: E402
 from tests.test_training import KillError, Memory, trainer  # noqa: E402
 
 SMALL = {"dropout": 0.0, "batch_size": 4, "epochs": 3}  # four captions, and two in the last step: for three processes
@@ -29,7 +31,15 @@ CRITICAL = {"critical": 2, "epochs": 1, "batch_size": 4, "baseline": "greedy"}
 
 def trained(pixels: bool, **changes: Any) -> dict[str, Any]:
     """Scalars an epoch, captions of the best one, and one number for the weights of each process."""
-    made = trainer(Memory(), pixels, **{**SMALL, **changes})
+    return _found(trainer(Memory(), pixels, **{**SMALL, **changes}))
+
+
+def pretrained() -> dict[str, Any]:
+    """The same of an oscar: two epochs of pretraining, and one of cross-entropy."""
+    return _found(tiny_oscar.trainer(Memory(), dropout=0.0, batch_size=4))
+
+
+def _found(made: Trainer) -> dict[str, Any]:
     progress = made.fit(lambda *_: None)
     weights = sum(tensor.double().abs().sum().item() for tensor in made.network.state_dict().values())
     return {
@@ -99,6 +109,7 @@ def main(out: Path) -> None:
         "features": trained(False),
         "pixels": trained(True),
         "dropout": trained(False, dropout=0.3),
+        "pretrained": pretrained(),
         "critical": trained(False, **CRITICAL),
         "critical_pixels": trained(True, **CRITICAL),
         "critical_drawn": trained(True, start_epoch=2, drawn=True, **CRITICAL),

@@ -94,6 +94,14 @@ def test_training_in_three_processes_is_that_of_one(
     assert found["weights"][0] == found["weights"][1] == found["weights"][2]
 
 
+def test_pretraining_in_three_processes_is_that_of_one(three: dict[str, Any]) -> None:
+    """Pairs and hidden pieces are a caption's own, and so are the same."""
+    found, alone = three["pretrained"], ranks.pretrained()
+    assert_close(found["history"], alone["history"])
+    assert "val/loss/masked_pieces" in found["history"][1]
+    assert found["weights"][0] == found["weights"][1] == found["weights"][2]
+
+
 def test_processes_draw_different_dropout_and_resume_where_they_were(three: dict[str, Any]) -> None:
     assert len(set(three["dropout"]["seeds"])) == 3
     assert three["dropout"]["seeds"] == three["features"]["seeds"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from safetensors import safe_open
 
 from captioning.system.files import digest
 from tests.pages import Command, reader, typed
@@ -34,7 +35,8 @@ def check_experiment(project: Project, command: Command) -> None:
         assert here == value, f"{command.text}: {key}"
     assert len(json.loads(project.read("data/evaluate/captions.json"))) == 6
     drawn = json.loads(project.read("data/evaluate/attention/index.json"))["pictures"]
-    assert len(drawn) == (18 if card["decoder"] in ATTENDING else 0)
+    of_regions = card["decoder"] in ATTENDING and "objects=" not in command.text
+    assert len(drawn) == (18 if of_regions else 0)
     mirrored = list((project.folder / "data/features").glob("mirrored_means-*.npy"))
     assert bool(mirrored) == ("mirror=true" in command.text and card["settings"]["features"]["trainable"] is False)
 
@@ -51,6 +53,20 @@ def check_start(project: Project, command: Command) -> None:
     assert card["provenance"].get("start") == started
 
 
+def check_pretraining(project: Project) -> None:
+    """Its epoch comes first, with a loss of its own, and nothing of it is in the model but the decoder's weights."""
+    curves = project.folder / "data/train/plots/metrics"
+    steps = {
+        name: pd.read_csv(curves / f"{name}.tsv", sep="\t")["step"].tolist()
+        for name in ("train/loss/contrast", "val/loss/masked_pieces", "val/loss/caption")
+    }
+    assert list(steps.values()) == [[0], [0], [1, 2]]
+    assert json.loads(project.read(CARD))["scores"]["epoch"] > 1
+    with safe_open(project.folder / "data/train/model/decoder.safetensors", "pt") as tensors:
+        parts = {name.split(".")[0] for name in tensors.keys()}  # noqa: SIM118 (it is no mapping)
+    assert parts == {"bert", "cls", "mask"}
+
+
 def test_every_command_of_the_page_on_models(copy: Project) -> None:
     models: dict[str, bytes] = {}
 
@@ -60,6 +76,8 @@ def test_every_command_of_the_page_on_models(copy: Project) -> None:
             models[command.text] = (project.folder / "data/train/model/decoder.safetensors").read_bytes()
         if "self_critical" in command.text:
             check_start(project, command)
+        if "pretraining" in command.text:
+            check_pretraining(project)
 
     reader(copy)
     printed = typed(copy, "models.md", anew=True, after=check)

@@ -207,6 +207,12 @@ class Bert(nn.Module):
                 x = layer(x, layer.heads.among(x, found[-1], bias))
         return torch.cat(found, dim=2)
 
+    def joint(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Embedded places that see each other (N, P, W), and what is added to their scores (N, P) → (N, P, W)."""
+        for layer in self.layers:
+            x = layer(x, layer.heads.among(x, layer.heads.pairs(x), bias))
+        return x
+
 
 class _Transform(nn.Module):
     def __init__(self, width: int) -> None:
@@ -234,3 +240,19 @@ class Head(nn.Module):
     def forward(self, x: Tensor, words: Tensor) -> Tensor:
         """(…, W), word embeddings (V, W) → logits (…, V)."""
         return functional.linear(self.predictions.transform(x), words, self.predictions.bias)
+
+
+class Contrast(nn.Module):
+    """The head of pretraining that tells pairs apart by the first place: `bert.pooler` and `cls.seq_relationship`."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.pooler, self.seq_relationship = nn.Linear(width, width), nn.Linear(width, classes)
+        for linear in (self.pooler, self.seq_relationship):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, W) → logits (N, classes)."""
+        logits: Tensor = self.seq_relationship(self.pooler(x).tanh())
+        return logits

@@ -68,12 +68,12 @@ class OscarDecoder(AttendingDecoder):
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""
         x, state = self._read(tokens.unsqueeze(1), state)
-        return self._logits(x.squeeze(1)), state
+        return self.logits(x.squeeze(1)), state
 
     def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
         """tokens (C, T), owner (C,) → logits (C, T, V)."""
         x, _ = self._read(tokens, for_captions(self.init(encoded), owner, self.shared))
-        return self._logits(x)
+        return self.logits(x)
 
     def attention(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
         """tokens (C, T), owner (C,) → how the masks of the last layer weigh regions, the mean over heads, (C, T, R)."""
@@ -82,7 +82,29 @@ class OscarDecoder(AttendingDecoder):
         regions = weights[:, :, -regions_of(encoded).shape[1] :]
         return regions / regions.sum(2, keepdim=True).clamp(min=torch.finfo(regions.dtype).tiny)
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def joint(self, encoded: Encoded, tokens: Tensor, tags: Tensor, owner: Tensor) -> Tensor:
+        """Captions, tags and regions that all see each other, as in pretraining → captions and tags (C, T + G, W).
+
+        tokens: captions `<bos> … <eos>`, padded (C, T); tags: padded (C, G). V stands for `[MASK]` in both. owner (C,):
+        the row in `encoded` of the image whose regions stand beside each.
+        """
+        special = self.vocabulary.special
+        regions, there = self._regions(encoded)
+        ended = _ended(tags, special.pad, special.eos)
+        texts = [self._text(tokens, 0, _TEXT), self._text(ended, _TAGS, _OBJECTS)]
+        x = torch.cat([*texts, regions.index_select(0, owner)], dim=1)  # (C, T + G + 1 + R, W)
+        read = torch.cat([tokens != special.pad, ended != special.pad, there.index_select(0, owner)], dim=1)
+        return self.bert.joint(x, unread(read))[:, : tokens.shape[1] + tags.shape[1]]
+
+    def _text(self, tokens: Tensor, begin: int, segment: int) -> Tensor:
+        """Tokens (N, T), V for `[MASK]`, embedded at positions `begin` and on: (N, T, W)."""
+        embeddings, masked = self.bert.embeddings, tokens == len(self.vocabulary)
+        words = embeddings.word_embeddings(tokens.masked_fill(masked, self.vocabulary.special.pad))
+        embedded: Tensor = embeddings(torch.where(masked.unsqueeze(2), self.mask, words), begin, segment)
+        return embedded
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The last layer's places (…, W) → logits of the piece that is there, (…, V)."""
         logits: Tensor = self.cls(x, self.bert.embeddings.word_embeddings.weight)
         return logits
 

@@ -2,7 +2,8 @@
 
 A new decoder has its options here, and itself in the module `captioning.decoders.NAME`. A field with a value is a
 constant of the decoder's paper, and no setting. Model folders record it. `attends`: it reads regions, not only their
-mean. `retrieves`: it says captions of training images, and has no gradients.
+mean. `retrieves`: it says captions of training images, and has no gradients. `pretrains`: it has a phase of
+pretraining.
 """
 
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class NeuralTalkOptions:
 class AttentionOptions:
     """Show, Attend and Tell (Xu et al. 2015).
 
+    dropout: on the LSTM's output and on the deep output.
     embedding_size, hidden_size: widths of word embeddings and of the LSTM.
     attention_size: width in which regions and state are compared.
     doubly_stochastic: soft attention, weight of the penalty on neglected regions (equation 14).
@@ -64,7 +66,7 @@ class AttentionOptions:
     kind: Annotated[
         Literal["soft", "hard"], Meaning("soft (all regions, weighted) | hard (one sampled region, by REINFORCE)")
     ]
-    dropout: Annotated[Fraction, Meaning("on the LSTM's output and on the deep output")]
+    dropout: Fraction = 0.5
     embedding_size: Width = 256
     hidden_size: Width = 512
     attention_size: Width = 256
@@ -125,6 +127,7 @@ class OscarOptions:
 
     attends = True
     codes_boxes = True
+    pretrains = True
 
     width: Annotated[
         Width,
@@ -178,6 +181,11 @@ def codes_boxes(name: str) -> bool:
 def attends(name: str) -> bool:
     """Does a decoder read regions, not only their mean?"""
     return bool(getattr(Decoders.model_fields[name].annotation, "attends", False))
+
+
+def pretrains(name: str) -> bool:
+    """Can a decoder be pretrained: does it read a caption from both sides?"""
+    return bool(getattr(Decoders.model_fields[name].annotation, "pretrains", False))
 
 
 def retrieves(name: str) -> bool:

@@ -108,17 +108,18 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
 def for_training(settings: Settings) -> dict[str, Any]:
     """Every setting that decides what is trained: what `model.json` records.
 
-    `train.trackers` is left out, because trackers do not affect the result.
+    `train.trackers` is left out, because trackers do not affect the result, and so is `train.pretraining` of 0 epochs.
     """
     named = {name: getattr(settings, name) for name in ("seed", "dataset", "encoder", "decoder")}
     objects = {} if settings.objects == NONE else {"objects": settings.objects}
+    unused = {"trackers"} if settings.train.pretraining.epochs else {"trackers", "pretraining"}
     return {
         **named,
         **objects,
         "compute": settings.compute.model_dump(),
         "features": settings.features.model_dump(),
         "decoders": {settings.decoder: vars(decoder_options(settings))},
-        "train": settings.train.model_dump(exclude={"trackers"}),
+        "train": settings.train.model_dump(exclude=unused),
     }
 
 

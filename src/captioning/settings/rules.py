@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from captioning.settings import text_models
-from captioning.settings.decoders import attends, retrieves
+from captioning.settings.decoders import attends, names, pretrains, retrieves
 from captioning.settings.objects import NONE
 from captioning.settings.schema import Settings
 from captioning.settings.search import USUAL, SearchOptions
@@ -173,6 +173,8 @@ def _epochs(settings: Settings) -> None:
     train = settings.train
     if train.epochs:
         return
+    if train.pretraining.epochs:
+        raise UserError("train.epochs = 0: a model that is only pretrained cannot caption; write 1 or more")
     if warm_start(train.start) is None:
         raise UserError(
             f"train.epochs = 0: {INITIAL} has no decoder; name the folder of a trained model as train.start"
@@ -262,6 +264,15 @@ def _rewards(settings: Settings) -> None:
         )
 
 
+def _pretraining(settings: Settings) -> None:
+    epochs, decoder = settings.train.pretraining.epochs, settings.decoder
+    if epochs and not pretrains(decoder):
+        raise UserError(
+            f"train.pretraining.epochs = {epochs}: the decoder {decoder} has no pretraining; "
+            f"write 0, or {' or '.join(filter(pretrains, names()))} as decoder"
+        )
+
+
 def _search(settings: Settings) -> None:
     try:
         search_options(settings)
@@ -283,6 +294,7 @@ REFUSALS = (
     _labels,
     _heads,
     _rewards,
+    _pretraining,
     _oscar,
     _search,
 )

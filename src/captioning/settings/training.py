@@ -87,6 +87,18 @@ class Augmentation:
     ] = 0.0
 
 
+class Pretraining(Section):
+    """Epochs ahead of those of cross-entropy, with the objective of Oscar+."""
+
+    epochs: Annotated[
+        Natural,
+        Meaning(
+            "passes over the training captions ahead of `epochs`, in which masked pieces of captions and tags are "
+            "predicted (only the decoder oscar); 0: no pretraining"
+        ),
+    ]
+
+
 class SelfCritical(Section):
     """Epochs after those of cross-entropy, in which sampled captions are rewarded with their CIDEr-D."""
 
@@ -141,4 +153,5 @@ class Train(Section):
     encoder: EncoderTraining
     labels: Labels
     augment: Augmentation
+    pretraining: Pretraining
     self_critical: SelfCritical

@@ -5,6 +5,7 @@ import torch
 
 from captioning import decoders
 from captioning.decoders.base import AttendingDecoder, RetrievalDecoder
+from captioning.decoders.bert import Contrast
 from captioning.settings.resolve import decoder_options
 from captioning.settings.rules import batchnorm
 from captioning.settings.schema import Settings
@@ -14,6 +15,7 @@ from captioning.training.encoder.fine_tuning import EncoderTraining
 from captioning.training.heads import EncoderHeads
 from captioning.training.inputs import FeatureInputs, Inputs, PixelInputs
 from captioning.training.network import Network
+from captioning.training.pairs import CLASSES
 from captioning.training.phase import Data
 from captioning.vision.encoders import backbones
 from captioning.vision.encoders.encoders import Encoder
@@ -34,7 +36,8 @@ def network(settings: Settings, data: Data, initial: Encoder) -> Network:
     heads = None
     if training is not None:
         heads = EncoderHeads(training, data.vocabulary, data.labels, word_presence=WORD_PRESENCE, facts=LABELS)
-    return Network(training, decoder, heads, reads_objects=boxed)
+    contrast = Contrast(settings.decoders.oscar.width, CLASSES) if settings.train.pretraining.epochs else None
+    return Network(training, decoder, heads, reads_objects=boxed, contrast=contrast)
 
 
 def inputs(settings: Settings, network: Network, data: Data) -> Inputs:

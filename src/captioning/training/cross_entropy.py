@@ -1,6 +1,6 @@
 """The phase of cross-entropy: each word of the training captions is predicted from the true ones before it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch import nn
 
 from captioning.training import batches, optimization
 from captioning.training.network import Network
-from captioning.training.phase import Losses, Setup
+from captioning.training.phase import Losses, Setup, Validated
 from captioning.vision.features.placement import to_device
 
 
@@ -28,7 +28,7 @@ class CrossEntropyOptions:
 class CrossEntropy:
     """Teacher forcing on the training captions. `modules` are what is trained, with peak learning rates."""
 
-    scored = True
+    lowest: str | None = None
     remedy = "lower train.optimizer.lr or train.encoder.lr, or raise train.optimizer.warmup_steps"
 
     def __init__(self, setup: Setup, modules: Sequence[tuple[nn.Module, float]], options: CrossEntropyOptions) -> None:
@@ -73,3 +73,7 @@ class CrossEntropy:
         labels = inputs.labels(batch.rows, fabric.device)
         drawn = inputs.draw(batch.rows, fabric.device)
         return Losses(wrapped(drawn, tokens, owner, *labels), {}, len(batch.rows))
+
+    def validate(self, captions: Callable[[], Validated]) -> Validated:
+        """Captions, which are what it trains."""
+        return captions()

@@ -9,9 +9,12 @@ from captioning.training.tracking.sinks import Trackers
 from captioning.vision.contact_sheets import grid
 
 _PRINTED = (
+    "train/loss/masked_pieces",
+    "train/loss/contrast",
     "train/loss/caption",
     "train/scheduled_sampling",
     "train/reward/sample",
+    "val/loss/masked_pieces",
     "val/loss/caption",
     "val/bleu_3",
     "val/bleu_4",

@@ -3,6 +3,8 @@
 B images, C captions, D feature width, I training images, T tokens.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import nn
@@ -10,14 +12,14 @@ from torch import nn
 from captioning.decoders.base import RetrievalDecoder
 from captioning.training import batches
 from captioning.training.network import Network
-from captioning.training.phase import Losses, Setup
+from captioning.training.phase import Losses, Setup, Validated
 from captioning.vision.features.placement import to_device
 
 
 class Fitting:
     """The phase. All of its work is done when it begins, with the encoder as the phase before has left it."""
 
-    scored = True
+    lowest: str | None = None
     epochs = 1
     remedy = "look at the features of the training images"
 
@@ -68,3 +70,7 @@ class Fitting:
     def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:
         """Never called: no step has losses."""
         raise NotImplementedError
+
+    def validate(self, captions: Callable[[], Validated]) -> Validated:
+        """Captions, which are what it is fitted to."""
+        return captions()

@@ -6,6 +6,7 @@ B images, C captions, D feature width, R regions, S side in pixels, T tokens, V 
 from torch import Tensor, nn
 
 from captioning.decoders.base import Decoder
+from captioning.decoders.bert import Contrast
 from captioning.decoders.losses import Mean
 from captioning.training.encoder.fine_tuning import EncoderTraining
 from captioning.training.heads import EncoderHeads
@@ -19,8 +20,9 @@ class Network(nn.Module):
     """The network of a training. Its inputs are pixels of images, or without an encoder their stored features.
 
     heads: losses of the encoder beside those of the decoder. reads_objects: the decoder reads vectors of objects, and
-    `Places` are the last of the inputs. A phase calls `enter`, before each of its epochs one of
-    `begin_captions`, `begin_labels` and `begin_rewards`, and `leave` at its end.
+    `Places` are the last of the inputs. contrast: what pretraining reads the decoder with, if there is that phase.
+    A phase calls `enter`, before each of its epochs one of `begin_captions`, `begin_labels`, `begin_pretraining` and
+    `begin_rewards`, and `leave` at its end.
     """
 
     def __init__(
@@ -30,11 +32,13 @@ class Network(nn.Module):
         heads: EncoderHeads | None = None,
         *,
         reads_objects: bool = False,
+        contrast: Contrast | None = None,
     ) -> None:
         super().__init__()
         self.encoder_training = encoder
         self.encoder: Encoder | None = None if encoder is None else encoder.encoder
         self.decoder, self.heads = decoder, heads
+        self.contrast = None if contrast is None else contrast.requires_grad_(False)  # until its phase begins
         self.reads_objects = reads_objects
         self._dropout: dict[nn.RNNBase, float] = {}  # what `leave` restores
 
@@ -68,6 +72,12 @@ class Network(nn.Module):
             self.encoder_training.begin_labels()
         self.train()
 
+    def begin_pretraining(self) -> None:
+        """An epoch of pretraining begins: the decoder alone learns."""
+        if self.encoder_training is not None:
+            self.encoder_training.begin_pretraining()
+        self.train()
+
     def begin_rewards(self) -> None:
         """An epoch of rewards begins: all is in eval mode, except for recurrent networks without dropout."""
         self.eval()
@@ -87,7 +97,8 @@ class Network(nn.Module):
         """The modules whose gradient norms are logged."""
         encoder = {} if self.encoder is None else {"encoder": self.encoder}
         decoder = {f"decoder_{name}": module for name, module in self.decoder.named_children()}
-        return {**encoder, **decoder, **({} if self.heads is None else self.heads.parts())}
+        contrast = {} if self.contrast is None else {"contrast": self.contrast}
+        return {**encoder, **decoder, **contrast, **({} if self.heads is None else self.heads.parts())}
 
     def through_frozen_blocks(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Pixels → what the frozen blocks make of them, once they run apart; until then, or without any, the inputs.

@@ -1,8 +1,10 @@
 """What a training goes through: phases, each with its own step, optimizer and learning rate over time.
 
-The trainer depends only on the `Phase` protocol; `cross_entropy`, `labelling` and `self_critical` have the phases.
+The trainer depends only on the `Phase` protocol; `labelling`, `pretraining`, `cross_entropy`, `self_critical` and
+`fitting` have the phases.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -60,11 +62,19 @@ class Losses(NamedTuple):
     images: int
 
 
+Validated = tuple[dict[str, float], list[str]]
+"""Scalars under `val/`, and a caption for each validation image, or none."""
+
+
 class Phase(Protocol):
-    """The seam. A step has `items`, captions or images, as `plan` gives them; several processes take a part each."""
+    """The seam. A step has `items`, captions or images, as `plan` gives them; several processes take a part each.
+
+    The epoch that is kept of a phase is that with the best score of captions where `validate` scores them, that where
+    the scalar `lowest` is lowest, or the last one.
+    """
 
     epochs: int
-    scored: bool  # whether captions are validated after each epoch; if not, the last epoch is kept
+    lowest: str | None
     remedy: str  # what to do when a loss is not finite
 
     @property
@@ -94,3 +104,6 @@ class Phase(Protocol):
 
     def losses(self, wrapped: nn.Module, part: np.ndarray, epoch: int) -> Losses:
         """The losses of a part, through `module` as it was wrapped."""
+
+    def validate(self, captions: Callable[[], Validated]) -> Validated:
+        """What is validated after an epoch. captions: says captions of the validation images, and scores them."""

@@ -11,6 +11,7 @@ from captioning.training.cross_entropy import CrossEntropy, CrossEntropyOptions
 from captioning.training.fitting import Fitting
 from captioning.training.labelling import Labelling, LabellingOptions
 from captioning.training.phase import Phase, Setup
+from captioning.training.pretraining import Pretraining, PretrainingOptions
 from captioning.training.rewards import CiderReward
 from captioning.training.self_critical import SelfCritical, SelfCriticalOptions
 from captioning.training.trainer import LoopOptions
@@ -34,12 +35,13 @@ def loop(seed: int, train: Train, machine: Compute) -> LoopOptions:
 
 
 def phases(seed: int, train: Train, label_epochs: int, setup: Setup) -> list[Phase]:
-    """Labels, then cross-entropy and self-critical training, as far as each has epochs; or a fit in one step."""
+    """Labels, pretraining, cross-entropy and self-critical training, as far as each has epochs; or one fit."""
     labelled = _labelling(seed, train, label_epochs, setup)
     if isinstance(setup.network.decoder, RetrievalDecoder):
         return [*labelled, Fitting(setup, setup.network.decoder, train.batch_size)]
     return [
         *labelled,
+        *_pretraining(seed, train, setup),
         *_cross_entropy(seed, train, setup),
         *_self_critical(seed, train, setup),
     ]
@@ -63,6 +65,21 @@ def _labelling(seed: int, train: Train, epochs: int, setup: Setup) -> Iterator[P
 
 def _captions_per_image(train: Train) -> int | None:
     return None if train.captions_per_image == "all" else train.captions_per_image
+
+
+def _pretraining(seed: int, train: Train, setup: Setup) -> Iterator[Phase]:
+    if not train.pretraining.epochs:
+        return
+    options = PretrainingOptions(
+        seed=seed,
+        epochs=train.pretraining.epochs,
+        batch_size=train.batch_size,
+        captions_per_image=_captions_per_image(train),
+        lr=train.optimizer.lr,
+        weight_decay=train.optimizer.weight_decay,
+        warmup_steps=train.optimizer.warmup_steps,
+    )
+    yield Pretraining(setup, options)
 
 
 def _cross_entropy(seed: int, train: Train, setup: Setup) -> Iterator[Phase]:

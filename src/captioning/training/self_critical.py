@@ -15,7 +15,7 @@ function that is validated. Images may be changed at random, once a step, ahead 
 B images, S captions an image, C captions (B * S), L longest caption, T tokens, V words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ from captioning.decoders.losses import Mean
 from captioning.search import SearchOptions, search
 from captioning.training import batches, optimization
 from captioning.training.network import Network
-from captioning.training.phase import Losses, Setup
+from captioning.training.phase import Losses, Setup, Validated
 from captioning.training.rewards import CiderReward
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.placement import moved
@@ -72,7 +72,7 @@ class SelfCritical:
     An encoder that is not among them is frozen in this phase, whichever of its blocks were trained before.
     """
 
-    scored = True
+    lowest: str | None = None
     remedy = "lower train.self_critical.lr or train.self_critical.encoder_lr"
 
     def __init__(
@@ -144,6 +144,10 @@ class SelfCritical:
             {name: Mean(values.float().mean().to(device), captions) for name, values in logged.items()},
             len(rows),
         )
+
+    def validate(self, captions: Callable[[], Validated]) -> Validated:
+        """Captions, which are what it trains."""
+        return captions()
 
     def _random(self, rows: np.ndarray, epoch: int) -> Tensor:
         """What draws the captions of `rows` (B,) in an epoch: (B, S, L), the same in whatever step and process."""

@@ -1,6 +1,7 @@
 """The training loop: plain PyTorch on Lightning Fabric, resumable at every checkpoint.
 
-It goes through `phases`, one after another, each from the best model so far; `validation` decides which is the best.
+It goes through `phases`, one after another, each from the best model so far; what a phase validates decides which that
+is.
 
 Several processes (see `compute`) take parts of the same steps (`process_parts`); the first one decides and writes.
 """
@@ -122,7 +123,7 @@ class Trainer:
             better = self._note(scalars, captions)
         speeds = {"images_per_second": images / seconds, **peak_memory()}
         self._save()
-        end_of_epoch(scalars, speeds, captions if better and self.phase.scored else None)
+        end_of_epoch(scalars, speeds, captions if better and captions else None)
 
     def _train_epoch(self) -> int:
         """Take the steps of this epoch that are left; return how many images they saw."""
@@ -209,7 +210,7 @@ class Trainer:
         scalars = {f"train/{name}": total / progress.step for name, total in progress.sums.items()}
         scalars |= {f"train/{name}": total / looks for name, total in progress.updates.items()}
         scalars |= {"train/lr": self.optimizer.param_groups[-1]["lr"]}
-        scores, captions = self.validation.run() if self.phase.scored else ({}, [])
+        scores, captions = self.phase.validate(self.validation.run)
         return scalars | scores, captions
 
     def _note(self, scalars: dict[str, float], captions: list[str]) -> bool:
@@ -225,10 +226,11 @@ class Trainer:
         return better
 
     def _better(self, scalars: dict[str, float]) -> bool:
-        """Is an epoch with these scalars the best so far? Where none has been scored yet, the last one is."""
-        progress, score = self.progress, f"val/{self.options.select}"
+        """Is an epoch with these scalars the best so far? Where none has been validated alike yet, the last one is."""
+        progress, lowest = self.progress, self.phase.lowest
+        score, sign = (lowest, -1) if lowest else (f"val/{self.options.select}", 1)
         best = progress.history[progress.best_epoch].get(score) if progress.best_epoch >= 0 else None
-        return best is None or scalars[score] > best
+        return best is None or sign * scalars[score] > sign * best
 
     def _out_of_patience(self) -> bool:
         """Have so many epochs of this phase brought no better score?"""

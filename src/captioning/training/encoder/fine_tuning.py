@@ -3,6 +3,7 @@
 | phase | blocks that learn | their mode |
 |---|---|---|
 | labels | those from `from_block` on | train |
+| pretraining | none | eval |
 | captions, ahead of `start_epoch` | none | eval |
 | captions, from `start_epoch` on | those from `from_block` on | train |
 | rewards (self-critical) | those from `from_block` on, or none | eval |
@@ -70,6 +71,10 @@ class EncoderTraining:
     def begin_labels(self) -> None:
         """An epoch of labels begins."""
         self._begin(learns=True)
+
+    def begin_pretraining(self) -> None:
+        """An epoch of pretraining begins."""
+        self._begin(learns=False)
 
     def begin_captions(self, epoch: int) -> None:
         """An epoch of captions begins, counted from 1."""
