@@ -1,6 +1,5 @@
 """Encoders of timm against timm's own forward pass, what is read of its notes, and what is refused."""
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from captioning.data.network import pretrained
 from captioning.data.network.downloads import Fetched
 from captioning.system.errors import UserError
 from captioning.training.encoder.blocks import blocks
-from captioning.training.encoder.division import divide
 from captioning.vision.encoders import backbones, encoders, families, timm_models
 from captioning.vision.encoders.weights import read_weights
 from tests.every_timm import REFUSED, look
+from tests.test_division import cut, tuned
 from tests.test_encoders import images, made
 
 KINDS = {  # name: (side, regions, width); `python -m tests.every_timm` looks at one of each module
@@ -104,19 +103,13 @@ def test_an_activation_in_a_norm_stays_behind_the_folded_convolution() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "place"), [("timm/test_resnet", -1), ("timm/test_vit", 3), ("timm/test_convnext", -1)]
+    ("name", "block"),
+    [("timm/test_resnet", "layer4"), ("timm/test_vit", "blocks.3"), ("timm/test_convnext", "stages.3")],
 )
-def test_frozen_blocks_run_apart(name: str, place: int) -> None:
-    encoder = made(name, 64)
-    names = blocks(encoder)
-    frozen = [
-        encoder.body.get_submodule(block) for block in names[:place] if "_token" not in block and "_emb" not in block
-    ]
-    for module in frozen:
-        module.requires_grad_(False)
-    divided, pixels = divide(encoder.eval(), frozen), images(2, 64)
-    assert divided is not None
-    whole = encoder(pixels)
+def test_frozen_blocks_run_apart(name: str, block: str) -> None:
+    training, pixels = tuned(name, 64, block), images(2, 64)
+    divided, whole = cut(training), training.encoder(pixels)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in divided.front.modules())
     scale = whole.abs().max().item()
     torch.testing.assert_close(divided.regions(divided.ahead(pixels)), whole, rtol=1e-3, atol=1e-4 * scale)
 
@@ -189,7 +182,7 @@ def test_a_network_without_a_grid_is_refused_in_one_line(module: str) -> None:
 
 
 def test_an_unknown_name_brings_timms_closest() -> None:
-    with pytest.raises(UserError, match="'timm/resnet-50' is no .* timm/resnet50"):
+    with pytest.raises(UserError, match=r"'timm/resnet-50' is no .* timm/resnet50"):
         families.of("timm/resnet-50")
 
 
@@ -200,14 +193,19 @@ def test_without_timm_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) 
         families.of("timm/resnet50")
 
 
-def test_other_names_do_not_load_timm() -> None:
-    code = (
-        "import sys; from captioning.vision.encoders import backbones, families\n"
-        "families.of('resnet18'); backbones.transform_for('resnet18', 'native', pretrained=True)\n"
-        "try: families.of('resnet-18')\nexcept ValueError: pass\n"
-        "assert 'timm' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+def test_other_names_do_not_load_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does an import: `tests/test_cold_start.py`."""
+
+    def loaded() -> None:
+        raise AssertionError("timm is loaded")
+
+    monkeypatch.setattr(timm_models, "_timm", loaded)
+    monkeypatch.setattr(timm_models, "names", loaded)
+    assert backbones.transform_for("resnet18", "native", pretrained=True).image_size == 224
+    with pytest.raises(UserError, match="resnet18"):
+        families.of("resnet-18")
+    with pytest.raises(AssertionError, match="timm is loaded"):
+        families.of("timm/resnet18")
 
 
 def brought(folder: Path, name: str, choice: str, source: Path | None = None) -> dict[str, Any]:
@@ -243,7 +241,7 @@ def test_imagenet_is_the_file_that_timm_publishes(tmp_path: Path, monkeypatch: p
 
 
 def test_weights_in_another_layout_are_to_be_given_as_a_file(tmp_path: Path) -> None:
-    name = "timm/sam2_hiera_tiny"
+    name = "timm/flexivit_small"
     assert timm_models.preset(name).url is None
-    with pytest.raises(UserError, match=r"none are published for .* put a state dict, sam2_hiera_tiny\.safetensors"):
+    with pytest.raises(UserError, match=r"none are published for .* put a state dict, flexivit_small\.safetensors"):
         brought(tmp_path, name, "imagenet")

@@ -32,7 +32,7 @@ class Encoder(nn.Module):
     def __init__(self, name: str, body: nn.Module, transform: Transform) -> None:
         super().__init__()
         self.name, self.transform = name, transform
-        self.body = body.to(memory_format=torch.channels_last)
+        self.body = _channels_last(body)
         device = next(body.parameters()).device
         mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (transform.mean, transform.std))
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
@@ -56,6 +56,14 @@ class Encoder(nn.Module):
         """uint8 (B, 3, S, S) → what the body reads of them, float32."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         return torch.addcmul(self.shift, pixels.float(), self.scale)
+
+
+def _channels_last(body: nn.Module) -> nn.Module:
+    """The same network, whose kernels lie in memory as its maps do; `Module.to` refuses tensors of five dimensions."""
+    for tensor in (*body.parameters(), *body.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return body
 
 
 def as_regions(output: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from captioning.vision.encoders.presets import Preset
 
 PREFIX = "timm/"
 _HUB = "https://huggingface.co/{}/resolve/main/model.safetensors"
+_RELEASES = "/pytorch-image-models/releases/"  # on GitHub; names of these files end in digits of their sha256
 _HEADS = frozenset({"attn_pool", "classifier", "fc", "fc_norm", "head", "head_dist", "last_linear"})
 _SIDES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)  # those that a refusal chooses from
 
@@ -52,8 +53,8 @@ def preset(name: str) -> Preset:
         interpolation="bilinear" if config.interpolation == "bilinear" else "bicubic",
         mean=tuple(config.mean),
         std=tuple(config.std),
-        url=_url(config),
-        file=f"{name.removeprefix(PREFIX)}.safetensors",
+        url=(url := _url(config)),
+        file=_file(name, url),
     )
 
 
@@ -64,10 +65,17 @@ def _config(name: str) -> Any:
 
 
 def _url(config: Any) -> str | None:
-    """Of weights whose names are timm's: those that its authors publish."""
-    hub, file = config.hf_hub_id or "", config.hf_hub_filename
-    ours = hub.startswith("timm/") and file in (None, "model.safetensors") and not config.custom_load
-    return _HUB.format(hub) if ours else None
+    """Of weights in timm's own layout, or None: a file of the hub, else one of timm's own releases."""
+    if config.custom_load:
+        return None
+    if config.hf_hub_id:
+        return _HUB.format(config.hf_hub_id) if config.hf_hub_filename in (None, "model.safetensors") else None
+    return config.url if _RELEASES in (config.url or "") else None
+
+
+def _file(name: str, url: str | None) -> str:
+    """All files of the hub have one name, so that here they have the backbone's."""
+    return url.rpartition("/")[2] if url and _RELEASES in url else f"{name.removeprefix(PREFIX)}.safetensors"
 
 
 @cache
