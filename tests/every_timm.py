@@ -41,15 +41,23 @@ def look(name: str, side: int) -> Found:
     encoder = encoders.build(name, transform=backbones.transform_for(name, side, pretrained=False), weights={})
     with torch.device("meta"):
         whole = timm_models._network(name, side)
+        features = whole.forward_features(torch.zeros(1, 3, side, side))
     assert encoder.dim == whole.num_features, f"{encoder.dim} features of {whole.num_features}"
     assert encoder.body.state_dict().keys() <= whole.state_dict().keys()
     assert not {key.partition(".")[0] for key in encoder.body.state_dict()} & timm_models._HEADS
     assert encoder.grid is not None, f"{encoder.regions} regions are no square"
+    if features.ndim == 3 or features.shape[1] != encoder.dim:
+        _check_order(encoder)
+    return Found(side, encoder.regions, encoder.dim)
+
+
+def _check_order(encoder: Encoder) -> None:
+    """Tokens lie row by row: each of two corners of the image changes its own token most."""
+    assert encoder.grid is not None
     rows, columns = encoder.grid
     for row, column in {(0, columns - 1), (rows - 1, 0)}:
         place = _most_changed(encoder, row, column)
         assert place == row * columns + column, f"a change at {row}, {column} of {encoder.grid} is seen at {place}"
-    return Found(side, encoder.regions, encoder.dim)
 
 
 def _most_changed(encoder: Encoder, row: int, column: int) -> int:

@@ -44,8 +44,8 @@ class _Tracer(fx.Tracer):
 def traced(network: nn.Module, whole: set[type[nn.Module]], functions: tuple[Any, ...]) -> fx.Graph:
     """The graph of a network in eval mode.
 
-    whole: classes of modules that are one node. functions: those that are. Raises NoRegionsError where fx cannot follow the
-    network itself.
+    whole: classes of modules that are one node. functions: those that are. Raises NoRegionsError where fx cannot follow
+    the network itself.
     """
     whole = set(whole)
     while True:
@@ -64,7 +64,7 @@ def with_regions(network: nn.Module, graph: fx.Graph, images: Tensor) -> fx.Grap
 
     Raises NoRegionsError where the result is neither.
     """
-    with torch.inference_mode():
+    with torch.no_grad():  # some networks keep what they made in their first pass
         found = getattr(network, _FEATURES)(images)
     whole = fx.GraphModule(network, graph)
     [output] = graph.find_nodes(op="output")
