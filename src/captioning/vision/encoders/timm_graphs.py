@@ -34,6 +34,14 @@ class _Tracer(fx.Tracer):
         parts = next(module.children(), None) is not None
         return not parts or isinstance(module, (_BatchNorm, *self.whole)) or super().is_leaf_module(module, path)
 
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        """Images alone are followed: what else `forward_features` may be given has its default."""
+
+        def of_images(network: nn.Module, images: Tensor) -> Any:
+            return root_fn(network, images)
+
+        return super().create_args_for_root(of_images, is_module, concrete_args)
+
     def call_module(self, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         self.path.append(module)
         result = super().call_module(module, forward, args, kwargs)
