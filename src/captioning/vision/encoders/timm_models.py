@@ -8,6 +8,7 @@ B images, D feature width, H rows, W columns, R regions.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from functools import cache
 from types import ModuleType
@@ -23,7 +24,7 @@ from captioning.vision.encoders.presets import Preset
 PREFIX = "timm/"
 _HUB = "https://huggingface.co/{}/resolve/main/model.safetensors"
 _RELEASES = "/pytorch-image-models/releases/"  # on GitHub; names of these files end in digits of their sha256
-_HEADS = frozenset({"attn_pool", "classifier", "fc", "fc_norm", "head", "head_dist", "last_linear"})
+_HEAD = re.compile(r"(attn_pool|classifier|fc|fc_norm|head|head_dist|last_linear)\.(?!\d)")  # SelecSLS: head.0 is none
 _SIDES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)  # those that a refusal chooses from
 
 
@@ -188,4 +189,4 @@ def build(name: str, image_size: int, *, drawn: bool) -> tuple[fx.GraphModule, s
 
 def without_head(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """See `families.Family`."""
-    return {key: tensor for key, tensor in weights.items() if key.split(".")[0] not in _HEADS}
+    return {key: tensor for key, tensor in weights.items() if not _HEAD.match(key)}
