@@ -27,7 +27,6 @@ KINDS = {  # name: (side, regions, width); `python -m tests.every_timm` looks at
     "timm/mobilenetv3_small_050": (64, 4, 288),
     "timm/test_convnext": (64, 4, 64),
     "timm/test_vit": (64, 16, 64),  # a class token
-    "timm/test_vit4": (64, 16, 64),  # registers, RMS norm
     "timm/mixer_s32_224": (64, 4, 512),  # no tokens but patches
     "timm/swin_tiny_patch4_window7_224": (64, 4, 768),  # (B, H, W, D)
 }
@@ -75,6 +74,23 @@ def test_regions_are_what_timm_pools(name: str, options: dict[str, int], ahead: 
         scale = expected.abs().max().item()
         torch.testing.assert_close(encoders.folded(encoder)(pixels).mean(1), expected, atol=1e-4 * scale, rtol=1e-3)
     assert (expected[0] - expected[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "patches"),
+    [
+        ("timm/vit_base_patch32_clip_224", 7),
+        ("timm/vit_base_patch16_siglip_224", 14),  # no class token; a head that pools by attention
+        ("timm/vit_small_patch14_dinov2", 37),
+        ("timm/vit_small_patch14_reg4_dinov2", 37),
+        ("timm/deit_tiny_distilled_patch16_224", 14),
+    ],
+)
+def test_patches_of_towers_are_regions_and_nothing_else_is(name: str, patches: int) -> None:
+    with torch.device("meta"):
+        encoder = made(name, timm_models.preset(name).image_size)
+    assert encoder.grid == (patches, patches)
+    assert not any("attn_pool" in key or key.startswith("head") for key in encoder.body.state_dict())
 
 
 def pooled(found: Tensor, own: nn.Module, ahead: int) -> Tensor:
