@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from captioning.system.errors import UserError
-from captioning.vision.encoders import backbones, encoders, families
+from captioning.vision.encoders import backbones, encoders, families, torchvision_models
 from captioning.vision.encoders.encoders import Encoder
 
 FAMILIES = {  # name: (image size, regions, width)
@@ -85,12 +85,12 @@ def test_regions_may_be_a_grid_that_is_not_square_or_no_grid() -> None:
     transform = backbones.transform_for("resnet18", 64, pretrained=False)
     oblong = Encoder("oblong", Fixed(torch.randn(1, 3, 2, 5)), transform)
     assert (oblong.regions, oblong.dim, oblong.grid) == (10, 3, (2, 5))
-    tokens = Encoder("tokens", Fixed(torch.randn(1, 1 + 6, 3)), transform)
+    tokens = Encoder("tokens", Fixed(torch.randn(1, 6, 3)), transform)
     assert (tokens.regions, tokens.dim, tokens.grid) == (6, 3, None)
 
 
 def test_no_family_is_forgotten() -> None:
-    stems = {re.split(r"[\d_]", name)[0] for name in families.names()}
+    stems = {re.split(r"[\d_]", name)[0] for name in torchvision_models.names()}
     assert stems == {re.split(r"[\d_]", name)[0] for name in FAMILIES}
 
 

@@ -55,12 +55,19 @@ from torch import fx, nn
 from captioning.vision.encoders.presets import Preset, Sizes
 
 
+PREFIX = ""
+
+
 def names():
     return ["patches"]
 
 
 def preset(name):
-    return Preset(32, 32, "bilinear", (0.5,) * 3, (0.5,) * 3, 0.001, None)
+    return Preset(32, 32, "bilinear", (0.5,) * 3, (0.5,) * 3, None, "patches.pth")
+
+
+def gflops(name):
+    return 0.001
 
 
 def sizes(name, *, pretrained):
@@ -91,8 +98,13 @@ def add_toys(project: Project) -> None:
     insert(project, "src/captioning/settings/decoders.py", section, OPTIONS.lstrip())
     (source / "vision/encoders/patches.py").write_text(ENCODER)
     families = "src/captioning/vision/encoders/families.py"
-    insert(project, families, "(torchvision_models,)", "(torchvision_models, patches)")
-    insert(project, families, "import torchvision_models\n", "import patches, torchvision_models\n")
+    insert(project, families, "(torchvision_models, timm_models)", "(torchvision_models, timm_models, patches)")
+    insert(
+        project,
+        families,
+        "import timm_models, torchvision_models\n",
+        "import patches, timm_models, torchvision_models\n",
+    )
     insert(project, "params.yaml", "decoders:\n", "decoders:\n  toy:\n    width: 16\n")
 
 

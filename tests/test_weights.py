@@ -15,7 +15,7 @@ from captioning.data.network.downloads import Fetched
 from captioning.data.network.pretrained import bring
 from captioning.system.errors import UserError
 from captioning.system.files import digest
-from captioning.vision.encoders import backbones, encoders, families
+from captioning.vision.encoders import backbones, encoders, torchvision_models
 from captioning.vision.encoders.weights import read_weights
 
 NAME = "squeezenet1_1"
@@ -95,7 +95,7 @@ def test_imagenet_is_the_file_that_torchvision_publishes(
 
 
 def test_every_published_file_names_its_digest() -> None:
-    for name in families.names():
+    for name in torchvision_models.names():
         stem = Path(models.get_model_weights(name).DEFAULT.url).stem
         assert len(bytes.fromhex(stem.rpartition("-")[2])) >= 4, name
 

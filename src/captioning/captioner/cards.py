@@ -30,7 +30,7 @@ _RESTORE = "restore the folder (`dvc checkout`, or train it again)"
 class Card:
     """What model.json records besides the digests: enough to rebuild the networks and to trust them.
 
-    encoder: torchvision's name. decoder: name in `decoders`. decoder_options: its sizes.
+    encoder: as in `families`. decoder: name in `decoders`. decoder_options: its sizes.
     transform: how an image becomes pixels. settings: every resolved setting of the
     training. compute: instruction set, threads. provenance: digests of weights and features. scores:
     the validation scores of the selected epoch.

@@ -203,7 +203,12 @@ class Settings(Section):
             "folder (your own images)"
         ),
     ]
-    encoder: Annotated[Text, Meaning("CNN or vision transformer: any torchvision classification backbone, by name")]
+    encoder: Annotated[
+        Text,
+        Meaning(
+            "CNN or vision transformer: any classification backbone of torchvision, by name, or of timm, as timm/NAME"
+        ),
+    ]
     decoder: Annotated[
         Literal[decoders.names()],  # type: ignore[valid-type]
         Meaning(f"{' | '.join(decoders.names())} (docs/models.md has a diagram of each)"),

@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,18 @@ def software(device: str) -> dict[str, Any]:
     import torchvision
 
     versions = [module.__version__ for module in (PIL, np, torch, torchvision)]
-    return {"versions": versions, "machine": [device, torch.backends.cpu.get_cpu_capability(), cpu_vendor()]}
+    return {
+        "versions": [*versions, *_version("timm")],
+        "machine": [device, torch.backends.cpu.get_cpu_capability(), cpu_vendor()],
+    }
+
+
+def _version(library: str) -> list[str]:
+    """That of a library which may be absent, and is not loaded for this."""
+    try:
+        return [metadata.version(library)]
+    except metadata.PackageNotFoundError:
+        return []
 
 
 def cpu_vendor() -> str:

@@ -49,6 +49,7 @@ def fetch(
     source: Path | None,
     cache: Path,
     subfolder: str = "",
+    name: str | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Fetched:
     """Bring the file that is published at `url` to `target`.
@@ -59,11 +60,12 @@ def fetch(
     arrived. Without a published digest the server must also say which version it sends, else it begins anew.
 
     digest: `md5:hex`, `sha256:hex`, `sha256-prefix:hex` (as in the file names of torchvision), or None.
+    name: the file's here, where the last part of its URL says too little; it is that otherwise.
     sleep: waits so many seconds between two tries.
     Raises UserError, with what to do, when there is no network, the server refuses, what came is not what is
     published, or the disk is full or may not be written.
     """
-    name = urlsplit(url).path.rpartition("/")[2]
+    name = name or urlsplit(url).path.rpartition("/")[2]
     with disk_faults_told(target), alone(cache / f".{name}.lock"):
         local_file = find(source, subfolder, name)
         if local_file:

@@ -1,4 +1,4 @@
-"""The blocks of an encoder, under the names that torchvision gives them."""
+"""The blocks of an encoder, under the names that its library gives them."""
 
 from collections.abc import Collection, Iterator
 
@@ -8,14 +8,16 @@ from captioning.system.errors import UserError
 from captioning.vision.encoders.encoders import Encoder
 
 ALL, NONE = "all", "none"
-_CONTAINERS = frozenset({"blocks", "encoder", "features", "layers", "trunk_output"})  # what is in them is a block
+_CONTAINERS = frozenset(  # what is in them is a block
+    {"blocks", "encoder", "features", "layers", "levels", "network", "stages", "transformers", "trunk_output"}
+)
 
 
 def blocks(encoder: Encoder) -> list[str]:
     """The names of the blocks that have parameters, in the order in which images pass them.
 
     A block is a module at the top of the backbone (`layer4`), or in the container that holds all of them
-    (`features.14`, `encoder.layers.encoder_layer_11`).
+    (`features.14`, `encoder.layers.encoder_layer_11`, `stages.3`).
     """
     assert isinstance(encoder.body, fx.GraphModule)
     passed = [str(node.target) for node in encoder.body.graph.nodes if node.op in ("call_module", "get_attr")]

@@ -18,6 +18,7 @@ from captioning.kernels.division import cut, few_at_once
 from captioning.vision.encoders.encoders import Encoder, as_regions, fold_batchnorm
 
 _RANDOM = (nn.modules.dropout._DropoutNd, ops.StochasticDepth)
+_RANDOM_OF_TIMM = frozenset({"DropBlock2d", "DropPath", "PatchDropout"})  # names of classes: timm may be absent
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,12 @@ def _stays(body: fx.GraphModule, frozen: set[nn.Module], node: fx.Node) -> bool:
     """Does the node compute the same of the same input, throughout training?"""
     if node.op == "call_module":
         module = body.get_submodule(str(node.target))
-        plain = not isinstance(module, _RANDOM) and not any(True for _ in module.parameters())
-        return plain or module in frozen
+        return module in frozen or not (_is_random(module) or any(True for _ in module.parameters()))
     if node.op == "get_attr":
         parent, _, name = str(node.target).rpartition(".")
         return not getattr(body.get_submodule(parent), name).requires_grad
     return True
+
+
+def _is_random(module: nn.Module) -> bool:
+    return isinstance(module, _RANDOM) or type(module).__name__ in _RANDOM_OF_TIMM

@@ -17,7 +17,7 @@ _QUICK = {True: (96, 128, 224), False: (48, 64, 96, 224)}  # sides in pixels for
 
 def is_light(name: str) -> bool:
     """Does an image of the native size take at most 1 GFLOP?"""
-    return families.of(name).preset(name).gflops <= _LIGHT
+    return families.of(name).gflops(name) <= _LIGHT
 
 
 def transform_for(name: str, image_size: Size, *, pretrained: bool, crop: Crop = "centre") -> Transform:

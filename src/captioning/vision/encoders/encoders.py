@@ -1,6 +1,6 @@
 """Encoders: backbones, cut ahead of their pooling: pixels → regions.
 
-B images, S side in pixels, R regions in H rows and W columns, D feature width, T tokens.
+B images, S side in pixels, R regions in H rows and W columns, D feature width.
 """
 
 import math
@@ -32,7 +32,7 @@ class Encoder(nn.Module):
     def __init__(self, name: str, body: nn.Module, transform: Transform) -> None:
         super().__init__()
         self.name, self.transform = name, transform
-        self.body = body.to(memory_format=torch.channels_last)
+        self.body = _channels_last(body)
         device = next(body.parameters()).device
         mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (transform.mean, transform.std))
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
         return as_regions(self._run(pixels))
 
     def _run(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, 3, S, S) → (B, D, H, W), or (B, 1 + R, D) with the class token first."""
+        """uint8 (B, 3, S, S) → (B, D, H, W), or (B, R, D)."""
         output: Tensor = self.body(self.normalised(pixels))
         return output
 
@@ -58,18 +58,25 @@ class Encoder(nn.Module):
         return torch.addcmul(self.shift, pixels.float(), self.scale)
 
 
+def _channels_last(body: nn.Module) -> nn.Module:
+    """The same network, whose kernels lie in memory as its maps do; `Module.to` refuses tensors of five dimensions."""
+    for tensor in (*body.parameters(), *body.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return body
+
+
 def as_regions(output: Tensor) -> Tensor:
-    """(B, D, H, W) or (B, 1 + R, D) → (B, R, D), float32: the class token is no region."""
-    return (output.flatten(2).transpose(1, 2) if output.ndim == 4 else output[:, 1:]).float()
+    """(B, D, H, W) or (B, R, D) → (B, R, D), float32."""
+    return (output.flatten(2).transpose(1, 2) if output.ndim == 4 else output).float()
 
 
 def _grid(output: Tensor) -> tuple[int, int] | None:
     """Rows and columns of the regions: of a square image, patches are as many across as down."""
     if output.ndim == 4:
         return output.shape[2], output.shape[3]
-    patches = output.shape[1] - 1
-    side = math.isqrt(patches)
-    return (side, side) if side**2 == patches else None
+    side = math.isqrt(output.shape[1])
+    return (side, side) if side**2 == output.shape[1] else None
 
 
 def build(name: str, *, transform: Transform, weights: Mapping[str, Tensor], seed: int = 0) -> Encoder:
@@ -133,21 +140,36 @@ def folded(encoder: Encoder) -> Encoder:
 
 
 class _Folder(fx.Tracer):
-    """Keeps convolutions whole, also those of other classes than torch's, which may inspect their input."""
+    """Keeps modules whole, which the body's own tracer did too, but for sequences: torchvision's hold a BatchNorm."""
 
     def is_leaf_module(self, module: nn.Module, path: str) -> bool:
-        return super().is_leaf_module(module, path) or isinstance(module, nn.Conv2d)
+        return super().is_leaf_module(module, path) or not isinstance(module, nn.Sequential)
 
 
 def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
     """A network in eval mode, with what BatchNorm does to a convolution's results done by its weights."""
     traced = fx.GraphModule(network, _Folder().trace(network))
-    parts: dict[str, Any] = {**dict(traced.named_modules()), **traced.state_dict(keep_vars=True)}
+    parts: dict[str, Any] = (
+        dict(traced.named_modules()) | dict(traced.named_parameters()) | dict(traced.named_buffers())
+    )
     for node in traced.graph.nodes:
         if node.op == "call_module" and isinstance(parts[node.target], nn.BatchNorm2d):
             before = node.args[0]
-            if before.op == "call_module" and isinstance(parts[before.target], nn.Conv2d) and len(before.users) == 1:
-                parts[before.target] = fuse_conv_bn_eval(parts[before.target], parts[node.target])
+            if before.op == "call_module" and _is_plain(parts[before.target]) and len(before.users) == 1:
+                norm = parts[node.target]
+                parts[before.target] = _fused(parts[before.target], norm)
                 node.replace_all_uses_with(before)
                 traced.graph.erase_node(node)
     return fx.GraphModule(parts, traced.graph)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Does the module convolve with its weight as it is? Classes of timm change theirs first, and `Conv2dSame` pads."""
+    return isinstance(module, nn.Conv2d) and type(module).__name__ in ("Conv2d", "Conv2dSame")
+
+
+def _fused(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:
+    """Both in one, and behind them what is in the norm: an activation in timm's."""
+    fused = fuse_conv_bn_eval(convolution, norm)
+    behind = list(norm.children())
+    return nn.Sequential(fused, *behind) if behind else fused

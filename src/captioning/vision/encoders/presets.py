@@ -1,6 +1,19 @@
 """The properties of a backbone, which its family provides."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+
+class Sides(Protocol):
+    """The sides of images that a backbone takes, in pixels.
+
+    fixed: a backbone that was built for one side takes no other. As text: the sides, for a message.
+    """
+
+    @property
+    def fixed(self) -> bool: ...
+
+    def take(self, size: int) -> bool:
+        """Is `size` one of them?"""
 
 
 class Sizes(NamedTuple):
@@ -28,8 +41,8 @@ class Preset(NamedTuple):
     """What the published weights of a backbone were trained with.
 
     image_size, resize: side of an image, and the shorter side ahead of the centre crop, pixels. interpolation:
-    `bilinear` or `bicubic`. mean, std: of the channels, 0 to 1. gflops: of an image. url: of the file of weights, whose
-    name ends in digits of its sha256; None: there are none.
+    `bilinear` or `bicubic`. mean, std: of the channels, 0 to 1. url: of the published file of weights, under the
+    library's own names; None: there is none. file: its name here, which may end in digits of its sha256.
     """
 
     image_size: int
@@ -37,5 +50,5 @@ class Preset(NamedTuple):
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    gflops: float
     url: str | None
+    file: str

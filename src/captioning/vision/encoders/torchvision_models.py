@@ -4,6 +4,7 @@ B images, D feature width, H rows, W columns, T tokens.
 """
 
 import math
+import operator
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from captioning.vision.encoders.presets import Preset, Sizes
 
 models, ops = torchvision_quickly.load().models, torchvision_quickly.load().ops
 
+PREFIX = ""
 _INCEPTIONS = frozenset({"googlenet", "inception_v3"})  # their ImageNet weights turn the input to −1 … 1 themselves
 _SHAPE = "shape"  # of a node's result, in its `meta`
 _GREY = (0.5, 0.5, 0.5)
@@ -43,9 +45,14 @@ def preset(name: str) -> Preset:
         interpolation=transform.interpolation.value,
         mean=_GREY if grey else tuple(transform.mean),
         std=_GREY if grey else tuple(transform.std),
-        gflops=weights.meta["_ops"],
         url=weights.url,
+        file=weights.url.rpartition("/")[2],
     )
+
+
+def gflops(name: str) -> float:
+    """See `families.Family`."""
+    return float(models.get_model_weights(name).DEFAULT.meta["_ops"])
 
 
 def sizes(name: str, *, pretrained: bool) -> Sizes:
@@ -118,9 +125,17 @@ def _cut(network: nn.Module, image_size: int) -> fx.GraphModule:
     with torch.inference_mode():
         _Shapes(fx.GraphModule(network, graph)).run(torch.zeros(1, 3, size, size))
     *nodes, output = graph.nodes
-    output.args = ([node for node in nodes if _is_map(node)][-1],)
+    output.args = (_patches(graph, [node for node in nodes if _is_map(node)][-1]),)
     graph.eliminate_dead_code()
     return fx.GraphModule(network, graph)
+
+
+def _patches(graph: fx.Graph, last: fx.Node) -> fx.Node:
+    """Of a map all, of tokens (B, 1 + R, D) those behind the class token, which is no region."""
+    if len(last.meta[_SHAPE]) == 4:
+        return last
+    with graph.inserting_after(last):
+        return graph.call_function(operator.getitem, (last, (slice(None), slice(1, None))))
 
 
 def _is_map(node: fx.Node) -> bool:

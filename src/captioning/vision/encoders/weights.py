@@ -28,7 +28,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights that the stage wrote, under torchvision's names; empty for an encoder that is drawn from the seed.
+    """The weights that the stage wrote, under their library's names; empty for an encoder that is drawn from the seed.
 
     Raises UserError when the file is missing or damaged.
     """
