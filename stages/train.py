@@ -13,7 +13,7 @@ from torch import Tensor
 from captioning.captioner import model
 from captioning.captioner.cards import Card
 from captioning.data.datasets.scenes.facts import FILE
-from captioning.data.objects import detectors, placing, tables, words
+from captioning.data.objects import detectors, placing, tables
 from captioning.data.objects.words import WordTagger
 from captioning.data.splits import coco
 from captioning.data.splits.images import read_images
@@ -178,7 +178,7 @@ def _labels(train: Train, image_ids: list[str], captions: EncodedCaptions) -> Im
 
 def _objects(data: Data) -> dict[str, str]:
     """What kind of objects the vectors are of, or the tags; empty for none."""
-    return tables.identity(tables.read_card(OBJECTS)) if data.tagger is None else words.KIND
+    return tables.identity(tables.read_card(OBJECTS)) if data.tagger is None else tables.WORDS
 
 
 def _print_settings(settings: Settings, setup: Setup, label_epochs: int) -> None:

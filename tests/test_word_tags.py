@@ -14,6 +14,7 @@ from captioning import decoders
 from captioning.captioner import cards, ensembles, model
 from captioning.captioner.cards import Card
 from captioning.data.objects import words
+from captioning.data.objects.tables import WORDS
 from captioning.data.objects.words import WordTagger, chosen, token_rows
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import SPECIAL, Pieces, Vocabulary
@@ -227,7 +228,7 @@ def saved(folder: Path, told: WordTagger | None, kind: dict[str, str]) -> Path:
 
 
 def test_the_folder_of_a_model_is_enough_to_tell_the_tags_of_an_image(tmp_path: Path) -> None:
-    folder = saved(tmp_path / "model", tagger(0.5), words.KIND)
+    folder = saved(tmp_path / "model", tagger(0.5), WORDS)
     captioners = ensembles.load([folder], mirror=True)
     member = captioners.members[0]
     pixels = np.random.default_rng(1).integers(0, 256, (2, 3, 64, 64)).astype(np.uint8)
@@ -246,7 +247,7 @@ def test_the_folder_of_a_model_is_enough_to_tell_the_tags_of_an_image(tmp_path: 
 
 
 def test_a_damaged_classifier_is_refused(tmp_path: Path) -> None:
-    folder = saved(tmp_path / "model", tagger(), words.KIND)
+    folder = saved(tmp_path / "model", tagger(), WORDS)
     whole = (folder / "words.safetensors").read_bytes()
     (folder / "words.safetensors").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(UserError, match=r"words.safetensors: not the file that model.json describes"):
@@ -257,7 +258,7 @@ def test_a_damaged_classifier_is_refused(tmp_path: Path) -> None:
 
 def test_models_with_words_and_without_are_not_taken_for_each_other(tmp_path: Path) -> None:
     """By train.start, and by evaluate where there are objects with boxes."""
-    folder, plain = saved(tmp_path / "words", tagger(), words.KIND), saved(tmp_path / "plain", None, {})
+    folder, plain = saved(tmp_path / "words", tagger(), WORDS), saved(tmp_path / "plain", None, {})
     frozen = encoders.build(NAME, transform=TRANSFORM, weights={}, seed=1)
     made = Network(None, decoders.build("oscar", VOCABULARY, frozen.dim, OPTIONS))
 
@@ -265,12 +266,12 @@ def test_models_with_words_and_without_are_not_taken_for_each_other(tmp_path: Pa
         what = {"decoder": "oscar", "options": OPTIONS, "transform": TRANSFORM, "vocabulary": VOCABULARY}
         take_up(named, made, frozen, objects=objects, **what)
 
-    start(folder, words.KIND)
+    start(folder, WORDS)
     start(plain, {})
     with pytest.raises(UserError, match=r"objects \(words \(words of the training captions\), here none\)"):
         start(folder, {})
     with pytest.raises(UserError, match=r"objects \(none, here words \(words of the training captions\)\)"):
-        start(plain, words.KIND)
+        start(plain, WORDS)
     labels = {"kind": "labels", "source": "label.tsv"}
     captioners = ensembles.load([folder])
     ensembles.check_objects([folder], captioners, {})

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple, NotRequired
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from captioning.settings.objects import WORDS
+from captioning.data.objects.tables import WORDS
 from captioning.system.errors import UserError
 from captioning.system.files import digest, read_json
 from captioning.system.sealed import is_sealed, write_document
@@ -61,7 +61,7 @@ class Card:
     @property
     def placed_objects(self) -> dict[str, str]:
         """The same where they have boxes, whose vectors the decoder reads; empty for words, which are tags alone."""
-        return {} if self.objects.get("kind") == WORDS else self.objects
+        return {} if self.objects == WORDS else self.objects
 
 
 class Record(NamedTuple):

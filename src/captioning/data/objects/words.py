@@ -30,7 +30,6 @@ from captioning.vision.encoders.encoded import Encoded
 
 CARD, WEIGHTS = "words.json", "words.safetensors"
 FILES = (CARD, WEIGHTS)
-KIND = {"kind": "words", "source": "words of the training captions"}  # in the provenance of a model
 SURE = 0.3  # probability from which on a word is a tag: see docs/objects.md
 MOST = 10  # tags of an image
 
