@@ -1,6 +1,6 @@
 """objects: what is in each image, and where → data/objects/.
 
-With `objects: none` it leaves a file that never changes, and so it does with `words`, which the stage `train` tells.
+With `objects: none` it leaves a file that never changes, and so it does with `words`: the stage `train` finds those.
 Torch is loaded where a detector is trained, and only there.
 """
 

@@ -94,7 +94,7 @@ def prepare(settings: Settings, checkpoint: Callable[[str], Checkpoint]) -> Trai
     label_epochs = labelling.epochs(train.labels.epochs, light=backbones.is_light(settings.encoder))
     resolved = for_training(settings)
     resolved["train"]["labels"]["epochs"] = label_epochs
-    data = _data(train if _learns_labels(settings) else None, fabric, told=settings.objects == WORDS)
+    data = _data(train if _learns_labels(settings) else None, fabric, words=settings.objects == WORDS)
     weights = read_record(WEIGHTS)
     initial = _initial_encoder(settings.encoder, settings.seed, data.store)
     network = build.network(settings, data, initial)
@@ -124,15 +124,15 @@ def _learns_labels(settings: Settings) -> bool:
     return learns(settings) and settings.dataset in LABELLED
 
 
-def _data(labelled: Train | None, fabric: Fabric, *, told: bool) -> Data:
-    """labelled: how the encoder is trained that learns the labels; None: none does. told: tags are words."""
+def _data(labelled: Train | None, fabric: Fabric, *, words: bool) -> Data:
+    """labelled: how the encoder is trained that learns the labels; None: none does. words: they are tags."""
     check_table(VOCABULARY, "run `dvc repro -f vocab`")
     images = read_images(SPLIT / "images.csv")
     validation, train = images[images["split"] == "val"], EncodedCaptions.read(SPLIT / "train.npz")
     ids, vocabulary = images["image_id"].tolist(), Vocabulary.read(VOCABULARY)
     val = EncodedCaptions.read(SPLIT / "val.npz")
     store = _store(ids, vocabulary)
-    tagger = _tell_words(store, train, val, vocabulary, fabric) if told else None
+    tagger = _words(store, train, val, vocabulary, fabric) if words else None
     return Data(
         train=train,
         val=val,
@@ -153,14 +153,14 @@ def _store(ids: list[str], vocabulary: Vocabulary) -> FeatureStore:
     return store
 
 
-def _tell_words(
+def _words(
     store: FeatureStore, train: EncodedCaptions, val: EncodedCaptions, vocabulary: Vocabulary, fabric: Fabric
 ) -> WordTagger:
-    """Give the images of the store their tags; return what told them."""
+    """Give the images of the store words as tags; return what predicted them."""
     tagger, store.tags = word_tags.fit(store, train, val, vocabulary)
     scores = tagger.record["scores"]["val"]
-    told = f"{scores['tags']} of {len(tagger.words)} words a validation image"
-    fabric.print(f"tags: {told}, precision {scores['precision']}, recall {scores['recall']}")
+    tags = f"{scores['tags']} of {len(tagger.words)} words a validation image"
+    fabric.print(f"tags: {tags}, precision {scores['precision']}, recall {scores['recall']}")
     return tagger
 
 

@@ -58,8 +58,8 @@ def test_it_goes_from_archives_to_scores_and_speaks(copy: Project, tmp_path: Pat
         assert (card["decoder_options"]["width"], card["decoder_options"]["layers"]) == (16, 1)
         assert any(word.startswith("##") for word in vocabulary.words)
         assert card["provenance"]["objects"] == WORDS
-        told = json.loads(copy.read("data/train/model/words.json"))
-        assert 0 < told["scores"]["train"]["tags"] <= 10
+        found = json.loads(copy.read("data/train/model/words.json"))
+        assert 0 < found["scores"]["train"]["tags"] <= 10
         assert json.loads(copy.read("data/objects/objects.json"))["kind"] == "none"
         assert copy.stages_to_run() == []
         (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")

@@ -1,4 +1,4 @@
-"""Tags that are words: who tells them, from what, and what a model with them says of an image by itself."""
+"""Tags that are words: from what they are predicted, and that a model has them of an image by itself."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +34,7 @@ from tests.imports import ROOT
 from tests.special import PAD
 from tests.variants import captions, images, options
 
-IMAGES, WIDTH, TELLING = 60, 90, 30  # more features than images: a regression can know each image by heart
+IMAGES, WIDTH, SHOWING = 60, 90, 30  # more features than images: a regression can know each image by heart
 HEART = (1e-4,)  # a penalty that does not keep it from that
 UNIQUE = dict(zip(range(0, 50, 7), "bcdefghj", strict=True))  # training images that alone have a word
 VOCABULARY = Vocabulary((*SPECIAL, "a", "dog", "cat", *UNIQUE.values()))
@@ -44,10 +44,10 @@ OPTIONS = options("oscar", width=8, image_norm=False)
 
 
 def store(seed: int = 0, *, mirrored: bool = False) -> Any:
-    """Means of images; the first features tell whether there is a dog. Those of mirrored images tell the opposite."""
+    """Means of images; the first features show whether there is a dog. Those of mirrored images show the opposite."""
     means = np.random.default_rng(seed).normal(size=(IMAGES, WIDTH)).astype(np.float16)
-    means[:, :TELLING] = np.where(dogs(), 4, -4)[:, None]
-    twins = np.where(np.arange(WIDTH) < TELLING, -means, means)
+    means[:, :SHOWING] = np.where(dogs(), 4, -4)[:, None]
+    twins = np.where(np.arange(WIDTH) < SHOWING, -means, means)
     parts = [Sharded([array[:25], array[25:50], array[50:]], 25) for array in (means, twins, means[:, None])]
     return SimpleNamespace(
         ids=[str(row) for row in range(IMAGES)],
@@ -101,7 +101,7 @@ def test_a_training_image_has_no_tag_from_its_own_captions(monkeypatch: pytest.M
     assert not any(word in crossed[row] for row, word in UNIQUE.items())
 
 
-def test_what_features_tell_comes_back_in_training_and_in_new_images() -> None:
+def test_what_features_show_comes_back_in_training_and_in_new_images() -> None:
     tags = named(fitted().tags[0])
     assert [row[0] for row in tags] == ["dog" if dog else "cat" for dog in dogs()]
     scores = fitted().tagger.record["scores"]
@@ -214,7 +214,7 @@ def test_tags_change_what_oscar_says_and_an_image_without_any_is_as_before() -> 
     assert (logits(tags.flip(1))[0] - logits(tags)[0]).abs().max() > 1e-4  # their order counts
 
 
-def saved(folder: Path, told: WordTagger | None, kind: dict[str, str]) -> Path:
+def saved(folder: Path, found: WordTagger | None, kind: dict[str, str]) -> Path:
     """A model of a tiny oscar."""
     encoder = encoders.build(NAME, transform=TRANSFORM, weights={}, seed=1)
     torch.manual_seed(1)
@@ -223,11 +223,11 @@ def saved(folder: Path, told: WordTagger | None, kind: dict[str, str]) -> Path:
     compute = {"portable": True, "threads": 1}
     card = Card(NAME, "oscar", OPTIONS, asdict(TRANSFORM), {}, compute, provenance, {})
     states = encoder.body.state_dict(), decoder.state_dict()
-    model.save(folder, card, *states, VOCABULARY, tagger=told)
+    model.save(folder, card, *states, VOCABULARY, tagger=found)
     return folder
 
 
-def test_the_folder_of_a_model_is_enough_to_tell_the_tags_of_an_image(tmp_path: Path) -> None:
+def test_the_folder_of_a_model_is_enough_for_the_tags_of_an_image(tmp_path: Path) -> None:
     folder = saved(tmp_path / "model", tagger(0.5), WORDS)
     captioners = ensembles.load([folder], mirror=True)
     member = captioners.members[0]
@@ -283,7 +283,7 @@ def test_models_with_words_and_without_are_not_taken_for_each_other(tmp_path: Pa
     ("changes", "message"),
     [
         ({"decoder": "transformer"}, "objects = words: the decoder transformer reads no tags; write decoder: oscar"),
-        ({"decoder": "oscar"}, "objects = words: a frozen encoder's features tell them; write features.trainable: fal"),
+        ({"decoder": "oscar"}, "objects = words: a frozen encoder's features predict them; write features.trainable:"),
     ],
 )
 def test_a_decoder_without_tags_and_a_trained_encoder_are_refused(changes: dict[str, str], message: str) -> None:

@@ -7,7 +7,7 @@
     model/statistics.safetensors  statistics of training images, for `unlikeness`; older folders have none
     model/confidence.json       of a released model: how sure a caption is
     model/detector.json, detector.safetensors   what finds the objects that the model reads, if a detector found them
-    model/words.json, words.safetensors         what tells the words that are tags, if these are words
+    model/words.json, words.safetensors         what predicts its tags, if they are words
 
 The encoder has a file of its own: experiments that share a frozen one share its bytes in the DVC cache.
 """
@@ -93,7 +93,8 @@ def save(
 ) -> None:
     """Write a model folder; it appears when it is whole. The same model gives the same bytes.
 
-    detector: the folder of what found the objects that the model reads. tagger: what tells its tags, if they are words.
+    detector: the folder of what found the objects that the model reads. tagger: what predicts its tags, if these are
+    words.
     """
     with atomic(folder) as temporary:
         temporary.mkdir()

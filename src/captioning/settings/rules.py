@@ -162,11 +162,11 @@ def _objects(settings: Settings) -> None:
 
 
 def _words(settings: Settings) -> None:
-    """Words are tags: a decoder must read them, and the features that they are told by must not change in training."""
+    """Words are tags: a decoder must read them, and the features that predict them must not change in training."""
     if not reads_tags(settings.decoder):
         raise UserError(f"objects = words: the decoder {settings.decoder} reads no tags; write decoder: oscar")
     if settings.features.trainable:
-        raise UserError("objects = words: a frozen encoder's features tell them; write features.trainable: false")
+        raise UserError("objects = words: a frozen encoder's features predict them; write features.trainable: false")
 
 
 def _mirror(settings: Settings) -> None:

@@ -27,7 +27,7 @@ class Data:
     """What a training reads. `val_rows` (N,) are rows of the store, `val_ids` the ids of their references.
 
     `labels`: what is in the training images; None where the data set does not record it, or nothing learns it.
-    `tagger`: what told the tags of the store, if they are words.
+    `tagger`: what predicted the tags of the store, if they are words.
     """
 
     train: EncodedCaptions

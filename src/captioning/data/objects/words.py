@@ -30,7 +30,7 @@ from captioning.vision.encoders.encoded import Encoded
 
 CARD, WEIGHTS = "words.json", "words.safetensors"
 FILES = (CARD, WEIGHTS)
-SURE = 0.3  # probability from which on a word is a tag: see docs/objects.md
+SURE = 0.3  # least probability of a tag: see docs/objects.md
 MOST = 10  # tags of an image
 
 
