@@ -237,6 +237,15 @@ def test_the_folder_of_a_model_is_enough_for_the_tags_of_an_image(tmp_path: Path
         assert encoded.tags is not None
         assert named(encoded.tags.numpy()) == [["dog", "cat"]] * 2  # and no gnu, which it cannot say
         assert encoded.boxes is None
+    means, regions = (Sharded([np.ones((2, *shape, member.encoder.dim), np.float16)], 2) for shape in ((), (3,)))
+    parts = {"means": means, "regions": regions, "mirrored_means": means, "mirrored_regions": regions}
+    kept: Any = SimpleNamespace(**parts, pixels=None, places=None, tags=None)
+    readers = captioners.readers(kept, torch.device("cpu"))
+    assert len(readers) == 2
+    for read in readers:  # of `evaluate`
+        tags = read(np.array([1, 0])).tags
+        assert tags is not None
+        assert named(tags.numpy()) == [["dog", "cat"]] * 2
     assert captioners.objects == {}  # nothing must be given with an image
     assert attention_maps.refusal(member) is None
     record = cards.read(folder)
