@@ -234,8 +234,8 @@ def _save(training: Training, settings: Compute) -> None:
         scores={"epoch": best + 1, **trainer.progress.history[best]},
     )
     states = encoder.body.state_dict(), network.decoder.state_dict()
-    found = {"detector": detectors.of(OBJECTS), "tagger": data.tagger}
-    model.save(OUT / "model", card, *states, data.vocabulary, _statistics(data), **found)
+    detector = detectors.of(OBJECTS)
+    model.save(OUT / "model", card, *states, data.vocabulary, _statistics(data), None, detector, data.tagger)
 
 
 def _statistics(data: Data) -> KeptStatistics:

@@ -272,7 +272,12 @@ def test_models_with_words_and_without_are_not_taken_for_each_other(tmp_path: Pa
     made = Network(None, decoders.build("oscar", VOCABULARY, frozen.dim, OPTIONS))
 
     def start(named: Path, objects: dict[str, str]) -> None:
-        what = {"decoder": "oscar", "options": OPTIONS, "transform": TRANSFORM, "vocabulary": VOCABULARY}
+        what: dict[str, Any] = {
+            "decoder": "oscar",
+            "options": OPTIONS,
+            "transform": TRANSFORM,
+            "vocabulary": VOCABULARY,
+        }
         take_up(named, made, frozen, objects=objects, **what)
 
     start(folder, WORDS)

@@ -160,14 +160,15 @@ def load(folder: Path) -> Captioner:
 
 
 def _rebuilt(saved: Saved) -> Captioner:
-    card, vocabulary, weights, trained, *rest = saved
+    card, vocabulary, weights, trained, *_ = saved
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
     boxed = bool(card.placed_objects)
     decoder = decoders.build(card.decoder, vocabulary, encoder.dim, card.decoder_options, boxed=boxed)
     decoder.load_state_dict(trained)
     networks = encoders.folded(encoder), decoder.eval()
-    return Captioner(*networks, transform, vocabulary, card, *rest)
+    optional = saved.statistics, saved.calibration, saved.detector, saved.tagger
+    return Captioner(*networks, transform, vocabulary, card, *optional)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
