@@ -9,7 +9,6 @@ Kind = Annotated[
     Literal["none", "labels", "trained", "words"],
     Meaning(
         "none | labels (what the data set says, or a label.tsv in `download.source`) | trained (what a detector finds "
-        "that is trained on what the data set says of the training images) | words (tags alone: likely words of "
-        "captions, by the features of a frozen encoder; docs/objects.md)"
+        "that is trained on what the data set says) | words (tags alone: likely words of captions; docs/objects.md)"
     ),
 ]
