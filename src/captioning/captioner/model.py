@@ -109,7 +109,7 @@ def save(
             detectors.bring(detector, temporary)
         if tagger is not None:
             words.write(temporary, tagger)
-        optional = {STATISTICS: statistics, CONFIDENCE: calibration}
+        optional: dict[str, object] = {STATISTICS: statistics, CONFIDENCE: calibration}
         optional |= dict.fromkeys(DETECTOR, detector) | dict.fromkeys(TAGGER, tagger)
         cards.write(temporary, card, (*FILES, *(name for name, part in optional.items() if part is not None)))
 
@@ -166,9 +166,8 @@ def _rebuilt(saved: Saved) -> Captioner:
     boxed = bool(card.placed_objects)
     decoder = decoders.build(card.decoder, vocabulary, encoder.dim, card.decoder_options, boxed=boxed)
     decoder.load_state_dict(trained)
-    networks = encoders.folded(encoder), decoder.eval()
     optional = saved.statistics, saved.calibration, saved.detector, saved.tagger
-    return Captioner(*networks, transform, vocabulary, card, *optional)
+    return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, *optional)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
