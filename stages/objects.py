@@ -1,6 +1,7 @@
 """objects: what is in each image, and where → data/objects/.
 
-With `objects: none` it leaves a file that never changes. Torch is loaded where a detector is trained, and only there.
+With `objects: none` it leaves a file that never changes, and so it does with `words`: the stage `train` finds those.
+Torch is loaded where a detector is trained, and only there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from captioning.data.objects import given, scores, tables, truth
 from captioning.data.objects.instances import Truth
 from captioning.data.objects.labels import Found, Sizes
 from captioning.data.splits.images import read_images
-from captioning.settings.objects import NONE, TRAINED
+from captioning.settings.objects import NONE, TRAINED, WORDS
 from captioning.settings.resolve import source
 from captioning.settings.schema import Compute, Settings
 from captioning.system import compute
@@ -51,7 +52,7 @@ def main(settings: Settings) -> None:
     wanted = Wanted(settings.objects, settings.dataset, searched, settings.seed, settings.compute)
     with atomic(OUT) as folder:
         folder.mkdir()
-        if wanted.kind == NONE:
+        if wanted.kind in (NONE, WORDS):
             tables.write_none(folder)
             return
         card = _write(wanted, folder)

@@ -14,11 +14,13 @@ from captioning.captioner import model
 from captioning.captioner.cards import Card
 from captioning.data.datasets.scenes.facts import FILE
 from captioning.data.objects import detectors, placing, tables
+from captioning.data.objects.words import WordTagger
 from captioning.data.splits import coco
 from captioning.data.splits.images import read_images
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.metrics import References
+from captioning.settings.objects import WORDS
 from captioning.settings.resolve import decoder_options, for_training
 from captioning.settings.rules import LABELLED, learns
 from captioning.settings.schema import Compute, Settings
@@ -28,7 +30,7 @@ from captioning.system.archives import ImageArchives
 from captioning.system.checkpoints import Checkpoint
 from captioning.system.files import digest, run_key
 from captioning.system.sealed import check_table
-from captioning.training import build, labelling, machine, plan, warm_start
+from captioning.training import build, labelling, machine, plan, warm_start, word_tags
 from captioning.training.epoch_log import EpochLog
 from captioning.training.labels import ImageLabels
 from captioning.training.optimization import count_parameters
@@ -92,11 +94,11 @@ def prepare(settings: Settings, checkpoint: Callable[[str], Checkpoint]) -> Trai
     label_epochs = labelling.epochs(train.labels.epochs, light=backbones.is_light(settings.encoder))
     resolved = for_training(settings)
     resolved["train"]["labels"]["epochs"] = label_epochs
-    data = _data(train if _learns_labels(settings) else None, fabric)
+    data = _data(train if _learns_labels(settings) else None, fabric, words=settings.objects == WORDS)
     weights = read_record(WEIGHTS)
     initial = _initial_encoder(settings.encoder, settings.seed, data.store)
     network = build.network(settings, data, initial)
-    started = warm_start.begin(settings, network, data, initial, _objects(), fabric.print)
+    started = warm_start.begin(settings, network, data, initial, _objects(data), fabric.print)
     setup = Setup(network, build.inputs(settings, network, data), data, fabric)
     _print_settings(settings, setup, label_epochs)
     phases = plan.phases(settings.seed, train, label_epochs, setup)
@@ -122,21 +124,25 @@ def _learns_labels(settings: Settings) -> bool:
     return learns(settings) and settings.dataset in LABELLED
 
 
-def _data(labelled: Train | None, fabric: Fabric) -> Data:
-    """labelled: how the encoder is trained that learns the labels; None: none does."""
+def _data(labelled: Train | None, fabric: Fabric, *, words: bool) -> Data:
+    """labelled: how the encoder is trained that learns the labels; None: none does. words: they are tags."""
     check_table(VOCABULARY, "run `dvc repro -f vocab`")
     images = read_images(SPLIT / "images.csv")
     validation, train = images[images["split"] == "val"], EncodedCaptions.read(SPLIT / "train.npz")
     ids, vocabulary = images["image_id"].tolist(), Vocabulary.read(VOCABULARY)
+    val = EncodedCaptions.read(SPLIT / "val.npz")
+    store = _store(ids, vocabulary)
+    tagger = _words(store, train, val, vocabulary, fabric) if words else None
     return Data(
         train=train,
-        val=EncodedCaptions.read(SPLIT / "val.npz"),
-        store=settle(_store(ids, vocabulary), fabric.device),
+        val=val,
+        store=settle(store, fabric.device),
         val_rows=validation.index.to_numpy(),
         val_ids=validation["coco_id"].tolist(),
         references=References(coco.read_references(SPLIT / "references_val.json")),
         vocabulary=vocabulary,
         labels=_labels(labelled, ids, train) if labelled else None,
+        tagger=tagger,
     )
 
 
@@ -145,6 +151,17 @@ def _store(ids: list[str], vocabulary: Vocabulary) -> FeatureStore:
     store = FeatureStore(FEATURES, ids)
     store.places = placing.of_folder(OBJECTS, ids, store.transform, vocabulary)
     return store
+
+
+def _words(
+    store: FeatureStore, train: EncodedCaptions, val: EncodedCaptions, vocabulary: Vocabulary, fabric: Fabric
+) -> WordTagger:
+    """Give the images of the store words as tags; return what predicted them."""
+    tagger, store.tags = word_tags.fit(store, train, val, vocabulary)
+    scores = tagger.record["scores"]["val"]
+    tags = f"{scores['tags']} of {len(tagger.words)} words a validation image"
+    fabric.print(f"tags: {tags}, precision {scores['precision']}, recall {scores['recall']}")
+    return tagger
 
 
 def _initial_encoder(name: str, seed: int, store: FeatureStore) -> Encoder:
@@ -159,9 +176,9 @@ def _labels(train: Train, image_ids: list[str], captions: EncodedCaptions) -> Im
     return ImageLabels.read(DATA / FILE, image_ids, captions, moved=moved)
 
 
-def _objects() -> dict[str, str]:
-    """What kind of objects the vectors are of; empty for none."""
-    return tables.identity(tables.read_card(OBJECTS))
+def _objects(data: Data) -> dict[str, str]:
+    """What kind of objects the vectors are of, or the tags; empty for none."""
+    return tables.identity(tables.read_card(OBJECTS)) if data.tagger is None else tables.WORDS
 
 
 def _print_settings(settings: Settings, setup: Setup, label_epochs: int) -> None:
@@ -212,13 +229,14 @@ def _save(training: Training, settings: Compute) -> None:
         compute=machine.recorded(settings, trainer.fabric),
         provenance={
             "features": digest(FEATURES / "index.json"),
-            **({"objects": objects} if (objects := _objects()) else {}),
+            **({"objects": objects} if (objects := _objects(data)) else {}),
             **origins,
         },
         scores={"epoch": best + 1, **trainer.progress.history[best]},
     )
     states = encoder.body.state_dict(), network.decoder.state_dict()
-    model.save(OUT / "model", card, *states, data.vocabulary, _statistics(data), detector=detectors.of(OBJECTS))
+    detector = detectors.of(OBJECTS)
+    model.save(OUT / "model", card, *states, data.vocabulary, _statistics(data), None, detector, data.tagger)
 
 
 def _statistics(data: Data) -> KeptStatistics:

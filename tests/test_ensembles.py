@@ -196,13 +196,13 @@ def test_stored_images_are_read_in_both_views(tmp_path: Path, trained: bool) -> 
     """From a store of pixels, and from one of features if it has the mirrored ones."""
     captioners = ensembles.load([folder(tmp_path / "a"), folder(tmp_path / "b", "neuraltalk-rnn")], mirror=True)
     pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
-    encoder, absent = captioners.members[0].encoder, dict.fromkeys(ARRAYS)
+    encoder, absent = captioners.members[0].encoder, dict.fromkeys((*ARRAYS, "places", "tags"))
     with torch.inference_mode():
         upright, turned = encoder(pixels), encoder(pixels.flip(3))
     features = {"means": upright.mean(1), "regions": upright}
     mirrored = {"mirrored_means": turned.mean(1), "mirrored_regions": turned}
     stored = {"pixels": pixels} if trained else features | mirrored
-    readers = captioners.readers(SimpleNamespace(places=None, **absent | arrays(stored)), torch.device("cpu"))  # type: ignore[arg-type]
+    readers = captioners.readers(SimpleNamespace(**absent | arrays(stored)), torch.device("cpu"))  # type: ignore[arg-type]
     assert len(readers) == 4
     with torch.inference_mode():
         said = [reader(np.array([2, 0])) for reader in readers]
@@ -210,7 +210,7 @@ def test_stored_images_are_read_in_both_views(tmp_path: Path, trained: bool) -> 
         torch.testing.assert_close(found.regions, expected[[2, 0]])
         torch.testing.assert_close(found.mean, expected[[2, 0]].mean(1))
     if not trained:
-        without = SimpleNamespace(places=None, **absent | arrays(features))
+        without = SimpleNamespace(**absent | arrays(features))
         with pytest.raises(UserError, match=r"evaluate.mirror = true .*data/features has none; write features.mirror"):
             captioners.readers(without, torch.device("cpu"))  # type: ignore[arg-type]
 

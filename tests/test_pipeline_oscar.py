@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+from captioning.data.objects.tables import WORDS
 from captioning.data.text.vocabulary import Pieces, Vocabulary
 from captioning.system.files import digest
 from tests.project import OWN, Project
@@ -27,12 +28,21 @@ def text_model(folder: Path) -> Path:
 
 @pytest.mark.parametrize("trainable", ["true", "false"])
 def test_it_goes_from_archives_to_scores_and_speaks(copy: Project, tmp_path: Path, trainable: str) -> None:
-    """A trained encoder, from nothing; a frozen one, from the first layer of a text model, self-critically at last."""
+    """A trained encoder, from nothing; a frozen one, from the first layer of a text model, self-critically at last.
+
+    The second reads words as tags.
+    """
     changes = ["decoder=oscar", f"features.trainable={trainable}", "evaluate.n_best=2"]
     if trainable == "false":
         folder = text_model(tmp_path / "text")
         sizes = [f"decoders.oscar.{name}=auto" for name in ("width", "heads", "feed_forward")]
-        changes += [f"vocab.text={folder}", "decoders.oscar.layers=1", "train.self_critical.epochs=1", *sizes]
+        changes += [
+            "objects=words",
+            f"vocab.text={folder}",
+            "decoders.oscar.layers=1",
+            "train.self_critical.epochs=1",
+            *sizes,
+        ]
     copy.set(*changes)
     copy.run("dvc", "repro")
     card = json.loads(copy.read("data/train/model/model.json"))
@@ -47,6 +57,10 @@ def test_it_goes_from_archives_to_scores_and_speaks(copy: Project, tmp_path: Pat
         assert card["provenance"]["text"] == {"path": str(folder), **digests}
         assert (card["decoder_options"]["width"], card["decoder_options"]["layers"]) == (16, 1)
         assert any(word.startswith("##") for word in vocabulary.words)
+        assert card["provenance"]["objects"] == WORDS
+        found = json.loads(copy.read("data/train/model/words.json"))
+        assert 0 < found["scores"]["train"]["tags"] <= 10
+        assert json.loads(copy.read("data/objects/objects.json"))["kind"] == "none"
         assert copy.stages_to_run() == []
         (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
         assert {"vocab", "train"} <= set(copy.stages_to_run())

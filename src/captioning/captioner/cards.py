@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple, NotRequired
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from captioning.data.objects.tables import WORDS
 from captioning.system.errors import UserError
 from captioning.system.files import digest, read_json
 from captioning.system.sealed import is_sealed, write_document
@@ -22,7 +23,14 @@ FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
 STATISTICS = "statistics.safetensors"
 CONFIDENCE = "confidence.json"
 DETECTOR = ("detector.json", "detector.safetensors")  # of the objects that a model reads
-_OPTIONAL = (STATISTICS, CONFIDENCE, *DETECTOR, "features.safetensors")  # the last one in models of older versions
+TAGGER = ("words.json", "words.safetensors")  # of the words that are its tags
+_OPTIONAL = (
+    STATISTICS,
+    CONFIDENCE,
+    *DETECTOR,
+    *TAGGER,
+    "features.safetensors",
+)  # the last one in models of older versions
 _RESTORE = "restore the folder (`dvc checkout`, or train it again)"
 
 
@@ -47,8 +55,13 @@ class Card:
 
     @property
     def objects(self) -> dict[str, str]:
-        """What kind of objects the decoder reads vectors of, as `tables.identity` has it; empty for none."""
+        """What kind of objects the decoder reads, as `tables.identity` has it; empty for none."""
         return dict(self.provenance.get("objects", {}))
+
+    @property
+    def placed_objects(self) -> dict[str, str]:
+        """The same where they have boxes, whose vectors the decoder reads; empty for words, which are tags alone."""
+        return {} if self.objects == WORDS else self.objects
 
 
 class Record(NamedTuple):

@@ -33,7 +33,8 @@ class Captioners(Several[Captioner]):
 
         Raises UserError where they are, and the store is of features without them.
         """
-        return [view(store, member.encoder, device) for member in self.members for view in self._encoders()]
+        views = self._encoders()
+        return [_tagged(member, view(store, member.encoder, device)) for member in self.members for view in views]
 
     def _encoders(self) -> tuple[Callable[[FeatureStore, Encoder, torch.device], Encode], ...]:
         return (stored_encoder, mirrored_encoder) if self.mirror else (stored_encoder,)
@@ -43,10 +44,14 @@ class Captioners(Several[Captioner]):
         pairs = list(zip(objects, sizes, strict=True))
         return [
             place([seen(*pair, member.transform) for pair in pairs], member.vocabulary).of(np.arange(len(pairs)))
-            if member.card.objects
+            if member.card.placed_objects
             else None
             for member in self.members
         ]
+
+
+def _tagged(member: Captioner, encode: Encode) -> Encode:
+    return lambda rows: member.tagged(encode(rows))
 
 
 def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:
@@ -60,8 +65,9 @@ def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:
 def _check_one_kind(folders: Sequence[Path], captioners: Captioners) -> None:
     """Raise UserError, naming both, where two members read objects of different kinds: an image has those of one."""
     for folder, member in zip(folders, captioners.members, strict=True):
-        if member.card.objects and member.card.objects != captioners.objects:
-            kinds = shown_identity(member.card.objects), shown_identity(captioners.objects)
+        own = member.card.placed_objects
+        if own and own != captioners.objects:
+            kinds = shown_identity(own), shown_identity(captioners.objects)
             raise UserError(
                 f"{folder}: this model reads objects = {kinds[0]}, and another one {kinds[1]}; leave one out"
             )
@@ -88,7 +94,7 @@ def check_objects(folders: Sequence[Path], captioners: Captioners, objects: Mapp
     Vectors of another kind are read without any fault, and captions are nonsense.
     """
     for folder, member in zip(folders, captioners.members, strict=True):
-        if member.card.objects != objects:
+        if member.card.placed_objects != objects:
             trained, here = shown_identity(member.card.objects), shown_identity(objects)
             raise UserError(
                 f"{folder}: this model was trained with objects = {trained}, and data/objects has {here}; "

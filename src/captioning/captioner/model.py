@@ -7,6 +7,7 @@
     model/statistics.safetensors  statistics of training images, for `unlikeness`; older folders have none
     model/confidence.json       of a released model: how sure a caption is
     model/detector.json, detector.safetensors   what finds the objects that the model reads, if a detector found them
+    model/words.json, words.safetensors         what predicts its tags, if they are words
 
 The encoder has a file of its own: experiments that share a frozen one share its bytes in the DVC cache.
 """
@@ -25,10 +26,11 @@ from torch import Tensor
 
 from captioning import decoders
 from captioning.captioner import cards, confidence
-from captioning.captioner.cards import CONFIDENCE, DETECTOR, FILES, STATISTICS, Card
+from captioning.captioner.cards import CONFIDENCE, DETECTOR, FILES, STATISTICS, TAGGER, Card
 from captioning.captioner.confidence import Calibration
-from captioning.data.objects import detectors
+from captioning.data.objects import detectors, words
 from captioning.data.objects.detectors import ObjectDetector
+from captioning.data.objects.words import WordTagger
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import AttendingDecoder, Decoder
 from captioning.system.errors import UserError, reason, shown
@@ -40,6 +42,8 @@ from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.encodings import encode_pixels
 from captioning.vision.features.unlikeness import KeptStatistics, statistics
 from captioning.vision.images import Transform
+
+_RESTORE = "restore the folder"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Captioner:
     statistics: KeptStatistics | None = None
     calibration: Calibration | None = None
     detector: ObjectDetector | None = None
+    tagger: WordTagger | None = None
 
     @property
     def attending(self) -> AttendingDecoder | None:
@@ -63,7 +68,11 @@ class Captioner:
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray, places: Places | None = None) -> Encoded:
         """uint8 pixels (B, 3, S, S) → what the decoder reads of them: regions of the grid, or of `places`."""
-        return encode_pixels(self.encoder, (torch.from_numpy(pixels), *(places or ())))
+        return self.tagged(encode_pixels(self.encoder, (torch.from_numpy(pixels), *(places or ()))))
+
+    def tagged(self, encoded: Encoded) -> Encoded:
+        """An encoder's output, with tags if these are words."""
+        return encoded if self.tagger is None else self.tagger.tagged(encoded, self.vocabulary)
 
     def measure(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 pixels (B, 3, S, S) → their statistics (B, K), which `unlikeness` compares."""
@@ -80,10 +89,12 @@ def save(
     statistics: KeptStatistics | None = None,
     calibration: Calibration | None = None,
     detector: Path | None = None,
+    tagger: WordTagger | None = None,
 ) -> None:
     """Write a model folder; it appears when it is whole. The same model gives the same bytes.
 
-    detector: the folder of what found the objects that the model reads.
+    detector: the folder of what found the objects that the model reads. tagger: what predicts its tags, if these are
+    words.
     """
     with atomic(folder) as temporary:
         temporary.mkdir()
@@ -96,7 +107,10 @@ def save(
             confidence.write(temporary, calibration)
         if detector is not None:
             detectors.bring(detector, temporary)
-        optional = {STATISTICS: statistics, CONFIDENCE: calibration, **dict.fromkeys(DETECTOR, detector)}
+        if tagger is not None:
+            words.write(temporary, tagger)
+        optional: dict[str, object] = {STATISTICS: statistics, CONFIDENCE: calibration}
+        optional |= dict.fromkeys(DETECTOR, detector) | dict.fromkeys(TAGGER, tagger)
         cards.write(temporary, card, (*FILES, *(name for name, part in optional.items() if part is not None)))
 
 
@@ -114,6 +128,7 @@ class Saved(NamedTuple):
     statistics: KeptStatistics | None
     calibration: Calibration | None
     detector: ObjectDetector | None = None
+    tagger: WordTagger | None = None
 
 
 def read(folder: Path) -> Saved:
@@ -126,10 +141,10 @@ def read(folder: Path) -> Saved:
     encoder, decoder = (_tensors(folder / f"{name}.safetensors") for name in ("encoder", "decoder"))
     statistics = KeptStatistics.of(_tensors(folder / STATISTICS)) if STATISTICS in record.files else None
     calibration = confidence.read(folder) if CONFIDENCE in record.files else None
-    detector = detectors.read(folder, "restore the folder") if DETECTOR[0] in record.files else None
-    return Saved(
-        record.card, Vocabulary.read(folder / "vocab.txt"), encoder, decoder, statistics, calibration, detector
-    )
+    detector = detectors.read(folder, _RESTORE) if DETECTOR[0] in record.files else None
+    tagger = words.read(folder, _RESTORE) if TAGGER[0] in record.files else None
+    vocabulary = Vocabulary.read(folder / "vocab.txt")
+    return Saved(record.card, vocabulary, encoder, decoder, statistics, calibration, detector, tagger)
 
 
 def load(folder: Path) -> Captioner:
@@ -145,14 +160,14 @@ def load(folder: Path) -> Captioner:
 
 
 def _rebuilt(saved: Saved) -> Captioner:
-    card, vocabulary, weights, trained, statistics, calibration, detector = saved
+    card, vocabulary, weights, trained, *_ = saved
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
-    boxed = bool(card.objects)
+    boxed = bool(card.placed_objects)
     decoder = decoders.build(card.decoder, vocabulary, encoder.dim, card.decoder_options, boxed=boxed)
     decoder.load_state_dict(trained)
-    networks = encoders.folded(encoder), decoder.eval()
-    return Captioner(*networks, transform, vocabulary, card, statistics, calibration, detector)
+    optional = saved.statistics, saved.calibration, saved.detector, saved.tagger
+    return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, *optional)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

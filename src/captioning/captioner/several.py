@@ -88,8 +88,8 @@ class Several(Generic[M]):
 
     @property
     def objects(self) -> dict[str, str]:
-        """What kind of objects a member reads, as `tables.identity` has it; empty where none does."""
-        return next((member.card.objects for member in self.members if member.card.objects), {})
+        """What kind of objects with boxes a member reads, as `tables.identity` has it; empty where none does."""
+        return next((member.card.placed_objects for member in self.members if member.card.placed_objects), {})
 
     @property
     def detector(self) -> "ObjectDetector | None":

@@ -46,7 +46,7 @@ def refusal(captioner: Captioner) -> str | None:
     """Why there is nothing to draw for this model, in words; None where there is."""
     if captioner.attending is None:
         return f"the decoder {captioner.card.decoder} does not attend to regions, so it has no attention to draw"
-    if captioner.card.objects:
+    if captioner.card.placed_objects:
         return "the decoder looks at objects, which form no grid, so attention cannot be laid on one"
     if captioner.encoder.grid is None:
         return f"the regions of the encoder {captioner.card.encoder} form no grid, so attention cannot be laid on them"

@@ -128,6 +128,7 @@ class OscarOptions:
     attends = True
     codes_boxes = True
     pretrains = True
+    reads_tags = True
 
     width: Annotated[
         Width,
@@ -176,6 +177,11 @@ def names() -> tuple[str, ...]:
 def codes_boxes(name: str) -> bool:
     """Does a decoder put the box code behind vectors of objects itself? For others it is there already."""
     return bool(getattr(Decoders.model_fields[name].annotation, "codes_boxes", False))
+
+
+def reads_tags(name: str) -> bool:
+    """Does a decoder read the names of objects, or words in their place?"""
+    return bool(getattr(Decoders.model_fields[name].annotation, "reads_tags", False))
 
 
 def attends(name: str) -> bool:

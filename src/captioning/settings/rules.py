@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from captioning.settings import text_models
-from captioning.settings.decoders import attends, names, pretrains, retrieves
-from captioning.settings.objects import NONE
+from captioning.settings.decoders import attends, names, pretrains, reads_tags, retrieves
+from captioning.settings.objects import NONE, WORDS
 from captioning.settings.schema import Settings
 from captioning.settings.search import USUAL, SearchOptions
 from captioning.settings.training import INITIAL, Augmentation
@@ -143,7 +143,9 @@ def _regions(settings: Settings) -> None:
 
 def _objects(settings: Settings) -> None:
     """Objects are read by decoders that attend, and boxes are known of images that training leaves where they are."""
-    if settings.objects == NONE:
+    if settings.objects == WORDS:
+        _words(settings)
+    if settings.objects in (NONE, WORDS):
         return
     begin = f"objects = {settings.objects}"
     if not attends(settings.decoder):
@@ -157,6 +159,14 @@ def _objects(settings: Settings) -> None:
                 f"train.augment.{name} = {getattr(settings.train.augment, name)} moves objects, whose boxes stay; "
                 f"write {still}, or objects: none"
             )
+
+
+def _words(settings: Settings) -> None:
+    """Words are tags: a decoder must read them, and the features that predict them must not change in training."""
+    if not reads_tags(settings.decoder):
+        raise UserError(f"objects = words: the decoder {settings.decoder} reads no tags; write decoder: oscar")
+    if settings.features.trainable:
+        raise UserError("objects = words: a frozen encoder's features predict them; write features.trainable: false")
 
 
 def _mirror(settings: Settings) -> None:

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from captioning.data.objects.words import WordTagger
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.losses import Mean
@@ -28,6 +29,7 @@ class Data:
     """What a training reads. `val_rows` (N,) are rows of the store, `val_ids` the ids of their references.
 
     `labels`: what is in the training images; None where the data set does not record it, or nothing learns it.
+    `tagger`: what predicted the tags of the store, if they are words.
     """
 
     train: EncodedCaptions
@@ -38,6 +40,7 @@ class Data:
     references: References[int]
     vocabulary: Vocabulary
     labels: ImageLabels | None = None
+    tagger: WordTagger | None = None
 
     @property
     def longest(self) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST = 36  # objects of an image that are kept
 NONE = "none"
+WORDS = {"kind": "words", "source": "words of the training captions"}  # the identity of tags that have no boxes
 _NAMED = 5  # of many names, so many are given
 CARD, LABELS, SIZES, CLASSES = "objects.json", "label.tsv", "hw.tsv", "classes.txt"
 AGAIN = "run `dvc repro -f objects`"

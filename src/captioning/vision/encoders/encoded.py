@@ -14,7 +14,7 @@ class Encoded(NamedTuple):
 
     A decoder that attends gives regions outside of `mask` no weight. `boxes` are x and y of the upper left corner and
     of the lower right one, as shares of the image's width and height. `tags` are ids of the vocabulary, those of all
-    names of objects in a row, padded with `<pad>`.
+    names of objects in a row, or of likely words, padded with `<pad>`.
     """
 
     mean: "Tensor"  # (B, D), over the regions in the mask, or over the whole image

@@ -23,15 +23,23 @@ Encode = Callable[[np.ndarray], Encoded]
 def stored_features(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
     """A frozen encoder's output for `rows`, float16: mean (B, D) and, where they are stored, regions (B, R, D).
 
-    Where the regions are those of objects, `Places` follow.
+    Where the regions are those of objects, `Places` follow; where tags are words, tags (B, L) alone.
     """
     arrays = (store.means, store.regions)
-    return (*(torch.as_tensor(array[rows]) for array in arrays if array is not None), *_places(store, rows))
+    return (*(torch.as_tensor(array[rows]) for array in arrays if array is not None), *_beside(store, rows))
 
 
 def _places(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | None = None) -> tuple[Tensor, ...]:
     """`Places` of rows (B,), on the CPU; nothing without objects."""
     return () if store.places is None else store.places.of(rows, mirrored)
+
+
+def _beside(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | None = None) -> tuple[Tensor, ...]:
+    """What is read beside features of rows (B,), on the CPU: `Places`, or tags (B, L) that are words, or nothing."""
+    if store.tags is None:
+        return _places(store, rows, mirrored)
+    views = np.zeros(len(rows), dtype=int) if mirrored is None else mirrored.astype(int)
+    return (torch.from_numpy(store.tags[views, rows]),)
 
 
 def drawn_features(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray) -> tuple[Tensor, ...]:
@@ -43,7 +51,7 @@ def drawn_features(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray) 
         for upright, twin in pairs
         if upright is not None and twin is not None
     )
-    return (*drawn, *_places(store, rows, mirrored))
+    return (*drawn, *_beside(store, rows, mirrored))
 
 
 def stored_pixels(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | None = None) -> tuple[Tensor, ...]:
@@ -56,9 +64,10 @@ def stored_pixels(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | 
 
 
 def encode_features(inputs: tuple[Tensor, ...]) -> Encoded:
-    """Stored features, and perhaps `Places`, are what a decoder reads."""
-    mean, *regions = (tensor.float() for tensor in inputs[:2])
-    return Encoded(mean, regions[0] if regions else None, *inputs[2:])
+    """Stored features, and perhaps `Places` or tags alone, are what a decoder reads: the last fields of `Encoded`."""
+    (mean, *regions), beside = (tensor.float() for tensor in inputs[:2]), inputs[2:]
+    names = Encoded._fields[len(Encoded._fields) - len(beside) :]
+    return Encoded(mean, regions[0] if regions else None)._replace(**dict(zip(names, beside, strict=True)))
 
 
 def encode_pixels(encoder: Encoder, inputs: tuple[Tensor, ...]) -> Encoded:

@@ -8,7 +8,7 @@
 
 Each array is cut into shards, files of so many rows; `extraction` writes them.
 
-N images, B images a batch, R regions, D feature width, S side in pixels.
+N images, B images a batch, R regions, D feature width, L tags, S side in pixels.
 """
 
 from collections.abc import Sequence
@@ -54,10 +54,12 @@ class FeatureStore:
 
     means float16 (N, D), regions float16 (N, R, D), pixels uint8 (N, 3, S, S): read by memory map, None where absent;
     mirrored_means and mirrored_regions: those of the mirrored images. places: where the images' objects are, whose
-    vectors the regions are then; None without objects.
+    vectors the regions are then; None without objects. tags: ids of words that are tags of the images and, behind them,
+    of the mirrored ones if there are any, (1 or 2, N, L); None where tags are the names of objects, or there are none.
     """
 
     places: StoredPlaces | None = None
+    tags: np.ndarray | None = None
 
     def __init__(self, folder: Path, image_ids: Sequence[str]) -> None:
         """Open the store in `folder`, which must have been made for `image_ids`, in this order.
