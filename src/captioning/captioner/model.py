@@ -148,8 +148,8 @@ def _rebuilt(saved: Saved) -> Captioner:
     card, vocabulary, weights, trained, statistics, calibration, detector = saved
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
-    boxed = bool(card.objects)
-    decoder = decoders.build(card.decoder, vocabulary, encoder.dim, card.decoder_options, boxed=boxed)
+    boxed, width = bool(card.objects), card.vector_width or encoder.dim
+    decoder = decoders.build(card.decoder, vocabulary, width, card.decoder_options, boxed=boxed)
     decoder.load_state_dict(trained)
     networks = encoders.folded(encoder), decoder.eval()
     return Captioner(*networks, transform, vocabulary, card, statistics, calibration, detector)

@@ -73,6 +73,17 @@ def fetch(
     return _record(url, target, digest, local_file)
 
 
+def fetch_weights(url: str, *, source: Path | None, cache: Path) -> tuple[Path, Fetched]:
+    """Bring published weights to `cache`, as `fetch` does: their name ends in the first digits of their sha256.
+
+    In `source`, they may be in its subfolder `weights`.
+    """
+    name = url.rpartition("/")[2]
+    digits = Path(name).stem.rpartition("-")[2]
+    target = cache / name
+    return target, fetch(url, target, digest=f"sha256-prefix:{digits}", source=source, cache=cache, subfolder="weights")
+
+
 def take(local_file: Path, target: Path, bring: Callable[[Path, Path], None] = files.copy) -> Fetched:
     """Bring what is in the user's folder and has no published digest to `target`.
 

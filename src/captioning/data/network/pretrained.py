@@ -7,7 +7,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from captioning.data.network.downloads import fetch
+from captioning.data.network.downloads import fetch_weights
 from captioning.system import state_dicts
 from captioning.system.errors import UserError
 from captioning.system.files import digest, write_bytes
@@ -48,13 +48,11 @@ def _published(encoder: str, source: Path | None, cache: Path) -> tuple[Path, di
     url = families.of(encoder).preset(encoder).url
     if url is None:
         raise UserError(f"features.weights = {IMAGENET}: none are published for {encoder}; write {NONE}, or a path")
-    name = url.rpartition("/")[2]
-    published = f"sha256-prefix:{Path(name).stem.rpartition('-')[2]}"
     try:
-        fetched = fetch(url, cache / name, digest=published, source=source, cache=cache, subfolder="weights")
+        file, fetched = fetch_weights(url, source=source, cache=cache)
     except UserError as fault:
         raise UserError(f"{fault}; or give another state dict: features.weights = PATH") from None
-    return cache / name, {"kind": IMAGENET, "origin": fetched.origin}
+    return file, {"kind": IMAGENET, "origin": fetched.origin}
 
 
 def _write(target: Path, state: Mapping[str, Tensor]) -> None:
