@@ -35,10 +35,10 @@ PYRAMID = "fasterrcnn_mobilenet_v3_large_320_fpn"
 MASKS = "maskrcnn_resnet50_fpn"
 BEST = 40  # objects that are compared
 SPREADS = {  # of random weights ahead of scores: some are likely, and few are equal
-    SSDLITE: 0.03,
-    PYRAMID: 0.0003,
-    "retinanet_resnet50_fpn": 0.01,
-    MASKS: 0.002,
+    SSDLITE: 0.3,
+    PYRAMID: 0.1,
+    "retinanet_resnet50_fpn": 0.025,
+    MASKS: 0.1,
 }
 HEADS = ("cls_logits", "cls_score", "classification_head", "bbox_pred")
 
@@ -53,6 +53,12 @@ def image(width: int = 150, height: int = 100, seed: int = 1) -> Image.Image:
     return Image.fromarray(draws).resize((width, height), Image.Resampling.BILINEAR)
 
 
+def shaped(seed: int) -> Tensor:
+    """An image as a backbone reads it, (3, 128, 160)."""
+    pixels = torch.from_numpy(np.array(image(160, 128, seed))).permute(2, 0, 1)
+    return (pixels / 255 - 0.45) / 0.225
+
+
 @cache
 def drawn(name: str, seed: int = 1) -> dict[str, Tensor]:
     """The state of torchvision's network with random weights, some of whose classes are likely."""
@@ -63,8 +69,8 @@ def drawn(name: str, seed: int = 1) -> dict[str, Tensor]:
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 1.0
         if "resnet50" in name:
-            network.backbone.body.conv1.weight.mul_(0.01)  # what a BatchNorm adds to such small variances is felt
-        network.backbone(torch.rand(2, 3, 128, 128))  # BatchNorm keeps the statistics of these
+            network.backbone.body.conv1.weight.mul_(0.03)  # what a BatchNorm adds to such small variances is felt
+        network.backbone(torch.stack([shaped(seed) for seed in range(4)]))  # BatchNorm keeps the statistics of these
         for path, parameter in network.named_parameters():
             if parameter.ndim > 1 and any(head in path for head in HEADS):
                 parameter.normal_(std=0.001 if "bbox_pred" in path else SPREADS[name])

@@ -35,7 +35,7 @@ def check_labelled(vectors: Sequence[Path], labels: Sequence[Path]) -> None:
     """Raise UserError where there are vectors, and no table of objects beside them."""
     if vectors and not labels:
         raise UserError(
-            f"{vectors[0]}: vectors of objects, and no label.tsv beside it says of which; put it there, or take this away"
+            f"{vectors[0]}: vectors of objects, and no label.tsv beside it says of which; put it there, or remove this"
         )
 
 
