@@ -26,8 +26,6 @@ from tests.imports import ROOT
 from tests.project import TINY
 from tests.test_published_detectors import FILE, SSDLITE, drawn
 
-COUNT = 30
-
 
 def flat(tree: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in tree.items():
@@ -42,9 +40,9 @@ def settings(**overrides: object) -> Settings:
         "decoder": "oscar",
         "features.trainable": False,
         "train.epochs": 1,
-        "download.scenes.train": 20,
-        "download.scenes.val": 5,
-        "download.scenes.test": 5,
+        "download.scenes.train": 8,
+        "download.scenes.val": 4,
+        "download.scenes.test": 4,
         "download.source": "source",
     }
     return resolve.load(ROOT / "params.yaml", small | {key.replace("__", "."): one for key, one in overrides.items()})
@@ -268,11 +266,11 @@ def test_vectors_of_splits_and_of_half_precision_are_one_table(project: Path, gi
     lines = (project / "source/feature.tsv").read_text().splitlines(keepends=True)
     (project / "source/feature.tsv").unlink()
     (project / "source/feature.lineidx").unlink()
-    for name, part in (("train", lines[:20]), ("val", lines[20:25]), ("test", lines[25:])):
+    for name, part in (("train", lines[:8]), ("val", lines[8:12]), ("test", lines[12:])):
         (project / f"source/{name}.feature.tsv").write_text("".join(part))
     objects.main(settings(objects="labels"))
     assert (project / "data/objects/vectors.npy").read_bytes() == whole
-    (project / "source/test.feature.tsv").write_text("".join(lines[24:]))
+    (project / "source/test.feature.tsv").write_text("".join(lines[11:]))
     with pytest.raises(UserError, match=r"test.feature.tsv: \S+ is in \S+val.feature.tsv too; remove one row"):
         objects.main(settings(objects="labels"))
 
