@@ -9,8 +9,7 @@ OWN = (NONE, LABELS, TRAINED)  # another value is the name of a detector
 Kind = Annotated[
     Text,
     Meaning(
-        "none | labels (what the data set says, or a label.tsv in `download.source`) | trained (what a detector finds "
-        "that is trained on what the data set says of the training images) | what a detector of torchvision finds, "
-        "by name, such as fasterrcnn_resnet50_fpn_v2 (docs/objects.md)"
+        "none | labels (what the data set says, or a label.tsv in `download.source`) | trained (what a detector finds, "
+        "which is trained on what the data set says) | a detector of torchvision, by name (docs/objects.md)"
     ),
 ]
