@@ -12,18 +12,19 @@ import torch
 from captioning.captioner import model_folders
 from captioning.data.datasets import folder as own
 from captioning.data.network.downloads import find
-from captioning.data.objects import given
+from captioning.data.objects import given, published_vectors
 from captioning.metrics.java_runtime import require
 from captioning.settings import text_models
-from captioning.settings.objects import LABELS, TRAINED
+from captioning.settings.objects import LABELS, OWN, TRAINED
 from captioning.settings.resolve import source
 from captioning.settings.rules import warm_start
-from captioning.settings.schema import Compute, Download, Evaluate, Settings
+from captioning.settings.schema import Compute, Download, Evaluate, Features, Settings
 from captioning.system import compute
 from captioning.system.errors import UserError, check_all
 from captioning.system.files import main_root
 from captioning.training.encoder import blocks
 from captioning.vision import fonts
+from captioning.vision.detection import torchvision_detectors
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.weights import IMAGENET, NONE
 from captioning.vision.images import Transform
@@ -54,10 +55,20 @@ def _folders(settings: Settings) -> None:
 
 def _objects(settings: Settings) -> None:
     download: Download = settings.download
+    if settings.objects not in OWN:
+        torchvision_detectors.check(settings.objects, OWN)
     if settings.objects == LABELS:
-        given.check_labels(source(download.source), settings.dataset, download.split)
+        folder = source(download.source)
+        given.check_labels(folder, settings.dataset, download.split)
+        _vectors(given.vectors(folder, settings.dataset), given.files(folder, settings.dataset), settings.features)
     if settings.objects == TRAINED:
         given.check_trained(settings.dataset, download.split)
+
+
+def _vectors(vectors: list[Path], labels: list[Path], features: Features) -> None:
+    published_vectors.check_labelled(vectors, labels)
+    if vectors:
+        published_vectors.check(trainable=features.trainable, crop=features.crop, mirror=features.mirror)
 
 
 def _text(settings: Settings) -> None:

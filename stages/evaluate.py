@@ -114,7 +114,7 @@ def _captioners(evaluate: Evaluate, fabric: Fabric, store: FeatureStore) -> Capt
     captioners = ensembles.load(folders, mirror=evaluate.mirror)
     ensembles.check_store(folders, captioners, store)
     ensembles.check_objects(folders, captioners, tables.identity(tables.read_card(OBJECTS)))
-    store.places = placing.of_folder(OBJECTS, store.ids, store.transform, captioners.vocabulary)
+    placing.enter(store, OBJECTS, captioners.vocabulary)
     for folder in folders[1:]:
         fabric.print(f"averaged with {folder}")
     for member in captioners.members:

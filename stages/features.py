@@ -12,8 +12,9 @@ from lightning_fabric import Fabric
 
 from captioning.data.extraction import extraction
 from captioning.data.extraction.extraction import Extractor
+from captioning.data.objects import published_vectors
 from captioning.data.objects.placing import of_folder
-from captioning.data.objects.tables import CARD
+from captioning.data.objects.tables import CARD, PUBLISHED, Objects, of_vectors, read_card
 from captioning.data.splits.images import read_images
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.settings.schema import Compute, Features, Settings
@@ -47,13 +48,34 @@ def main(settings: Settings) -> None:
     fabric.print(
         f"features.trainable = {features.trainable}, image_size = {transform.image_size}, regions = {features.regions}"
     )
-    boxes = None if features.trainable else _boxes(images, transform)
     with ImageArchives(DATA) as image_files:
         encoding = {"encoder": settings.encoder, "seed": seed, **compute.software(fabric.device.type)}
         key = _key(encoding, features, machine, image_files.archives(images["file"]))
-        encoder = None if features.trainable else _frozen(settings.encoder, transform, settings.seed, fabric)
-        extractor = _extractor(features, image_files, transform, encoder, fabric, boxes)
+        extractor = extractor_of(settings, images, image_files, transform, fabric)
         extraction.write(OUT, images, extractor, features.shard_size, scratch("features") / key, fabric)
+
+
+def extractor_of(
+    settings: Settings, images: pd.DataFrame, image_files: ImageArchives, transform: Transform, fabric: Fabric
+) -> Extractor:
+    """What is stored of an image: its pixels, the output of a frozen encoder, or a user's vectors of its objects."""
+    features, batch_size, card = settings.features, BATCH[fabric.device.type], read_card(OBJECTS)
+    if card["kind"] == PUBLISHED:
+        published_vectors.check(trainable=features.trainable, crop=features.crop, mirror=features.mirror)
+        return _published(images, transform, of_vectors(card), batch_size)
+    if features.trainable:
+        return extraction.pixels(image_files, transform, batch_size)
+    boxes = _boxes(images, transform)
+    return extraction.features(
+        image_files,
+        _frozen(settings.encoder, transform, settings.seed, fabric),
+        ["means", "regions"] if features.regions else ["means"],
+        batch_size,
+        mirror=features.mirror,
+        boxes=boxes,
+        objects=of_vectors(card) if boxes else None,
+        autocast=fabric.autocast,
+    )
 
 
 def _frozen(name: str, transform: Transform, seed: int, fabric: Fabric) -> Encoder:
@@ -62,22 +84,12 @@ def _frozen(name: str, transform: Transform, seed: int, fabric: Fabric) -> Encod
     return encoders.freeze(encoder).to(fabric.device)
 
 
-def _extractor(
-    features: Features,
-    image_files: ImageArchives,
-    transform: Transform,
-    encoder: Encoder | None,
-    fabric: Fabric,
-    boxes: Mapping[str, np.ndarray] | None = None,
-) -> Extractor:
-    """What is stored of an image: the output of a frozen encoder, or its pixels."""
-    batch_size = BATCH[fabric.device.type]
-    if encoder is None:
-        return extraction.pixels(image_files, transform, batch_size)
-    keep = ["means", "regions"] if features.regions else ["means"]
-    return extraction.features(
-        image_files, encoder, keep, batch_size, mirror=features.mirror, boxes=boxes, autocast=fabric.autocast
-    )
+def _published(images: pd.DataFrame, transform: Transform, objects: Mapping[str, str], batch_size: int) -> Extractor:
+    """A user's vectors. No image is decoded."""
+    found = Objects(OBJECTS).found
+    vectors = published_vectors.Vectors(OBJECTS, {image: len(own) for image, own in found.items()})
+    ids = dict(zip(images["file"].tolist(), images["image_id"].tolist(), strict=True))
+    return extraction.given(lambda files: vectors.of([ids[file] for file in files]), transform, objects, batch_size)
 
 
 def _pretrained() -> bool:

@@ -1,27 +1,35 @@
 """objects: what is in each image, and where → data/objects/.
 
 With `objects: none` it leaves a file that never changes, and so it does with `words`: the stage `train` finds those.
-Torch is loaded where a detector is trained, and only there.
+Torch is loaded where there is a detector, and only there.
 """
 
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from captioning.data.objects import given, scores, tables, truth
+from captioning.data.network.downloads import fetch_weights
+from captioning.data.objects import given, published_vectors, scores, tables, truth
 from captioning.data.objects.instances import Truth
 from captioning.data.objects.labels import Found, Sizes
 from captioning.data.splits.images import read_images
-from captioning.settings.objects import NONE, TRAINED, WORDS
+from captioning.settings.objects import LABELS, NONE, OWN, TRAINED, WORDS
 from captioning.settings.resolve import source
 from captioning.settings.schema import Compute, Settings
 from captioning.system import compute
 from captioning.system.archives import ImageArchives
-from captioning.system.files import atomic, digest, run_key
+from captioning.system.files import atomic, digest, run_key, scratch
 from captioning.vision.images import size_of
 from stages import code
+
+if TYPE_CHECKING:
+    from torch import device as Device
+
+    from captioning.data.detection.detecting import Examples
+    from captioning.data.objects.detectors import ObjectDetector
 
 DATA = Path("data/download")
 IMAGES = Path("data/split/images.csv")
@@ -37,6 +45,14 @@ class Wanted(NamedTuple):
     source: Path | None
     seed: int
     compute: Compute
+
+
+class Ready(NamedTuple):
+    """A detector, its name for people, and what is done in the end with the folder of what it has found."""
+
+    detector: "ObjectDetector"
+    name: str
+    end: Callable[[Path], object]
 
 
 class Table(NamedTuple):
@@ -69,27 +85,35 @@ def _write(wanted: Wanted, folder: Path) -> dict[str, Any]:
         sizes = {image: size_of(files.read(file), file) for image, file in named}
     known = truth.of(wanted.dataset, DATA)
     table = (
-        _trained(wanted, known, images, sizes, folder)
-        if wanted.kind == TRAINED
-        else _labels(wanted, known, images, sizes)
+        _labels(wanted, known, images, sizes, folder)
+        if wanted.kind == LABELS
+        else _by_detector(wanted, known, images, sizes, folder)
     )
-    card = {"kind": wanted.kind, "source": table.source, "scores": table.scores}
+    kind = tables.PUBLISHED if "vectors" in table.source else wanted.kind
+    card = {"kind": kind, "source": table.source, "scores": table.scores}
     return tables.write(folder, table.objects, sizes, card)
 
 
-def _labels(wanted: Wanted, known: truth.Source | None, images: pd.DataFrame, sizes: Sizes) -> Table:
-    """The user's table where there is one, else what the data set says."""
+def _labels(wanted: Wanted, known: truth.Source | None, images: pd.DataFrame, sizes: Sizes, folder: Path) -> Table:
+    """The user's table where there is one, else what the data set says; `folder` gets vectors, if these are beside."""
     paths = given.files(wanted.source, wanted.dataset)
+    published_vectors.check_labelled(given.vectors(wanted.source, wanted.dataset), paths)
     if paths:
         location = ", ".join(map(str, paths))
         objects = tables.of_images(given.read(paths), images, sizes, location)
         compared = {} if known is None else _scores(objects, known.read(sizes), images)
-        return Table(objects, _source(paths[0].name, paths), compared)
+        return Table(objects, _source(paths[0].name, paths) | _vectors(wanted, paths, images, sizes, folder), compared)
     if known is None:
         raise given.missing(wanted.source, wanted.dataset)
     true = {image: one.objects for image, one in known.read(sizes).items()}
     objects = tables.of_images(true, images, sizes, str(known.file))
     return Table(objects, _source(known.name, [known.file]), {})
+
+
+def _vectors(wanted: Wanted, labels: list[Path], images: pd.DataFrame, sizes: Sizes, folder: Path) -> dict[str, str]:
+    """What the card's source says of the user's vectors, which `folder` gets; nothing where there are none."""
+    paths = given.vectors(wanted.source, wanted.dataset)
+    return published_vectors.write(folder, paths, labels, images, sizes) if paths else {}
 
 
 def _source(name: str, paths: list[Path]) -> dict[str, str]:
@@ -107,36 +131,74 @@ def _scores(
     }
 
 
-def _trained(wanted: Wanted, known: truth.Source | None, images: pd.DataFrame, sizes: Sizes, folder: Path) -> Table:
-    """What a detector finds in all images that is trained on the truth of the training images; `folder` gets it."""
+def _by_detector(wanted: Wanted, known: truth.Source | None, images: pd.DataFrame, sizes: Sizes, folder: Path) -> Table:
+    """What a detector finds in all images: one that is trained here, or a published one; `folder` gets it."""
+    from captioning.data.detection import detecting
+    from captioning.data.objects import detectors
+
+    machine, true = wanted.compute, {} if known is None else known.read(sizes)
+    started = compute.start(
+        seed=wanted.seed, threads=machine.threads, device=machine.device, precision=machine.precision
+    )
+    device = started.device
+    with ImageArchives(DATA) as files:
+        archives = files.archives(images["file"])
+        examples = detecting.Examples(images, sizes, true, files)
+        ready = (
+            _trained(wanted, known, examples, archives, device, folder)
+            if wanted.kind == TRAINED
+            else _published(wanted, folder)
+        )
+        kept = scratch("objects") / _key({"detector": ready.detector.weights}, wanted, device.type, archives)
+        found = detecting.find(ready.detector, examples, device, SCORED, kept)
+    ready.end(kept)
+    surest = {image: [one for one in listed if one.score >= detectors.SURE] for image, listed in found.items()}
+    compared = _scores(found, true, images) if true else {}
+    return Table(surest, {"name": ready.name, "weights": ready.detector.weights}, compared)
+
+
+def _trained(
+    wanted: Wanted,
+    known: truth.Source | None,
+    examples: "Examples",
+    archives: list[Path],
+    device: "Device",
+    folder: Path,
+) -> Ready:
+    """A detector that is trained on the truth of the training images."""
     from captioning.data.detection import detecting
     from captioning.data.objects import detectors
     from captioning.system.checkpoints import Checkpoint
 
     if known is None:
         raise given.untrainable(wanted.dataset)
-    machine, true = wanted.compute, known.read(sizes)
-    started = compute.start(
-        seed=wanted.seed, threads=machine.threads, device=machine.device, precision=machine.precision
-    )
-    with ImageArchives(DATA) as files:
-        examples = detecting.Examples(images, sizes, true, files)
-        checkpoint = Checkpoint(
-            _key(wanted, started.device.type, [known.file, *files.archives(images["file"])]), "objects"
-        )
-        trained = detecting.train(examples, wanted.seed, started.device, checkpoint)
-        detector = detectors.write(
-            folder, trained.network, {"truth": known.name, "dataset": wanted.dataset, **trained.card}
-        )
-        found = detecting.find(detector, examples, started.device, SCORED)
-    checkpoint.clear()
-    surest = {image: [one for one in listed if one.score >= detectors.SURE] for image, listed in found.items()}
-    name = f"a detector trained on {known.name}"
-    return Table(surest, {"name": name, "weights": detector.weights}, _scores(found, true, images))
+    settings = {"seed": wanted.seed, "dataset": wanted.dataset}
+    checkpoint = Checkpoint(_key(settings, wanted, device.type, [known.file, *archives]), "objects")
+    trained = detecting.train(examples, wanted.seed, device, checkpoint)
+    described = {"truth": known.name, "dataset": wanted.dataset, **trained.card}
+    detector = detectors.write(folder, trained.network, described)
+
+    def end(kept: Path) -> None:
+        checkpoint.clear()
+        shutil.rmtree(kept)
+
+    return Ready(detector, f"a detector trained on {known.name}", end)
 
 
-def _key(wanted: Wanted, device: str, read: list[Path]) -> str:
-    """A key of all that the weights depend on. read: the images and what the data set says of them."""
+def _published(wanted: Wanted, folder: Path) -> Ready:
+    """A detector of torchvision. What it has found is kept: it is the same for every seed."""
+    from captioning.data.detection import detecting
+    from captioning.data.objects import detectors
+    from captioning.vision.detection import torchvision_detectors
+
+    torchvision_detectors.check(wanted.kind, OWN)
+    url = torchvision_detectors.preset(wanted.kind).url
+    file, fetched = fetch_weights(url, source=wanted.source, cache=scratch("weights"))
+    detector = detectors.take(folder, wanted.kind, file, fetched.origin)
+    return Ready(detector, "torchvision, trained on COCO", detecting.keep)
+
+
+def _key(settings: Mapping[str, object], wanted: Wanted, device: str, read: list[Path]) -> str:
+    """A key of all that the result depends on. read: the images and what the data set says of them."""
     machine = wanted.compute.model_dump(exclude={"processes"})
-    settings = {"seed": wanted.seed, "dataset": wanted.dataset, "compute": machine, **compute.software(device)}
-    return run_key(settings, [IMAGES, *read], code("objects"))
+    return run_key({**settings, "compute": machine, **compute.software(device)}, [IMAGES, *read], code("objects"))

@@ -148,9 +148,7 @@ def _data(labelled: Train | None, fabric: Fabric, *, words: bool) -> Data:
 
 def _store(ids: list[str], vocabulary: Vocabulary) -> FeatureStore:
     """The feature store, and where the objects of its images are."""
-    store = FeatureStore(FEATURES, ids)
-    store.places = placing.of_folder(OBJECTS, ids, store.transform, vocabulary)
-    return store
+    return placing.enter(FeatureStore(FEATURES, ids), OBJECTS, vocabulary)
 
 
 def _words(
@@ -230,6 +228,7 @@ def _save(training: Training, settings: Compute) -> None:
         provenance={
             "features": digest(FEATURES / "index.json"),
             **({"objects": objects} if (objects := _objects(data)) else {}),
+            **({"vector_width": data.store.dim} if objects.get("kind") == tables.PUBLISHED else {}),
             **origins,
         },
         scores={"epoch": best + 1, **trainer.progress.history[best]},

@@ -76,10 +76,7 @@ def _differing_features(
     """Encode some images again → a line for each that is not what the store has."""
     files = images["file"].iloc[rows].tolist()
     with ImageArchives(evaluate.DATA) as image_files:
-        frozen = not settings.features.trainable
-        encoder = features._frozen(settings.encoder, store.transform, settings.seed, fabric) if frozen else None
-        boxes = features._boxes(images, store.transform) if frozen else None
-        extractor = features._extractor(settings.features, image_files, store.transform, encoder, fabric, boxes)
+        extractor = features.extractor_of(settings, images, image_files, store.transform, fabric)
         made = list(extractor.extract(files))
     names = [name for name in ARRAYS if name in made[0]]
     unequal = np.zeros(len(rows), dtype=bool)

@@ -44,7 +44,7 @@ def test_commands_that_caption_nothing_never_load_torch(tmp_path: Path) -> None:
 def test_operations_that_ask_for_the_compiler_find_it() -> None:
     run(
         "import torch\n"
-        "from captioning.vision.encoders import torchvision_quickly\n"
+        "from captioning.vision import torchvision_quickly\n"
         "ops = torchvision_quickly.load().ops\n"
         "boxes = torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0]])\n"
         "found = ops.roi_align(torch.ones(1, 2, 8, 8), boxes, 2)\n"
@@ -58,7 +58,7 @@ def test_operations_that_ask_for_the_compiler_find_it() -> None:
 def test_where_the_compiler_is_loaded_torchvision_is_as_ever() -> None:
     run(
         "import torch._dynamo\n"
-        "from captioning.vision.encoders import torchvision_quickly\n"
+        "from captioning.vision import torchvision_quickly\n"
         "before = torch._dynamo\n"
         "torchvision_quickly.load()\n"
         "import sys; assert sys.modules['torch._dynamo'] is before\n"

@@ -16,7 +16,7 @@ from captioning.data.detection import labelled, training
 from captioning.data.detection.labelled import Labelled
 from captioning.data.detection.training import DetectorTraining
 from captioning.data.objects import detectors, scores
-from captioning.data.objects.detectors import ObjectDetector
+from captioning.data.objects.detectors import TrainedDetector
 from captioning.data.objects.instances import Truth
 from captioning.data.objects.labels import Found
 from captioning.system.checkpoints import Checkpoint
@@ -147,7 +147,7 @@ def boxes_of(image: str) -> Boxes:
 
 def test_a_perfect_detector_has_an_average_precision_of_one() -> None:
     perfect: Any = Perfect([boxes_of(image) for image in TRUE])
-    detector = ObjectDetector(perfect, KINDS, SIDE)
+    detector = TrainedDetector(perfect, KINDS, SIDE)
     blank = Image.new("RGB", (192, 192))
     found = {image: detector.found(blank, 0.9) for image in TRUE}
     assert scores.average_precision(found, TRUE) == {"ap": 1.0, "ap50": 1.0}
@@ -181,7 +181,7 @@ def test_four_images_are_learnt_by_heart(monkeypatch: pytest.MonkeyPatch) -> Non
     history = trained.fit(epochs=3).history
     learnt = CentrePoints(len(KINDS))
     learnt.load_state_dict(trained.averaged.state_dict())
-    detector = ObjectDetector(learnt, KINDS, SIDE)
+    detector = TrainedDetector(learnt, KINDS, SIDE)
     pairs = zip(images, pixels, strict=True)
     found = {image: detector.of_pixels(own, (192, 192), 0.01) for image, own in pairs}
     assert scores.average_precision(found, {image: TRUE[image] for image in images})["ap50"] > 0.9

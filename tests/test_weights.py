@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision import models
 
-from captioning.data.network import pretrained
+from captioning.data.network import downloads
 from captioning.data.network.downloads import Fetched
 from captioning.data.network.pretrained import bring
 from captioning.system.errors import UserError
@@ -32,7 +32,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(url: str, *_: Any, **__: Any) -> Fetched:
         raise UserError(f"{url}: cannot be downloaded; put the file into the folder download.source")
 
-    monkeypatch.setattr(pretrained, "fetch", refuse)
+    monkeypatch.setattr(downloads, "fetch", refuse)
 
 
 def brought(folder: Path, choice: str, name: str = NAME) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_imagenet_is_the_file_that_torchvision_publishes(
         torch.save(state, target)
         return Fetched(target.name, url, 1, "", "", published=True)
 
-    monkeypatch.setattr(pretrained, "fetch", fetch)
+    monkeypatch.setattr(downloads, "fetch", fetch)
     url = models.SqueezeNet1_1_Weights.DEFAULT.url
     record = brought(tmp_path, "imagenet")
     assert (asked["url"], asked["digest"]) == (url, "sha256-prefix:b8a52dc0")

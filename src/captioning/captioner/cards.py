@@ -63,6 +63,11 @@ class Card:
         """The same where they have boxes, whose vectors the decoder reads; empty for words, which are tags alone."""
         return {} if self.objects == WORDS else self.objects
 
+    @property
+    def vector_width(self) -> int | None:
+        """D of vectors that no encoder here makes; None: the decoder reads the output of the encoder."""
+        return self.provenance.get("vector_width")
+
 
 class Record(NamedTuple):
     """A card, and the digest of each file that the folder must have."""
@@ -90,10 +95,12 @@ class _Objects(TypedDict):
     kind: str
     source: str
     weights: NotRequired[str]
+    vectors: NotRequired[str]
 
 
 class _Origin(TypedDict):
     objects: NotRequired[_Objects]
+    vector_width: NotRequired[Annotated[int, Field(ge=1, le=1 << 20)]]
 
 
 class _Data(TypedDict):

@@ -163,8 +163,8 @@ def _rebuilt(saved: Saved) -> Captioner:
     card, vocabulary, weights, trained, *_ = saved
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
-    boxed = bool(card.placed_objects)
-    decoder = decoders.build(card.decoder, vocabulary, encoder.dim, card.decoder_options, boxed=boxed)
+    boxed, width = bool(card.placed_objects), card.vector_width or encoder.dim
+    decoder = decoders.build(card.decoder, vocabulary, width, card.decoder_options, boxed=boxed)
     decoder.load_state_dict(trained)
     optional = saved.statistics, saved.calibration, saved.detector, saved.tagger
     return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, *optional)

@@ -19,6 +19,11 @@ def check_start(folder: Path, *, encoder: str, decoder: str) -> None:
         raise UserError(f"train.start = {folder}: no such folder; the model of this name is {shipped}")
     if not folder.is_dir() and folder.with_name(f"{folder.name}.dvc").is_file():
         return
+    if (folder / "config.json").is_file() and not (folder / cards.NAME).is_file():
+        raise UserError(
+            f"train.start = {folder}: the folder of a text model, or of a published Oscar or VinVL; "
+            "name it as vocab.text, with decoder: oscar"
+        )
     card = cards.read(folder).card
     compared = {"encoder": (card.encoder, encoder), "decoder": (card.decoder, decoder)}
     faults = [f"{name} ({its}, here {here})" for name, (its, here) in compared.items() if its != here]

@@ -170,6 +170,7 @@ def _table(model: "Model", labels: Path | None) -> "Labels | None":
         return None
     if not model.objects:
         raise UserError("--labels: this model reads no objects; leave it out")
+    model.refuse_vectors()
     from captioning.models.objects import Labels
 
     return Labels(labels, model.objects)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 from PIL import Image
 
-from captioning.data.objects.tables import shown_identity
+from captioning.data.objects.tables import PUBLISHED, shown_identity
 from captioning.models.sources import Read, is_one, read
 from captioning.settings.search import USUAL, SearchOptions
 from captioning.system import scripts
@@ -157,10 +157,22 @@ class Model(ABC):
         return []
 
     def refuse_objects(self, remedy: str) -> None:
-        """Raise UserError, which ends in `remedy`, for a model that reads objects which nothing here finds."""
+        """Raise UserError, which ends in `remedy`, for a model that reads objects which nothing here finds.
+
+        So it is with published vectors, and there no table helps.
+        """
+        self.refuse_vectors()
         if self.objects and not self.finds_objects:
             kind = shown_identity(self.objects)
             raise UserError(f"{', '.join(self.titles)}: this model reads the objects of an image, {kind}; {remedy}")
+
+    def refuse_vectors(self) -> None:
+        """Raise UserError for a model that reads published vectors of objects, which nothing here makes of an image."""
+        if self.objects.get("kind") == PUBLISHED:
+            raise UserError(
+                f"{', '.join(self.titles)}: this model reads {shown_identity(self.objects)}: vectors of objects which "
+                "nothing here makes of an image; it captions the images of its run, with `dvc repro`"
+            )
 
     def batch_of_objects(
         self, images: Sequence[Read], objects: "Sequence[Sequence[Found]]", options: SearchOptions

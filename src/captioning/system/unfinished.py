@@ -1,7 +1,7 @@
 """Unfinished work in `.scratch/`: what there is, how much, and how it goes when nobody takes it up again.
 
     train/KEY       the checkpoint of a training that was interrupted
-    objects/KEY     the same of a detector's training
+    objects/KEY     the same of a detector's training; or what a detector has found so far; or the last whole of this
     features/KEY    shards of a feature store; or the last whole one, mostly as hard links, for later experiments
     downloads/*.part, weights/*.part    what has arrived of a file
 

@@ -1,6 +1,10 @@
 """From images and what is true of them to a detector, and from a detector to what it finds in them."""
 
-from collections.abc import Collection, Mapping
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,17 +17,20 @@ from captioning.data.detection import labelled
 from captioning.data.detection.labelled import Labelled
 from captioning.data.detection.training import SIDE, DetectorTraining
 from captioning.data.objects import detectors, scores
-from captioning.data.objects.detectors import ObjectDetector
+from captioning.data.objects.detectors import ObjectDetector, TrainedDetector
 from captioning.data.objects.instances import Truth
 from captioning.data.objects.labels import Found, Sizes
 from captioning.system.archives import ImageArchives
 from captioning.system.checkpoints import Checkpoint
 from captioning.system.errors import UserError
 from captioning.system.files import scratch
+from captioning.system.sealed import DamagedError, read_document, write_document
+from captioning.system.side_by_side import in_order
 from captioning.vision.detection.network import CentrePoints
 from captioning.vision.images import decode
 
-FAINT = 0.01  # score below which an object changes no average precision
+_WHOLE = "whole"  # a file beside what was found of all images
+_PART = 16  # images whose objects are kept together: what a kill costs
 
 
 class Examples(NamedTuple):
@@ -83,21 +90,65 @@ class _Validation:
         self.pixels = examples.pixels([file for _, file in named])
 
     def __call__(self, network: CentrePoints) -> dict[str, float]:
-        detector = ObjectDetector(network, self.classes, SIDE)
+        detector = TrainedDetector(network, self.classes, SIDE)
         pairs = zip(self.true, self.pixels, strict=True)
-        found = {image: detector.of_pixels(pixels, self.sizes[image], FAINT) for image, pixels in pairs}
+        found = {image: detector.of_pixels(pixels, self.sizes[image], detector.faint) for image, pixels in pairs}
         return scores.average_precision(found, self.true)
 
 
 def find(
-    detector: ObjectDetector, examples: Examples, device: torch.device, scored: Collection[str]
+    detector: ObjectDetector, examples: Examples, device: torch.device, scored: Collection[str], kept: Path
 ) -> dict[str, list[Found]]:
-    """Image → what is found in it; also what is hardly seen, in images of the splits that are scored."""
+    """Image → what is found in it; also what is hardly seen, in images of the splits that are scored.
+
+    Threads read an image each. What they have found is kept in the folder `kept`, so that a run that was killed goes
+    on; it belongs to these images, this detector and this code.
+    """
     detector.network.to(device)
     rows = list(zip(*(examples.images[name] for name in ("image_id", "file", "split")), strict=True))
+    parts = [(kept / f"{start // _PART:05}.json", rows[start : start + _PART]) for start in range(0, len(rows), _PART)]
+
+    def work(part: tuple[Path, list[tuple[str, str, str]]]) -> dict[str, list[Found]]:
+        return _kept(part[0], partial(_in_images, detector, examples, part[1], scored))
+
+    found: dict[str, list[Found]] = {}
+    with (
+        closing(in_order(work, parts, torch.get_num_threads())) as results,
+        tqdm(total=len(rows), desc="objects", unit="image") as bar,
+    ):
+        for result in results:
+            found |= result
+            bar.update(len(result))
+    return {image: found[image] for image, _, _ in rows}
+
+
+def keep(kept: Path) -> None:
+    """Leave all that was found for later runs, and remove what earlier ones left so: at most one is kept."""
+    for other in sorted(kept.parent.glob(f"*/{_WHOLE}")):
+        if other.parent != kept:
+            shutil.rmtree(other.parent, ignore_errors=True)
+    (kept / _WHOLE).touch()
+
+
+def _in_images(
+    detector: ObjectDetector, examples: Examples, rows: list[tuple[str, str, str]], scored: Collection[str]
+) -> dict[str, list[Found]]:
+    """What is found in images of these ids, files and splits."""
     found = {}
-    for image, file, split in tqdm(rows, "objects", unit="image"):
-        pixels = detector.transform.pixels(decode(examples.files.read(file), file))
-        least = FAINT if split in scored else detectors.SURE
-        found[image] = detector.of_pixels(pixels, examples.sizes[image], least)
+    for image, file, split in rows:
+        least = detector.faint if split in scored else None
+        found[image] = detector.found(decode(examples.files.read(file), file), least, examples.sizes[image])
     return found
+
+
+def _kept(record: Path, make: Callable[[], dict[str, list[Found]]]) -> dict[str, list[Found]]:
+    """What a record says of objects; where there is none, or it is damaged, it is made."""
+    try:
+        return {
+            image: [Found(one["class"], one["conf"], tuple(one["rect"])) for one in listed]
+            for image, listed in read_document(record, "")["objects"].items()
+        }
+    except DamagedError:
+        made = make()
+        write_document(record, {"objects": {image: [one.record() for one in found] for image, found in made.items()}})
+        return made

@@ -9,9 +9,7 @@ N images, B images a batch, R regions, D feature width, S side in pixels.
 import hashlib
 import os
 import shutil
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
@@ -31,12 +28,12 @@ from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, digest, link, move
 from captioning.system.locks import alone, if_free
 from captioning.system.sealed import DamagedError, read_document, write_document
+from captioning.system.side_by_side import in_order
 from captioning.vision.encoders.encoders import Encoder, folded
 from captioning.vision.features.store import FORMAT
 from captioning.vision.images import Transform, decode
 
 THREADS = os.cpu_count() or 1  # that decode and encode; Pillow and torch release the interpreter lock meanwhile
-_AHEAD = 2  # batches that are done, or waited for, beyond those at work
 
 Stream = Generator[Rows, None, None]
 
@@ -50,6 +47,7 @@ class Extractor:
     encoder: Mapping[str, str] | None
     batch_size: int
     extract: Callable[[list[str]], Stream]
+    objects: Mapping[str, str] | None = None  # whose vectors the regions are: `tables.of_vectors`
 
 
 def pixels(image_files: ImageArchives, transform: Transform, batch_size: int, *, threads: int = THREADS) -> Extractor:
@@ -72,6 +70,7 @@ def features(
     *,
     mirror: bool = False,
     boxes: Mapping[str, np.ndarray] | None = None,
+    objects: Mapping[str, str] | None = None,
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
     threads: int = THREADS,
 ) -> Extractor:
@@ -79,6 +78,7 @@ def features(
 
     mirror: the same of the mirrored images, as mirrored_means and mirrored_regions; they are decoded once.
     boxes: of each file, (R, 4), shares of what is seen: the regions are vectors at these boxes then, not of the grid.
+    objects: what these are, as `tables.of_vectors` has it.
     autocast: the precision that the encoder runs in.
     Extracting raises UserError, with the file's name, when an image cannot be decoded or a feature is no float16.
     """
@@ -92,7 +92,14 @@ def features(
         yield from _in_batches(rows, batch_size, threads, files)
 
     described = {"name": encoder.name, "sha256": _state_digest(encoder)}
-    return Extractor("features", encoder.transform, described, batch_size, extract)
+    return Extractor("features", encoder.transform, described, batch_size, extract, objects)
+
+
+def given(
+    rows: Callable[[list[str]], Rows], transform: Transform, objects: Mapping[str, str], batch_size: int
+) -> Extractor:
+    """Vectors of objects that were made elsewhere. rows: those of files. objects: as for `features`."""
+    return Extractor("features", transform, None, batch_size, partial(_in_batches, rows, batch_size, 1), objects)
 
 
 def write(
@@ -143,7 +150,9 @@ def _with_progress(batches: Iterator[Rows], bar: "tqdm[Any]") -> Iterator[Rows]:
 
 def _index(images: pd.DataFrame, extractor: Extractor, rows: int) -> dict[str, Any]:
     """All of index.json except the arrays."""
+    of_objects = {} if extractor.objects is None else {"objects": dict(extractor.objects)}
     return {
+        **of_objects,
         "format": FORMAT,
         "kind": extractor.kind,
         "ids": images["image_id"].tolist(),
@@ -221,20 +230,8 @@ def _pixels(image_files: ImageArchives, files: list[str], transform: Transform) 
 
 
 def _in_batches(rows: Callable[[list[str]], Rows], batch_size: int, threads: int, files: list[str]) -> Stream:
-    """`rows` of each batch of files, in order; threads work on them, each on one core, and only so far ahead."""
-    waiting: deque[Future[Rows]] = deque()
-    before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        for start in range(0, len(files), batch_size):
-            waiting.append(pool.submit(rows, files[start : start + batch_size]))
-            if len(waiting) >= threads + _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)  # a part of it belongs to the process
+    """`rows` of each batch of files, in order."""
+    return in_order(rows, (files[start : start + batch_size] for start in range(0, len(files), batch_size)), threads)
 
 
 def _state_digest(encoder: Encoder) -> str:

@@ -1,5 +1,6 @@
 """Files from the network, or from a folder of the user's: resumed, checked, and in place only when whole."""
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from captioning.system.errors import UserError, escaped
 from captioning.system.files import disk_faults_told
 from captioning.system.locks import alone
 
+WEIGHTS = "weights"  # subfolder of a user's folder that may have published weights
 _TRIES = 5  # in a row, counted anew when one gains something
 _LONGEST_WAIT = 600.0  # seconds; a server that asks for more ends the run
 _TIMEOUT = (15.0, 60.0)  # seconds: to connect, and between two pieces
@@ -73,6 +75,18 @@ def fetch(
         elif not (target.is_file() and _compare(target, digest)[1]):
             _download(url, target, digest, Partial(cache, name, url, checked=digest is not None), sleep)
     return _record(url, target, digest, local_file)
+
+
+def fetch_weights(url: str, *, source: Path | None, cache: Path, name: str | None = None) -> tuple[Path, Fetched]:
+    """Bring published weights to `cache`, as `fetch` does: their name may end in the first digits of their sha256.
+
+    In `source`, they may be in its subfolder `weights`.
+    """
+    name = name or url.rpartition("/")[2]
+    digits = Path(name).stem.rpartition("-")[2]
+    digest = f"sha256-prefix:{digits}" if re.fullmatch(r"[0-9a-f]{8,64}", digits) else None
+    target = cache / name
+    return target, fetch(url, target, digest=digest, source=source, cache=cache, subfolder=WEIGHTS, name=name)
 
 
 def take(local_file: Path, target: Path, bring: Callable[[Path, Path], None] = files.copy) -> Fetched:

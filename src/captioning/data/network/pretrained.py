@@ -1,6 +1,5 @@
 """The encoder's weights: fetched or read, checked against the encoder, and left as safetensors for later stages."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from captioning.data.network.downloads import Fetched, fetch, find, take
+from captioning.data.network.downloads import WEIGHTS, fetch_weights, find, take
 from captioning.system import state_dicts
 from captioning.system.errors import UserError
 from captioning.system.files import digest, write_bytes
@@ -16,8 +15,6 @@ from captioning.vision.encoders import families
 from captioning.vision.encoders.backbones import transform_for
 from captioning.vision.encoders.encoders import build
 from captioning.vision.encoders.weights import IMAGENET, NONE
-
-_FOLDER = "weights"  # of the user's folder, in which files may also lie
 
 
 def bring(encoder: str, weights: str, target: Path, *, source: Path | None, cache: Path, root: Path) -> dict[str, Any]:
@@ -54,32 +51,21 @@ def _published(encoder: str, source: Path | None, cache: Path) -> tuple[Path, di
         if preset.url is None:
             fetched = take(_given(encoder, preset.file, source), target)
         else:
-            fetched = _fetched(preset.url, target, source)
+            _, fetched = fetch_weights(preset.url, source=source, cache=cache, name=preset.file)
     except UserError as fault:
         raise UserError(f"{fault}; or give another state dict: features.weights = PATH") from None
     return target, {"kind": IMAGENET, "origin": fetched.origin}
 
 
-def _fetched(url: str, target: Path, source: Path | None) -> Fetched:
-    digest = _digest(target.name)
-    return fetch(url, target, digest=digest, source=source, cache=target.parent, subfolder=_FOLDER, name=target.name)
-
-
 def _given(encoder: str, file: str, source: Path | None) -> Path:
     """A file that the user has, of a backbone whose library publishes none that can be read as it is."""
-    path = find(source, _FOLDER, file)
+    path = find(source, WEIGHTS, file)
     if path is None:
         raise UserError(
             f"features.weights = {IMAGENET}: none are published for {encoder} that can be read as they are; "
             f"put a state dict, {file}, into the folder named by download.source or CAPTIONING_SOURCE"
         )
     return path
-
-
-def _digest(file: str) -> str | None:
-    """The first digits of the sha256, in which names of published files may end."""
-    digits = Path(file).stem.rpartition("-")[2]
-    return f"sha256-prefix:{digits}" if re.fullmatch(r"[0-9a-f]{8,64}", digits) else None
 
 
 def _write(target: Path, state: Mapping[str, Tensor]) -> None:

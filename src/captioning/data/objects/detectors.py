@@ -1,11 +1,13 @@
-"""A trained detector in a folder, and what it finds in an image.
+"""Detectors, which find the objects of an image; one is in a folder.
 
-    detector.json          classes, side of its images, the digest of its weights, how it was trained; sealed
-    detector.safetensors   the weights of the centre-point network
+    detector.json          classes, the digest of its weights, where these are from; sealed. `network`, of a detector of
+                           torchvision: its name; of one that was trained here: `image_size`, how it was trained
+    detector.safetensors   the weights
 
 The folder `data/objects/detector` has both, and so has that of each captioner which reads the objects.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,14 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from captioning.data.objects.labels import Found
+from captioning.system import state_dicts
 from captioning.system.errors import UserError, reason, shown
 from captioning.system.files import copy, digest, write_bytes
 from captioning.system.sealed import DamagedError, read_document, write_document
+from captioning.vision.detection import torchvision_detectors
 from captioning.vision.detection.network import CentrePoints
 from captioning.vision.detection.peaks import peaks
 from captioning.vision.images import Transform
@@ -35,30 +39,36 @@ _DIGITS = 4, 1  # of scores, and of boxes in pixels: as `label.tsv` has them, so
 
 
 def transform(side: int) -> Transform:
-    """How an image becomes pixels for a detector: squeezed to a square, as its true boxes are."""
+    """How an image becomes pixels for a detector that is trained here: squeezed to a square, as its true boxes are."""
     return Transform(side, None, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
-class ObjectDetector:
+class ObjectDetector(ABC):
     """Images to objects. An image is read by itself, so what is found does not depend on those beside it."""
 
-    def __init__(self, network: CentrePoints, classes: tuple[str, ...], side: int, weights: str = "") -> None:
-        """classes: names, by number. side: of the images that the network was trained on, in pixels.
+    faint = 0.0  # score below which an object changes no average precision
 
-        weights: their digest; empty in training.
+    def __init__(self, network: nn.Module, classes: tuple[str, ...], weights: str = "") -> None:
+        """classes: names, by number. weights: their digest; empty in training."""
+        self.network, self.classes, self.weights = network.eval(), classes, weights
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    @abstractmethod
+    def found(self, image: Image.Image, least: float | None = None, size: tuple[int, int] | None = None) -> list[Found]:
+        """The objects of an RGB image whose score is at least `least`, or SURE, best first; at most MOST.
+
+        Boxes are in pixels of an image of `size`, width and height; None: of this one.
         """
-        self.network, self.classes, self.transform, self.weights = network.eval(), classes, transform(side), weights
 
-    def found(self, image: Image.Image, least: float = SURE) -> list[Found]:
-        """The objects of an RGB image whose score is at least `least`, best first, in its pixels; at most MOST."""
-        return self.of_pixels(self.transform.pixels(image), image.size, least)
-
-    @torch.inference_mode()
-    def of_pixels(self, pixels: np.ndarray, size: tuple[int, int], least: float) -> list[Found]:
-        """As `found`, of uint8 pixels (3, S, S) of an image of `size`, width and height."""
-        batch = torch.from_numpy(np.array(pixels)).unsqueeze(0).to(self.network.heat.weight.device)
-        best = peaks(self.network(batch), MOST)
-        listed = zip(best.scores[0].tolist(), best.classes[0].tolist(), best.boxes[0].tolist(), strict=True)
+    def _objects(
+        self, scores: Tensor, classes: Tensor, shares: Tensor, size: tuple[int, int], least: float
+    ) -> list[Found]:
+        """Scores (M,), numbers of classes (M,) and boxes (M, 4) as shares, best first → objects."""
+        listed = zip(scores.tolist(), classes.tolist(), shares.tolist(), strict=True)
         objects = [self._object(score, kind, box, size) for score, kind, box in listed if score >= least]
         return [one for one in objects if one.box[0] < one.box[2] and one.box[1] < one.box[3]]
 
@@ -67,10 +77,45 @@ class ObjectDetector:
         return Found(self.classes[kind], round(score, _DIGITS[0]), (left, top, right, bottom))
 
 
+class TrainedDetector(ObjectDetector):
+    """A centre-point network, trained here."""
+
+    faint = 0.01
+
+    def __init__(self, network: CentrePoints, classes: tuple[str, ...], side: int, weights: str = "") -> None:
+        """side: of the images that the network was trained on, in pixels."""
+        super().__init__(network, classes, weights)
+        self.transform = transform(side)
+
+    def found(self, image: Image.Image, least: float | None = None, size: tuple[int, int] | None = None) -> list[Found]:
+        """See `ObjectDetector.found`."""
+        return self.of_pixels(self.transform.pixels(image), size or image.size, SURE if least is None else least)
+
+    @torch.inference_mode()
+    def of_pixels(self, pixels: np.ndarray, size: tuple[int, int], least: float) -> list[Found]:
+        """As `found`, of uint8 pixels (3, S, S) of an image of `size`, width and height."""
+        batch = torch.from_numpy(np.array(pixels)).unsqueeze(0).to(self.device)
+        best = peaks(self.network(batch), MOST)
+        return self._objects(best.scores[0], best.classes[0], best.boxes[0], size, least)
+
+
+class PublishedDetector(ObjectDetector):
+    """A detector of torchvision. What it finds of a number that is no class is left out."""
+
+    def found(self, image: Image.Image, least: float | None = None, size: tuple[int, int] | None = None) -> list[Found]:
+        """See `ObjectDetector.found`."""
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(self.device)
+        best = torchvision_detectors.find(self.network, pixels)
+        named = torch.tensor([torchvision_detectors.is_class(kind, self.classes) for kind in best.classes.tolist()])
+        scores, classes, boxes = (part.cpu()[named.nonzero().flatten()][:MOST] for part in best)
+        shares = boxes / boxes.new_tensor([*image.size, *image.size])
+        return self._objects(scores, classes, shares.clamp(0, 1), size or image.size, SURE if least is None else least)
+
+
 def write(folder: Path, network: Mapping[str, Tensor], card: Mapping[str, Any]) -> ObjectDetector:
     """Write a detector to `folder`/detector, and return it as it is read from there. The same one gives the same bytes.
 
-    card: `classes`, `image_size`, and how it was trained.
+    card: `classes`; `image_size`, or the name of torchvision's `network`; and where the weights are from.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.items())}
     own = folder / FOLDER
@@ -79,20 +124,41 @@ def write(folder: Path, network: Mapping[str, Tensor], card: Mapping[str, Any]) 
     return read(own, "run it again")
 
 
+def take(folder: Path, name: str, file: Path, origin: str) -> ObjectDetector:
+    """Write torchvision's detector `name`, with the weights in `file`, as `write` does. origin: of the file.
+
+    What no box depends on is left out. Raises UserError where the weights are not those of this detector.
+    """
+    try:
+        network = torchvision_detectors.fitted(name, state_dicts.read(file))
+    except UserError as fault:
+        raise UserError(f"objects = {name}: {file}: {fault}") from None
+    classes = list(torchvision_detectors.preset(name).classes)
+    published = {"name": file.name, "origin": origin, "sha256": digest(file)}
+    return write(folder, network.state_dict(), {"network": name, "classes": classes, "published": published})
+
+
 def read(folder: Path, remedy: str) -> ObjectDetector:
     """The detector in a folder, on the CPU. Raises UserError, which ends in `remedy`, unless it is as written."""
     card = read_document(folder / CARD, remedy)
     path = folder / WEIGHTS
     if not path.is_file() or digest(path) != card["weights"]:
         raise DamagedError(f"{path}: not the file that {CARD} describes; {remedy}")
-    network = CentrePoints(len(card["classes"]))
     try:
-        network.load_state_dict(load_file(path))
-    except (RuntimeError, SafetensorError) as fault:
+        return _rebuilt(card, load_file(path))
+    except (RuntimeError, SafetensorError, UserError) as fault:
         raise UserError(
             f"{path}: no weights of this network ({shown(reason(fault, first_line=True))}); {remedy}"
         ) from None
-    return ObjectDetector(network, tuple(card["classes"]), card["image_size"], card["weights"])
+
+
+def _rebuilt(card: Mapping[str, Any], weights: Mapping[str, Tensor]) -> ObjectDetector:
+    classes = tuple(card["classes"])
+    if "network" in card:
+        return PublishedDetector(torchvision_detectors.fitted(card["network"], weights), classes, card["weights"])
+    network = CentrePoints(len(classes))
+    network.load_state_dict(weights)
+    return TrainedDetector(network, classes, card["image_size"], card["weights"])
 
 
 def of(folder: Path) -> Path | None:

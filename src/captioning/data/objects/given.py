@@ -8,12 +8,18 @@ from captioning.data.objects.tables import merged
 from captioning.system.errors import UserError
 
 NAMES = ("label.tsv", "train.label.tsv", "val.label.tsv", "test.label.tsv", "predictions.tsv")
+VECTORS = ("feature.tsv", "features.tsv", "train.feature.tsv", "val.feature.tsv", "test.feature.tsv")
 TRUE = ("scenes", "abstract_scenes", "coco2014", "coco2017")  # data sets that say what is in their images
 
 
 def files(source: Path | None, dataset: str) -> list[Path]:
     """The tables in the folder `source`, or in its subfolder `dataset`; none where there is no such file."""
     return [path for name in NAMES if (path := find(source, dataset, name))]
+
+
+def vectors(source: Path | None, dataset: str) -> list[Path]:
+    """The files of vectors of objects beside these tables; none where there is no such file."""
+    return [path for name in VECTORS if (path := find(source, dataset, name))]
 
 
 def read(paths: list[Path]) -> dict[str, list[Found]]:

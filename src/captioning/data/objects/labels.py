@@ -87,13 +87,18 @@ def read_labels(path: Path) -> dict[str, list[Found]]:
     Raises UserError with file and line of what is malformed: also of a box whose right or lower side is not beyond its
     left or upper one.
     """
+    return {key: _sorted(found) for key, found in read_rows(path).items()}
+
+
+def read_rows(path: Path) -> dict[str, list[Found]]:
+    """As `read_labels`, but objects are in the order of the file."""
     return {row.key: _objects(row) for row in Table(path)}
 
 
 def _objects(row: Row) -> list[Found]:
     if row.columns[0].lstrip().startswith("{"):
-        return _sorted(read_prediction(row).objects)
-    return _sorted([_found(item, row.location) for item in parse_row(row, _LABELS)])
+        return read_prediction(row).objects
+    return [_found(item, row.location) for item in parse_row(row, _LABELS)]
 
 
 def read_prediction(row: Row) -> Predicted:

@@ -13,7 +13,9 @@ from captioning.data.objects.labels import Found
 from captioning.data.objects.tables import MOST
 from captioning.data.text.tokenizer import tokenize
 from captioning.data.text.vocabulary import Vocabulary
+from captioning.system.errors import UserError
 from captioning.vision.features.places import StoredPlaces
+from captioning.vision.features.store import FeatureStore
 from captioning.vision.images import Box, Transform
 
 TAGS = 29  # tokens of names that are kept, as in Oscar
@@ -36,12 +38,12 @@ def _shares(box: Box, window: Box) -> Box:
     return left, top, right, bottom
 
 
-def place(images: Sequence[Sequence[Found]], vocabulary: Vocabulary) -> StoredPlaces:
+def place(images: Sequence[Sequence[Found]], vocabulary: Vocabulary, *, whole: bool = True) -> StoredPlaces:
     """What `seen` returned of N images → arrays. The first box of each is the whole image, which has no name.
 
     R is that of the image with the most objects, and L that of the one with the longest names. Tokens of names are in a
     row, best first, at most TAGS: a name as often as there are such objects. A word that is not in the vocabulary is
-    `<unk>`.
+    `<unk>`. whole: is the whole image read beside its objects? Where there is none, it always is.
     """
     tags = [[token for one in found for token in vocabulary.encode(tokenize(one.name))][:TAGS] for found in images]
     boxes = [[_WHOLE, *(one.box for one in found)] for found in images]
@@ -53,6 +55,7 @@ def place(images: Sequence[Sequence[Found]], vocabulary: Vocabulary) -> StoredPl
     )
     for row, (own, ids) in enumerate(zip(boxes, tags, strict=True)):
         made.mask[row, : len(own)] = True
+        made.mask[row, 0] = whole or len(own) == 1
         made.boxes[row, : len(own)] = own
         made.tags[row, : len(ids)] = ids
     return made
@@ -64,9 +67,27 @@ def place_all(
     images: Sequence[str],
     transform: Transform,
     vocabulary: Vocabulary,
+    *,
+    whole: bool = True,
 ) -> StoredPlaces:
     """`place` for the images of these ids, in this order."""
-    return place([seen(objects[image], sizes[image], transform) for image in images], vocabulary)
+    return place([seen(objects[image], sizes[image], transform) for image in images], vocabulary, whole=whole)
+
+
+def enter(store: FeatureStore, folder: Path, vocabulary: Vocabulary) -> FeatureStore:
+    """The store, with the places of the objects in a folder.
+
+    Raises UserError, naming both, where the store has vectors of other objects, and DamagedError as `of_folder` does.
+    Pixels are of no objects.
+    """
+    here = tables.of_vectors(tables.read_card(folder))
+    if store.pixels is None and store.objects != here:
+        stored, wanted = tables.shown_identity(store.objects), tables.shown_identity(here)
+        raise UserError(
+            f"data/features has vectors of objects = {stored}, and {folder} has {wanted}; run `dvc repro -f features`"
+        )
+    store.places = of_folder(folder, store.ids, store.transform, vocabulary)
+    return store
 
 
 def of_folder(folder: Path, images: Sequence[str], transform: Transform, vocabulary: Vocabulary) -> StoredPlaces | None:
@@ -74,7 +95,8 @@ def of_folder(folder: Path, images: Sequence[str], transform: Transform, vocabul
 
     Raises DamagedError where the table is not what was written.
     """
-    if tables.read_card(folder)["kind"] == tables.NONE:
+    kind = tables.read_card(folder)["kind"]
+    if kind == tables.NONE:
         return None
-    table = tables.Objects(folder)
-    return place_all(table.found, table.sizes, images, transform, vocabulary)
+    table, whole = tables.Objects(folder), kind != tables.PUBLISHED  # no vector of the whole image is published
+    return place_all(table.found, table.sizes, images, transform, vocabulary, whole=whole)

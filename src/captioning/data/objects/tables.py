@@ -4,6 +4,7 @@ objects.json    what it is: its kind, its source, scores; digests of the other f
 label.tsv       objects of each image, best first, at most MOST, in pixels of the image (`labels`)
 hw.tsv          sizes of the images
 classes.txt     all names, sorted
+vectors.npy     with published vectors: see `published_vectors`
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 36  # objects of an image that are kept
-NONE = "none"
+NONE, PUBLISHED = "none", "published"  # kinds: without objects, and with a user's vectors of them
 WORDS = {"kind": "words", "source": "words of the training captions"}  # the identity of tags that have no boxes
+_DIGESTS = ("weights", "vectors", "table")  # of an identity
 _NAMED = 5  # of many names, so many are given
-CARD, LABELS, SIZES, CLASSES = "objects.json", "label.tsv", "hw.tsv", "classes.txt"
+CARD, LABELS, SIZES, CLASSES, VECTORS = "objects.json", "label.tsv", "hw.tsv", "classes.txt", "vectors.npy"
+FILES = (LABELS, SIZES, CLASSES, VECTORS)
 AGAIN = "run `dvc repro -f objects`"
 
 
@@ -35,7 +38,7 @@ def of_images(
     outside of its image.
     """
     named: Iterable[tuple[str, str]] = zip(images["image_id"], images["file"], strict=True)
-    keys = {image: _key(image, file, labels) for image, file in named}
+    keys = {image: key_of(image, file, labels) for image, file in named}
     missing = [image for image, key in keys.items() if key is None]
     if missing:
         raise UserError(
@@ -55,7 +58,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(map(shown, names[:_NAMED])) + more
 
 
-def _key(image_id: str, file: str, labels: Mapping[str, list[Found]]) -> str | None:
+def key_of(image_id: str, file: str, labels: Mapping[str, list[Found]]) -> str | None:
+    """The key of an image in a table: its id, or the name of its file without suffix; None where there is none."""
     return next((key for key in (image_id, PurePosixPath(file).stem) if key in labels), None)
 
 
@@ -86,7 +90,7 @@ def write(
         "images": len(counts),
         "objects_per_image": round(sum(counts) / max(len(counts), 1), 4),
         "without": sum(count == 0 for count in counts),
-        "files": {name: digest(folder / name) for name in (LABELS, SIZES, CLASSES)},
+        "files": {path.name: digest(path) for name in FILES if (path := folder / name).is_file()},
     }
     write_document(folder / CARD, whole)
     return whole
@@ -116,22 +120,28 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def identity(card: Mapping[str, Any]) -> dict[str, str]:
-    """What tells one kind of objects from another: the kind and its source, with a digest of the weights of a network.
+    """What tells one kind of objects from another: the kind and its source, with a digest of the weights of a network,
+    or of the user's vectors.
 
     Vectors of objects mean the same where this is the same. Empty for none.
     """
     if card["kind"] == NONE:
         return {}
-    weights = card["source"].get("weights")
-    return {"kind": card["kind"], "source": card["source"]["name"]} | ({"weights": weights} if weights else {})
+    digests = {name: card["source"][name] for name in ("weights", "vectors") if name in card["source"]}
+    return {"kind": card["kind"], "source": card["source"]["name"], **digests}
+
+
+def of_vectors(card: Mapping[str, Any]) -> dict[str, str]:
+    """What a store of vectors records of their objects: what `identity` says, and the digest of their table."""
+    return identity(card) | ({} if card["kind"] == NONE else {"table": card["files"][LABELS]})
 
 
 def shown_identity(one: Mapping[str, str]) -> str:
-    """An identity in words."""
+    """An identity in words, with the digests that it has."""
     if not one:
         return NONE
-    digits = f", weights {one['weights'][:12]}" if "weights" in one else ""
-    return f"{one['kind']} ({one['source']}{digits})"
+    digits = [f", {name} {one[name][:12]}" for name in _DIGESTS if name in one]
+    return f"{one['kind']} ({one['source']}{''.join(digits)})"
 
 
 def merged(tables: Iterable[tuple[Path, Mapping[str, list[Found]]]]) -> dict[str, list[Found]]:

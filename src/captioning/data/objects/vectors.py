@@ -25,8 +25,8 @@ from captioning.system.documents import REMEDY
 from captioning.system.errors import UserError
 from captioning.vision.images import Box
 
-_SEEN = 2048  # numbers of a published vector without its box code
-PUBLISHED = _SEEN + 6
+SEEN = 2048  # numbers of a published vector without its box code
+PUBLISHED = SEEN + 6
 _KINDS: dict[int, np.dtype[Any]] = {4: np.dtype("<f4"), 2: np.dtype("<f2")}  # by bytes of a number
 
 
@@ -97,7 +97,7 @@ def write_vectors(path: Path, vectors: Iterable[tuple[str, np.ndarray]], *, half
     )
 
 
-def with_code(predicted: Predicted, size: tuple[int, int], location: str, width: int = _SEEN) -> np.ndarray:
+def with_code(predicted: Predicted, size: tuple[int, int], location: str, width: int = SEEN) -> np.ndarray:
     """The vectors of a row of predictions.tsv, which have no box code, with theirs: float32 (n, width + 6).
 
     size: width and height of the image. Raises UserError where an object has no vector, or one of another width.

@@ -17,7 +17,8 @@ _SAMPLES = 7  # a vector is the mean of so many points across the box, and down
 class Places(NamedTuple):
     """Boxes of images as shares of width and height, which of them there are, and ids of their names, in a row.
 
-    The first box is the whole image, and always there. L tags; those beyond the last one are `<pad>`.
+    The first box is the whole image. It is always there, but with published vectors, which have none of it, where there
+    is another. L tags; those beyond the last one are `<pad>`.
     """
 
     mask: Tensor  # (B, R), bool

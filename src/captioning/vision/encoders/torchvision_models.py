@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from captioning.vision.encoders import torchvision_quickly
+from captioning.vision import torchvision_quickly
 from captioning.vision.encoders.presets import Preset, Sizes
 
 models, ops = torchvision_quickly.load().models, torchvision_quickly.load().ops

@@ -1,6 +1,7 @@
 """The feature store: what the model reads of every image, prepared once and read through memory maps.
 
-    index.json              what is in the store: image ids in row order, transform, encoder, digests of the shards
+    index.json              what is in the store: image ids in row order, transform, encoder, digests of the shards;
+                            where regions are vectors of objects, the kind of these, and the digest of their table
     means-00000.npy …       a frozen encoder's mean features, float16 (N, D)
     regions-00000.npy …     its regions, float16 (N, R, D), for a decoder that attends
     mirrored_means-…, mirrored_regions-…    the same of the mirrored images, where `features.mirror` asks for them
@@ -53,9 +54,10 @@ class FeatureStore:
     """A store, opened for reading. `ids` are its image ids, in row order.
 
     means float16 (N, D), regions float16 (N, R, D), pixels uint8 (N, 3, S, S): read by memory map, None where absent;
-    mirrored_means and mirrored_regions: those of the mirrored images. places: where the images' objects are, whose
-    vectors the regions are then; None without objects. tags: ids of words that are tags of the images and, behind them,
-    of the mirrored ones if there are any, (1 or 2, N, L); None where tags are the names of objects, or there are none.
+    mirrored_means and mirrored_regions: those of the mirrored images. objects: what objects the regions are vectors of,
+    by the record of the store; empty where they are of a grid, or where there are pixels. places: where the objects
+    are; None without objects. tags: ids of words that are tags of the images and, behind them, of the mirrored ones if
+    there are any, (1 or 2, N, L); None where tags are the names of objects, or there are none.
     """
 
     places: StoredPlaces | None = None
@@ -73,6 +75,7 @@ class FeatureStore:
         if self.ids != list(image_ids):
             raise UserError(f"{folder}: made for other images than data/split/images.csv; {_AGAIN}")
         self.transform = Transform(**index["transform"])
+        self.objects: dict[str, str] = index.get("objects", {})
         rows = index["rows_per_shard"]
         arrays = {
             name: Sharded([_open(folder / file, expected) for file, expected in sorted(shards.items())], rows)
