@@ -29,6 +29,9 @@ class Decoder(nn.Module):
     of_words: tuple[str, ...] = ("embedding.weight", "output.weight", "output.bias")
     """The parameters that have a row for each word; none: it is of no use with another vocabulary."""
 
+    reads_tags: bool = False
+    """Does it read the names of objects, `Encoded.tags`?"""
+
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.vocabulary = vocabulary

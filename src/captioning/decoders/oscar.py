@@ -34,6 +34,7 @@ class OscarDecoder(AttendingDecoder):
     """The state is keys and values of words, a layer each (N, S, 2W), and of the context (B, M, 2LW), and its bias."""
 
     shared = 2
+    reads_tags = True
     of_words = ("bert.embeddings.word_embeddings.weight", "cls.predictions.bias")
 
     def __init__(self, vocabulary: Vocabulary, feature_size: int, options: OscarOptions) -> None:

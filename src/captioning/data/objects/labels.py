@@ -87,10 +87,11 @@ def read_labels(path: Path) -> dict[str, list[Found]]:
     Raises UserError with file and line of what is malformed: also of a box whose right or lower side is not beyond its
     left or upper one.
     """
-    return {row.key: _objects(row) for row in Table(path)}
+    return {row.key: read_objects(row) for row in Table(path)}
 
 
-def _objects(row: Row) -> list[Found]:
+def read_objects(row: Row) -> list[Found]:
+    """The objects of a row, of either file, best first. Raises UserError as `read_labels` does."""
     if row.columns[0].lstrip().startswith("{"):
         return _sorted(read_prediction(row).objects)
     return _sorted([_found(item, row.location) for item in parse_row(row, _LABELS)])
