@@ -53,7 +53,7 @@ def _of_one(attended: Attended, objects: Sequence[Found], names: Names) -> Groun
     for mention in mentions(attended.words, names):
         true = np.array([one.box for one in objects if one.name in mention.kinds])  # (N, 4)
         if len(true):
-            hits: np.ndarray = (overlaps(attended.boxes, true) >= IOU).any(1)  # (R,)
+            hits = np.asarray((overlaps(attended.boxes, true) >= IOU).any(1))  # (R,)
             hits[0] = False
             found.append(bool(hits[attended.weights[mention.end - 1].argmax()]))
             drawn.append(float(hits.mean()))
