@@ -35,6 +35,7 @@ class Wanted(NamedTuple):
         tags: str | None,
         boxes: Path | None,
         files: Sequence[Path],
+        options: "SearchOptions",
         *,
         listed: bool,
         lines: bool,
@@ -50,6 +51,8 @@ class Wanted(NamedTuple):
             raise UserError(f"{option}: this model reads no objects; leave it out")
         if tags is not None and not model.reads_tags:
             raise UserError("--tags: this model reads no names of objects; leave it out")
+        if named and options.method != "beam":
+            raise UserError(f"--must-objects: only beam search can, and --method is {options.method}; leave one out")
         if listed and lines:
             raise UserError("--objects: csv, and --out with text, have a line a caption; use --format jsonl")
         return cls(table, tags, {} if boxes is None else sheet_names("--boxes", boxes, files), listed, named)

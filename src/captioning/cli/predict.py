@@ -140,7 +140,7 @@ def predict(
         _check_confidence(loaded, abstain)
         lines = output is Format.csv or (output is Format.text and out is not None)
         wanted = Wanted.of_options(
-            loaded, labels, tags, boxes, pending, listed=list_objects, lines=lines, named=must_objects
+            loaded, labels, tags, boxes, pending, options, listed=list_objects, lines=lines, named=must_objects
         )
         sheets = _sheets(loaded, attention, pending) if attention else {}
         notices.begin(loaded)
