@@ -1,7 +1,9 @@
 """What captions name, whether it is in the image, and whether the decoder looked at it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioning import decoders
-from captioning.data.datasets.scenes import composition, grammar
+from captioning.data.datasets.scenes import composition, dataset, grammar
 from captioning.data.datasets.scenes.drawing import objects
+from captioning.data.objects import tables
 from captioning.data.objects.instances import Truth
 from captioning.data.objects.labels import Found
+from captioning.data.splits import splits
 from captioning.data.text.tokenizer import tokenize
 from captioning.evaluation.attending import Attended, attend, attend_all
 from captioning.evaluation.objects import coco_names, grounding, hallucination, known, names
@@ -22,6 +26,7 @@ from captioning.evaluation.objects.grounding import Grounding, overlaps
 from captioning.evaluation.objects.hallucination import Hallucination
 from captioning.evaluation.objects.known import Known
 from captioning.evaluation.objects.names import forms, mentions
+from captioning.system.archives import write_zip
 from captioning.vision.images import Transform
 from tests import variants
 from tests.test_attention_maps import captioner
@@ -168,6 +173,32 @@ def test_true_boxes_are_those_that_the_encoder_sees() -> None:
     there = Known(SCENES, {7: truth}, {7: (200, 100)}, exact=True)
     centre = Transform(64, 64, "bilinear", (0.5,) * 3, (0.5,) * 3)  # the middle square: 50 to 150
     assert there.boxed(7, centre) == [Found("dog", 1.0, (0.0, 0.0, 0.5, 0.5))]
+
+
+def test_what_a_data_set_says_is_read_where_the_model_reads_objects(tmp_path: Path) -> None:
+    data, folder = tmp_path / "download", tmp_path / "objects"
+    data.mkdir()
+    folder.mkdir()
+    images = splits.image_table(dataset.write(data, train=2, val=1, test=2, size=48, seed=1))
+    ids = dict(zip(images["image_id"], images["coco_id"], strict=True))
+    tables.write_none(folder)
+    assert known.read("scenes", data, folder, images) is None
+    sizes = dict.fromkeys(ids, (48, 48))
+    tables.write(folder, {name: [] for name in ids}, sizes, {"kind": "labels", "source": {"name": "label.tsv"}})
+    there = known.read("scenes", data, folder, images)
+    assert there is not None
+    assert (there.names, there.exact) == (SCENES, True)
+    for name, scene in zip(sorted(ids), composition.compose(5, 1), strict=True):
+        assert there.present(ids[name], ["a dragon and a bench"]) == {one.name for one in objects(scene, 48)}
+    assert known.read("flickr8k", data, folder, images) is None
+    assert known.read("coco2017", data, folder, images) is None  # its archive is not there
+    coco: dict[str, Any] = {"images": [{"id": 1, "width": 48, "height": 48}], "annotations": [], "categories": []}
+    write_zip(data / "annotations_trainval2017.zip", {"instances_val2017.json": json.dumps(coco).encode()}.items())
+    one = images[:1].assign(image_id="1")
+    tables.write(folder, {"1": []}, {"1": (48, 48)}, {"kind": "labels", "source": {"name": "label.tsv"}})
+    there = known.read("coco2017", data, folder, one)
+    assert there is not None
+    assert (there.names, there.exact, there.present(ids[images["image_id"][0]], ["a dog"])) == (COCO, False, {"dog"})
 
 
 def test_attention_of_a_batch_is_that_of_each_image_at_its_own_regions() -> None:
