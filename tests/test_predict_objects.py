@@ -1,6 +1,7 @@
 """What a person asks of a model that reads objects: other names, edited ones, captions that name them, and boxes."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,7 @@ from captioning.system.errors import UserError
 from captioning.vision.encoders import encoders
 from captioning.vision.images import Transform
 from tests import variants
+from tests.imports import ROOT
 
 WORDS = ("a", "dog", "dogs", "cat", "ball", "balls", "kite", "boy", "tree", "runs", "traffic", "light", "with")
 VOCABULARY = Vocabulary((*SPECIAL, *WORDS))
@@ -182,6 +184,12 @@ def test_objects_are_asked_for_as_nocaps_does() -> None:
     assert asked([OBJECTS[0], over, again]) == ([["dog", "dogs"]], 1)
     assert asked([OBJECTS[0], over._replace(score=0.95)]) == ([["cat"]], 1)
     assert require(options, OBJECTS, VOCABULARY).must == ()
+
+
+def test_the_page_lists_the_general_names() -> None:
+    page = (ROOT / "docs/objects.md").read_text(encoding="utf-8")
+    listed = page.partition(f"and here there are {len(GENERAL)}. Of people:")[2].partition("\n  - ")[0]
+    assert set(re.findall(r"[a-z]{2,}", listed)) == GENERAL
 
 
 corner = st.tuples(*[st.integers(0, 6)] * 4)
