@@ -17,7 +17,11 @@ from captioning.data.objects import placing, tables
 from captioning.data.splits import coco, splits
 from captioning.data.splits.captions import read_captions
 from captioning.data.splits.images import read_images
-from captioning.evaluation import attention_maps, baselines, samples
+from captioning.evaluation import attending, attention_sheets, baselines, samples
+from captioning.evaluation.objects import grounding, known
+from captioning.evaluation.objects.grounding import Grounding
+from captioning.evaluation.objects.hallucination import Hallucination
+from captioning.evaluation.objects.known import Known
 from captioning.evaluation.truth import measure
 from captioning.evaluation.truth.measure import Truth
 from captioning.metrics import Scores
@@ -66,6 +70,9 @@ def main(settings: Settings) -> None:
     truths = _truth(images, captions, references, constant)
     if truths:
         scores = scores | truths["model"].scores
+    there = known.read(settings.dataset, DATA, OBJECTS, test)
+    named = {} if there is None else known.hallucinations(there, captions, references, constant)
+    looked = None if there is None else _grounding(captioners.members[0], readers[0], test, captions, there)
     variety = samples.variety(captions, set(map(scripts.join, training)))
     live.summarise(OUT, scores.corpus)
     oracle = _oracle(references, texts) if options.n_best > 1 else {}
@@ -73,12 +80,12 @@ def main(settings: Settings) -> None:
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")
     n_best = {image: [caption.record() for caption in listed] for image, listed in candidates.items()}
     write_json(OUT / "n_best.json", [{"image_id": image, "captions": listed} for image, listed in n_best.items()])
-    write_json(OUT / "truth.json", {name: row.record() for name, row in truths.items()})
+    write_json(OUT / "truth.json", _truth_record(truths, named, looked))
     selected = _report(images, captions, references, scores)
     _attention(captioners.members[0], readers[0], images, selected)
     rows = {"constant-caption baseline": compared["floor"], "this model": scores.corpus}
     print(samples.score_table(rows | ({"human baseline": compared["human"]} if "human" in compared else {})))
-    _print_truth(truths)
+    _print_truth(truths, named, looked)
 
 
 def _report(
@@ -103,7 +110,7 @@ def _attention(captioner: Captioner, encode: Encode, images: pd.DataFrame, selec
 
     rows = dict(zip(images["coco_id"], images.index, strict=True))
     with ImageArchives(DATA) as image_files:
-        attention_maps.write(
+        attention_sheets.write(
             OUT / "attention", selected, image_files, captioner, lambda coco_id: encode(np.array([rows[coco_id]]))
         )
 
@@ -172,7 +179,36 @@ def _truth(
     }
 
 
-def _print_truth(truths: dict[str, Truth[Any]]) -> None:
+def _grounding(
+    captioner: Captioner, encode: Encode, test: pd.DataFrame, captions: dict[int, str], there: Known
+) -> Grounding | None:
+    """How often the decoder looked at what it named; None where it does not look at objects."""
+    if attending.refusal(captioner):
+        return None
+    looked = []
+    for start in range(0, len(test), BATCH):
+        batch = test[start : start + BATCH]
+        ids = batch["coco_id"].tolist()
+        found = attending.attend_all(captioner, encode(batch.index.to_numpy()), [captions[image] for image in ids])
+        looked += [(one, there.boxed(image, captioner.transform)) for image, one in zip(ids, found, strict=True)]
+    return grounding.score(looked, there.names)
+
+
+def _truth_record(
+    truths: dict[str, Truth[Any]], named: dict[str, Hallucination], looked: Grounding | None
+) -> dict[str, dict[str, Any]]:
+    """truth.json: a row a system. What is known of objects is in it where the model reads objects."""
+    record = {name: row.record() for name, row in truths.items()}
+    for name, row in named.items():
+        record[name] = record.get(name, {}) | {"hallucination": row.record()}
+    if looked is not None:
+        record["model"]["grounding"] = looked.record()
+    return record
+
+
+def _print_truth(truths: dict[str, Truth[Any]], named: dict[str, Hallucination], looked: Grounding | None) -> None:
+    names = {"floor": "constant-caption baseline", "model": "this model", "human": "human baseline"}
     if truths:
-        names = {"floor": "constant-caption baseline", "model": "this model", "human": "human baseline"}
         print(measure.table({names[name]: row for name, row in truths.items()}))
+    if named:
+        print(known.table({names[name]: row for name, row in named.items()}, looked))

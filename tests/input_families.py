@@ -29,6 +29,7 @@ from captioning.engines import folders
 from captioning.experiments import scoring
 from captioning.models.descriptions import describe
 from captioning.models.inventory import Entry
+from captioning.models.objects import Labels
 from captioning.settings import text_models
 from captioning.system import state_dicts
 from captioning.system.documents import parse_json
@@ -56,6 +57,7 @@ NAMES = {
     "model.json of an older version": cards.NAME,
     "calibration": CONFIDENCE,
     "sidecar": "a.jpg.xmp",
+    "edited objects": "a.jsonl",
 }
 _GRAPHS = ("encoder", "init", "step")
 _IMAGES = ("a/1.jpg", "a/2.jpg")
@@ -110,7 +112,13 @@ def families() -> list[Family]:
         Family("exported model", written(_write_export, folders.NAME), _exported, exact=True),
         Family("calibration", written(_write_calibration, CONFIDENCE), _of_folder(confidence.read), exact=True),
         Family("sidecar", written(_write_sidecar, "a.jpg.xmp"), _sidecar),
+        Family("edited objects", _listed(), lambda path: vars(Labels(path, {}))),
     ]
+
+
+def _listed() -> bytes:
+    rows = [{"file": name, "objects": [one.record() for one in _OBJECTS]} for name in _IMAGES]
+    return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
 
 
 def _json(name: str, document: object, read: Callable[[Path], Any]) -> Family:

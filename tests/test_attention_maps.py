@@ -19,8 +19,8 @@ from captioning.captioner.model import Captioner
 from captioning.cli import predict
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import AttendingDecoder
-from captioning.evaluation import attention_maps
-from captioning.evaluation.attention_maps import Attended
+from captioning.evaluation import attending, attention_boxes, attention_maps, attention_sheets
+from captioning.evaluation.attending import Attended
 from captioning.models.python import TrainedModel
 from captioning.system.archives import ImageArchives, write_zip
 from captioning.system.errors import UserError
@@ -188,7 +188,7 @@ def test_long_captions_and_words_stay_on_the_sheet() -> None:
 
 def test_each_letter_without_spaces_has_a_tile_and_the_caption_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     model = captioner(words=("一", "只", "狗"))
-    looked = attention_maps.attend(model, encoded(model), "一只狗")
+    looked = attending.attend(model, encoded(model), "一只狗")
     assert looked.words == ("一", "只", "狗", "<eos>")
     captions: list[str] = []
     monkeypatch.setattr(attention_maps, "with_scale", lambda _body, caption, *_rest: captions.append(caption))
@@ -200,7 +200,7 @@ def test_each_letter_without_spaces_has_a_tile_and_the_caption_is_joined(monkeyp
 def test_each_word_has_the_attention_that_chose_it(variant: str) -> None:
     model = captioner(variant)
     assert isinstance(model.decoder, AttendingDecoder)
-    found = attention_maps.attend(model, encoded(model), "two birds sing")
+    found = attending.attend(model, encoded(model), "two birds sing")
     assert found.words == ("two", "birds", "sing", "<eos>")
     assert found.weights.shape == (4, 3, 3)
     np.testing.assert_allclose(found.weights.sum(axis=(1, 2)), 1, atol=1e-5)
@@ -208,16 +208,16 @@ def test_each_word_has_the_attention_that_chose_it(variant: str) -> None:
     with torch.inference_mode():
         together = model.decoder.attention(encoded(model), batch, torch.tensor([0, 0]))
     np.testing.assert_allclose(found.weights.reshape(4, 9), together[0, :4], atol=1e-5)
-    assert attention_maps.attend(model, encoded(model), "").words == ("<eos>",)
+    assert attending.attend(model, encoded(model), "").words == ("<eos>",)
 
 
 def test_a_model_without_attention_or_grid_is_refused_in_words() -> None:
-    assert attention_maps.refusal(captioner()) is None
-    said = attention_maps.refusal(captioner("lstm"))
+    assert attending.refusal(captioner()) is None
+    said = attending.refusal(captioner("lstm"))
     assert said == "the decoder lstm does not attend to regions, so it has no attention to draw"
     model = captioner()
     model.encoder.grid = None
-    assert "squeezenet1_1 form no grid" in str(attention_maps.refusal(model))
+    assert "squeezenet1_1 form no grid" in str(attending.refusal(model))
 
 
 def written(folder: Path, model: Captioner) -> dict[str, bytes]:
@@ -229,8 +229,34 @@ def written(folder: Path, model: Captioner) -> dict[str, bytes]:
     answers = {coco_id: encoded(model, 2).rows([row]) for row, coco_id in enumerate((7, 8))}
     with ImageArchives(folder) as images:
         chosen = {"best": table, "random": table.iloc[1:]}
-        attention_maps.write(folder / "attention", chosen, images, model, answers.__getitem__)
+        attention_sheets.write(folder / "attention", chosen, images, model, answers.__getitem__)
     return {path.name: path.read_bytes() for path in sorted((folder / "attention").iterdir())}
+
+
+def test_of_objects_the_best_box_is_in_colour_and_frames_are_as_strong_as_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A wide image, of which the middle square is seen: tiles of 240 × 120, where boxes begin at 60."""
+    sky = Image.new("RGB", (200, 100), (40, 90, 230))
+    boxes = np.array([[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]])
+    weights = np.array([[0.1, 0.8, 0.1], [0.0, 0.4, 0.6], [0.6, 0.4, 0.0]])
+    looked = Attended(("a", "dog", "<eos>"), weights, boxes)
+    laid: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(attention_maps, "sheet", lambda *args, columns: (laid.append(args), sheet(*args, columns))[1])
+        drawn = attention_sheets.draw(sky, looked, transform(64, 64))
+    assert drawn.tobytes() == attention_boxes.draw(sky, looked, transform(64, 64)).tobytes()
+    first, second, last = (np.asarray(tile).astype(int) for tile in laid[0][0][1:])
+    inside = {1: (30, 90), 2: (90, 150)}
+    for tile, best in ((first, 1), (second, 2)):
+        assert tuple(tile[inside[best]]) == (40, 90, 230)
+        assert np.ptp(tile[inside[3 - best]]) == 0  # grey
+        assert tile[60, 30].min() > tile[inside[3 - best]].max()  # not seen: faded
+    assert tuple(last[60, 90]) == tuple(last[90, 150]) == (40, 90, 230)  # the whole image
+    heat = np.array(attention_maps.HEAT)
+    np.testing.assert_allclose(first[2, 90], 0.8 * heat + 0.2 * np.array([40, 90, 230]), atol=2)
+    np.testing.assert_allclose(second[30, 60], 0.4 * heat + 0.6 * second[inside[1]], atol=2)
+    assert tuple(last[90, 120]) == (40, 90, 230)  # no weight, no frame
 
 
 def test_samples_are_written_with_words_and_weights_and_the_same_bytes(tmp_path: Path) -> None:
@@ -249,7 +275,7 @@ def test_samples_are_written_with_words_and_weights_and_the_same_bytes(tmp_path:
     with np.load(tmp_path / "first/attention/weights.npz") as weights:
         assert sorted(weights) == sorted(names)
         assert weights[names[0]].dtype == np.float16
-        expected = attention_maps.attend(model, encoded(model, 2).rows([1]), "two birds")
+        expected = attending.attend(model, encoded(model, 2).rows([1]), "two birds")
         np.testing.assert_allclose(weights[names[1]], expected.weights, atol=1e-3)
     assert files[f"{names[1]}.png"] == files[f"{names[2]}.png"]
     assert files[f"{names[0]}.png"] != files[f"{names[1]}.png"]
@@ -258,7 +284,7 @@ def test_samples_are_written_with_words_and_weights_and_the_same_bytes(tmp_path:
 def test_a_model_without_attention_leaves_an_index_that_says_so(tmp_path: Path) -> None:
     files = written(tmp_path, captioner("lstm"))
     assert list(files) == ["index.json"]
-    assert json.loads(files["index.json"])["refusal"] == attention_maps.refusal(captioner("lstm"))
+    assert json.loads(files["index.json"])["refusal"] == attending.refusal(captioner("lstm"))
 
 
 PARTS = st.sampled_from(["a", "A", "é", "x-attention", "x", "a b", "é" * 124])
@@ -267,7 +293,7 @@ PATHS = st.builds(lambda folder, stem, suffix: Path(folder) / f"{stem}{suffix}",
 
 @given(images=st.lists(PATHS, max_size=12), folder=PARTS)
 def test_no_two_images_share_a_sheet_and_no_image_is_written_over(images: list[Path], folder: str) -> None:
-    found = attention_maps.file_names(Path(folder), images)
+    found = attention_sheets.file_names(Path(folder), images)
     assert found.keys() == set(images)
     names = [str(path).casefold() for path in found.values()]
     assert len(set(names)) == len(names)
@@ -276,7 +302,7 @@ def test_no_two_images_share_a_sheet_and_no_image_is_written_over(images: list[P
 
 
 def test_images_of_one_name_are_counted() -> None:
-    found = attention_maps.file_names(Path("out"), [Path("a/x.jpg"), Path("b/x.jpg"), Path("x.png")])
+    found = attention_sheets.file_names(Path("out"), [Path("a/x.jpg"), Path("b/x.jpg"), Path("x.png")])
     assert [path.name for path in found.values()] == ["x-attention.png", "x-attention-2.png", "x-attention-3.png"]
 
 

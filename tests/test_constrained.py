@@ -19,7 +19,11 @@ from tests.toys import FIRST_WORD, WORDS, Ids, Table, exhaustive, images
 
 words = st.integers(FIRST_WORD, WORDS - 1)
 NUMBERED = numbered(WORDS)
-musts = st.lists(st.lists(words, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
+phrase = st.lists(words, min_size=1, max_size=3).map(tuple)
+musts = st.lists(phrase, min_size=1, max_size=3).map(tuple)
+
+
+groups = st.lists(st.lists(phrase, min_size=1, max_size=2).map(tuple), min_size=1, max_size=3).map(tuple)
 
 
 def says(ids: Ids, phrase: Ids) -> bool:
@@ -93,6 +97,68 @@ def test_the_shortest_caption_is_known(must: tuple[Ids, ...]) -> None:
             assert found == (size == shortest)
 
 
+def enough(ids: Ids, some_of: tuple[tuple[Ids, ...], ...], least: int, must: tuple[Ids, ...] = ()) -> bool:
+    """Whether all of `must` and so many groups are said."""
+    said = sum(any(says(ids, phrase) for phrase in group) for group in some_of)
+    return said >= least and all(says(ids, phrase) for phrase in must)
+
+
+@examples(30)
+@given(
+    seed=st.integers(0, 10_000),
+    some_of=groups,
+    share=st.floats(0, 1),
+    must=st.sampled_from([(), (), ((4,),), ((5, 6),)]),
+    penalty=st.sampled_from([0.0, 1.0]),
+)
+def test_a_wide_beam_finds_the_best_captions_that_say_enough_of_some_groups(
+    seed: int, some_of: tuple[tuple[Ids, ...], ...], share: float, must: tuple[Ids, ...], penalty: float
+) -> None:
+    least = round(share * len(some_of))
+    options = SearchOptions(121, 4, 0, penalty, n_best=3, must=must, some_of=some_of, least=least)
+    best = [x for x in exhaustive(Table(seed), 3, options) if enough(x[1], some_of, least, must)][:3]
+    assume(best)
+    [found] = n_best(Table(seed), images(3), options)
+    assert [h.ids for h in found] == [ids for _, ids in best]
+
+
+@examples(40)
+@given(seed=st.integers(0, 10_000), some_of=groups, beam=st.integers(1, 3))
+def test_every_caption_says_enough_however_narrow_the_beam(
+    seed: int, some_of: tuple[tuple[Ids, ...], ...], beam: int
+) -> None:
+    least = min(2, len(some_of))
+    options = SearchOptions(beam, 9, n_best=beam, some_of=some_of, least=least)
+    for found in n_best(Table(seed, peak=4.0), images(1, 2), options):
+        assert found
+        assert all(enough(h.ids, some_of, least) for h in found)
+
+
+@examples(100)
+@given(some_of=groups, must=st.sampled_from([(), ((4,),)]), said=st.lists(words, max_size=7), data=st.data())
+def test_the_machine_knows_when_enough_has_been_said(
+    some_of: tuple[tuple[Ids, ...], ...], must: tuple[Ids, ...], said: list[int], data: st.DataObject
+) -> None:
+    least = data.draw(st.integers(0, len(some_of)))
+    machine = Machine.build(must, NUMBERED, some_of, least)
+    [table], state = machine.table(NUMBERED), 0
+    assert machine.ends[0] == enough((), some_of, least, must)
+    for place, word in enumerate(said):
+        state = int(table[state, word])
+        assert machine.ends[state] == enough(tuple(said[: place + 1]), some_of, least, must)
+        assert machine.ends[state] == (int(table[state, EOS]) == len(table) - 1)
+
+
+def test_what_is_not_needed_any_more_is_forgotten() -> None:
+    """Of three words: none, or one of them, and then two are enough."""
+    three = (((4,),), ((5,),), ((6,),))
+    assert len(Machine.build((), NUMBERED, three, 2).ends) == 1 + 3 + 1
+    assert len(Machine.build((), NUMBERED, three, 3).ends) == 8
+    assert len(Machine.build((), NUMBERED, three, 0).ends) == 1
+    assert Machine.build((), NUMBERED, (((4, 5, 6), (5,)), ((4, 4), (6, 6, 6))), 2).shortest == 3
+    assert Machine.build((), NUMBERED, (((4, 5, 6), (5,)), ((4, 4), (6, 6, 6))), 1).shortest == 1
+
+
 def test_words_that_share_a_part_may_overlap() -> None:
     assert Machine.build(((4, 5), (5, 6)), NUMBERED).shortest == 3
     assert Machine.build(((4, 5, 6), (5,)), NUMBERED).shortest == 3
@@ -160,6 +226,24 @@ def test_the_machine_knows_which_whole_words_have_been_said(must: list[tuple[str
         before = token
         assert machine.ends[state] == all(says_words(tuple(said[: place + 1]), phrase) for phrase in must)
         assert int(table[0, state, EOS]) == (len(machine.ends) - 1 if machine.ends[state] else -1)
+
+
+@examples(200)
+@given(
+    some_of=st.lists(st.sets(in_pieces, min_size=1, max_size=2).map(sorted), min_size=1, max_size=2),
+    least=st.integers(0, 2),
+    said=st.lists(st.integers(4, 8), max_size=7).filter(lambda said: said[:1] not in ([7], [8])),  # `##board`, `##er`
+)
+def test_a_whole_word_of_a_group_is_enough(some_of: list[list[tuple[str, ...]]], least: int, said: list[int]) -> None:
+    least = min(least, len(some_of))
+    ids = tuple(tuple(tuple(PIECES.encode(phrase)) for phrase in group) for group in some_of)
+    machine = Machine.build((), PIECES, ids, least)
+    table, state, before = machine.table(PIECES), 0, BOS
+    for place, token in enumerate(said):
+        state = int(table[int(before in PIECES.opening), state, token])
+        before = token
+        text = tuple(said[: place + 1])
+        assert machine.ends[state] == (sum(any(says_words(text, one) for one in group) for group in some_of) >= least)
 
 
 class TableOfPieces(Table):

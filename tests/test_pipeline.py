@@ -93,6 +93,7 @@ def test_outputs_are_what_their_readers_expect(project: Project) -> None:
     assert metrics["true_captions"] == truth["model"]["true_captions"] == rows["true"].mean()
     assert truth["human"]["true_captions"] == 1
     assert truth["floor"]["different_captions"] == 1
+    assert not any({"hallucination", "grounding"} & row.keys() for row in truth.values())  # no objects are read
     assert project.read("data/evaluate/samples.md").count("\n| ") == 3 * (6 + 1)
     assert (project.folder / "data/train/plots/metrics/train/loss/presence.tsv").exists()
     live = json.loads(project.read("data/train/metrics.json"))

@@ -5,6 +5,7 @@ import shutil
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from captioning.data.objects.labels import read_labels
@@ -38,8 +39,27 @@ def test_a_frozen_encoder_stores_vectors_of_objects_and_captions_need_a_table(co
     assert card["settings"]["objects"] == "labels"
     assert card["provenance"]["objects"] == {"kind": "labels", "source": "facts of the drawing"}
     assert "cider" in json.loads(copy.read("data/evaluate/metrics.json"))
-    assert "looks at objects" in json.loads(copy.read("data/evaluate/attention/index.json"))["refusal"]
+    _what_is_known_of_objects_is_scored_and_drawn(copy)
     _captions_need_a_table(copy, tmp_path)
+
+
+def _what_is_known_of_objects_is_scored_and_drawn(copy: Project) -> None:
+    rows = json.loads(copy.read("data/evaluate/truth.json"))
+    assert rows.keys() == {"floor", "model", "human"}
+    assert all(row["hallucination"]["mentions"] or row is rows["model"] for row in rows.values())
+    assert rows["human"]["hallucination"]["chair_i"] == rows["human"]["hallucination"]["chair_s"] == 0
+    assert [name for name, row in rows.items() if "grounding" in row] == ["model"]
+    found = rows["model"]["grounding"]
+    assert found["nouns"] <= rows["model"]["hallucination"]["mentions"]
+    assert not found["nouns"] or (0 <= found["share"] <= 1 and 0 < found["random_region"] < 1)
+    index = json.loads(copy.read("data/evaluate/attention/index.json"))
+    assert (index["refusal"], index["grid"]) == (None, None)
+    assert len(index["pictures"]) == 18
+    table = read_labels(copy.folder / "data/objects/label.tsv")
+    for picture in index["pictures"]:
+        left, top, right, bottom = table[picture["image_id"]][0].box
+        corners = (round(side / 64, 4) for side in (left, top, right, bottom))
+        assert picture["boxes"][:2] == [[0, 0, 1, 1], pytest.approx(list(corners), abs=1e-4)]
 
 
 def test_a_detector_is_trained_and_finds_the_objects_of_new_images(copy: Project, tmp_path: Path) -> None:
@@ -60,10 +80,12 @@ def test_a_detector_is_trained_and_finds_the_objects_of_new_images(copy: Project
     path = image(copy, tmp_path)
     recorded = {row["image_id"]: row["caption"] for row in json.loads(copy.read("data/evaluate/captions.json"))}
     assert copy.run("captioning", "predict", *OWN, str(path)).stdout == f"{path}\t{recorded[max(recorded)]}\n"
-    options = ("--objects", "--format", "jsonl", "--boxes", str(tmp_path / "boxes"))
-    listed = copy.run("captioning", "predict", *OWN, str(path), *options).stdout
-    with Image.open(tmp_path / f"boxes/{path.stem}-boxes.png") as drawn:
-        assert drawn.size == (512, 512)  # of 64 pixels
+    options = ("--objects", "--format", "jsonl", "--boxes", str(tmp_path / "boxes"), "--must-objects", "--tags", "dog")
+    drawn = ("--attention", str(tmp_path / "looked"))
+    listed = copy.run("captioning", "predict", *OWN, str(path), *options, *drawn).stdout
+    with Image.open(tmp_path / f"boxes/{path.stem}-boxes.png") as sheet:
+        assert sheet.size == (512, 512)  # of 64 pixels
+    assert (tmp_path / f"looked/{path.stem}-attention.png").is_file()
     found = [one.record() for one in read_labels(copy.folder / "data/objects/label.tsv")[path.stem]]
     assert json.loads(listed)["objects"] == found
     _objects_of_another_detector_are_refused(copy, path, card)

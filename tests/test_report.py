@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 from PIL import Image
 
 from captioning.experiments import compare, report
-from captioning.experiments.report import content, gallery
+from captioning.experiments.report import content, gallery, objects
 from captioning.metrics.words import unknown_words
 from captioning.system.errors import UserError
 from tests import reports
@@ -78,6 +79,19 @@ def test_an_image_has_what_was_said_of_it_and_who_looked_where(tmp_path: Path) -
     for uri, most in ((third["thumbnail"], 256), (third["sheets"][0], 960)):
         drawn = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))))
         assert (drawn.format, max(drawn.size)) == ("JPEG", most)
+
+
+def test_an_image_has_the_names_of_the_objects_that_were_read(tmp_path: Path) -> None:
+    images = data(written(tmp_path / "a.html"))["images"]
+    assert images[2]["objects"] == ["2 × dog, <b>", None]
+    assert images[0]["objects"] == ["none", None]
+
+
+def test_an_image_without_a_row_of_objects_is_said_in_one_line() -> None:
+    base = reports.comparison(3).groups[0].experiments[0]
+    files = base.revision.files | {objects.LABELS: b"img1\t[]\n"}  # type: ignore[union-attr]
+    with pytest.raises(UserError, match=r"base: data/objects/label.tsv is not .*\(it has no row of img2\)"):
+        objects.named(replace(base, revision=replace(base.revision, files=files)))  # type: ignore[call-arg]
 
 
 def test_words_that_no_reference_says_are_found() -> None:

@@ -163,6 +163,8 @@ def test_a_chart_is_read_with_arrow_keys(view: webdriver.Chrome) -> None:
 def test_attention_is_shown_where_there_is_any(view: webdriver.Chrome) -> None:
     view.find_element(By.XPATH, "//label[contains(., 'with attention maps')]").click()
     assert cards(view) == [2]
+    named = view.find_elements(By.CSS_SELECTOR, ".card .objects")
+    assert [line.text for line in named] == ["Objects that it read: 2 × dog, <b>"]  # as text, and of base alone
     view.find_element(By.CSS_SELECTOR, ".card button").click()
     figures = view.find_elements(By.CSS_SELECTOR, "#detail figure")
     assert [figure.text for figure in figures] == ["Where base looked, word by word"]

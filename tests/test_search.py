@@ -96,6 +96,8 @@ def test_where_all_is_banned_there_is_one_empty_caption(method: str) -> None:
             "rank_by = consensus compares captions, and n_best = 1 finds one",
         ),
         ({"method": "sample", "must": ((4,),)}, "method = sample: only beam search supports `must`"),
+        ({"method": "diverse", "some_of": (((4,),),)}, "method = diverse: only beam search supports required objects"),
+        ({"some_of": (((4,),),), "least": 2}, "least = 2 is more than the 1 groups; ask for less"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(changes: dict[str, object], said: str) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -56,3 +56,17 @@ def written(option: str, path: Path) -> Iterator[None]:
     except OSError as fault:
         place = "" if fault.filename in (None, str(path)) else f"{fault.filename}: "
         raise UserError(f"{option} {path}: cannot be written ({place}{fault.strerror}); name another place") from None
+
+
+def sheet_names(option: str, folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
+    """Make the folder that an option names, and say where in it the sheet of each image is drawn.
+
+    Raises UserError when it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UserError(f"{option} {folder}: cannot be created ({fault.strerror}); name another") from None
+    from captioning.evaluation.attention_sheets import file_names
+
+    return file_names(folder, files, option.removeprefix("--"))

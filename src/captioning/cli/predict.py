@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
@@ -13,8 +13,9 @@ from captioning.cli.embedded import UnwritableError
 from captioning.cli.formats import Format
 from captioning.cli.image_files import content, expand, is_there
 from captioning.cli.notices import Notices
+from captioning.cli.objects import Wanted
 from captioning.cli.outputs import Outputs, Target
-from captioning.cli.places import written
+from captioning.cli.places import sheet_names, written
 from captioning.cli.search_options import BEAM_SIZE, with_search_options
 from captioning.engines.registry import Engine
 from captioning.models import choice, loading
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from captioning.models.base import Model
-    from captioning.models.objects import Found, Labels
-    from captioning.models.sources import Read
     from captioning.settings.search import SearchOptions
 
 _Paths = Annotated[
@@ -77,7 +76,21 @@ _Attention = Annotated[
 
 _Labels = Annotated[
     Path | None,
-    Option(help="A label.tsv with the objects of each image, for a model that reads them (docs/objects.md)."),
+    Option(
+        help="The objects of each image, for a model that reads them: a label.tsv (docs/objects.md), or what "
+        "--objects --format jsonl wrote, with your changes."
+    ),
+]
+_Tags = Annotated[
+    str | None,
+    Option(help="Names that the model reads in place of those of the objects, as 'dog frisbee'; regions stay."),
+]
+_MustObjects = Annotated[
+    bool,
+    Option(
+        "--must-objects",
+        help="beam: captions must name objects that the model reads: two of the three surest, or the only one.",
+    ),
 ]
 _Objects = Annotated[
     bool, Option("--objects", help="List the objects that the model reads too, with score and box; not with csv.")
@@ -85,18 +98,6 @@ _Objects = Annotated[
 _Boxes = Annotated[
     Path | None, Option(help="A folder for images with boxes: what the model reads, and what the caption names of it.")
 ]
-
-
-class Wanted(NamedTuple):
-    """What of objects: a table of them, in place of what the model finds; drawings by image; are they listed?"""
-
-    table: "Labels | None"
-    drawn: dict[Path, Path]
-    listed: bool
-
-    def of(self, model: "Model", path: Path, image: "Read") -> "list[Found]":
-        """The objects of an image, best first. Raises UserError where the table has none."""
-        return model.find(image.image) if self.table is None else self.table.of(path, image.image.size)
 
 
 @with_search_options
@@ -118,6 +119,8 @@ def predict(
     labels: _Labels = None,
     list_objects: _Objects = False,
     boxes: _Boxes = None,
+    tags: _Tags = None,
+    must_objects: _MustObjects = False,
     **search: Any,
 ) -> None:
     """Caption images with a trained model, or with several as one.
@@ -135,13 +138,14 @@ def predict(
         loaded = loading.named(model, repo, threads=threads, mirror=mirror, engine=engine)
         options = loaded.options(must=must or [], beam_size=search.pop(BEAM_SIZE), **search)
         _check_confidence(loaded, abstain)
-        table = _table(loaded, labels)
-        _check_listed(loaded, output, out, listed=list_objects)
+        lines = output is Format.csv or (output is Format.text and out is not None)
+        wanted = Wanted.of_options(
+            loaded, labels, tags, boxes, pending, options, listed=list_objects, lines=lines, named=must_objects
+        )
         sheets = _sheets(loaded, attention, pending) if attention else {}
-        drawn = _boxes(loaded, boxes, pending) if boxes else {}
         notices.begin(loaded)
         for batch in _batches(pending, batch_size):
-            _caption(loaded, batch, options, outputs, sheets, notices, abstain, Wanted(table, drawn, list_objects))
+            _caption(loaded, batch, options, outputs, sheets, notices, abstain, wanted)
             outputs.sync()
     notices.end(len(expanded))
     raise typer.Exit(1 if failed or notices.skipped or outputs.unable else 0)
@@ -155,49 +159,11 @@ def _check_confidence(model: "Model", abstain: float | None) -> None:
         )
 
 
-def _check_listed(model: "Model", output: Format, out: Path | None, *, listed: bool) -> None:
-    """Raise UserError where objects cannot be listed: a model reads none, or a file has a line a caption."""
-    if listed and not model.objects:
-        raise UserError("--objects: this model reads no objects; leave it out")
-    if listed and (output is Format.csv or (output is Format.text and out)):
-        raise UserError(f"--objects: {'--out with text' if out else 'csv'} has a line a caption; use --format jsonl")
-
-
-def _table(model: "Model", labels: Path | None) -> "Labels | None":
-    """The table that is named. Raises UserError where the model needs one and none is named, or the other way round."""
-    if labels is None:
-        model.refuse_objects("name a table of them with --labels FILE")
-        return None
-    if not model.objects:
-        raise UserError("--labels: this model reads no objects; leave it out")
-    model.refuse_vectors()
-    from captioning.models.objects import Labels
-
-    return Labels(labels, model.objects)
-
-
 def _sheets(model: "Model", folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
     """Make the folder, and say where in it each image's attention is drawn. Raises UserError when it cannot be."""
     if reason := model.no_attention():
         raise UserError(f"--attention: {reason}; leave it out, or name another model with --model")
-    return _names("--attention", folder, files)
-
-
-def _boxes(model: "Model", folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
-    """As `_sheets`, for images with boxes."""
-    if not model.objects:
-        raise UserError("--boxes: this model reads no objects; leave it out")
-    return _names("--boxes", folder, files)
-
-
-def _names(option: str, folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise UserError(f"{option} {folder}: cannot be created ({fault.strerror}); name another") from None
-    from captioning.evaluation.attention_maps import file_names
-
-    return file_names(folder, files, option.removeprefix("--"))
+    return sheet_names("--attention", folder, files)
 
 
 def _batches(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
@@ -230,12 +196,12 @@ def _caption(
     for path in paths:
         try:
             image = read(content(path))
-            there.append(wanted.of(model, path, image))
+            there.append(wanted.found(model, path, image))
             images.append((path, image))
         except (UserError, OSError) as fault:
             notices.skip(path, fault)
     opened = [image for _, image in images]
-    results = model.batch_of_objects(opened, there, options) if model.objects else model.batch(opened, options)
+    results = wanted.captions(model, opened, there, options) if model.objects else model.batch(opened, options)
     for (path, source), captioned, found in zip(images, results, there, strict=True):
         best, sheet = captioned.captions[0], sheets.get(path)
         if captioned.unlike:

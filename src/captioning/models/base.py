@@ -1,6 +1,6 @@
 """What every model for people has: it is called with images and gives captions, whoever made it.
 
-T words with `<eos>`, H, W rows and columns of the grid of regions.
+T words with `<eos>`, H, W rows and columns of the grid of regions, R regions of objects.
 """
 
 import math
@@ -21,7 +21,7 @@ from captioning.system.errors import UserError
 
 if TYPE_CHECKING:
     from captioning.data.objects.labels import Found
-    from captioning.evaluation.attention_maps import Attended
+    from captioning.evaluation.attending import Attended
     from captioning.models.sources import Source
 
 
@@ -57,7 +57,8 @@ class Caption:
     def attention(self) -> np.ndarray | None:
         """Where the decoder looked at each word and at the end: (T, H, W), sums of 1; computed when it is first asked.
 
-        The grid covers what the model sees of the image. None where the decoder does not attend.
+        The grid covers what the model sees of the image. Of a model that reads objects (T, R): `attended.boxes` says
+        where the R regions are. None where the decoder does not attend.
         """
         return None if self.attended is None else self.attended.weights
 
@@ -174,10 +175,27 @@ class Model(ABC):
                 "nothing here makes of an image; it captions the images of its run, with `dvc repro`"
             )
 
+    @property
+    def reads_tags(self) -> bool:
+        """Does the model read the names of objects too?"""
+        return False
+
     def batch_of_objects(
-        self, images: Sequence[Read], objects: "Sequence[Sequence[Found]]", options: SearchOptions
+        self,
+        images: Sequence[Read],
+        objects: "Sequence[Sequence[Found]]",
+        options: SearchOptions,
+        tags: str | None = None,
     ) -> list[Captioned]:
-        """As `batch`, for a model that reads objects; objects: of each image, in pixels."""
+        """As `batch`, for a model that reads objects; objects: of each image, in pixels.
+
+        tags: names that are read in place of those of the objects, as a person writes them. Raises UserError where the
+        vocabulary lacks one of its words.
+        """
+        raise NotImplementedError
+
+    def requiring(self, options: SearchOptions, found: "Sequence[Found]") -> SearchOptions:
+        """A search whose captions name what was found in an image: see `captioning.models.required_objects`."""
         raise NotImplementedError
 
     @abstractmethod

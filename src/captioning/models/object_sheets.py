@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
+from captioning.evaluation.objects.names import forms
 from captioning.vision.contact_sheets import INK, PAPER, leading
 from captioning.vision.fonts import Lettering
 from captioning.vision.images import Box
@@ -19,7 +20,7 @@ def word_for(name: str, words: Sequence[str]) -> str | None:
     None where the caption has no such word.
     """
     noun = name.rpartition(" ")[2]
-    return next((word for word in words if word in (noun, f"{noun}s", f"{noun}es")), None)
+    return next((word for word in words if word in forms(noun)), None)
 
 
 def draw(image: Image.Image, objects: Sequence[tuple[str, Box]], words: Sequence[str]) -> Image.Image:

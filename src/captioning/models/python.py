@@ -24,6 +24,7 @@ from captioning.models.base import Model as Model
 from captioning.models.base import checked
 from captioning.models.descriptions import describe, trained_on
 from captioning.models.sources import Read
+from captioning.settings.decoders import reads_tags
 from captioning.settings.rules import usual_beam
 from captioning.settings.search import USUAL
 from captioning.settings.search import SearchOptions as SearchOptions
@@ -31,7 +32,7 @@ from captioning.system.errors import UserError
 
 if TYPE_CHECKING:
     from captioning.data.objects.labels import Found
-    from captioning.evaluation.attention_maps import Attended
+    from captioning.evaluation.attending import Attended
     from captioning.vision.encoders.at_boxes import Places
 
 
@@ -81,14 +82,33 @@ class TrainedModel(Model):
         objects = [self.find(one.image) for one in images] if self.objects else None
         return self._batch(images, options, objects)
 
+    @property
+    def reads_tags(self) -> bool:
+        """See `Model.reads_tags`."""
+        return bool(self.objects) and any(reads_tags(member.card.decoder) for member in self.captioners.members)
+
     def batch_of_objects(
-        self, images: Sequence[Read], objects: "Sequence[Sequence[Found]]", options: SearchOptions
+        self,
+        images: Sequence[Read],
+        objects: "Sequence[Sequence[Found]]",
+        options: SearchOptions,
+        tags: str | None = None,
     ) -> list[Captioned]:
         """See `Model.batch_of_objects`."""
-        return self._batch(images, options, objects)
+        return self._batch(images, options, objects, tags)
+
+    def requiring(self, options: SearchOptions, found: "Sequence[Found]") -> SearchOptions:
+        """See `Model.requiring`."""
+        from captioning.models.required_objects import require
+
+        return require(options, found, self.captioners.vocabulary)
 
     def _batch(
-        self, images: Sequence[Read], options: SearchOptions, objects: "Sequence[Sequence[Found]] | None"
+        self,
+        images: Sequence[Read],
+        options: SearchOptions,
+        objects: "Sequence[Sequence[Found]] | None",
+        tags: str | None = None,
     ) -> list[Captioned]:
         if not images:
             return []
@@ -98,40 +118,48 @@ class TrainedModel(Model):
             distances = self.captioners.distances(stacked)
             sizes = [one.image.size for one in images]
             keys = [one.key for one in images]
-            places = None if objects is None else self._places(objects, sizes)
+            places = None if objects is None else self._places(objects, sizes, tags)
             found = self.captioners.captions(stacked, options, keys, places)
+        first = None if places is None else places[0]
+        alone = [None if first is None else type(first)(*(part[[row]] for part in first)) for row in range(len(images))]
         return [
-            Captioned(self._captions(listed, distance, own[0]), distance)
-            for listed, distance, own in zip(found, distances, pixels, strict=True)
+            Captioned(self._captions(listed, distance, (own[0][None], seen)), distance)
+            for listed, distance, own, seen in zip(found, distances, pixels, alone, strict=True)
         ]
 
-    def _places(self, objects: "Sequence[Sequence[Found]]", sizes: Sequence[tuple[int, int]]) -> "list[Places | None]":
+    def _places(
+        self, objects: "Sequence[Sequence[Found]]", sizes: Sequence[tuple[int, int]], tags: str | None
+    ) -> "list[Places | None]":
         """Where the objects of B images are for each member; no exported model reads any."""
         from captioning.captioner.ensembles import Captioners
+        from captioning.models.objects import tagged
 
         assert isinstance(self.captioners, Captioners)
-        return self.captioners.places(objects, sizes)
+        placed = self.captioners.places(objects, sizes)
+        return placed if tags is None else [one and tagged(one, tags, self.captioners.vocabulary) for one in placed]
 
-    def _captions(self, listed: Sequence[Any], distance: float, pixels: np.ndarray) -> list[Caption]:
+    def _captions(
+        self, listed: Sequence[Any], distance: float, seen: "tuple[np.ndarray, Places | None]"
+    ) -> list[Caption]:
         confidences = self.captioners.confidences(listed, distance)
 
         def attend(text: str) -> "Attended | None":
-            return self._attend(pixels[None], text)
+            return self._attend(*seen, text)
 
         return [
             Caption(one.text, confidence, one.score, one.log_probability, attend)
             for one, confidence in zip(listed, confidences, strict=True)
         ]
 
-    def _attend(self, pixels: np.ndarray, text: str) -> "Attended | None":
-        """uint8 pixels (1, 3, S, S) and a caption of them → its words and weights, or None."""
+    def _attend(self, pixels: np.ndarray, places: "Places | None", text: str) -> "Attended | None":
+        """uint8 pixels (1, 3, S, S), where their objects are, and a caption → its words and weights, or None."""
         if self.no_attention():
             return None
-        from captioning.evaluation import attention_maps
+        from captioning.evaluation.attending import attend
 
         member = self.captioners.members[0]
         with self._lock:
-            return attention_maps.attend(member, member.encode(pixels), text)
+            return attend(member, member.encode(pixels, places), text)
 
     @property
     def calibrated(self) -> bool:
@@ -145,17 +173,17 @@ class TrainedModel(Model):
             return "it shows where one model looks, and several are averaged"
         if self.engine != Engine.torch:
             return f"{self.engine} gives captions alone; --engine torch gives attention too"
-        from captioning.evaluation import attention_maps
+        from captioning.evaluation.attending import refusal
 
-        return attention_maps.refusal(self.captioners.members[0])
+        return refusal(self.captioners.members[0])
 
     def sheet(self, image: Image.Image, caption: Caption) -> Image.Image:
-        """See `Model.sheet`; `attention_maps.draw` draws it."""
+        """See `Model.sheet`; `attention_sheets.draw` draws it."""
         if caption.attended is None:
             raise UserError(f"no attention to draw: {self.no_attention()}")
-        from captioning.evaluation import attention_maps
+        from captioning.evaluation.attention_sheets import draw
 
-        return attention_maps.draw(image, caption.attended, self.captioners.members[0].transform)
+        return draw(image, caption.attended, self.captioners.members[0].transform)
 
     def description(self) -> list[str]:
         """See `Model.description`: lines on each member."""

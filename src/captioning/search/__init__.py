@@ -58,6 +58,6 @@ def _hypotheses(
         return diverse_search(decoder, encoded, options)
     if isinstance(decoder, Lister):
         return listed(decoder, encoded, options)
-    if options.must:
+    if options.must or options.some_of:
         return constrained_search(decoder, encoded, options)
     return beam_search(decoder, encoded, options)

@@ -5,6 +5,9 @@ the hypothesis has got in the others. Each state has a bank of K beams, so that 
 in the same state. A caption may end only where all phrases are complete. There are 2^C states for C single words;
 phrases of several words add some.
 
+Phrases may come in groups, as a word and its plural: one of them says the group. Of some groups a caption needs only a
+number, as nocaps asks for two of three objects (Agrawal et al. 2019). Once so many are said, the others are forgotten.
+
 B images, K beams, S states, V words, W hypotheses an image (S * K).
 """
 
@@ -25,27 +28,51 @@ from captioning.system.errors import UserError
 _LIMIT = 64  # states: six words, or fewer phrases
 
 Phrase = tuple[int, ...]
+Group = tuple[Phrase, ...]
 _WORD = -1  # stands for every token that is in no phrase
 
 
 class _MachineState(NamedTuple):
-    """The phrases that are not complete yet, the longest end of the caption that begins one, and those just completed.
+    """The groups that are not said yet, the longest end of the caption that begins a phrase, and those just said.
 
-    A phrase that the last token completed becomes incomplete again if the next token is joined to it.
+    A group that the last token said becomes unsaid again if the next token is joined to it. Groups are numbers.
     """
 
-    left: frozenset[Phrase]
+    left: frozenset[int]
     begun: Phrase = ()
-    just: frozenset[Phrase] = frozenset()
+    just: frozenset[int] = frozenset()
+
+
+class _Goal(NamedTuple):
+    """What a caption must say: each of the first `required` groups, and at least `least` of the others."""
+
+    groups: tuple[Group, ...]
+    required: int
+    least: int
+
+    def met(self, left: frozenset[int]) -> bool:
+        """Whether a caption may end that has said all groups but these."""
+        others = sum(group >= self.required for group in left)
+        return others == len(left) and len(self.groups) - self.required - others >= self.least
+
+    def state(self, left: frozenset[int], just: frozenset[int], ends: Sequence[Phrase]) -> _MachineState:
+        """The state after a text with these ends. Once enough of the other groups are said for good, none is left."""
+        others = frozenset(range(self.required, len(self.groups)))
+        if len(others - left - just) >= self.least:
+            left, just = left - others, just - others
+        phrases = [phrase for group in left | just for phrase in self.groups[group]]
+        begins = {phrase[:size] for phrase in phrases for size in range(len(phrase))}
+        return _MachineState(left, next((end for end in ends if end in begins), ()), just)
 
 
 @without_gradients
 def constrained_search(decoder: Speaker[T], encoded: T, options: SearchOptions) -> list[list[Hypothesis]]:
-    """The captions that ended, for each of the B images, in no order; each has all phrases of `options.must`.
+    """The captions that ended, for each of the B images, in no order.
 
+    Each has all phrases of `options.must`, and one of each of at least `options.least` groups of `options.some_of`.
     Raises UserError when no caption of at most `max_words` words can, or none was found under the bans.
     """
-    machine = Machine.build(options.must, decoder.vocabulary)
+    machine = Machine.build(options.must, decoder.vocabulary, options.some_of, options.least)
     if machine.shortest > options.max_words:
         raise UserError(
             f"max_words = {options.max_words}: the required words and phrases take {machine.shortest} words; "
@@ -62,7 +89,7 @@ def constrained_search(decoder: Speaker[T], encoded: T, options: SearchOptions) 
 
 
 class Machine(NamedTuple):
-    """The finite-state machine. State 0 is the start; in the last one all phrases are complete for good.
+    """The finite-state machine. State 0 is the start; in the last one all that is asked for is said for good.
 
     moves: of each state, the state after each token of a phrase, and after any other, `_WORD`; where words are made of
     pieces there are two: for a token that begins a word, and for one that is joined to the word before it.
@@ -74,30 +101,43 @@ class Machine(NamedTuple):
     shortest: int
 
     @classmethod
-    def build(cls, must: Sequence[Phrase], vocabulary: Vocabulary) -> "Machine":
-        """The machine of these phrases. Raises UserError when it would have too many states."""
-        tokens = [_WORD, *sorted({token for phrase in must for token in phrase})]
+    def build(
+        cls, must: Sequence[Phrase], vocabulary: Vocabulary, some_of: Sequence[Group] = (), least: int = 0
+    ) -> "Machine":
+        """The machine of these phrases, all of which are said, and of groups of phrases, of which at least `least` are.
+
+        Raises UserError when it would have too many states.
+        """
+        goal = _Goal((*((phrase,) for phrase in must), *some_of), len(must), least)
+        phrases = [phrase for group in goal.groups for phrase in group]
+        tokens = [_WORD, *sorted({token for phrase in phrases for token in phrase})]
         ways = (False, True) if vocabulary.continuing else (False,)
-        start = _MachineState(frozenset(must))
+        start = goal.state(frozenset(range(len(goal.groups))), frozenset(), ())
         order, steps = [start], {start: 0}
         arrows: dict[_MachineState, list[dict[int, _MachineState]]] = {}
         for state in order:  # grows while it is read: breadth first, so that `steps` are the fewest
-            arrows[state] = [{token: _read(state, token, vocabulary, joined=way) for token in tokens} for way in ways]
+            arrows[state] = [
+                {token: _read(goal, state, token, vocabulary, joined=way) for token in tokens} for way in ways
+            ]
             for reached in chain.from_iterable(row.values() for row in arrows[state]):
                 if reached not in steps:
                     steps[reached] = steps[state] + 1
                     order.append(reached)
             if len(order) > _LIMIT:
                 raise UserError(
-                    f"must: {len(must)} phrases of {len(tokens) - 1} different words are too many; ask for less"
+                    f"must: {len(phrases)} phrases of {len(tokens) - 1} different words are too many; ask for less"
                 )
-        goal = _MachineState(frozenset())
-        number = {state: index for index, state in enumerate([p for p in order if p != goal] + [goal])}
+        last = _MachineState(frozenset())
+        number = {state: index for index, state in enumerate([p for p in order if p != last] + [last])}
         moves = [
             [{token: number[reached] for token, reached in arrows[state][way].items()} for state in number]
             for way in range(len(ways))
         ]
-        return cls(moves, [not state.left for state in number], min(steps[state] for state in order if not state.left))
+        return cls(
+            moves,
+            [goal.met(state.left) for state in number],
+            min(steps[state] for state in order if goal.met(state.left)),
+        )
 
     def table(self, vocabulary: Vocabulary) -> np.ndarray:
         """The state after each of V tokens, (ways, S, V). `<eos>` leads to the last, or nowhere, −1."""
@@ -114,7 +154,7 @@ class Machine(NamedTuple):
         return table
 
 
-def _read(state: _MachineState, token: int, vocabulary: Vocabulary, *, joined: bool) -> _MachineState:
+def _read(goal: _Goal, state: _MachineState, token: int, vocabulary: Vocabulary, *, joined: bool) -> _MachineState:
     """The state after one more token, which is joined to the word before it, or not; some are whatever is before."""
     joined = joined or token in vocabulary.continuing
     text = (*state.begun, token)
@@ -122,10 +162,8 @@ def _read(state: _MachineState, token: int, vocabulary: Vocabulary, *, joined: b
     starts = [*([0] if state.begun else []), *inner, *([] if joined else [len(text) - 1])]
     ends = [text[start:] for start in starts]
     left = state.left | state.just if joined else state.left
-    just = left.intersection(ends)
-    left, watched = left - just, just if vocabulary.continuing else frozenset[Phrase]()
-    begins = {phrase[:size] for phrase in left | watched for size in range(len(phrase))}
-    return _MachineState(left, next((end for end in ends if end in begins), ()), watched)
+    just = frozenset(group for group in left if any(phrase in ends for phrase in goal.groups[group]))
+    return goal.state(left - just, just if vocabulary.continuing else frozenset(), ends)
 
 
 class _Banks(Beams):

@@ -17,7 +17,12 @@ def listed(decoder: Lister[T], encoded: T, options: SearchOptions) -> list[list[
 def _allowed(ids: Sequence[int], options: SearchOptions) -> bool:
     """Has a caption a length, and all phrases, that are asked for?"""
     whole = options.min_words <= len(ids) <= options.max_words
-    return whole and all(_has(ids, phrase) for phrase in options.must) and not _repeats(ids, options.repeat_ngram)
+    return whole and _has_all(ids, options) and not _repeats(ids, options.repeat_ngram)
+
+
+def _has_all(ids: Sequence[int], options: SearchOptions) -> bool:
+    said = sum(any(_has(ids, phrase) for phrase in group) for group in options.some_of)
+    return said >= options.least and all(_has(ids, phrase) for phrase in options.must)
 
 
 def _has(ids: Sequence[int], phrase: tuple[int, ...]) -> bool:

@@ -84,7 +84,7 @@ def decoded(text: str) -> bytes:
 
 
 def record(captioned: "Captioned", *, attention: bool) -> dict[str, Any]:
-    """An image's captions as our own interface answers them."""
+    """An image's captions as our own interface answers them. Attention is that of a grid; objects form none."""
     entry: dict[str, Any] = {
         "caption": captioned.captions[0].text,
         "confidence": captioned.captions[0].confidence,
@@ -92,7 +92,7 @@ def record(captioned: "Captioned", *, attention: bool) -> dict[str, Any]:
         "unlike_training": captioned.unlike,
     }
     attended = captioned.captions[0].attended if attention else None
-    if attended is not None:
+    if attended is not None and attended.boxes is None:
         weights = attended.weights.astype(float).round(4).tolist()
         entry["attention"] = [{"word": word, "weights": own} for word, own in zip(attended.words, weights, strict=True)]
     return entry

@@ -47,8 +47,9 @@ SamplingSeed = Annotated[Seed, Meaning("sample: random seed; another one gives o
 class SearchOptions:
     """How captions are searched. Lengths are words; `<eos>` is not a word.
 
-    must: of `beam`: phrases, as word ids, each of which a caption must have. The other options are explained
-    where they are declared. Raises UserError where options contradict each other.
+    must: of `beam`: phrases, as word ids, each of which a caption must have. some_of: of `beam`: groups of phrases; of
+    at least `least` groups a caption must have one phrase. The other options are explained where they are declared.
+    Raises UserError where options contradict each other.
     """
 
     beam_size: BeamSize
@@ -66,6 +67,8 @@ class SearchOptions:
     seed: SamplingSeed = 0
     must: tuple[tuple[int, ...], ...] = ()
     rank_by: RankBy = "likelihood"
+    some_of: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    least: int = 0
 
     def __post_init__(self) -> None:
         if self.min_words > self.max_words:
@@ -77,8 +80,11 @@ class SearchOptions:
             raise UserError(f"rank_by = consensus compares captions, and {more} = 1 finds one; raise {more}")
         if self.method == "diverse" and self.beam_size % self.groups:
             raise UserError(f"beam_size = {self.beam_size} is not a multiple of groups = {self.groups}")
-        if self.method != "beam" and self.must:
-            raise UserError(f"method = {self.method}: only beam search supports `must`; leave it out")
+        if self.method != "beam" and (self.must or self.some_of):
+            asked = "`must`" if self.must else "required objects"
+            raise UserError(f"method = {self.method}: only beam search supports {asked}; leave it out")
+        if self.least > len(self.some_of):
+            raise UserError(f"least = {self.least} is more than the {len(self.some_of)} groups; ask for less")
 
 
 USUAL: dict[str, Any] = {

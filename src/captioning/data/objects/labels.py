@@ -87,12 +87,17 @@ def read_labels(path: Path) -> dict[str, list[Found]]:
     Raises UserError with file and line of what is malformed: also of a box whose right or lower side is not beyond its
     left or upper one.
     """
-    return {key: _sorted(found) for key, found in read_rows(path).items()}
+    return {row.key: read_objects(row) for row in Table(path)}
 
 
 def read_rows(path: Path) -> dict[str, list[Found]]:
     """As `read_labels`, but objects are in the order of the file."""
     return {row.key: _objects(row) for row in Table(path)}
+
+
+def read_objects(row: Row) -> list[Found]:
+    """The objects of a row, of either file, best first. Raises UserError as `read_labels` does."""
+    return _sorted(_objects(row))
 
 
 def _objects(row: Row) -> list[Found]:

@@ -67,7 +67,8 @@
     if (!image.captions[k]) text.append(make("em", {}, "nothing"));
     const value = image.scores[state.score][k].toFixed(3);
     return make("div", { class: "caption" },
-      make("div", { class: "who" }, make("span", {}, badge(k), experiments[k].name), make("span", {}, `${DATA.scores[state.score]} ${value}`)), text);
+      make("div", { class: "who" }, make("span", {}, badge(k), experiments[k].name), make("span", {}, `${DATA.scores[state.score]} ${value}`)), text,
+      ...(image.objects[k] === null ? [] : [make("p", { class: "objects" }, `Objects that it read: ${image.objects[k]}`)]));
   }
 
   function references(image, limit) {

@@ -1,0 +1,1 @@
+"""What captions say of objects, compared with the objects that are known to be in an image."""
