@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from captioning.settings.objects import NONE
-from captioning.settings.rules import AUTO, DRAWN, REFUSALS
+from captioning.settings.refusals import REFUSALS
+from captioning.settings.rules import AUTO, DRAWN
 from captioning.settings.schema import Settings, Written
 from captioning.settings.sections import Auto, leaves, marked
 from captioning.settings.yaml_lines import describe, key_lines, parse, repeated_keys

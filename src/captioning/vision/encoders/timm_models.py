@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -30,10 +31,9 @@ _SIDES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
 
 def _timm() -> ModuleType:
     try:
-        import timm
+        return import_module("timm")
     except ModuleNotFoundError:
         raise UserError(f"encoder: {PREFIX}NAME needs timm: pip install 'captioning[timm]'") from None
-    return timm
 
 
 @cache
@@ -86,7 +86,7 @@ def gflops(name: str) -> float:
 
     with FlopCounterMode(display=False) as counter:
         _run(name, preset(name).image_size)
-    return counter.get_total_flops() / 2e9
+    return float(counter.get_total_flops()) / 2e9
 
 
 def sizes(name: str, *, pretrained: bool) -> "Tried":
@@ -151,10 +151,10 @@ def _network(name: str, size: int) -> nn.Module:
     return network.eval()
 
 
-def _run(name: str, size: int) -> tuple[nn.Module, Any]:
+def _run(name: str, size: int) -> tuple[Any, Any]:
     """The network and its features of an image of this side, shapes without values."""
     with torch.device("meta"), torch.inference_mode():
-        network = _network(name, size)
+        network: Any = _network(name, size)
         return network, network.forward_features(torch.zeros(1, 3, size, size))
 
 
