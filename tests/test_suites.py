@@ -284,6 +284,27 @@ def test_a_run_whose_process_is_not_known_yet_is_asked_for_again(folder: Path, m
     assert states == {"a": State.done}
 
 
+STATUS = """Task     Name    Created    Status
+897fcd9  r-a     11:44 PM   Running
+
+Worker status: {} active, {} idle
+"""
+
+
+@pytest.mark.parametrize(
+    ("active", "idle", "state"), [(0, 0, State.stopped), (1, 0, State.running), (0, 1, State.running)]
+)
+def test_a_run_that_has_no_process_is_stopped_if_no_worker_is_there_to_begin_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, active: int, idle: int, state: State
+) -> None:
+    """A worker was killed between taking the run and beginning it; DVC calls it running for ever."""
+    monkeypatch.setattr(queueing, "repository", lambda: folder)
+    monkeypatch.setattr(queueing, "git", lambda *_: "c0ffee\n")
+    monkeypatch.setattr(queueing, "commit", lambda _: "c0ffee")
+    monkeypatch.setattr(queueing, "dvc", lambda *_: STATUS.format(active, idle))
+    assert [entry.state for entry in Queue().poll()] == [state]
+
+
 class Epochs:
     """A queue that knows which epoch each run is in."""
 
