@@ -269,7 +269,7 @@ def test_workers_that_ended_are_started_again(folder: Path, monkeypatch: pytest.
     look = dict(zip("abc", ["running"] * running + ["queued"] * 3, strict=False))
     before, after = [look] * queueing._RESTART_AFTER, [dict.fromkeys("abc", "done")] * 2
     queue, started = Watched([*before, *after], folder / "log"), []
-    monkeypatch.setattr(queue, "_start", started.append)
+    monkeypatch.setattr(queueing, "_start", started.append)
     queue.wait(RUNS, 2, lambda *_: None)
     assert started == [2]
 

@@ -1,10 +1,9 @@
 """The runs of a suite in DVC's own queue: what is done, what is not, queue, start, wait, stop.
 
 Each run starts from the commit HEAD, as it is there: `Queue` refuses to add one while files that the pipeline reads
-differ from that commit, since DVC would take the changes along. All of it goes through DVC's commands. One takes
-seconds, so that `Queue` asks again only when something can have changed: DVC leaves a log beside the number of each
-run's process, and both are looked at in between. `dvc exp show` would say more, but it opens the folders of running
-experiments, and hangs when one ends meanwhile.
+differ from that commit, since DVC would take them along. All of it goes through DVC's commands. One takes seconds, so
+`Queue` asks again only when something can have changed: DVC leaves a log beside the number of each run's process.
+`dvc exp show` would say more, but it opens the folders of running experiments, and hangs when one ends meanwhile.
 """
 
 import re
@@ -80,8 +79,8 @@ class Queue:
         """Ask DVC for the tasks of HEAD."""
         printed = dvc("queue", "status")
         workers = sum(int(count) for pair in _WORKERS.findall(printed) for count in pair)
-        tasks = [task for task in _TASK.findall(printed) if self._is_ours(task[0])]
-        self._entries = [self._entry(*task, workers=workers) for task in tasks]
+        tasks = _TASK.findall(printed)
+        self._entries = [self._entry(*task, workers=workers) for task in tasks if self._is_ours(task[0])]
         return self._entries
 
     def done(self) -> dict[str, str]:
@@ -126,10 +125,7 @@ class Queue:
     def start(self, jobs: int) -> None:
         """Start so many workers, unless they work already. They take whatever is in the queue."""
         self._waiting = dict.fromkeys(self._waiting, time.monotonic())
-        self._start(jobs)
-
-    def _start(self, jobs: int) -> None:
-        dvc("queue", "start", "--jobs", str(jobs))
+        _start(jobs)
 
     def wait(
         self,
@@ -162,7 +158,7 @@ class Queue:
                 return states
             idle = idle + 1 if self._more_may_run(states, jobs) else 0
             if idle and idle % _RESTART_AFTER == 0:
-                self._start(jobs)
+                _start(jobs)
             self._pause(states, jobs, unchanged=states == previous, polled=polled)
             previous = states
 
@@ -277,12 +273,16 @@ class Queue:
         process, log = record.get("pid"), Path(record["stdout"]) if record.get("stdout") else None
         entry = Entry(name, revision, _STATES[word], process, log)
         gone = entry.ended if process is not None else not workers  # a worker that is killed may have begun none
-        lost = entry.state is State.running and record.get("returncode") is None and gone
+        lost = gone and entry.state is State.running and record.get("returncode") is None
         return entry._replace(state=State.stopped) if lost else entry
 
 
 _UNFINISHED = (State.queued, State.running)
 _STATES = {"Success": State.done, "Queued": State.queued, "Running": State.running, "Failed": State.failed}
+
+
+def _start(jobs: int) -> None:
+    dvc("queue", "start", "--jobs", str(jobs))
 
 
 def threads_of(revision: Revision) -> int:
