@@ -176,8 +176,7 @@ class Queue:
         while True:
             time.sleep(_PAUSE_S)
             polled(states)
-            if any(entry.ended for entry in running):
-                steady = False
+            steady = steady and not any(entry.ended for entry in running)
             if not steady and time.monotonic() - begin >= _POLL_S:
                 return
 
