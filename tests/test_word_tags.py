@@ -20,7 +20,7 @@ from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import SPECIAL, Pieces, Vocabulary
 from captioning.engines import folders
 from captioning.engines.registry import Kind
-from captioning.evaluation import attention_maps
+from captioning.evaluation import attending
 from captioning.settings import resolve
 from captioning.system.errors import UserError
 from captioning.training import word_scores, word_tags
@@ -247,7 +247,7 @@ def test_the_folder_of_a_model_is_enough_for_the_tags_of_an_image(tmp_path: Path
         assert tags is not None
         assert named(tags.numpy()) == [["dog", "cat"]] * 2
     assert captioners.objects == {}  # nothing must be given with an image
-    assert attention_maps.refusal(member) is None
+    assert attending.refusal(member) is None
     record = cards.read(folder)
     assert record.card.objects["kind"] == "words"
     assert record.files.keys() >= {*cards.TAGGER}
