@@ -23,7 +23,7 @@ from captioning.engines.registry import Kind
 from captioning.evaluation import attending
 from captioning.settings import resolve
 from captioning.system.errors import UserError
-from captioning.training import word_scores, word_tags
+from captioning.training import pretraining, word_scores, word_tags
 from captioning.training.network import Network
 from captioning.training.warm_start import take_up
 from captioning.training.word_tags import FOLDS, Fitted
@@ -149,6 +149,15 @@ def test_one_image_and_few_images_can_be_fitted() -> None:
     found = word_tags.fit(store(), said(range(1)), VAL, VOCABULARY)
     assert named(found.tags[0])[0] == []
     assert len(named(word_tags.fit(store(), said(range(FOLDS - 2)), VAL, VOCABULARY).tags[0])) == IMAGES
+
+
+def test_pretraining_reads_the_words_of_the_images_as_they_are() -> None:
+    there = store(mirrored=True)
+    assert pretraining.stored_tags(there) is None
+    there.tags = word_tags.fit(there, TRAIN, VAL, VOCABULARY).tags
+    found = pretraining.stored_tags(there)
+    assert found is not None
+    assert [row[0] for row in named(found)] == ["dog" if dog else "cat" for dog in dogs()]
 
 
 def test_mirrored_images_have_the_tags_of_their_own_features() -> None:
