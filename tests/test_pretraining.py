@@ -116,7 +116,8 @@ def drawn(images: int, *, tagged: bool) -> tuple[EncodedCaptions, StoredPlaces]:
 
 
 def pairing(captions: EncodedCaptions, places: StoredPlaces | None, words: int) -> Pairing:
-    return Pairing(captions, places, Vocabulary((*SPECIAL, *(f"w{row}" for row in range(words - 4)))), 7)
+    tags = None if places is None else places.tags
+    return Pairing(captions, tags, Vocabulary((*SPECIAL, *(f"w{row}" for row in range(words - 4)))), 7)
 
 
 def restored(pairs: Pairs) -> Tensor:

@@ -20,10 +20,10 @@ from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import SPECIAL, Pieces, Vocabulary
 from captioning.engines import folders
 from captioning.engines.registry import Kind
-from captioning.evaluation import attention_maps
+from captioning.evaluation import attending
 from captioning.settings import resolve
 from captioning.system.errors import UserError
-from captioning.training import word_scores, word_tags
+from captioning.training import pretraining, word_scores, word_tags
 from captioning.training.network import Network
 from captioning.training.warm_start import take_up
 from captioning.training.word_tags import FOLDS, Fitted
@@ -151,6 +151,15 @@ def test_one_image_and_few_images_can_be_fitted() -> None:
     assert len(named(word_tags.fit(store(), said(range(FOLDS - 2)), VAL, VOCABULARY).tags[0])) == IMAGES
 
 
+def test_pretraining_reads_the_words_of_the_images_as_they_are() -> None:
+    there = store(mirrored=True)
+    assert pretraining.stored_tags(there) is None
+    there.tags = word_tags.fit(there, TRAIN, VAL, VOCABULARY).tags
+    found = pretraining.stored_tags(there)
+    assert found is not None
+    assert [row[0] for row in named(found)] == ["dog" if dog else "cat" for dog in dogs()]
+
+
 def test_mirrored_images_have_the_tags_of_their_own_features() -> None:
     there = store(mirrored=True)
     there.tags = word_tags.fit(there, TRAIN, VAL, VOCABULARY).tags
@@ -247,7 +256,7 @@ def test_the_folder_of_a_model_is_enough_for_the_tags_of_an_image(tmp_path: Path
         assert tags is not None
         assert named(tags.numpy()) == [["dog", "cat"]] * 2
     assert captioners.objects == {}  # nothing must be given with an image
-    assert attention_maps.refusal(member) is None
+    assert attending.refusal(member) is None
     record = cards.read(folder)
     assert record.card.objects["kind"] == "words"
     assert record.files.keys() >= {*cards.TAGGER}

@@ -3,7 +3,7 @@
 Which pieces are hidden is BERT's rule (Devlin et al. 2019, section 3.1), over captions and tags as in Oscar (Li et al.
 2020), in pairs that do not belong together too. Whether they do is Oscar+'s three-way contrast (Zhang et al. 2021).
 
-C captions, T tokens, G tags, K hidden pieces, V pieces.
+C captions, T tokens, G tags, K hidden pieces, N images of the store, V pieces.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,6 @@ from torch import Tensor
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.system.errors import UserError
-from captioning.vision.features.places import StoredPlaces
 
 HIDDEN = 0.15  # of the pieces of captions and tags
 MASKED, REPLACED = 0.8, 0.1  # of the hidden ones: `[MASK]`, and any piece in their place; the others stay as they are
@@ -48,16 +47,14 @@ class _Pair(NamedTuple):
 class Pairing:
     """Draws pairs for captions, from `seed`, an epoch and the caption: the same ones in whatever step and process.
 
-    places: those of the store, of which the tags are read; None: no image has any. Then half of the pairs have a
+    tags: tokens of those of each image of the store, (N, G); None: no image has any. Then half of the pairs have a
     caption of another image: the class of other tags would be the same pairs as the matched ones. Which image is the
     other one is drawn as in Oscar, of all with captions; that its tags, or its caption, are others too is not asked.
     """
 
-    def __init__(
-        self, captions: EncodedCaptions, places: StoredPlaces | None, vocabulary: Vocabulary, seed: int
-    ) -> None:
+    def __init__(self, captions: EncodedCaptions, tags: np.ndarray | None, vocabulary: Vocabulary, seed: int) -> None:
         self._captions, self._seed, self._vocabulary = captions, seed, vocabulary
-        self._tags = None if places is None or not places.tags.shape[1] else places.tags
+        self._tags = None if tags is None or not tags.shape[1] else tags
         self._order = np.argsort(captions.image, kind="stable")  # captions of an image side by side
         self._sorted = captions.image[self._order]
         self._pieces = np.setdiff1d(np.arange(len(vocabulary)), vocabulary.special)

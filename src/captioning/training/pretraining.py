@@ -30,6 +30,7 @@ from captioning.training.network import Network
 from captioning.training.pairs import Pairing, Pairs
 from captioning.training.phase import Losses, Setup, Validated
 from captioning.vision.features.placement import to_device
+from captioning.vision.features.store import FeatureStore
 
 _MASKED_PIECES, _CONTRAST = "masked_pieces", "contrast"
 
@@ -69,6 +70,13 @@ class Pretrainer(nn.Module):
         return {_MASKED_PIECES: Mean(nats / count, count), _CONTRAST: Mean(told, captions)}
 
 
+def stored_tags(store: FeatureStore) -> np.ndarray | None:
+    """Tokens of the tags of each image, (N, G): words, or names of objects; None where there are neither."""
+    if store.tags is not None:
+        return np.asarray(store.tags[0])
+    return None if store.places is None else store.places.tags
+
+
 class Pretraining:
     """The phase. The epoch with the lowest loss of masked pieces of the validation captions is kept."""
 
@@ -78,9 +86,9 @@ class Pretraining:
     def __init__(self, setup: Setup, options: PretrainingOptions) -> None:
         self.module, self.epochs = Pretrainer(setup.network), options.epochs
         self._setup, self._options = setup, options
-        places, vocabulary = setup.data.store.places, setup.data.vocabulary
+        tags, vocabulary = stored_tags(setup.data.store), setup.data.vocabulary
         self._train, self._val = (
-            Pairing(captions, places, vocabulary, options.seed) for captions in (setup.data.train, setup.data.val)
+            Pairing(captions, tags, vocabulary, options.seed) for captions in (setup.data.train, setup.data.val)
         )
 
     def enter(self, network: Network) -> None:
