@@ -201,6 +201,17 @@ def test_no_module_of_timm_is_forgotten() -> None:
     assert {timm.models.is_model_in_modules(name, [module]) for module, name in SMALL.items()} == {True}
 
 
+def test_the_seed_alone_decides_the_weights() -> None:
+    """Also in a process that has not asked yet whether the network is told its side."""
+    states = []
+    for seed in (4, 4, 5):
+        states.append(made("timm/test_vit", 160, seed=seed).state_dict())
+        timm_models._told.cache_clear()
+    first, again, other = states
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["body.blocks.0.attn.qkv.weight"], other["body.blocks.0.attn.qkv.weight"])
+
+
 def test_an_unknown_name_brings_timms_closest() -> None:
     with pytest.raises(UserError, match=r"'timm/resnet-50' is no .* timm/resnet50"):
         families.of("timm/resnet-50")
