@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 
-from captioning.data.network import pretrained
+from captioning.data.network import downloads, pretrained
 from captioning.data.network.downloads import Fetched
 from captioning.system.errors import UserError
 from captioning.training.encoder.blocks import blocks
@@ -264,7 +264,7 @@ def test_imagenet_is_the_file_that_timm_publishes(tmp_path: Path, monkeypatch: p
         asked.update(url=url, target=target, **options)
         raise UserError(f"{url}: cannot be downloaded")
 
-    monkeypatch.setattr(pretrained, "fetch", fetch)
+    monkeypatch.setattr(downloads, "fetch", fetch)
     with pytest.raises(UserError, match=r"features\.weights = PATH"):
         brought(tmp_path, "timm/test_vit", "imagenet")
     assert asked["url"].endswith("/resolve/main/model.safetensors")
