@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
@@ -253,3 +254,18 @@ def test_a_missing_package_is_named_with_its_extra(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == engine else there(name))
     with pytest.raises(UserError, match=rf"--engine {engine} needs {engine}: pip install 'captioning\[{extra}\]'"):
         captioning.load(exported, engine=engine)
+
+
+def test_a_value_on_the_way_may_have_the_name_of_an_output() -> None:
+    """As in networks that squeeze with a mean: x → mean → scaled, of which `mean` is the output."""
+    node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [node("Neg", ["x"], ["mean"]), node("Exp", ["mean"], ["scaled"]), node("Neg", ["scaled"], ["mean"])]
+    kind = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(nodes, "two", [info("x", kind, [1])], [info("mean", kind, [1])])
+    graphs._tell_apart(graph)
+    onnx.checker.check_graph(graph)
+    assert [(*one.input, *one.output) for one in graph.node] == [
+        ("x", "mean_inside"),
+        ("mean_inside", "scaled"),
+        ("scaled", "mean"),
+    ]

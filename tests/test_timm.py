@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 
-from captioning.data.network import pretrained
+from captioning.data.network import downloads, pretrained
 from captioning.data.network.downloads import Fetched
 from captioning.system.errors import UserError
 from captioning.training.encoder.blocks import blocks
@@ -201,6 +201,17 @@ def test_no_module_of_timm_is_forgotten() -> None:
     assert {timm.models.is_model_in_modules(name, [module]) for module, name in SMALL.items()} == {True}
 
 
+def test_the_seed_alone_decides_the_weights() -> None:
+    """Also in a process that has not asked yet whether the network is told its side."""
+    states = []
+    for seed in (4, 4, 5):
+        states.append(made("timm/test_vit", 160, seed=seed).state_dict())
+        timm_models._told.cache_clear()
+    first, again, other = states
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["body.blocks.0.attn.qkv.weight"], other["body.blocks.0.attn.qkv.weight"])
+
+
 def test_an_unknown_name_brings_timms_closest() -> None:
     with pytest.raises(UserError, match=r"'timm/resnet-50' is no .* timm/resnet50"):
         families.of("timm/resnet-50")
@@ -253,7 +264,7 @@ def test_imagenet_is_the_file_that_timm_publishes(tmp_path: Path, monkeypatch: p
         asked.update(url=url, target=target, **options)
         raise UserError(f"{url}: cannot be downloaded")
 
-    monkeypatch.setattr(pretrained, "fetch", fetch)
+    monkeypatch.setattr(downloads, "fetch", fetch)
     with pytest.raises(UserError, match=r"features\.weights = PATH"):
         brought(tmp_path, "timm/test_vit", "imagenet")
     assert asked["url"].endswith("/resolve/main/model.safetensors")

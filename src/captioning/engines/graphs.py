@@ -134,6 +134,7 @@ def _traced(
     assert program is not None
     proto = program.model_proto
     _forget_origin(proto)
+    _tell_apart(proto.graph)
     data: bytes = proto.SerializeToString(deterministic=True)
     return Traced(data, [node.name for node in proto.graph.input], [node.name for node in proto.graph.output])
 
@@ -143,6 +144,16 @@ def _forget_origin(proto: Any) -> None:
     for part in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.initializer):
         del part.metadata_props[:]
     del proto.graph.value_info[:]
+
+
+def _tell_apart(graph: Any) -> None:
+    """Rename what is computed on the way under the name of an output, in place: networks of timm have a `mean` too."""
+    for name in (output.name for output in graph.output):
+        earlier = [node for node in graph.node if name in node.output][:-1]
+        for node in graph.node if earlier else ():
+            node.input[:] = [f"{name}_inside" if one == name else one for one in node.input]
+        for node in earlier:
+            node.output[:] = [f"{name}_inside" if one == name else one for one in node.output]
 
 
 @contextmanager

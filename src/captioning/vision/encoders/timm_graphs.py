@@ -73,13 +73,18 @@ def with_regions(network: nn.Module, graph: fx.Graph, images: Tensor) -> fx.Grap
     Raises NoRegionsError where the result is neither.
     """
     with torch.no_grad():  # some networks keep what they made in their first pass
-        found = getattr(network, _FEATURES)(images)
+        found = features(network, images)
     whole = fx.GraphModule(network, graph)
     [output] = graph.find_nodes(op="output")
     with graph.inserting_before(output):
         output.args = (_regions(network, graph, output.args[0], found),)
     graph.eliminate_dead_code()
     return _with_buffers(network, fx.GraphModule(whole, graph))
+
+
+def features(network: nn.Module, images: Tensor) -> Any:
+    """What the network computes of images (B, 3, S, S) ahead of its pooling."""
+    return getattr(network, _FEATURES)(images)
 
 
 def _regions(network: nn.Module, graph: fx.Graph, result: Any, found: Any) -> fx.Node:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ _HEAD = re.compile(r"(attn_pool|classifier|fc|fc_norm|head|head_dist|last_linear
 _SIDES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)  # those that a refusal chooses from
 
 
-def _timm() -> ModuleType:
+def _timm() -> Any:
     try:
         return import_module("timm")
     except ModuleNotFoundError:
@@ -132,7 +131,7 @@ def _architecture(name: str) -> str:
 @cache
 def _told(architecture: str) -> bool:
     """Does the network have to know the side of images when it is built?"""
-    with torch.device("meta"):
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
         try:
             _timm().create_model(architecture, img_size=224)
         except TypeError as fault:
@@ -151,11 +150,11 @@ def _network(name: str, size: int) -> nn.Module:
     return network.eval()
 
 
-def _run(name: str, size: int) -> tuple[Any, Any]:
-    """The network and its features of an image of this side, shapes without values."""
+def _run(name: str, size: int) -> Any:
+    """The features of an image of this side, shapes without values."""
     with torch.device("meta"), torch.inference_mode():
-        network: Any = _network(name, size)
-        return network, network.forward_features(torch.zeros(1, 3, size, size))
+        network = _network(name, size)
+        return timm_graphs.features(network, torch.zeros(1, 3, size, size))
 
 
 @cache
