@@ -35,8 +35,7 @@ def check_experiment(project: Project, command: Command) -> None:
         assert here == value, f"{command.text}: {key}"
     assert len(json.loads(project.read("data/evaluate/captions.json"))) == 6
     drawn = json.loads(project.read("data/evaluate/attention/index.json"))["pictures"]
-    of_regions = card["decoder"] in ATTENDING and "objects=" not in command.text
-    assert len(drawn) == (18 if of_regions else 0)
+    assert len(drawn) == (18 if card["decoder"] in ATTENDING else 0)
     mirrored = list((project.folder / "data/features").glob("mirrored_means-*.npy"))
     assert bool(mirrored) == ("mirror=true" in command.text and card["settings"]["features"]["trainable"] is False)
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from captioning.system.errors import reason
+
 _FEATURES = "forward_features"  # timm's name for all that lies ahead of the pooling
 
 
@@ -63,7 +65,7 @@ def traced(network: nn.Module, whole: set[type[nn.Module]], functions: tuple[Any
         except Exception as fault:  # whatever the code of a model raises when it meets a proxy
             failed = next((module for module in reversed(tracer.path) if type(module) not in whole), None)
             if failed is None:
-                raise NoRegionsError(f"torch.fx cannot follow it ({str(fault).splitlines()[0]})") from fault
+                raise NoRegionsError(f"torch.fx cannot follow it ({reason(fault, first_line=True)})") from fault
             whole.add(type(failed))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from captioning.system.errors import UserError
+from captioning.system.errors import UserError, reason
 from captioning.vision.encoders import timm_graphs
 from captioning.vision.encoders.presets import Preset
 
@@ -135,7 +135,7 @@ def _told(architecture: str) -> bool:
         try:
             _timm().create_model(architecture, img_size=224)
         except TypeError as fault:
-            if "img_size" in str(fault):
+            if "img_size" in reason(fault):
                 return False
             raise
         except (ValueError, AssertionError, RuntimeError):  # another side, perhaps, but it has been told
@@ -183,7 +183,7 @@ def build(name: str, image_size: int, *, drawn: bool) -> tuple[fx.GraphModule, s
         graph = timm_graphs.traced(network, set(notes.get_notrace_modules()), functions)
         return timm_graphs.with_regions(network, graph, images), set(network.state_dict())
     except timm_graphs.NoRegionsError as fault:
-        raise UserError(f"encoder: {name} cannot be an encoder: {fault}") from None
+        raise UserError(f"encoder: {name} cannot be an encoder: {reason(fault)}") from None
 
 
 def without_head(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
