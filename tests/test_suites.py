@@ -1,6 +1,7 @@
 """Suites: their files, their names, their tables, and DVC's queue driven for real."""
 
 import contextlib
+import inspect
 import json
 import shlex
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
 import yaml
 from dvc.utils.hydra import to_hydra_overrides
 from hypothesis import given
@@ -302,7 +304,43 @@ def test_a_run_that_has_no_process_is_stopped_if_no_worker_is_there_to_begin_one
     monkeypatch.setattr(queueing, "git", lambda *_: "c0ffee\n")
     monkeypatch.setattr(queueing, "commit", lambda _: "c0ffee")
     monkeypatch.setattr(queueing, "dvc", lambda *_: STATUS.format(active, idle))
-    assert [entry.state for entry in Queue().poll()] == [state]
+    queue = Queue()
+    found = [queue.poll()[0].state for _ in range(queueing._GONE_AFTER)]
+    assert found == [State.running] * (queueing._GONE_AFTER - 1) + [state]
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        ([{"a": "stopped", "b": "done"}, {"a": "done", "b": "done"}], 0),
+        ([{"a": "stopped", "b": "done"}, {"a": "stopped", "b": "done"}], 1),
+        ([{"a": "failed", "b": "done"}], 1),
+    ],
+)
+def test_a_run_whose_worker_was_killed_is_begun_again_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, ends: list[dict[str, str]], status: int
+) -> None:
+    class Ends(Watched):
+        def __init__(self) -> None:
+            super().__init__([], folder / "log")
+
+        def start(self, jobs: int) -> None:
+            """Nothing is there to be started."""
+
+        def wait(self, *_: object) -> dict[str, State]:
+            return {name: State(state) for name, state in left.pop(0).items()}
+
+        def error_line(self, name: str) -> str:
+            return f"{name} has a fault"
+
+    left = list(ends)
+    write(folder, "question: q?\nruns: {a: {}, b: {}}\n")
+    monkeypatch.setattr(queueing, "Queue", Ends)
+    monkeypatch.setattr(experiments, "_queue_missing", lambda *_: ["a"] if left else [])
+    with pytest.raises(typer.Exit) as left_with:
+        inspect.unwrap(experiments.run_suite)("s")
+    assert left_with.value.exit_code == status
+    assert not left
 
 
 class Epochs:

@@ -150,19 +150,26 @@ def run_suite(
 
     suite = suites.load(name)
     queue = Queue()
+    states: dict[str, State] = {}
+    lost: set[str] = set()  # runs whose process was gone once
     try:
-        if not _queue_missing(suite, queue, jobs):
-            return
-        queue.start(jobs)
-        progress = Progress(queue, suite.runs, jobs)
-        states = queue.wait(suite.runs, jobs, progress.changed, progress.polled)
+        while _queue_missing(suite, queue, jobs):
+            queue.start(jobs)
+            progress = Progress(queue, suite.runs, jobs)
+            states = queue.wait(suite.runs, jobs, progress.changed, progress.polled)
+            again = {run for run, state in states.items() if state is State.stopped} - lost
+            if not again:
+                break
+            lost |= again
     except Stopped as stopped:
         print_lines(["stopping; the same command continues"])
         queue.stop(suite.runs)
         raise typer.Exit(stopped.status) from None
     failed = [run for run, state in states.items() if state is not State.done]
     for run in failed:
-        print(f"{run} failed: {queue.error_line(run)}; its log: `dvc queue logs {run}`", file=sys.stderr)
+        gone = "its process was ended from outside, twice; the same command continues"
+        error = gone if states[run] is State.stopped else queue.error_line(run)
+        print(f"{run} failed: {error}; its log: `dvc queue logs {run}`", file=sys.stderr)
     raise typer.Exit(1 if failed else 0)
 
 

@@ -26,7 +26,7 @@ _EXAMPLES = 3
 _RAN = "Running stage"  # what DVC prints of a stage that it does not find in its cache
 _EPOCH = re.compile(r"epoch (\d+)/(\d+):")  # of the bar that `train` prints
 _TASK = re.compile(r"^([0-9a-f]{7,})\s+(\S+)\s.*\b(Queued|Running|Success|Failed)\s*$", re.MULTILINE)
-_WORKERS = re.compile(r"^Worker status: (\d+) active, (\d+) idle", re.MULTILINE)
+_NO_WORKER, _GONE_AFTER = "Worker status: 0 active, 0 idle", 2  # polls: a worker may not answer when it has just begun
 _RUNS = ".dvc/tmp/exps/run"  # a folder for each task: its log, and the record of its process
 _TAIL = 20_000  # bytes of a log in which that bar is looked for: the newest
 THREADS = "compute.threads"
@@ -70,6 +70,7 @@ class Queue:
         self.baseline: str = git("rev-parse", "HEAD").strip()
         self._entries: list[Entry] | None = None
         self._waiting: dict[str, float] = {}  # when each run was last known not to have begun
+        self._workerless = 0  # such polls in a row
 
     def head(self) -> Revision:
         """The commit that every run starts from."""
@@ -78,9 +79,8 @@ class Queue:
     def poll(self) -> list[Entry]:
         """Ask DVC for the tasks of HEAD."""
         printed = dvc("queue", "status")
-        workers = sum(int(count) for pair in _WORKERS.findall(printed) for count in pair)
-        tasks = _TASK.findall(printed)
-        self._entries = [self._entry(*task, workers=workers) for task in tasks if self._is_ours(task[0])]
+        self._workerless = self._workerless + 1 if _NO_WORKER in printed else 0
+        self._entries = [self._entry(*task) for task in _TASK.findall(printed) if self._is_ours(task[0])]
         return self._entries
 
     def done(self) -> dict[str, str]:
@@ -262,7 +262,7 @@ class Queue:
         """Is a stash commit made from HEAD? One that git has cleared away counts as another's."""
         return commit(f"{revision}^1") == self.baseline
 
-    def _entry(self, revision: str, name: str, word: str, *, workers: int) -> Entry:
+    def _entry(self, revision: str, name: str, word: str) -> Entry:
         records = sorted((self._root / _RUNS).glob(f"{revision}*/{revision}*.json"))
         record = read_json(records[0]) if records else {}
         if not isinstance(record, dict):
@@ -271,7 +271,7 @@ class Queue:
             )
         process, log = record.get("pid"), Path(record["stdout"]) if record.get("stdout") else None
         entry = Entry(name, revision, _STATES[word], process, log)
-        gone = entry.ended if process is not None else not workers  # a worker that is killed may have begun none
+        gone = entry.ended if process is not None else self._workerless >= _GONE_AFTER  # killed before it began one
         lost = gone and entry.state is State.running and record.get("returncode") is None
         return entry._replace(state=State.stopped) if lost else entry
 
