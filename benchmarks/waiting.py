@@ -36,7 +36,7 @@ def _steps(spins: str) -> None:
 
     loaded = resolve.load()
     fabric = compute.start(seed=1, threads=2, device="cpu", precision="32-true")
-    data = train._data(loaded.train, fabric)
+    data = train._data(loaded.train, fabric, words=False)
     initial = train._initial_encoder(loaded.encoder, loaded.seed, data.store)
     network = build.network(loaded, data, initial)
     inputs = build.inputs(loaded, network, data)
