@@ -8,7 +8,7 @@ differ from that commit, since DVC would take them along. All of it goes through
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +26,8 @@ _EXAMPLES = 3
 _RAN = "Running stage"  # what DVC prints of a stage that it does not find in its cache
 _EPOCH = re.compile(r"epoch (\d+)/(\d+):")  # of the bar that `train` prints
 _TASK = re.compile(r"^([0-9a-f]{7,})\s+(\S+)\s.*\b(Queued|Running|Success|Failed)\s*$", re.MULTILINE)
-_NO_WORKER, _GONE_AFTER = "Worker status: 0 active, 0 idle", 2  # polls: a worker may not answer when it has just begun
+_NO_WORKER = "Worker status: 0 active, 0 idle"
+_GONE_AFTER = 2  # polls in a row without a worker: one that has just started may not answer yet
 _RUNS = ".dvc/tmp/exps/run"  # a folder for each task: its log, and the record of its process
 _TAIL = 20_000  # bytes of a log in which that bar is looked for: the newest
 THREADS = "compute.threads"
@@ -243,10 +244,9 @@ class Queue:
         existing = [log for log in logs if log is not None and log.exists()]
         return max(existing, key=lambda log: log.stat().st_mtime, default=None)
 
-    def _forget(self, names: Iterable[str]) -> None:
+    def _forget(self, names: Collection[str]) -> None:
         """Take runs of these names that wait, failed or were stopped out of the queue."""
-        forgotten = set(names)
-        entries = [entry for entry in self._polled() if entry.name in forgotten]
+        entries = [entry for entry in self._polled() if entry.name in names]
         for entry in entries:
             if entry.state is State.stopped:
                 dvc("queue", "kill", entry.revision)  # marks a task without a process as failed
