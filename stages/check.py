@@ -15,7 +15,7 @@ from captioning.data.network.downloads import find
 from captioning.data.objects import given, published_vectors
 from captioning.metrics.java_runtime import require
 from captioning.settings import text_models
-from captioning.settings.objects import LABELS, OWN, TRAINED
+from captioning.settings.objects import BOXES, LABELS, OWN, TRAINED
 from captioning.settings.resolve import source
 from captioning.settings.rules import warm_start
 from captioning.settings.schema import Compute, Download, Evaluate, Features, Settings
@@ -57,9 +57,10 @@ def _objects(settings: Settings) -> None:
     download: Download = settings.download
     if settings.objects not in OWN:
         torchvision_detectors.check(settings.objects, OWN)
-    if settings.objects == LABELS:
+    if settings.objects in (LABELS, BOXES):
         folder = source(download.source)
         given.check_labels(folder, settings.dataset, download.split)
+        published_vectors.check_named(settings.objects, given.vectors(folder, settings.dataset))
         _vectors(given.vectors(folder, settings.dataset), given.files(folder, settings.dataset), settings.features)
     if settings.objects == TRAINED:
         given.check_trained(settings.dataset, download.split)

@@ -14,6 +14,7 @@ from captioning.captioner.ensembles import Captioners
 from captioning.captioner.model import Captioner
 from captioning.data.datasets.scenes import facts
 from captioning.data.objects import placing, tables
+from captioning.data.objects.labels import Found
 from captioning.data.splits import coco, splits
 from captioning.data.splits.captions import read_captions
 from captioning.data.splits.images import read_images
@@ -101,8 +102,13 @@ def _report(
     write_text(OUT / "samples.md", samples.samples(selected, references))
     samples.plots(OUT / "plots", scores.corpus, table, references)
     with ImageArchives(DATA) as image_files:
-        samples.gallery(OUT / "gallery", selected["random"], image_files)
+        samples.gallery(OUT / "gallery", selected["random"], image_files, _read_objects())
     return selected
+
+
+def _read_objects() -> dict[str, list[Found]] | None:
+    """The objects of each image that the model reads, in its pixels; None where it reads none with boxes."""
+    return None if tables.read_card(OBJECTS)["kind"] == tables.NONE else tables.Objects(OBJECTS).found
 
 
 def _attention(captioner: Captioner, encode: Encode, images: pd.DataFrame, selected: dict[str, pd.DataFrame]) -> None:

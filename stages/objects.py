@@ -16,7 +16,7 @@ from captioning.data.objects import given, published_vectors, scores, tables, tr
 from captioning.data.objects.instances import Truth
 from captioning.data.objects.labels import Found, Sizes
 from captioning.data.splits.images import read_images
-from captioning.settings.objects import LABELS, NONE, OWN, TRAINED, WORDS
+from captioning.settings.objects import BOXES, LABELS, NONE, OWN, TRAINED, WORDS
 from captioning.settings.resolve import source
 from captioning.settings.schema import Compute, Settings
 from captioning.system import compute
@@ -86,7 +86,7 @@ def _write(wanted: Wanted, folder: Path) -> dict[str, Any]:
     known = truth.of(wanted.dataset, DATA)
     table = (
         _labels(wanted, known, images, sizes, folder)
-        if wanted.kind == LABELS
+        if wanted.kind in (LABELS, BOXES)
         else _by_detector(wanted, known, images, sizes, folder)
     )
     kind = tables.PUBLISHED if "vectors" in table.source else wanted.kind
@@ -97,7 +97,9 @@ def _write(wanted: Wanted, folder: Path) -> dict[str, Any]:
 def _labels(wanted: Wanted, known: truth.Source | None, images: pd.DataFrame, sizes: Sizes, folder: Path) -> Table:
     """The user's table where there is one, else what the data set says; `folder` gets vectors, if these are beside."""
     paths = given.files(wanted.source, wanted.dataset)
-    published_vectors.check_labelled(given.vectors(wanted.source, wanted.dataset), paths)
+    vectors = given.vectors(wanted.source, wanted.dataset)
+    published_vectors.check_labelled(vectors, paths)
+    published_vectors.check_named(wanted.kind, vectors)
     if paths:
         location = ", ".join(map(str, paths))
         objects = tables.of_images(given.read(paths), images, sizes, location)

@@ -84,7 +84,8 @@ def revision(name: str, captions: list[str], data: bytes, *, looked: bool = Fals
         index = {"pictures": [{"file": "best-01-img3.png", "image_id": "img3", "words": ["a"]}]}
         files[f"{gallery.ATTENTION}/index.json"] = json.dumps(index).encode()
         files[f"{gallery.ATTENTION}/best-01-img3.png"] = image(3, (1200, 300))
-        found = [{"class": name, "rect": [0, 0, 1, 1]} for name in ("dog", "<b>", "dog")]
+        found = [{"class": name, "rect": [40, 30, 200, 150]} for name in ("dog", "<b>", "dog")]
+        files[objects.SIZES] = b"".join(b'img%d\t[{"height": 300, "width": 400}]\n' % k for k in ids)
         files[objects.LABELS] = b"".join(f"img{k}\t{json.dumps(found if k == 3 else [])}\n".encode() for k in ids)
     return Kept(name, "0" * 40, files=files)
 

@@ -11,19 +11,20 @@ from PIL import Image
 
 from captioning.data.datasets.scenes import dataset as scenes
 from captioning.data.datasets.scenes import drawing
-from captioning.data.objects import scores, truth
+from captioning.data.objects import placing, scores, truth
 from captioning.data.objects.clip_art import read_clip_art
 from captioning.data.objects.instances import Truth, read_instances
 from captioning.data.objects.labels import Found, read_labels, write_labels
-from captioning.data.objects.tables import Objects
+from captioning.data.objects.tables import Objects, identity
 from captioning.data.splits import splits
 from captioning.data.splits.images import read_images
+from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.settings import resolve
 from captioning.settings.schema import Settings
 from captioning.system.archives import Archive, write_zip
 from captioning.system.errors import UserError
 from captioning.system.sealed import DamagedError, write_table
-from captioning.vision.images import decode, size_of
+from captioning.vision.images import Transform, decode, size_of
 from stages import check
 from stages import objects as stage
 from tests.imports import ROOT
@@ -108,6 +109,22 @@ def test_labels_of_scenes_are_the_rectangles_of_the_drawing(folder: Path) -> Non
     before = (folder / "data/objects/objects.json").read_bytes()
     stage.main(settings(objects="labels"))
     assert (folder / "data/objects/objects.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("drawn")
+def test_boxes_are_those_of_labels_and_no_name_is_read(folder: Path) -> None:
+    out, made = folder / "data/objects", {}
+    for kind in ("labels", "boxes"):
+        stage.main(settings(objects=kind))
+        table = Objects(out)
+        assert identity(table.card) == {"kind": kind, "source": "facts of the drawing"}
+        transform = Transform(32, None, "bilinear", (0.5,) * 3, (0.5,) * 3)
+        placed = placing.of_folder(out, list(table.found), transform, Vocabulary((*SPECIAL, *table.classes)))
+        assert placed is not None
+        made[kind] = (table.found, placed)
+    assert made["labels"][0] == made["boxes"][0]
+    assert (made["labels"][1].boxes == made["boxes"][1].boxes).all()
+    assert made["labels"][1].tags.shape[1] > made["boxes"][1].tags.shape[1] == 0
 
 
 @pytest.mark.usefixtures("drawn")

@@ -5,10 +5,12 @@ import shutil
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from captioning.data.objects.labels import read_labels
+from captioning.evaluation import object_boxes
 from captioning.system.archives import ImageArchives
 from captioning.system.sealed import write_document
 from tests.project import OWN, Project
@@ -52,6 +54,8 @@ def _what_is_known_of_objects_is_scored_and_drawn(copy: Project) -> None:
     found = rows["model"]["grounding"]
     assert found["nouns"] <= rows["model"]["hallucination"]["mentions"]
     assert not found["nouns"] or (0 <= found["share"] <= 1 and 0 < found["random_region"] < 1)
+    gallery = np.asarray(Image.open(copy.folder / "data/evaluate/gallery/test.png").convert("RGB"))
+    assert (gallery == object_boxes._UNSAID).all(axis=2).sum() > 1000
     index = json.loads(copy.read("data/evaluate/attention/index.json"))
     assert (index["refusal"], index["grid"]) == (None, None)
     assert len(index["pictures"]) == 18

@@ -54,7 +54,7 @@ def test_a_vector_of_a_box_is_the_mean_of_7_by_7_bilinear_points() -> None:
 
 def test_each_image_has_its_own_vectors_and_the_mean_is_that_of_the_grid() -> None:
     regions = torch.randn(3, 24, 5)
-    found = place([[], [Found("dog", 1.0, (0.0, 0.0, 0.5, 1.0))], []], VOCABULARY).of(torch.arange(3).numpy())
+    found = place([[], [Found("dog", 1.0, (0.0, 0.0, 0.5, 1.0))], []], VOCABULARY, "labels").of(torch.arange(3).numpy())
     both = at_boxes(of_regions(regions), GRID, found)
     assert both.regions is not None
     torch.testing.assert_close(both.mean, regions.mean(1))
@@ -76,7 +76,7 @@ def test_vectors_of_mirrored_images_are_those_at_mirrored_boxes() -> None:
 
 def test_objects_are_placed_after_the_whole_image_with_their_names_in_a_row() -> None:
     shares = [seen([DOG, LIGHT, ZEBRA], (200, 100), SQUARE), []]
-    made = place(shares, VOCABULARY)
+    made = place(shares, VOCABULARY, "labels")
     assert made.mask.tolist() == [[True] * 4, [True, False, False, False]]
     assert made.boxes[0].tolist() == [
         [0, 0, 1, 1],
@@ -86,11 +86,15 @@ def test_objects_are_placed_after_the_whole_image_with_their_names_in_a_row() ->
     ]
     unknown = VOCABULARY.special.unk
     assert made.tags.tolist() == [[4, 5, 6, unknown], [PAD] * 4]
+    nameless = place(shares, VOCABULARY, "boxes")
+    assert nameless.tags.shape == (2, 0)
+    assert (nameless.boxes == made.boxes).all()
+    assert (nameless.mask == made.mask).all()
 
 
 def test_at_most_36_objects_and_29_tags_are_kept() -> None:
     many = [DOG] * 30 + [LIGHT] * 30
-    made = place([seen(many, (200, 100), SQUARE)], VOCABULARY)
+    made = place([seen(many, (200, 100), SQUARE)], VOCABULARY, "labels")
     assert made.boxes.shape == (1, 37, 4)
     assert made.tags.tolist() == [[4] * 29]
 

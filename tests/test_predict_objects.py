@@ -45,14 +45,14 @@ OBJECTS = [
 ]
 
 
-def folder(path: Path, variant: str, *, objects: bool = True) -> Path:
+def folder(path: Path, variant: str, kind: str | None = "labels") -> Path:
     """A model that reads objects of a table, drawn at random."""
     transform = Transform(32, None, "bilinear", (0.5,) * 3, (0.2,) * 3)
     network = encoders.build("resnet18", transform=transform, weights={}, seed=1)
     torch.manual_seed(1)
     name, options = variants.VARIANTS[variant][0], variants.options(variant)
-    decoder = decoders.build(name, VOCABULARY, network.dim, options, boxed=objects)
-    origin: dict[str, Any] = {"objects": {"kind": "labels", "source": "label.tsv"}} if objects else {}
+    decoder = decoders.build(name, VOCABULARY, network.dim, options, boxed=kind is not None)
+    origin: dict[str, Any] = {"objects": {"kind": kind, "source": "label.tsv"}} if kind else {}
     card = Card("resnet18", name, options, asdict(transform), {}, {"portable": True, "threads": 1}, origin, {})
     model.save(path, card, network.body.state_dict(), decoder.state_dict(), VOCABULARY)
     return path
@@ -67,7 +67,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_labels(path / "label.tsv", {"one": OBJECTS, "two": OBJECTS[:1]})
     folder(path / "oscar", "oscar")
     folder(path / "attention", "attention-soft")
-    folder(path / "plain", "attention-soft", objects=False)
+    folder(path / "plain", "attention-soft", None)
+    folder(path / "nameless", "oscar", "boxes")
     return path
 
 
@@ -150,9 +151,20 @@ def test_a_model_that_reads_no_objects_is_refused(predict: Predict, place: Path,
     assert not (place / "x").exists()
 
 
-def test_a_decoder_that_reads_no_names_is_refused_tags(predict: Predict) -> None:
-    done = predict("one.png", "--tags", "dog", model="attention")
+@pytest.mark.parametrize("model", ["attention", "nameless"])
+def test_a_model_that_reads_no_names_is_refused_tags(predict: Predict, model: str) -> None:
+    done = predict("one.png", "--tags", "dog", model=model)
     assert str(done.exception) == "--tags: this model reads no names of objects; leave it out"
+
+
+def test_of_boxes_names_change_nothing(predict: Predict, place: Path) -> None:
+    write_labels(place / "other.tsv", {"one": [one._replace(name="tree") for one in OBJECTS]})
+    for name, same in (("nameless", True), ("oscar", False)):
+        found = [
+            [row["captions"] for row in records(predict("one.png", *SCORED, model=name, labels=labels))]
+            for labels in ("label.tsv", "other.tsv")
+        ]
+        assert (found[0] == found[1]) is same
 
 
 @pytest.mark.parametrize("name", ["oscar", "attention"])

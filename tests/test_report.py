@@ -83,15 +83,27 @@ def test_an_image_has_what_was_said_of_it_and_who_looked_where(tmp_path: Path) -
 
 def test_an_image_has_the_names_of_the_objects_that_were_read(tmp_path: Path) -> None:
     images = data(written(tmp_path / "a.html"))["images"]
-    assert images[2]["objects"] == ["2 × dog, <b>", None]
-    assert images[0]["objects"] == ["none", None]
+    box = [40, 30, 200, 150]
+    boxes = [[name, *box] for name in ("dog", "<b>", "dog")]
+    assert images[2]["objects"] == [{"names": "2 × dog, <b>", "boxes": boxes, "size": [400, 300]}, None]
+    assert images[0]["objects"] == [{"names": "none", "boxes": [], "size": [400, 300]}, None]
 
 
-def test_an_image_without_a_row_of_objects_is_said_in_one_line() -> None:
+@pytest.mark.parametrize("name", ["label.tsv", "hw.tsv"])
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (b"img1\t[]", "it has no row of img2"),
+        (b'img2\t[{"rect": 1}]', r"0\.\w+: Field required"),
+        (b"img2\t{", "Invalid"),
+    ],
+)
+def test_a_damaged_table_of_objects_is_said_in_one_line(name: str, row: bytes, said: str) -> None:
     base = reports.comparison(3).groups[0].experiments[0]
-    files = base.revision.files | {objects.LABELS: b"img1\t[]\n"}  # type: ignore[union-attr]
-    with pytest.raises(UserError, match=r"base: data/objects/label.tsv is not .*\(it has no row of img2\)"):
-        objects.named(replace(base, revision=replace(base.revision, files=files)))  # type: ignore[call-arg]
+    path = f"data/objects/{name}"
+    files = base.revision.files | {path: row + b"\n"}  # type: ignore[union-attr]
+    with pytest.raises(UserError, match=rf"\Abase: {path} is not [^\n]*\({said}[^\n]*\Z"):
+        objects.read(replace(base, revision=replace(base.revision, files=files)), [2])  # type: ignore[call-arg]
 
 
 def test_words_that_no_reference_says_are_found() -> None:

@@ -167,7 +167,15 @@ def test_attention_is_shown_where_there_is_any(view: webdriver.Chrome) -> None:
     assert [line.text for line in named] == ["Objects that it read: 2 × dog, <b>"]  # as text, and of base alone
     view.find_element(By.CSS_SELECTOR, ".card button").click()
     figures = view.find_elements(By.CSS_SELECTOR, "#detail figure")
-    assert [figure.text for figure in figures] == ["Where base looked, word by word"]
+    assert [figure.find_element(By.TAG_NAME, "figcaption").text for figure in figures] == [
+        "The objects that base read",
+        "Where base looked, word by word",
+    ]
+    names = view.find_elements(By.CSS_SELECTOR, "#detail .boxes text")
+    assert [name.text for name in names] == ["dog", "<b>", "dog"]
+    image, frame = (view.find_element(By.CSS_SELECTOR, f"#detail .boxes {name}").rect for name in ("img", "rect"))
+    assert frame["width"] / image["width"] == pytest.approx(160 / 400, abs=0.02)  # of the box, in an image of 400 × 300
+    assert (frame["y"] - image["y"]) / image["height"] == pytest.approx(30 / 300, abs=0.02)
 
 
 def brightness(view: webdriver.Chrome) -> float:

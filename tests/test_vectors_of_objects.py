@@ -200,8 +200,8 @@ def test_the_whole_image_is_read_only_where_there_is_no_object(project: Path, gi
     given()
     transform = Transform(32, None, "bilinear", (0.5,), (0.5,))
     found = [[Found("dog", 1.0, (0.0, 0.0, 0.5, 0.5))], []]
-    assert placing.place(found, Vocabulary(SPECIAL), whole=False).mask.tolist() == [[False, True], [True, False]]
-    assert placing.place(found, Vocabulary(SPECIAL)).mask.tolist() == [[True, True], [True, False]]
+    assert placing.place(found, Vocabulary(SPECIAL), "published").mask.tolist() == [[False, True], [True, False]]
+    assert placing.place(found, Vocabulary(SPECIAL), "labels").mask.tolist() == [[True, True], [True, False]]
     objects.main(settings(objects="labels"))
     ids = list(Objects(project / "data/objects").found)
     placed = placing.of_folder(project / "data/objects", ids, transform, Vocabulary(SPECIAL))
@@ -250,6 +250,9 @@ def test_what_published_vectors_cannot_do_is_refused_before_any_work(project: Pa
             UserError, match=rf"\A{said.partition(';')[0]}, and feature.tsv .*{said.partition('; ')[2]}, or"
         ):
             check._objects(settings(objects="labels", **change))
+    for refused in (check._objects, objects.main):
+        with pytest.raises(UserError, match=r"\Aobjects = boxes: \S+feature.tsv has vectors .*; write objects: labels"):
+            refused(settings(objects="boxes"))
     check._objects(settings(objects="labels"))
     (project / "source/label.tsv").unlink()
     with pytest.raises(UserError, match=r"vectors of objects, and no label.tsv beside it says of which"):

@@ -41,10 +41,10 @@ class Captioners(Several[Captioner]):
 
     def places(self, objects: Sequence[Sequence[Found]], sizes: Sequence[tuple[int, int]]) -> list[Places | None]:
         """Objects of B images of these sizes, in pixels → where they are for each member; None if it reads none."""
-        pairs = list(zip(objects, sizes, strict=True))
+        pairs, every = list(zip(objects, sizes, strict=True)), np.arange(len(objects))
         return [
-            place([seen(*pair, member.transform) for pair in pairs], member.vocabulary).of(np.arange(len(pairs)))
-            if member.card.placed_objects
+            place([seen(*pair, member.transform) for pair in pairs], member.vocabulary, kind["kind"]).of(every)
+            if (kind := member.card.placed_objects)
             else None
             for member in self.members
         ]

@@ -189,7 +189,7 @@ def _caption(
     wanted: Wanted,
 ) -> None:
     """Write captions for each image, and draw the sheets that are wanted."""
-    from captioning.models.object_sheets import draw
+    from captioning.evaluation.object_boxes import draw
     from captioning.models.sources import read
 
     images, there = [], []

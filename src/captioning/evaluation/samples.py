@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from captioning.data.objects.labels import Found
 from captioning.data.text.tokenizer import tokenize
+from captioning.evaluation.object_boxes import tile
 from captioning.metrics import NAMES
 from captioning.system import scripts
 from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, write_text
-from captioning.vision.contact_sheets import COMPRESSION, grid
+from captioning.vision.contact_sheets import COMPRESSION, sheet
 from captioning.vision.images import decode
 
 _WORDS = 100  # in the plot of word frequency
@@ -91,14 +93,24 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ").strip()
 
 
-def gallery(folder: Path, rows: pd.DataFrame, images: ImageArchives) -> None:
-    """One captioned contact sheet, `folder`/test.png. Galleries of two models show the same images if `rows` do."""
+def gallery(
+    folder: Path, rows: pd.DataFrame, images: ImageArchives, objects: Mapping[str, Sequence[Found]] | None
+) -> None:
+    """One captioned contact sheet, `folder`/test.png. Galleries of two models show the same images if `rows` do.
+
+    objects: those that the model reads, by image id; they are drawn. None: it reads none.
+    """
     with atomic(folder) as temporary:
         temporary.mkdir()
-        photographs = [decode(images.read(file), file) for file in rows["file"]]
-        grid(photographs, rows["hypothesis"].tolist(), columns=4).save(
-            temporary / "test.png", compress_level=COMPRESSION
-        )
+        tiles = [
+            tile(
+                decode(images.read(file), file),
+                [] if objects is None else [(one.name, one.box) for one in objects[image]],
+                scripts.split(hypothesis),
+            )
+            for image, file, hypothesis in zip(rows["image_id"], rows["file"], rows["hypothesis"], strict=True)
+        ]
+        sheet(tiles, rows["hypothesis"].tolist(), columns=4).save(temporary / "test.png", compress_level=COMPRESSION)
 
 
 def plots(

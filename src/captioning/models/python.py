@@ -25,6 +25,7 @@ from captioning.models.base import checked
 from captioning.models.descriptions import describe, trained_on
 from captioning.models.sources import Read
 from captioning.settings.decoders import reads_tags
+from captioning.settings.objects import BOXES
 from captioning.settings.rules import usual_beam
 from captioning.settings.search import USUAL
 from captioning.settings.search import SearchOptions as SearchOptions
@@ -85,7 +86,9 @@ class TrainedModel(Model):
     @property
     def reads_tags(self) -> bool:
         """See `Model.reads_tags`."""
-        return bool(self.objects) and any(reads_tags(member.card.decoder) for member in self.captioners.members)
+        return self.objects.get("kind", BOXES) != BOXES and any(
+            reads_tags(member.card.decoder) for member in self.captioners.members
+        )
 
     def batch_of_objects(
         self,

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from captioning.settings.sections import Meaning, Text
 
-NONE, LABELS, TRAINED, WORDS = "none", "labels", "trained", "words"
-OWN = (NONE, LABELS, TRAINED, WORDS)  # another value is the name of a detector
+NONE, LABELS, BOXES, TRAINED, WORDS = "none", "labels", "boxes", "trained", "words"
+OWN = (NONE, LABELS, BOXES, TRAINED, WORDS)  # another value is the name of a detector
 Kind = Annotated[
     Text,
     Meaning(
-        "none | labels (what the data set says, or a label.tsv in `download.source`) | trained (what a detector finds, "
-        "which is trained on what the data set says) | words (tags alone: likely words of captions) | a detector of "
-        "torchvision, by name (docs/objects.md)"
+        "none | labels (of the data set, or a label.tsv in `download.source`) | boxes (the same, without names) | "
+        "trained (a detector's, trained on those of the data set) | words (tags alone: likely words of captions) | a "
+        "detector of torchvision, by name (docs/objects.md)"
     ),
 ]

@@ -3,14 +3,14 @@
 N images, R boxes, L tags.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from captioning.data.objects import tables
 from captioning.data.objects.labels import Found
-from captioning.data.objects.tables import MOST
+from captioning.data.objects.tables import BOXES, MOST, PUBLISHED
 from captioning.data.text.tokenizer import tokenize
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.system.errors import UserError
@@ -38,14 +38,16 @@ def _shares(box: Box, window: Box) -> Box:
     return left, top, right, bottom
 
 
-def place(images: Sequence[Sequence[Found]], vocabulary: Vocabulary, *, whole: bool = True) -> StoredPlaces:
+def place(images: Sequence[Sequence[Found]], vocabulary: Vocabulary, kind: str) -> StoredPlaces:
     """What `seen` returned of N images → arrays. The first box of each is the whole image, which has no name.
 
     R is that of the image with the most objects, and L that of the one with the longest names. Tokens of names are in a
     row, best first, at most TAGS: a name as often as there are such objects. A word that is not in the vocabulary is
-    `<unk>`. whole: is the whole image read beside its objects? Where there is none, it always is.
+    `<unk>`. kind: of the objects; `boxes` have no tags, and with a user's vectors the whole image is read only where
+    there is no object, since nobody published a vector of it.
     """
-    tags = [[token for one in found for token in vocabulary.encode(tokenize(one.name))][:TAGS] for found in images]
+    named = [[] if kind == BOXES else [one.name for one in found] for found in images]
+    tags = [[token for name in names for token in vocabulary.encode(tokenize(name))][:TAGS] for names in named]
     boxes = [[_WHOLE, *(one.box for one in found)] for found in images]
     shape = len(images), max(map(len, boxes), default=1)
     made = StoredPlaces(
@@ -55,23 +57,10 @@ def place(images: Sequence[Sequence[Found]], vocabulary: Vocabulary, *, whole: b
     )
     for row, (own, ids) in enumerate(zip(boxes, tags, strict=True)):
         made.mask[row, : len(own)] = True
-        made.mask[row, 0] = whole or len(own) == 1
+        made.mask[row, 0] = kind != PUBLISHED or len(own) == 1
         made.boxes[row, : len(own)] = own
         made.tags[row, : len(ids)] = ids
     return made
-
-
-def place_all(
-    objects: Mapping[str, Sequence[Found]],
-    sizes: Mapping[str, tuple[int, int]],
-    images: Sequence[str],
-    transform: Transform,
-    vocabulary: Vocabulary,
-    *,
-    whole: bool = True,
-) -> StoredPlaces:
-    """`place` for the images of these ids, in this order."""
-    return place([seen(objects[image], sizes[image], transform) for image in images], vocabulary, whole=whole)
 
 
 def enter(store: FeatureStore, folder: Path, vocabulary: Vocabulary) -> FeatureStore:
@@ -98,5 +87,5 @@ def of_folder(folder: Path, images: Sequence[str], transform: Transform, vocabul
     kind = tables.read_card(folder)["kind"]
     if kind == tables.NONE:
         return None
-    table, whole = tables.Objects(folder), kind != tables.PUBLISHED  # no vector of the whole image is published
-    return place_all(table.found, table.sizes, images, transform, vocabulary, whole=whole)
+    table = tables.Objects(folder)
+    return place([seen(table.found[image], table.sizes[image], transform) for image in images], vocabulary, kind)

@@ -39,6 +39,15 @@ def check_labelled(vectors: Sequence[Path], labels: Sequence[Path]) -> None:
         )
 
 
+def check_named(kind: str, vectors: Sequence[Path]) -> None:
+    """Raise UserError where there are vectors, and `objects: boxes` would not read the names of their objects."""
+    if vectors and kind == tables.BOXES:
+        raise UserError(
+            f"objects = boxes: {vectors[0]} has vectors of objects, which are read with names; write objects: labels, "
+            "or take this file away"
+        )
+
+
 def check(*, trainable: bool, crop: str, mirror: bool) -> None:
     """Raise UserError where vectors of whole images cannot be read with these settings of `features`."""
     fixed = {"trainable": (trainable, False), "crop": (crop, "none"), "mirror": (mirror, False)}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 36  # objects of an image that are kept
-NONE, PUBLISHED = "none", "published"  # kinds: without objects, and with a user's vectors of them
+NONE, BOXES, PUBLISHED = "none", "boxes", "published"  # kinds: no objects; no names of them; with a user's vectors
 WORDS = {"kind": "words", "source": "words of the training captions"}  # the identity of tags that have no boxes
 _DIGESTS = ("weights", "vectors", "table")  # of an identity
 _NAMED = 5  # of many names, so many are given

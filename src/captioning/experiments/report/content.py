@@ -6,8 +6,8 @@ from typing import Any
 from captioning.experiments import recorded
 from captioning.experiments.compare import Experiment
 from captioning.experiments.outside import CaptionFile
+from captioning.experiments.report import objects
 from captioning.experiments.report.gallery import Gallery, sheets, shuffled
-from captioning.experiments.report.objects import named
 from captioning.experiments.revisions import Revision
 from captioning.experiments.verdicts import NAMES
 from captioning.metrics.words import unknown_words
@@ -68,7 +68,7 @@ def _images(
     row = {image: k for k, image in enumerate(first.references)}
     order = {image: k for k, image in enumerate(shuffled(list(first.references), seed))}
     attention = [sheets(experiment, selected) for experiment in experiments]
-    objects = [named(experiment) for experiment in experiments]
+    read = [objects.read(experiment, selected) for experiment in experiments]
     assert isinstance(first.revision, Revision)  # files stand behind revisions
     with Gallery(first.revision) as gallery:
         return [
@@ -82,7 +82,7 @@ def _images(
                 "scores": [[round(float(e.model.means[name][row[image]]), 4) for e in experiments] for name in names],
                 "references": first.references[image],
                 "sheets": [sheet.get(image) for sheet in attention],
-                "objects": [names.get(image) for names in objects],
+                "objects": [one.get(image) for one in read],
             }
             for image in selected
         ]

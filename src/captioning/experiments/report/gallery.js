@@ -1,7 +1,7 @@
 "use strict";
 // The images: searched, sorted, and put on the page as far as one has scrolled. DATA.images is
-// [{file, order, image, captions, words, unknown, scores, references, sheets}]; captions, their words, which of them no reference has,
-// and sheets by experiment; scores by score; order: its place in a random order of all test images.
+// [{file, order, image, captions, words, unknown, scores, references, sheets, objects}]; captions, their words, which of them no
+// reference has, sheets and objects by experiment; scores by score; order: its place in a random order of all test images.
 {
   const STEP = 48; // images put on the page at a time
   const images = DATA.images, experiments = DATA.experiments;
@@ -68,7 +68,7 @@
     const value = image.scores[state.score][k].toFixed(3);
     return make("div", { class: "caption" },
       make("div", { class: "who" }, make("span", {}, badge(k), experiments[k].name), make("span", {}, `${DATA.scores[state.score]} ${value}`)), text,
-      ...(image.objects[k] === null ? [] : [make("p", { class: "objects" }, `Objects that it read: ${image.objects[k]}`)]));
+      ...(image.objects[k] === null ? [] : [make("p", { class: "objects" }, `Objects that it read: ${image.objects[k].names}`)]));
   }
 
   function references(image, limit) {
@@ -76,6 +76,18 @@
     list.append(...image.references.slice(0, limit).map((text) => make("li", {}, text)));
     if (image.references.length > limit) list.append(make("li", {}, `and ${image.references.length - limit} more`));
     return list;
+  }
+
+  // The image with a frame and a name for each object; the surest comes last, above all others.
+  function boxes(image, k) {
+    const { size: [width, height], boxes: found, names } = image.objects[k];
+    const line = Math.max(width, height) / 160, letter = line * 5.5;
+    const frames = found.toReversed().flatMap(([name, left, top, right, bottom]) => {
+      const attributes = { x: left + line, y: Math.max(top - line, letter), "font-size": letter, "stroke-width": line * 1.6 };
+      return [make("svg:rect", { x: left, y: top, width: right - left, height: bottom - top, "stroke-width": line }), make("svg:text", attributes, name)];
+    });
+    return make("div", { class: "boxes" }, make("img", { src: image.thumbnail, alt: `Objects that ${experiments[k].name} read in the image: ${names}` }),
+      make("svg:svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, ...frames));
   }
 
   function card(index, place) {
@@ -92,12 +104,14 @@
     const turn = (text, step) => make("button", { type: "button", "aria-label": text, onclick: () => show(opened + step), disabled: !(opened + step in order) }, step < 0 ? "←" : "→");
     const looked = experiments.flatMap((one, k) => (image.sheets[k]
       ? [make("figure", {}, make("figcaption", {}, `Where ${one.name} looked, word by word`), make("img", { src: image.sheets[k], alt: `Attention of ${one.name} over: ${image.captions[k]}` }))] : []));
+    const read = experiments.flatMap((one, k) => (image.objects[k]?.boxes.length
+      ? [make("figure", {}, make("figcaption", {}, `The objects that ${one.name} read`), boxes(image, k))] : []));
     detail.replaceChildren(
       make("div", { class: "bar" }, make("p", {}, `${opened + 1} of ${order.length} · ${image.file}`), turn("Previous image", -1), turn("Next image", 1),
         make("button", { type: "button", autofocus: true, onclick: () => detail.close() }, "Close")),
       make("div", { class: "pane" }, make("img", { src: image.thumbnail, alt: `The image ${image.file}` }),
         make("div", {}, ...experiments.map((_, k) => caption(image, k)), references(image, Infinity))),
-      ...looked);
+      ...read, ...looked);
     if (!detail.open) detail.showModal();
     detail.scrollTop = 0;
   }
