@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder(path / "plain", "attention-soft", None)
     folder(path / "nameless", "oscar", "boxes")
     return path
+
+
+class FixedObjects:
+    """In place of a detector: it finds the same objects in each image."""
+
+    def found(self, _image: Image.Image) -> list[Found]:
+        return OBJECTS
+
+
+def with_detector(path: Path) -> python.Model:
+    """The model in a folder, which finds OBJECTS."""
+    loaded = python.load(path)
+    [member] = loaded.captioners.members
+    captioners = replace(loaded.captioners, members=(replace(member, detector=FixedObjects()),))
+    return python.TrainedModel(captioners, ["objects"])
 
 
 Predict = Callable[..., Result]

@@ -30,6 +30,8 @@ from captioning.server.app import create
 from captioning.server.batching import Batcher, FullError
 from captioning.server.limits import Limits
 from tests.test_ensembles import folder
+from tests.test_predict_objects import OBJECTS, with_detector
+from tests.test_predict_objects import folder as folder_of_objects
 
 JSON = {"content-type": "application/json"}
 USUAL = Limits()
@@ -90,6 +92,17 @@ def test_several_images_options_and_attention(served: TestClient, model: Model) 
         assert [seen["word"] for seen in entry["attention"]][:-1] == entry["caption"].split()
         assert all(abs(sum(map(sum, seen["weights"])) - 1) < 0.01 for seen in entry["attention"])
         assert entry["box"] == pytest.approx([0, 0, 1, 1], abs=0.2)
+
+
+def test_attention_over_objects_says_where_they_are(tmp_path: Path) -> None:
+    place = folder_of_objects(tmp_path / "oscar", "oscar")
+    with client(with_detector(place), place) as served:
+        files = {"images": ("a", png(1, (64, 48)))}
+        [entry] = served.post("/v1/captions", files=files, data={"attention": "true"}).json()["images"]
+    assert [len(seen["weights"]) for seen in entry["attention"]] == [1 + len(OBJECTS)] * len(entry["attention"])
+    left, top, right, bottom = OBJECTS[0].box
+    assert entry["boxes"][:2] == [[0, 0, 1, 1], pytest.approx([left / 64, top / 48, right / 64, bottom / 48], abs=1e-4)]
+    assert entry["box"] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(

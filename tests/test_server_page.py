@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,22 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 import captioning
+from captioning.models.python import Model
 from captioning.server.app import create
 from captioning.server.limits import Limits
 from captioning.server.running import _listening
 from tests.browser import MISSING, chromium
 from tests.test_ensembles import folder
+from tests.test_predict_objects import folder as folder_of_objects
+from tests.test_predict_objects import with_detector
 from tests.test_server import png
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+PAINTED = "const c = arguments[0]; return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(Boolean)"
+ORANGE = """
+const c = arguments[0], data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+return data.filter((value, place) => place % 4 == 0 && value > 200 && data[place + 2] < 120).length;
+"""
 PASTE = """
 const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
 const data = new DataTransfer();
@@ -35,7 +44,14 @@ document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data, bubbles
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     place = folder(tmp_path_factory.mktemp("model") / "tiny", "attention-soft", encoder="resnet18", side=64)
-    app = create(captioning.load(place), "tiny", place, Limits(), ("127.0.0.1",))
+    with serving(captioning.load(place), place) as found:
+        yield found
+
+
+@contextmanager
+def serving(model: Model, place: Path) -> Iterator[str]:
+    """The address of a server of this model, in a thread."""
+    app = create(model, "tiny", place, Limits(), ("127.0.0.1",))
     listener = _listening("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -91,13 +107,10 @@ def test_several_files_are_captioned_and_words_show_where_the_model_looked(
     assert len(first.find_elements(By.CSS_SELECTOR, ".others li")) == 2
     words = first.find_elements(By.CSS_SELECTOR, ".word")
     assert [word.text for word in words] == caption.split()
-    painted = (
-        "const c = arguments[0]; return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(Boolean)"
-    )
     canvas = first.find_element(By.TAG_NAME, "canvas")
-    assert not page.execute_script(painted, canvas)
+    assert not page.execute_script(PAINTED, canvas)
     words[0].click()
-    assert page.execute_script(painted, canvas)
+    assert page.execute_script(PAINTED, canvas)
     WebDriverWait(page, 30).until(lambda _: one(page, "#status").text == "")
 
 
@@ -172,3 +185,14 @@ def test_the_page_asks_nobody_else_and_reports_no_fault(page: webdriver.Chrome, 
     assert sent
     assert [url for url in sent if not url.startswith((address, "data:", "blob:", "chrome:"))] == []
     assert page.get_log("browser") == []
+
+
+def test_attention_over_objects_is_drawn_as_frames(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    place = folder_of_objects(tmp_path / "oscar", "oscar")
+    with serving(with_detector(place), place) as address:
+        browser.get(address)
+        one(browser, "#files").send_keys(photo(tmp_path, "a.png", 1))
+        [item] = results(browser, 1)
+        item.find_element(By.CSS_SELECTOR, ".word").click()
+        canvas = item.find_element(By.TAG_NAME, "canvas")
+        assert browser.execute_script(ORANGE, canvas) > 100

@@ -84,7 +84,11 @@ def decoded(text: str) -> bytes:
 
 
 def record(captioned: "Captioned", *, attention: bool) -> dict[str, Any]:
-    """An image's captions as our own interface answers them. Attention is that of a grid; objects form none."""
+    """An image's captions as our own interface answers them.
+
+    The weights of a word are those of a grid, (H, W), or of objects, (R,). `boxes` (R, 4) then says where these are, as
+    shares of what the model sees: left, top, right and bottom. The first is the whole of it.
+    """
     entry: dict[str, Any] = {
         "caption": captioned.captions[0].text,
         "confidence": captioned.captions[0].confidence,
@@ -92,9 +96,11 @@ def record(captioned: "Captioned", *, attention: bool) -> dict[str, Any]:
         "unlike_training": captioned.unlike,
     }
     attended = captioned.captions[0].attended if attention else None
-    if attended is not None and attended.boxes is None:
+    if attended is not None:
         weights = attended.weights.astype(float).round(4).tolist()
         entry["attention"] = [{"word": word, "weights": own} for word, own in zip(attended.words, weights, strict=True)]
+        if attended.boxes is not None:
+            entry["boxes"] = attended.boxes.astype(float).round(4).tolist()
     return entry
 
 

@@ -87,20 +87,31 @@ function words(place, canvas, found) {
     word.className = "word";
     word.textContent = seen.word;
     word.tabIndex = 0;
-    for (const event of ["mouseenter", "focus", "click"]) word.addEventListener(event, () => paint(canvas, seen.weights, found.box));
+    for (const event of ["mouseenter", "focus", "click"]) word.addEventListener(event, () => paint(canvas, seen.weights, found));
     for (const event of ["mouseleave", "blur"]) word.addEventListener(event, () => paint(canvas, null));
     if (index) place.append(" ");
     place.append(word);
   });
 }
 
-// Where the model looked: brightness follows the weights, smoothed by the browser; what it did not see is dark.
-function paint(canvas, weights, box) {
+// Where the model looked; what it did not see is dark.
+function paint(canvas, weights, found) {
   const pen = canvas.getContext("2d");
   canvas.width = canvas.clientWidth;
   canvas.height = canvas.clientHeight;
   pen.clearRect(0, 0, canvas.width, canvas.height);
   if (!weights) return;
+  const [left, top, right, bottom] = found.box.map((share, side) => share * (side % 2 ? canvas.height : canvas.width));
+  pen.fillStyle = "rgb(0 0 0 / .75)";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  if (found.boxes) {
+    const frames = found.boxes.map((box) => box.map((share, side) => side % 2 ? top + share * (bottom - top) : left + share * (right - left)));
+    paintBoxes(pen, weights, frames);
+  } else paintGrid(pen, weights, [left, top, right - left, bottom - top]);
+}
+
+// Brightness follows the weights, smoothed by the browser.
+function paintGrid(pen, weights, place) {
   const small = document.createElement("canvas");
   small.height = weights.length;
   small.width = weights[0].length;
@@ -110,12 +121,21 @@ function paint(canvas, weights, box) {
     dots.fillStyle = `rgb(0 0 0 / ${0.75 * (1 - weight / most)})`;
     dots.fillRect(x, y, 1, 1);
   }));
-  const [left, top, right, bottom] = box.map((share, side) => share * (side % 2 ? canvas.height : canvas.width));
-  pen.fillStyle = "rgb(0 0 0 / .75)";
-  pen.fillRect(0, 0, canvas.width, canvas.height);
-  pen.clearRect(left, top, right - left, bottom - top);
+  pen.clearRect(...place);
   pen.imageSmoothingEnabled = true;
-  pen.drawImage(small, left, top, right - left, bottom - top);
+  pen.drawImage(small, ...place);
+}
+
+// The object with the greatest weight is bright. The frames of all are as strong as their weights.
+function paintBoxes(pen, weights, frames) {
+  const most = Math.max(...weights), best = weights.indexOf(most);
+  const place = ([left, top, right, bottom]) => [left, top, right - left, bottom - top];
+  pen.clearRect(...place(frames[best]));
+  frames.forEach((frame, index) => {
+    pen.lineWidth = index === best ? 4 : 2;
+    pen.strokeStyle = `rgb(255 180 84 / ${weights[index] / most})`;
+    pen.strokeRect(...place(frame));
+  });
 }
 
 for (const id of ["files", "camera"]) {
