@@ -26,6 +26,7 @@ from captioning.evaluation.objects.known import Known
 from captioning.evaluation.truth import measure
 from captioning.evaluation.truth.measure import Truth
 from captioning.metrics import Scores
+from captioning.metrics.signature import signature
 from captioning.settings.rules import search_options
 from captioning.settings.schema import Evaluate, Settings
 from captioning.system import compute, scripts
@@ -75,7 +76,7 @@ def main(settings: Settings) -> None:
     named = {} if there is None else known.hallucinations(there, captions, references, constant)
     looked = None if there is None else _grounding(captioners.members[0], readers[0], test, captions, there)
     variety = samples.variety(captions, set(map(scripts.join, training)))
-    live.summarise(OUT, scores.corpus)
+    live.summarise(OUT, scores.corpus | {"signature": signature(references).split("|")})  # DVC shows no list
     oracle = _oracle(references, texts) if options.n_best > 1 else {}
     write_json(OUT / "baselines.json", compared | oracle | {"variety": variety})
     coco.write_results(OUT / "captions.json", captions, SPLIT / "references_test.json")

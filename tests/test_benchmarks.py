@@ -1,10 +1,13 @@
 """Benchmarks at a small size: their tables have a row for each thing that they measure."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import gpu, many_images, oscar
+from benchmarks import gpu, many_images, oscar, speed_run
+from captioning.settings import resolve
 
 
 def test_the_gpu_benchmark_prints_a_row_for_each_decoder(
@@ -71,3 +74,39 @@ def test_the_published_way_computes_what_oscar_does(monkeypatch: pytest.MonkeyPa
         published = decoder.cls(seen, decoder.bert.embeddings.word_embeddings.weight)
         here = decoder(given.encoded, given.tokens[:, :5], given.owner)[:, -1]
     torch.testing.assert_close(published, here, rtol=1e-4, atol=1e-4)
+
+
+def test_the_speed_run_has_the_stages_of_the_pipeline_and_links_files_that_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("own.pth").write_bytes(b"weights")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    settings = speed_run.prepare(folder, ["dataset=flickr8k", "features.weights=own.pth", "train.epochs=2"])
+    assert (settings["dataset"], settings["features"]["weights"], settings["train"]["epochs"]) == (
+        "flickr8k",
+        "own.pth",
+        2,
+    )
+    assert (folder / "own.pth").read_bytes() == b"weights"
+    written = resolve.load(folder / "params.yaml")
+    assert (written.dataset, written.train.epochs) == ("flickr8k", 2)
+    assert [stage for stage in speed_run.stages() if not (folder / "stages" / f"{stage}.py").is_file()] == []
+    assert speed_run.stages()[-1] == "evaluate"
+    for wrong in ("train.epoch=3", "trian.epochs=3"):
+        (tmp_path / wrong).mkdir()
+        with pytest.raises(SystemExit, match=rf"error: {wrong.partition('=')[0]} is not a setting"):
+            speed_run.prepare(tmp_path / wrong, [wrong])
+
+
+def test_a_speed_run_has_a_row_for_each_goal_that_it_reached(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text("{}")
+    seconds = {"download": 10.0, "train": 30.25, "evaluate": 1000.0}
+    found = speed_run.rows("flickr8k", 0.45, seconds, tmp_path, ["decoder=lstm"], "`abc`")
+    assert len(found) == 1
+    assert found[0].startswith("| flickr8k, 0.40 | 40 | 0.450 | `decoder=lstm` | `abc` | ")
+    assert found[0].endswith(" | `44136fa355b3` |")  # of {}
+    assert len(speed_run.rows("scenes", 2.5, seconds, tmp_path, [], "`abc`")) == 2
+    assert speed_run.rows("coco2017", 2.5, seconds, tmp_path, [], "`abc`") == []

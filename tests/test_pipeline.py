@@ -81,6 +81,9 @@ def test_outputs_are_what_their_readers_expect(project: Project) -> None:
     metrics = json.loads(project.read("data/evaluate/metrics.json"))
     names = {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"}
     assert names <= metrics.keys()
+    references = json.loads(project.read("data/split/references_test.json"))
+    assert metrics["signature"][:2] == ["refs:5", f"images:{len(references['images'])}"]
+    assert "signature" not in project.run("dvc", "metrics", "show", "--md").stdout
     baselines = json.loads(project.read("data/evaluate/baselines.json"))
     assert names == baselines["floor"].keys() == baselines["human"].keys()
     assert {"distinct_1", "distinct_2", "vocabulary_used", "novel_captions"} <= baselines["variety"].keys()
