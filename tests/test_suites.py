@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -457,7 +458,7 @@ question: Does the beam matter?
 overrides: {evaluate.max_words: 20}
 scores: [cider, val.loss.caption]
 runs:
-  long: {train.epochs: 40}
+  long: {evaluate.beam_size: 3}
   broken: {features.weights: none.pth}
   wide: {evaluate.beam_size: 2}
 """
@@ -468,8 +469,14 @@ def states(project: Project) -> dict[str, str]:
     return {line.split()[0].removeprefix("beams-"): line.split()[1] for line in lines}
 
 
-def test_a_suite_is_stopped_continued_and_told_in_a_table(copy: Project) -> None:
+def test_a_suite_is_stopped_continued_and_told_in_a_table(copy: Project, tmp_path: Path) -> None:
     write(copy.folder, SUITE, name="beams")
+    gate, stage = tmp_path / "gate", copy.folder / "stages/evaluate.py"
+    os.mkfifo(gate)  # as long as it is there, a run waits for what nobody writes
+    begin = "def main(settings: Settings) -> None:\n"
+    stage.write_text(
+        stage.read_text().replace(begin, f"{begin}    Path({str(gate)!r}).exists() and open({str(gate)!r}).read()\n")
+    )
     (copy.folder / "docs/page.md").write_text("<!-- suite beams -->\n<!-- end -->\n")
     copy.run("git", "add", "-A")
     copy.run("git", "commit", "-qm", "a suite")
@@ -483,6 +490,7 @@ def test_a_suite_is_stopped_continued_and_told_in_a_table(copy: Project) -> None
         process.send_signal(signal.SIGINT)
         assert "the same command continues" in process.communicate()[1]
     assert process.returncode == 130
+    gate.unlink()
     assert states(copy) == {"long": "missing", "broken": "missing", "wide": "missing"}
     assert "0 active, 0 idle" in copy.run("dvc", "queue", "status").stdout
     assert copy.run("git", "status", "--porcelain").stdout == ""
