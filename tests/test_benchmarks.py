@@ -95,7 +95,7 @@ def test_the_speed_run_has_the_stages_of_the_pipeline_and_links_files_that_setti
     assert (written.dataset, written.train.epochs) == ("flickr8k", 2)
     assert [stage for stage in speed_run.stages() if not (folder / "stages" / f"{stage}.py").is_file()] == []
     assert speed_run.stages()[-1] == "evaluate"
-    for wrong in ("train.epoch=3", "trian.epochs=3"):
+    for wrong in ("train.epoch=3", "training.epochs=3"):
         (tmp_path / wrong).mkdir()
         with pytest.raises(SystemExit, match=rf"error: {wrong.partition('=')[0]} is not a setting"):
             speed_run.prepare(tmp_path / wrong, [wrong])
