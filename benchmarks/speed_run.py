@@ -4,7 +4,7 @@
 
 Runs the stages of the pipeline under these settings in a temporary folder, without DVC and its cache, each in a process
 of its own. Prints the seconds of each stage, the validation CIDEr after each epoch of captions, and the test scores.
-The last lines are a row for each goal that was reached, for the table of docs/speed-run.md: its time is that of all
+The last lines are a row for each goal that was reached, as a table has it: its time is that of all
 stages up to `train`, whose model folder has the CIDEr.
 
 A value that names a file or folder here, such as weights, is linked into that folder.
