@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import gpu, many_images, oscar, speed_run
+from benchmarks import agreement, gpu, many_images, oscar, speed_run
 from captioning.settings import resolve
 
 
@@ -110,3 +110,31 @@ def test_a_speed_run_has_a_row_for_each_goal_that_it_reached(tmp_path: Path) -> 
     assert found[0].endswith(" | `44136fa355b3` |")  # of {}
     assert len(speed_run.rows("scenes", 2.5, seconds, tmp_path, [], "`abc`")) == 2
     assert speed_run.rows("coco2017", 2.5, seconds, tmp_path, [], "`abc`") == []
+
+
+def test_agreement_with_people_is_kendalls_tau_c(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"a": ["a dog runs in grass", "the dog runs"], "b": ["a cat sits on a sofa", "the cat sits"]}
+    lines = [f"{image}.jpg#{k}\t{text}" for image, texts in said.items() for k, text in enumerate(texts)]
+    (tmp_path / agreement.CAPTIONS).write_text("\n".join([*lines, "c.jpg#0\ta dog sits in grass"]) + "\n")
+    rows = ["a.jpg\tc.jpg#0\t3\t4\t3", "b.jpg\tc.jpg#0\t2\t2\t1", "a.jpg\tb.jpg#0\t1\t1\t1", "a.jpg\ta.jpg#0\t4\t4\t4"]
+    (tmp_path / agreement.RATINGS).write_text("\n".join(rows) + "\n")
+    references, judged = agreement.read(tmp_path)
+    assert references["a.jpg"] == said["a"]
+    assert [one.ratings for one in judged] == [(3, 4, 3), (2, 2, 1), (1, 1, 1)]  # without the image's own caption
+    assert agreement.tau([3.0, 2.0, 1.0], judged) == pytest.approx(tau_c([3, 2, 1], judged))
+    assert agreement.tau([1.0, 2.0, 3.0], judged) < 0
+    agreement.main(tmp_path)
+    printed = capsys.readouterr().out
+    assert printed.startswith("3 pairs, 3 ratings each")
+    assert printed.count("\n| ") >= 1 + len(("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"))
+    (tmp_path / agreement.RATINGS).write_text("a.jpg\tc.jpg#0\t3\t4\t5\n")
+    with pytest.raises(SystemExit, match=r"ExpertAnnotations.txt, line 1: .* a rating beyond 1 to 4"):
+        agreement.read(tmp_path)
+
+
+def tau_c(values: list[int], judged: list[agreement.Judged]) -> float:
+    """Stuart 1953: 2 (concordant - discordant) / (n² (m - 1) / m), over all pairs of ratings, counted."""
+    pairs = [(value, rating) for value, one in zip(values, judged, strict=True) for rating in one.ratings]
+    sign = [(x - a) * (y - b) for k, (x, y) in enumerate(pairs) for a, b in pairs[:k]]
+    kinds = min(len({x for x, _ in pairs}), len({y for _, y in pairs}))
+    return 2 * (sum(s > 0 for s in sign) - sum(s < 0 for s in sign)) / (len(pairs) ** 2 * (kinds - 1) / kinds)

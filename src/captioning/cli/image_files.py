@@ -97,6 +97,11 @@ def _archive(path: Path) -> tuple[Path, str] | None:
     return None
 
 
+def exists(path: Path) -> bool:
+    """Is there such a file, or an archive that it may be in?"""
+    return path.is_file() or _archive(path) is not None
+
+
 @cache
 def _opened(path: Path) -> "Archive":
     from captioning.system.archives import Archive

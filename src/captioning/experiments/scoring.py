@@ -3,10 +3,10 @@
 Axes as in `bootstrap`: R draws, G files, N scores.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,20 +19,48 @@ from captioning.system.errors import UserError, reworded
 _MEANS = ("rouge_l", "cider")
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores of files of captions by name, and the differences of the files after the first from it."""
+class Further(Protocol):
+    """Scores beside BLEU, ROUGE-L and CIDEr, whose corpus value is the mean over images."""
+
+    titles: Mapping[str, str]
+    """How people write each score."""
 
     signature: str
+    """What they depend on beside the captions."""
+
+    def score(
+        self, references: Mapping[str, Sequence[str]], captions: Mapping[str, str], images: Any, /
+    ) -> dict[str, dict[str, float]]:
+        """Each score of each image's caption. images: what opens each image."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of files of captions by name, and the differences of the files after the first from it.
+
+    titles: how people write each score.
+    """
+
+    signature: str
+    titles: Mapping[str, str]
     images: int
     scores: dict[str, dict[str, Score]]
     differences: dict[str, dict[str, Difference]]
 
 
-def score(references: Path, files: list[Path], *, seed: int = 0, draws: int = bootstrap.DRAWS) -> Scored:
+def score(
+    references: Path,
+    files: list[Path],
+    *,
+    further: Sequence[Further] = (),
+    images: Callable[[outside.ReferenceFile], Any] = lambda _: {},
+    seed: int = 0,
+    draws: int = bootstrap.DRAWS,
+) -> Scored:
     """Score files of captions against a file of references. Raises UserError as `outside` does.
 
-    The p values of one score are corrected over the files (Holm). seed: of the bootstrap.
+    The p values of one score are corrected over the files (Holm). further: scores beside the usual ones. images: for
+    these, what opens each image. seed: of the bootstrap.
     """
     names = [str(path) for path in files]
     repeated = [name for name in names if names.count(name) > 1]
@@ -42,20 +70,29 @@ def score(references: Path, files: list[Path], *, seed: int = 0, draws: int = bo
     captions = [outside.read_captions(path, reference_file) for path in files]
     with reworded(lambda text: f"{references}: {text}"):
         prepared = References(reference_file.captions)
-    models = [_model(prepared, captions_of_file) for captions_of_file in captions]
+    opened = images(reference_file) if further else {}
+    extra = [
+        {name: of for one in further for name, of in one.score(reference_file.captions, said, opened).items()}
+        for said in captions
+    ]
+    models = [_model(prepared, *one) for one in zip(captions, extra, strict=True)]
     drawn = bootstrap.draw([[model] for model in models], seed, draws)  # (R, G, N)
     values = np.stack([scores[0] for scores in bootstrap.whole([[model] for model in models])])  # (G, N)
     return Scored(
-        signature(reference_file.captions),
+        "|".join([signature(reference_file.captions), *(one.signature for one in further)]),
+        NAMES | {name: title for one in further for name, title in one.titles.items()},
         len(reference_file.captions),
         dict(zip(names, _scores(models[0].names, values, drawn), strict=True)),
         dict(zip(names[1:], _differences(models[0].names, values, drawn), strict=True)),
     )
 
 
-def _model(prepared: References[str], captions: Mapping[str, str]) -> bootstrap.Model:
+def _model(
+    prepared: References[str], captions: Mapping[str, str], extra: Mapping[str, Mapping[str, float]]
+) -> bootstrap.Model:
     scores = prepared.score(captions).per_image
-    means = {name: np.array([scores[name][image] for image in captions]) for name in _MEANS}
+    listed = {name: scores[name] for name in _MEANS} | dict(extra)
+    means = {name: np.array([of[image] for image in captions]) for name, of in listed.items()}
     return bootstrap.Model(prepared.bleu_statistics(captions), means)
 
 
@@ -86,7 +123,7 @@ def _differences(names: list[str], values: Any, drawn: Any) -> list[dict[str, Di
 def rows(scored: Scored) -> list[list[str]]:
     """Scores with their intervals as a table with its head, two rows a file."""
     first = next(iter(scored.scores.values()))
-    table = [["", *(NAMES[name] for name in first)]]
+    table = [["", *(scored.titles[name] for name in first)]]
     for name, scores in scored.scores.items():
         table.append([name, *(f"{score.value:.4f}" for score in scores.values())])
         table.append(["  95 % interval", *(f"{score.low:.3f}-{score.high:.3f}" for score in scores.values())])
@@ -104,7 +141,7 @@ def difference_rows(scored: Scored) -> list[list[str]]:
             span = f"{difference.low:+.4f} to {difference.high:+.4f}"
             mark = " *" if difference.shown else ""
             value = f"{difference.value:+.4f}{mark}"
-            table.append([f"{name} − {first}", NAMES[metric], value, span, verdicts.p_text(difference.p)])
+            table.append([f"{name} − {first}", scored.titles[metric], value, span, verdicts.p_text(difference.p)])
     return table
 
 

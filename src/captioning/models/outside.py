@@ -9,7 +9,7 @@ N captions (n_best of each image in turn), T tokens after the prompt, V tokens i
 import importlib.util
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,7 +65,7 @@ class OutsideModel(Model):
         """See `Model.batch`. The distance from training images is not known: 0."""
         sampled = options.method == "sample"
         parts = [[image] for image in images] if sampled else [images] * bool(images)  # a seed for each image
-        with self._lock, _quiet(), torch.inference_mode():
+        with self._lock, quiet(), torch.inference_mode():
             return [Captioned(found, 0.0) for part in parts for found in self._captions(part, options)]
 
     def _captions(self, images: Sequence[Read], options: SearchOptions) -> list[list[Caption]]:
@@ -171,7 +171,7 @@ def load(name: str) -> OutsideModel:
         raise UserError(f"--model {OUTSIDE}NAME needs transformers: pip install 'captioning[hf]'")
     from captioning.models import hub
 
-    with _quiet():
+    with quiet():
         kind = _kind(hub.fetch(name, ["config.json"]), name)
         folder = hub.fetch(name)
         if not any(folder.glob("*.safetensors")):
@@ -204,15 +204,20 @@ def _parts(folder: Path, name: str, kind: str) -> Parts:
     except Exception as fault:  # files from outside: transformers raises whatever it stumbles over
         message = shown(reason(fault, first_line=True))
         raise UserError(f"{OUTSIDE}{name}: transformers cannot read it ({message}); fetch it anew") from fault
-    lacking = sorted(key for key in found["missing_keys"] if not any(part in key for part in _UNUSED))
-    if unlike := [*lacking, *map(str, found["mismatched_keys"])]:
+    if unlike := lacking(found):
         what = f"{len(unlike)} weights of {type(network).__name__} are missing or of another shape"
         raise UserError(f"{OUTSIDE}{name}: {what}, such as {shown(unlike[0])}; name a whole model")
     return Parts(network.eval(), images, tokenizer, prompt)
 
 
+def lacking(found: Mapping[str, Any]) -> list[str]:
+    """The weights that a network needs, and its files lack or have in another shape. found: transformers' record."""
+    missing = sorted(key for key in found["missing_keys"] if not any(part in key for part in _UNUSED))
+    return [*missing, *map(str, found["mismatched_keys"])]
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' remarks and bars; a fault is an exception in any case."""
     from transformers.utils import logging
 
