@@ -169,6 +169,23 @@ def test_openvino_reads_its_own_form_also_without_the_newest_instructions(tmp_pa
         assert found == f"{expected}\n"
 
 
+def test_a_signal_is_heeded_after_models_of_openvino_were_let_go(exported: Path, photo: Path) -> None:
+    """In a process of its own, which a wrong stack for signals would end with SIGSEGV."""
+    code = (
+        "import signal, sys, captioning\n"
+        "came = []\n"
+        "signal.signal(signal.SIGTERM, lambda number, _: came.append(number))\n"
+        "for _ in range(2):\n"
+        "    model = captioning.load(sys.argv[1], engine='openvino')\n"
+        "    model(sys.argv[2])\n"
+        "del model\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+        "print(len(came))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(exported), str(photo)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
 def test_a_model_is_exported_once(
     source: Path,
     exported: Path,

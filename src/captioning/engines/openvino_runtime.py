@@ -1,6 +1,7 @@
 """OpenVINO, on the CPU."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,22 @@ from captioning.engines.registry import Graph
 from captioning.system.errors import UserError, reason
 
 
+@cache
+def _core() -> openvino.Core:
+    """The one of this process, which is never let go.
+
+    Of several that come and go, 2026.4 leaves the thread with the alternate signal stack of one that is gone: then the
+    next signal, as Ctrl-C, is a segmentation fault.
+    """
+    return openvino.Core()
+
+
 def load(path: Path, threads: int) -> Graph:
     """The graph of an ONNX or OpenVINO file, on so many threads, in float32 also where the CPU has bfloat16.
 
     Raises UserError when it cannot be read.
     """
-    core = openvino.Core()
+    core = _core()
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": "f32",
