@@ -12,7 +12,7 @@ repro: .venv/ready
 	dvc repro
 
 test: hint .venv/ready-to-test check
-	pytest -n 3 --dist loadfile --no-loadscope-reorder
+	pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 # a process that dies ends it: a new one waits for ever
 
 hint:
 	@echo "make test took 18 min 12 s on two cores of an AMD EPYC (Zen 4), and the first time some more for the environment (7 GB)."
