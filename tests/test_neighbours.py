@@ -139,7 +139,7 @@ def test_a_vote_is_the_sum_of_similarityes_to_others(size: int, seed: int) -> No
 def test_candidates_are_captions_of_the_nearest_images_and_the_first_agrees_most() -> None:
     decoder, (_, tokens, owner) = fitted(), training()
     _, _, candidates, _ = decoder.init(images())
-    near = decoder._nearest(images().mean)
+    near = decoder._nearest(images().mean).indices
     vectors = NgramVectors(tokens[:, 1:], owner, IMAGES, 4, SPECIAL)
     for image in range(3):
         rows = torch.isin(owner, near[image]).nonzero().squeeze(1)
@@ -151,7 +151,7 @@ def test_candidates_are_captions_of_the_nearest_images_and_the_first_agrees_most
 def test_an_image_that_is_in_training_is_its_own_nearest() -> None:
     means, _, _ = training()
     decoder = fitted()
-    assert decoder._nearest(means)[:, 0].tolist() == list(range(IMAGES))
+    assert decoder._nearest(means).indices[:, 0].tolist() == list(range(IMAGES))
 
 
 @pytest.mark.parametrize("beam", [1, 3, 8])

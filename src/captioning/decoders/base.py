@@ -95,6 +95,10 @@ class RetrievalDecoder(Decoder):
         """The captions that it has for each of the B images, and the log probability of each, likeliest first."""
         raise NotImplementedError
 
+    def lend(self, encoded: Encoded) -> list[tuple[list[tuple[int, ...]], list[float], list[tuple[int, ...]]]]:
+        """What other decoders may use of it, for each of the B images: see `captioning.search.lending.Lent`."""
+        raise NotImplementedError
+
 
 class ImageNorm(nn.BatchNorm1d):
     """BatchNorm of images (B, E). A single one has no spread: it is normalised by the stored statistics."""

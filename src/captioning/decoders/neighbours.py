@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.return_types import topk
 
 from captioning.data.text.ngram_vectors import NgramVectors, image_means
 from captioning.data.text.vocabulary import Vocabulary
@@ -30,6 +31,7 @@ IMPOSSIBLE = -100.0  # logit of a word with which no candidate goes on, beside t
 SPACE, VOTE = 2, 4  # longest n-grams of the space in which images are compared, and of the vote
 _POWER_ITERATIONS = 3  # of the randomised singular value decomposition
 SIGMA = 6.0  # words: of the Gaussian in the difference of lengths
+LIKE = 20.0  # factor of an image's similarity, as a logit of what its captions count where they are lent
 _DIGITS = 5  # of a vote: sums on two machines differ later, and must not decide between equals
 
 
@@ -75,7 +77,7 @@ class NeighboursDecoder(RetrievalDecoder):
 
     def init(self, encoded: Encoded) -> State:
         """mean (B, D) → the ranked candidates of each image, all of which are possible."""
-        near = self._nearest(encoded.mean)  # (B, K')
+        near = self._nearest(encoded.mean).indices  # (B, K')
         ranked = [self._rank(row) for row in near]  # (R, T) each
         rank = torch.arange(RANKED, device=near.device)
         found = torch.tensor([len(rows) for rows in ranked], device=near.device).unsqueeze(1)
@@ -103,6 +105,22 @@ class NeighboursDecoder(RetrievalDecoder):
         found = zip(candidates, nats, alive.sum(1).tolist(), strict=True)
         return [[*zip(self._ids(rows[:count]), of[:count].tolist(), strict=True)] for rows, of, count in found]
 
+    def lend(self, encoded: Encoded) -> list[tuple[list[tuple[int, ...]], list[float], list[tuple[int, ...]]]]:
+        """mean (B, D) → captions of each image's nearest images, what each counts, and the ranked ones among them."""
+        near = self._nearest(encoded.mean)  # (B, K') each
+        return [self._lent(*one) for one in zip(near.values, near.indices, strict=True)]
+
+    def _lent(
+        self, similarity: Tensor, near: Tensor
+    ) -> tuple[list[tuple[int, ...]], list[float], list[tuple[int, ...]]]:
+        rows = torch.isin(self.owner, near.int()).nonzero().squeeze(1)  # (K,)
+        of_captions = (self.owner[rows].unsqueeze(1) == near.unsqueeze(0)).to(similarity) @ similarity
+        weights = torch.softmax(LIKE * of_captions.double(), 0)
+        captions, candidates = (
+            [tuple(ids) for ids in self._ids(chosen)] for chosen in (self.captions[rows], self._rank(near))
+        )
+        return captions, weights.tolist(), candidates
+
     def _ids(self, rows: Tensor) -> list[list[int]]:
         """Rows of `captions` (R, T) → the ids of their words."""
         words = (rows != self.vocabulary.special.eos) & (rows != self.vocabulary.special.pad)
@@ -129,10 +147,10 @@ class NeighboursDecoder(RetrievalDecoder):
         """Features (B, D) → the images in the captions' space, of length 1: (B, S)."""
         return functional.normalize((means - self.mean) / self.deviation @ self.space, dim=1)
 
-    def _nearest(self, means: Tensor) -> Tensor:
-        """(B, D) → the rows of the nearest training images, nearest first: (B, options.neighbours or all there are)."""
+    def _nearest(self, means: Tensor) -> topk:
+        """(B, D) → the nearest training images, nearest first: cosines and rows, (B, options.neighbours or all)."""
         similarity = self._place(means) @ self.images.T  # (B, I)
-        return similarity.topk(min(self.options.neighbours, len(self.images)), dim=1).indices
+        return similarity.topk(min(self.options.neighbours, len(self.images)), dim=1)
 
     def _rank(self, near: Tensor) -> Tensor:
         """Rows of training images (K',) → their captions that agree most, best first, no two alike: (R, T)."""

@@ -14,9 +14,11 @@ from captioning.search.consensus import DRAWN, SEARCHED, by_consensus
 from captioning.search.constrained import constrained_search
 from captioning.search.diverse import diverse_search
 from captioning.search.ensemble import Ensemble
+from captioning.search.lending import by_agreement
 from captioning.search.listed import listed
 from captioning.search.sampling import sample
 from captioning.settings.search import SearchOptions
+from captioning.system.errors import UserError
 
 __all__ = ["Caption", "Ensemble", "Hypothesis", "SearchOptions", "Speaker", "in_words", "n_best", "search"]
 
@@ -40,11 +42,17 @@ def n_best(
     There are fewer captions where the search finds no more, and always one (see `search`).
     Raises UserError when no caption can have all phrases of `options.must`.
     """
+    lends = isinstance(decoder, Ensemble) and bool(decoder.lenders)
+    if lends and options.rank_by != "consensus":
+        raise UserError("a model of neighbours only lends captions to others: rank by consensus, or leave it out")
     if options.rank_by == "likelihood":
         return [ranked(hypotheses, options.n_best) for hypotheses in _hypotheses(decoder, encoded, options, keys)]
     drawn = options.method == "sample"
     candidates = _hypotheses(decoder, encoded, options if drawn else replace(options, n_best=options.beam_size), keys)
     power = DRAWN if drawn else SEARCHED
+    if isinstance(decoder, Ensemble) and lends:
+        judged = by_agreement(decoder, encoded, candidates, decoder.lend(encoded), power, options)
+        return [ranked(hypotheses, options.n_best) for hypotheses in judged]
     return [ranked(by_consensus(hypotheses, power, decoder.vocabulary), options.n_best) for hypotheses in candidates]
 
 

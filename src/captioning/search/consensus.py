@@ -39,15 +39,15 @@ def by_consensus(hypotheses: Sequence[Hypothesis], power: float, vocabulary: Voc
     """
     if not hypotheses:
         return []
-    expected = likeness([hypothesis.ids for hypothesis in hypotheses], vocabulary) @ _weights(hypotheses, power)  # (N,)
+    expected = likeness([hypothesis.ids for hypothesis in hypotheses], vocabulary) @ weights(hypotheses, power)  # (N,)
     return [
         replace(hypothesis, score=float(score))
         for hypothesis, score in zip(hypotheses, expected.round(_DIGITS), strict=True)
     ]
 
 
-def _weights(hypotheses: Sequence[Hypothesis], power: float) -> Floats:
-    """What each counts, of 1: (N,)."""
+def weights(hypotheses: Sequence[Hypothesis], power: float) -> Floats:
+    """What each of at least one counts, its probability ** power, of 1: (N,)."""
     nats = np.array([hypothesis.log_probability for hypothesis in hypotheses])
     scaled = elementary.exp(power * (nats - nats.max()))
     return scaled / math.fsum(scaled)

@@ -5,10 +5,20 @@ N hypotheses, V words.
 
 from collections.abc import Sequence
 from itertools import chain, islice
-from typing import Generic
+from typing import Generic, Protocol, runtime_checkable
 
 from captioning.search.arrays import Array, State, operations
-from captioning.search.base import Speaker, T
+from captioning.search.base import Speaker, T, T_contra
+from captioning.search.consensus import Ids
+from captioning.search.lending import Lent, joined
+
+
+@runtime_checkable
+class Lender(Protocol[T_contra]):
+    """A decoder that looks captions up, and may lend them to others."""
+
+    def lend(self, encoded: T_contra, /) -> list[tuple[list[Ids], list[float], list[Ids]]]:
+        """See `RetrievalDecoder.lend`."""
 
 
 class Ensemble(Generic[T]):
@@ -16,20 +26,31 @@ class Ensemble(Generic[T]):
 
     It is searched like a decoder, and reads what each member reads of the same images, a T. The state is
     the members' states, one after the other, and then what they have of the images. One member alone is searched as
-    it is.
+    it is. Beside others, members that look captions up are not asked for probabilities: they lend captions.
     """
 
     def __init__(self, members: Sequence[Speaker[T]]) -> None:
-        self.members = tuple(members)
+        lending = [number for number, member in enumerate(members) if isinstance(member, Lender)]
+        self._lending = lending if len(lending) < len(members) else []
+        self._speaking = [number for number in range(len(members)) if number not in self._lending]
+        self.lenders = tuple(member for member in members if isinstance(member, Lender)) if self._lending else ()
+        self.members = tuple(members[number] for number in self._speaking)
         self.vocabulary = members[0].vocabulary
-        self.shared = sum(member.shared for member in members)
+        self.shared = sum(member.shared for member in self.members)
         self._sizes: list[int] = []  # of each member's state: the tensors that are its own; they never change
 
     def init(self, encoded: Sequence[T]) -> State:
         """The output of each member's encoder for B images → the state before the first word."""
-        states = [member.init(features) for member, features in zip(self.members, encoded, strict=True)]
+        own = [encoded[number] for number in self._speaking]
+        states = [member.init(features) for member, features in zip(self.members, own, strict=True)]
         self._sizes = [len(state) - member.shared for state, member in zip(states, self.members, strict=True)]
         return self._join(states)
+
+    def lend(self, encoded: Sequence[T]) -> list[Lent]:
+        """What the members that look captions up lend for each of the B images; there must be one."""
+        read = zip(self.lenders, (encoded[number] for number in self._lending), strict=True)
+        lent = [[Lent(*one) for one in lender.lend(features)] for lender, features in read]
+        return [joined(parts) for parts in zip(*lent, strict=True)]
 
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """tokens (N,) → log mean probabilities (N, V) and the next state."""

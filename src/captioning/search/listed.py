@@ -9,12 +9,12 @@ from captioning.settings.search import SearchOptions
 def listed(decoder: Lister[T], encoded: T, options: SearchOptions) -> list[list[Hypothesis]]:
     """The likeliest captions of each of the B images that `options` allow, at most as many as the beam is wide."""
     return [
-        [finished(ids, nats, options) for ids, nats in captions if _allowed(ids, options)][: options.beam_size]
+        [finished(ids, nats, options) for ids, nats in captions if allowed(ids, options)][: options.beam_size]
         for captions in decoder.listed(encoded)
     ]
 
 
-def _allowed(ids: Sequence[int], options: SearchOptions) -> bool:
+def allowed(ids: Sequence[int], options: SearchOptions) -> bool:
     """Has a caption a length, and all phrases, that are asked for?"""
     whole = options.min_words <= len(ids) <= options.max_words
     return whole and _has_all(ids, options) and not _repeats(ids, options.repeat_ngram)
