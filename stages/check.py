@@ -17,7 +17,7 @@ from captioning.metrics.java_runtime import require
 from captioning.settings import text_models
 from captioning.settings.objects import BOXES, LABELS, OWN, TRAINED
 from captioning.settings.resolve import source
-from captioning.settings.rules import warm_start
+from captioning.settings.rules import check_lenders, warm_start
 from captioning.settings.schema import Compute, Download, Evaluate, Features, Settings
 from captioning.system import compute
 from captioning.system.errors import UserError, check_all
@@ -116,6 +116,7 @@ def _start(settings: Settings) -> None:
 
 def _search(settings: Settings) -> None:
     evaluate: Evaluate = settings.evaluate
-    model_folders.members(evaluate.ensemble)
+    further = model_folders.decoders(model_folders.members(evaluate.ensemble))
+    check_lenders([settings.decoder, *further], evaluate.rank_by)
     if evaluate.java:
         require("METEOR")

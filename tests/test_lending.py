@@ -21,11 +21,15 @@ from captioning.search.beam import beam_search
 from captioning.search.consensus import SEARCHED, likeness, weights
 from captioning.search.ensemble import Ensemble
 from captioning.search.lending import AGREEMENT, LIKELIHOOD, Lent, by_agreement, forced, joined
+from captioning.settings import resolve
+from captioning.settings.rules import check_lenders
 from captioning.system.errors import UserError
 from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.images import Transform
+from stages import check
 from tests import variants
+from tests.imports import ROOT
 from tests.test_neighbours import OPTIONS as RETRIEVAL
 from tests.test_neighbours import WORDS, training
 from tests.test_neighbours import fitted as lender
@@ -152,6 +156,23 @@ def saved(path: Path, name: str) -> str:
     card = Card("squeezenet1_1", name, settings, asdict(transform), {}, {"portable": True, "threads": 1}, {}, {})
     model.save(path, card, encoder.body.state_dict(), decoder.state_dict(), numbered(WORDS))
     return str(path)
+
+
+def test_an_ensemble_with_neighbours_needs_consensus_before_any_stage_runs(tmp_path: Path) -> None:
+    saved(tmp_path / "near", "neighbours")
+    said = r"\Aevaluate.rank_by = likelihood: a model of neighbours .*; write consensus, or take it out of"
+    for names in (["lstm", "neighbours"], ["lstm", "oscar", "neighbours"], ["neighbours", "lstm"]):
+        with pytest.raises(UserError, match=said):
+            check_lenders(names, "likelihood")
+        check_lenders(names, "consensus")
+    for names in (["neighbours"], ["neighbours", "neighbours"], ["lstm", "lstm"]):
+        check_lenders(names, "likelihood")
+    settings = resolve.load(ROOT / "params.yaml", {"evaluate.ensemble": str(tmp_path)})
+    with pytest.raises(UserError, match=said):
+        check._search(settings)
+    check._search(
+        resolve.load(ROOT / "params.yaml", {"evaluate.ensemble": str(tmp_path), "evaluate.rank_by": "consensus"})
+    )
 
 
 def test_the_command_captions_with_a_model_and_neighbours(tmp_path: Path) -> None:

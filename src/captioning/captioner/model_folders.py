@@ -1,5 +1,6 @@
 """Folders of trained models that an experiment reads: what must be there before any work begins."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from captioning.captioner import cards
@@ -29,6 +30,11 @@ def check_start(folder: Path, *, encoder: str, decoder: str) -> None:
     faults = [f"{name} ({its}, here {here})" for name, (its, here) in compared.items() if its != here]
     if faults:
         raise UserError(f"train.start = {folder}: not a model that training here can start from: {'; '.join(faults)}")
+
+
+def decoders(folders: Sequence[Path]) -> list[str]:
+    """The decoder of each model folder. Raises UserError where a card cannot be read."""
+    return [cards.read(folder).card.decoder for folder in folders]
 
 
 def members(folder: Path) -> list[Path]:

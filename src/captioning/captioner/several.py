@@ -16,7 +16,7 @@ from captioning.captioner import cards
 from captioning.captioner.cards import Card
 from captioning.captioner.confidence import Calibration, Evidence
 from captioning.data.text.vocabulary import Vocabulary
-from captioning.search import Caption, Ensemble, SearchOptions, Speaker, in_words, n_best
+from captioning.search import Caption, Ensemble, SearchOptions, Speaker, check_lenders, in_words, n_best
 from captioning.system import scripts
 from captioning.system.errors import UserError
 from captioning.vision.encoders.encoded import Encoded
@@ -85,6 +85,10 @@ class Several(Generic[M]):
         """The members' decoders as one; it reads what `encode` returns."""
         views = 2 if self.mirror else 1
         return Ensemble([member.decoder for member in self.members for _ in range(views)])
+
+    def check_ranking(self, rank_by: str) -> None:
+        """Raise UserError where a member lends captions to others, and these are not ranked by consensus."""
+        check_lenders(self.decoder, rank_by)
 
     @property
     def objects(self) -> dict[str, str]:

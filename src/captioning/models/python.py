@@ -55,6 +55,7 @@ class TrainedModel(Model):
         """See `Model.options`. Raises UserError too where a word of `must` is not in the vocabulary."""
         checked(search)
         given = USUAL | search
+        self.captioners.check_ranking(given["rank_by"])
         groups = given["groups"] if given["method"] == "diverse" else 1
         usual = usual_beam(self.card.settings.get("dataset", ""), given["n_best"], groups)
         wanted = [must] if isinstance(must, str) else must

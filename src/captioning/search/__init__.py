@@ -20,7 +20,17 @@ from captioning.search.sampling import sample
 from captioning.settings.search import SearchOptions
 from captioning.system.errors import UserError
 
-__all__ = ["Caption", "Ensemble", "Hypothesis", "SearchOptions", "Speaker", "in_words", "n_best", "search"]
+__all__ = [
+    "Caption",
+    "Ensemble",
+    "Hypothesis",
+    "SearchOptions",
+    "Speaker",
+    "check_lenders",
+    "in_words",
+    "n_best",
+    "search",
+]
 
 
 def search(
@@ -42,18 +52,22 @@ def n_best(
     There are fewer captions where the search finds no more, and always one (see `search`).
     Raises UserError when no caption can have all phrases of `options.must`.
     """
-    lends = isinstance(decoder, Ensemble) and bool(decoder.lenders)
-    if lends and options.rank_by != "consensus":
-        raise UserError("a model of neighbours only lends captions to others: rank by consensus, or leave it out")
+    check_lenders(decoder, options.rank_by)
     if options.rank_by == "likelihood":
         return [ranked(hypotheses, options.n_best) for hypotheses in _hypotheses(decoder, encoded, options, keys)]
     drawn = options.method == "sample"
     candidates = _hypotheses(decoder, encoded, options if drawn else replace(options, n_best=options.beam_size), keys)
     power = DRAWN if drawn else SEARCHED
-    if isinstance(decoder, Ensemble) and lends:
+    if isinstance(decoder, Ensemble) and decoder.lenders:
         judged = by_agreement(decoder, encoded, candidates, decoder.lend(encoded), power, options)
         return [ranked(hypotheses, options.n_best) for hypotheses in judged]
     return [ranked(by_consensus(hypotheses, power, decoder.vocabulary), options.n_best) for hypotheses in candidates]
+
+
+def check_lenders(decoder: object, rank_by: str) -> None:
+    """Raise UserError where a model that looks captions up is beside others, and consensus does not rank captions."""
+    if isinstance(decoder, Ensemble) and decoder.lenders and rank_by != "consensus":
+        raise UserError("a model of neighbours only lends captions to others: rank by consensus, or leave it out")
 
 
 def _hypotheses(

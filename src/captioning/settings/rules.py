@@ -3,15 +3,16 @@
 A rule for `auto` reads the settings as they are written, with `auto` decided where the data set alone decides.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from captioning.settings import text_models
-from captioning.settings.decoders import attends
+from captioning.settings.decoders import attends, retrieves
 from captioning.settings.schema import Settings
 from captioning.settings.search import USUAL, SearchOptions
 from captioning.settings.training import INITIAL
+from captioning.system.errors import UserError
 
 DRAWN = frozenset({"scenes"})  # data sets whose images are drawn, small enough to train an encoder from scratch
 LABELLED = frozenset({"scenes"})  # data sets that say what is in their images
@@ -98,6 +99,16 @@ def _size(name: str, drawn: int, photographs: int) -> Callable[[Any], int]:
         return int(getattr(text_models.sizes(folder), name))
 
     return decide
+
+
+def check_lenders(decoders: Sequence[str], rank_by: str) -> None:
+    """Raise UserError where one that looks captions up is beside others, and consensus does not rank captions."""
+    looks_up = [retrieves(name) for name in decoders]
+    if any(looks_up) and not all(looks_up) and rank_by != "consensus":
+        raise UserError(
+            f"evaluate.rank_by = {rank_by}: a model of neighbours only lends captions to others, ranked by consensus; "
+            "write consensus, or take it out of evaluate.ensemble"
+        )
 
 
 AUTO: dict[str, Callable[[Any], Any]] = {
