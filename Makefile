@@ -11,8 +11,9 @@ unexport PYTHONDONTWRITEBYTECODE # what is imported is compiled once; compiling 
 repro: .venv/ready
 	dvc repro
 
+# A test process that dies ends the run: pytest-xdist would begin a new one, which waits for ever.
 test: hint .venv/ready-to-test check
-	pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 # a process that dies ends it: a new one waits for ever
+	pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 hint:
 	@echo "make test took 18 min 12 s on two cores of an AMD EPYC (Zen 4), and the first time some more for the environment (7 GB)."

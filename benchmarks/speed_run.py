@@ -4,8 +4,8 @@
 
 Runs the stages of the pipeline under these settings in a temporary folder, without DVC and its cache, each in a process
 of its own. Prints the seconds of each stage, the validation CIDEr after each epoch of captions, and the test scores.
-The last lines are a row for each goal that was reached, as a table has it: its time is that of all
-stages up to `train`, whose model folder has the CIDEr.
+The last lines are a table row for each goal that was reached. Its time is that of all stages up to `train`, whose
+model folder has the CIDEr.
 
 A value that names a file or folder here, such as weights, is linked into that folder.
 """
@@ -137,7 +137,8 @@ def main() -> None:
         for epoch, score in _epochs(folder):
             print(f"  after epoch {epoch}: validation CIDEr {score:.3f}")
         print(f"  test, {sum(seconds.values()):.0f} s in all: {_test(folder)}")
-        print(*rows(settings["dataset"], cider, seconds, model, overrides, _commit()), sep="\n")
+        reached = rows(settings["dataset"], cider, seconds, model, overrides, _commit())
+        print(*(reached or ["no goal of the speed run was reached"]), sep="\n")
 
 
 if __name__ == "__main__":

@@ -60,16 +60,16 @@ def _objects(settings: Settings) -> None:
     if settings.objects in (LABELS, BOXES):
         folder = source(download.source)
         given.check_labels(folder, settings.dataset, download.split)
-        published_vectors.check_named(settings.objects, given.vectors(folder, settings.dataset))
-        _vectors(given.vectors(folder, settings.dataset), given.files(folder, settings.dataset), settings.features)
+        vectors, labels = given.vectors(folder, settings.dataset), given.files(folder, settings.dataset)
+        published_vectors.check_labelled(settings.objects, vectors, labels)
+        if vectors:
+            _vectors(settings.features)
     if settings.objects == TRAINED:
         given.check_trained(settings.dataset, download.split)
 
 
-def _vectors(vectors: list[Path], labels: list[Path], features: Features) -> None:
-    published_vectors.check_labelled(vectors, labels)
-    if vectors:
-        published_vectors.check(trainable=features.trainable, crop=features.crop, mirror=features.mirror)
+def _vectors(features: Features) -> None:
+    published_vectors.check(trainable=features.trainable, crop=features.crop, mirror=features.mirror)
 
 
 def _text(settings: Settings) -> None:

@@ -97,9 +97,7 @@ def _write(wanted: Wanted, folder: Path) -> dict[str, Any]:
 def _labels(wanted: Wanted, known: truth.Source | None, images: pd.DataFrame, sizes: Sizes, folder: Path) -> Table:
     """The user's table where there is one, else what the data set says; `folder` gets vectors, if these are beside."""
     paths = given.files(wanted.source, wanted.dataset)
-    vectors = given.vectors(wanted.source, wanted.dataset)
-    published_vectors.check_labelled(vectors, paths)
-    published_vectors.check_named(wanted.kind, vectors)
+    published_vectors.check_labelled(wanted.kind, given.vectors(wanted.source, wanted.dataset), paths)
     if paths:
         location = ", ".join(map(str, paths))
         objects = tables.of_images(given.read(paths), images, sizes, location)

@@ -59,7 +59,7 @@ def n_best(
     candidates = _hypotheses(decoder, encoded, options if drawn else replace(options, n_best=options.beam_size), keys)
     power = DRAWN if drawn else SEARCHED
     if isinstance(decoder, Ensemble) and decoder.lenders:
-        judged = by_agreement(decoder, encoded, candidates, decoder.lend(encoded), power, options)
+        judged = by_agreement(decoder, encoded, candidates, decoder.lent(encoded), power, options)
         return [ranked(hypotheses, options.n_best) for hypotheses in judged]
     return [ranked(by_consensus(hypotheses, power, decoder.vocabulary), options.n_best) for hypotheses in candidates]
 

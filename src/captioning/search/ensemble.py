@@ -46,11 +46,11 @@ class Ensemble(Generic[T]):
         self._sizes = [len(state) - member.shared for state, member in zip(states, self.members, strict=True)]
         return self._join(states)
 
-    def lend(self, encoded: Sequence[T]) -> list[Lent]:
+    def lent(self, encoded: Sequence[T]) -> list[Lent]:
         """What the members that look captions up lend for each of the B images; there must be one."""
         read = zip(self.lenders, (encoded[number] for number in self._lending), strict=True)
-        lent = [[Lent(*one) for one in lender.lend(features)] for lender, features in read]
-        return [joined(parts) for parts in zip(*lent, strict=True)]
+        each = [[Lent(*one) for one in lender.lend(features)] for lender, features in read]
+        return [joined(parts) for parts in zip(*each, strict=True)]
 
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
         """tokens (N,) → log mean probabilities (N, V) and the next state."""

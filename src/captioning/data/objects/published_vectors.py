@@ -31,16 +31,16 @@ _CLOSE = 0.02  # by how much a box code may differ from the rect in label.tsv, a
 _HALF = np.dtype("<f2")
 
 
-def check_labelled(vectors: Sequence[Path], labels: Sequence[Path]) -> None:
-    """Raise UserError where there are vectors, and no table of objects beside them."""
+def check_labelled(kind: str, vectors: Sequence[Path], labels: Sequence[Path]) -> None:
+    """Raise UserError where there are vectors, and no table of objects beside them, or one whose names are not read.
+
+    kind: the value of the setting `objects`.
+    """
     if vectors and not labels:
         raise UserError(
             f"{vectors[0]}: vectors of objects, and no label.tsv beside it says of which; put it there, or remove this"
         )
 
-
-def check_named(kind: str, vectors: Sequence[Path]) -> None:
-    """Raise UserError where there are vectors, and `objects: boxes` would not read the names of their objects."""
     if vectors and kind == tables.BOXES:
         raise UserError(
             f"objects = boxes: {vectors[0]} has vectors of objects, which are read with names; write objects: labels, "
