@@ -174,6 +174,29 @@ def test_a_stage_alone_is_an_experiment_in_a_clone_without_the_cache(
     assert "other" in clone.run("dvc", "exp", "list", "--name-only").stdout
 
 
+def test_no_stage_reads_a_file_inside_a_folder_that_dvc_keeps() -> None:
+    """DVC looks into the folder of the committed dvc.lock for such a file, and a clone does not have that folder."""
+    folders = {out for stage in PIPELINE["stages"].values() for out in stage.get("outs", []) if not Path(out).suffix}
+    assert "data/download" in folders
+    for stage in PIPELINE["stages"].values():
+        read = [Path(path) for path in stage.get("deps", []) if "${" not in path]
+        assert [path for path in read if {str(folder) for folder in path.parents} & folders] == []
+
+
+def test_two_experiments_on_other_data_share_stages_in_a_clone_without_the_cache(
+    project: Project, home: Path, tmp_path: Path
+) -> None:
+    """Each begins with the committed dvc.lock, as those of a queue do, and its outputs are nowhere."""
+    subprocess.run(["git", "clone", "-q", str(project.folder), str(tmp_path / "clone")], check=True)
+    clone = Project(tmp_path / "clone", home)
+    for name, setting in (("first", "split.max_words=8"), ("second", "split.max_words=9")):
+        clone.run("git", "restore", "dvc.lock", "params.yaml")
+        other = ("-S", "download.scenes.seed=2", "-S", setting)
+        ran = clone.run("dvc", "exp", "run", "split", "--name", name, *other).stdout
+    assert "Stage 'vocab' is cached" in ran
+    assert "Running stage 'split'" in ran
+
+
 def test_a_limited_run_sees_those_images_alone(copy: Project) -> None:
     copy.run("dvc", "exp", "run", "-S", "split.limit=4", "-S", "train.epochs=1")
     card = json.loads(copy.read("data/split/summary.json"))
