@@ -1,6 +1,6 @@
 """features: what the model reads of every image, decoded once → data/features/.
 
-A frozen encoder: its features. A trained one: resized pixels.
+A frozen encoder: its features, or a detector's vectors. A trained one: resized pixels.
 """
 
 from collections.abc import Mapping
@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from lightning_fabric import Fabric
 
 from captioning.data.extraction import extraction
+from captioning.data.extraction.encoding import Rows, half
 from captioning.data.extraction.extraction import Extractor
 from captioning.data.objects import published_vectors
 from captioning.data.objects.placing import of_folder
-from captioning.data.objects.tables import CARD, PUBLISHED, Objects, of_vectors, read_card
+from captioning.data.objects.tables import AGAIN, CARD, PUBLISHED, Objects, of_box_head, of_vectors, read_card
 from captioning.data.splits.images import read_images
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.settings.schema import Compute, Features, Settings
@@ -24,7 +26,7 @@ from captioning.system.files import run_key, scratch
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.encoders.weights import NONE, read_record, read_weights
-from captioning.vision.images import Transform
+from captioning.vision.images import Transform, decode
 from stages import code
 
 DATA = Path("data/download")
@@ -61,8 +63,11 @@ def extractor_of(
     """What is stored of an image: its pixels, the output of a frozen encoder, or a user's vectors of its objects."""
     features, batch_size, card = settings.features, BATCH[fabric.device.type], read_card(OBJECTS)
     if card["kind"] == PUBLISHED:
-        published_vectors.check(trainable=features.trainable, crop=features.crop, mirror=features.mirror)
+        _check_whole(published_vectors.GIVEN, features)
         return _published(images, transform, of_vectors(card), batch_size)
+    if of_box_head(card["kind"]):
+        _check_whole(f"objects = {card['kind']}", features)
+        return _by_box_head(images, image_files, transform, of_vectors(card), batch_size, fabric)
     if features.trainable:
         return extraction.pixels(image_files, transform, batch_size)
     boxes = _boxes(images, transform)
@@ -90,6 +95,37 @@ def _published(images: pd.DataFrame, transform: Transform, objects: Mapping[str,
     vectors = published_vectors.Vectors(OBJECTS, {image: len(own) for image, own in found.items()})
     ids = dict(zip(images["file"].tolist(), images["image_id"].tolist(), strict=True))
     return extraction.given(lambda files: vectors.of([ids[file] for file in files]), transform, objects, batch_size)
+
+
+def _by_box_head(
+    images: pd.DataFrame,
+    image_files: ImageArchives,
+    transform: Transform,
+    objects: Mapping[str, str],
+    batch_size: int,
+    fabric: Fabric,
+) -> Extractor:
+    """Vectors of the detector that found the objects. The encoder has no part in them."""
+    from captioning.data.objects import box_head, detectors
+
+    detector = detectors.read(OBJECTS / detectors.FOLDER, AGAIN)
+    detector.network.to(fabric.device)
+    places = of_folder(OBJECTS, images["image_id"].tolist(), transform, Vocabulary(SPECIAL))
+    assert places is not None
+    row_of = {file: row for row, file in enumerate(images["file"])}
+
+    def rows(files: list[str]) -> Rows:
+        own = [row_of[file] for file in files]
+        shown = [decode(image_files.read(file), file) for file in files]
+        regions = half(torch.from_numpy(box_head.vectors(detector, shown, places.boxes[own], places.mask[own])), files)
+        return {"means": regions[:, 0].copy(), "regions": regions}
+
+    threads = torch.get_num_threads() if fabric.device.type == "cpu" else 1
+    return extraction.given(rows, transform, objects, batch_size, threads=threads)
+
+
+def _check_whole(made_by: str, features: Features) -> None:
+    published_vectors.check(made_by, trainable=features.trainable, crop=features.crop, mirror=features.mirror)
 
 
 def _pretrained() -> bool:

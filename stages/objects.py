@@ -176,13 +176,13 @@ def _trained(
     checkpoint = Checkpoint(_key(settings, wanted, device.type, [known.file, *archives]), "objects")
     trained = detecting.train(examples, wanted.seed, device, checkpoint)
     described = {"truth": known.name, "dataset": wanted.dataset, **trained.card}
-    detector = detectors.write(folder, trained.network, described)
+    written = detectors.write(folder, trained.network, described)
 
     def end(kept: Path) -> None:
         checkpoint.clear()
         shutil.rmtree(kept)
 
-    return Ready(detector, f"a detector trained on {known.name}", end)
+    return Ready(written, f"a detector trained on {known.name}", end)
 
 
 def _published(wanted: Wanted, folder: Path) -> Ready:
@@ -191,11 +191,12 @@ def _published(wanted: Wanted, folder: Path) -> Ready:
     from captioning.data.objects import detectors
     from captioning.vision.detection import torchvision_detectors
 
-    torchvision_detectors.check(wanted.kind, OWN)
-    url = torchvision_detectors.preset(wanted.kind).url
+    name = wanted.kind.removesuffix(tables.BOX_HEAD)
+    torchvision_detectors.check(name, OWN)
+    url = torchvision_detectors.preset(name).url
     file, fetched = fetch_weights(url, source=wanted.source, cache=scratch("weights"))
-    detector = detectors.take(folder, wanted.kind, file, fetched.origin)
-    return Ready(detector, "torchvision, trained on COCO", detecting.keep)
+    taken = detectors.take(folder, name, file, fetched.origin)
+    return Ready(taken, "torchvision, trained on COCO", detecting.keep)
 
 
 def _key(settings: Mapping[str, object], wanted: Wanted, device: str, read: list[Path]) -> str:

@@ -228,7 +228,7 @@ def _save(training: Training, settings: Compute) -> None:
         provenance={
             "features": digest(FEATURES / "index.json"),
             **({"objects": objects} if (objects := _objects(data)) else {}),
-            **({"vector_width": data.store.dim} if objects.get("kind") == tables.PUBLISHED else {}),
+            **({"vector_width": data.store.dim} if data.store.by_no_encoder else {}),
             **origins,
         },
         scores={"epoch": best + 1, **trainer.progress.history[best]},

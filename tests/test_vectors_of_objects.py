@@ -4,10 +4,12 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -18,13 +20,17 @@ from captioning.data.objects import detectors, published_vectors
 from captioning.data.objects.labels import Found, read_labels, write_labels
 from captioning.data.objects.tables import Objects, identity
 from captioning.data.objects.vectors import PUBLISHED, box_code, write_vectors
+from captioning.data.splits.images import read_images
 from captioning.settings import resolve
 from captioning.settings.schema import Settings
+from captioning.system.archives import ImageArchives
 from captioning.system.errors import UserError
+from captioning.vision.detection import torchvision_detectors
+from captioning.vision.images import decode
 from stages import check, download, evaluate, features, objects, split, train, vocab, weights
 from tests.imports import ROOT
 from tests.project import TINY
-from tests.test_published_detectors import FILE, SSDLITE, drawn
+from tests.test_published_detectors import FILE, PYRAMID, SSDLITE, drawn
 
 
 def flat(tree: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -290,3 +296,113 @@ def test_damaged_vectors_are_not_read(project: Path, given: Write) -> None:
         Objects(project / "data/objects")
     with pytest.raises(UserError, match=r"vectors.npy: no array"):
         published_vectors.Vectors(project / "data/objects", counts)
+
+
+BOX_HEAD = f"{PYRAMID}/box_head"
+
+
+@torch.inference_mode()
+def test_vectors_are_those_that_the_detector_itself_scores() -> None:
+    """Its own inference, with these boxes as the only proposals; what its box head returns is caught on the way."""
+    network: Any = torchvision_detectors.fitted(PYRAMID, drawn(PYRAMID))
+    shares = np.array([[0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9], [0.5, 0, 1, 0.3]], np.float32)
+    shown = Image.effect_noise((120, 80), 90).convert("RGB")
+    vectors = detectors.PublishedDetector(network, ()).vectors(shown, shares)
+    caught: list[torch.Tensor] = []
+
+    def proposals(images: Any, *_given: object) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+        height, width = images.image_sizes[0]
+        return [torch.from_numpy(shares) * torch.tensor([width, height, width, height])], {}
+
+    network.rpn.forward = proposals
+    network.roi_heads.box_head.register_forward_hook(lambda _module, _given, made: caught.append(made))
+    network([torch.from_numpy(np.array(shown)).permute(2, 0, 1) / 255])
+    np.testing.assert_allclose(vectors, caught[0].numpy(), atol=1e-4, rtol=1e-4)
+    assert vectors.shape == (3, 1024)
+    assert np.abs(vectors[0] - vectors[1]).max() > 0.01
+
+
+def test_a_photograph_becomes_vectors_of_a_box_head_and_a_caption(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detectors, "SURE", 0.1)
+    file = torchvision_detectors.preset(PYRAMID).url.rpartition("/")[2]
+    torch.save(drawn(PYRAMID), project / "source/weights" / file)
+    to_the_end(settings(objects=BOX_HEAD))
+    table = Objects(project / "data/objects")
+    index = json.loads((project / "data/features/index.json").read_text())
+    assert index["objects"]["kind"] == table.card["kind"] == BOX_HEAD
+    assert index["encoder"] is None
+    regions, means = (
+        np.concatenate([np.load(project / "data/features" / part) for part in sorted(index["arrays"][name])])
+        for name in ("regions", "means")
+    )
+    np.testing.assert_array_equal(means, regions[:, 0])
+    detector = detectors.read(project / "data/objects/detector", "again")
+    images = read_images(Path("data/split/images.csv"))
+    with ImageArchives(Path("data/download")) as files:
+        for row in (0, 11):
+            key, file = images["image_id"][row], images["file"][row]
+            (width, height), boxes = table.sizes[key], [(0.0, 0.0, 1.0, 1.0)]
+            for left, top, right, bottom in (one.box for one in table.found[key]):
+                boxes.append((left / width, top / height, right / width, bottom / height))
+            vectors = detector.vectors(decode(files.read(file), file), np.array(boxes, np.float32))
+            np.testing.assert_allclose(regions[row, : len(boxes)], vectors, atol=2e-3, rtol=2e-3)
+            assert len(boxes) > 1
+            assert not regions[row, len(boxes) :].any()
+    _it_captions(project, table)
+
+
+def _it_captions(project: Path, table: Objects) -> None:
+    """A model of a box head reads a photograph as it read the store: objects, vectors, caption; also of other boxes."""
+    folder, path = project / "data/train/model", image(project)
+    saved = models.load(folder)
+    assert saved.card.vector_width == 1024
+    assert saved.card.objects == identity(table.card)
+    status, printed = predicted(path, "--model", folder, "--objects", "--format", "jsonl")
+    assert status == 0, printed
+    said = json.loads(next(line for line in printed.splitlines() if line.startswith("{")))
+    model = captioning.load(folder)
+    with Image.open(path) as shown:
+        found = saved.detector.found(shown.convert("RGB"))  # type: ignore[union-attr]
+        assert said["objects"] == [one.record() for one in found]
+        caption = model(shown.convert("RGB"))
+        assert said["caption"] == caption.text
+        [placed] = model.captioners.places([found], [shown.convert("RGB")])  # type: ignore[attr-defined]
+    assert placed.regions.shape == (1, 1 + min(len(found), 36), 1024)
+    assert caption.attention is not None
+    assert caption.attention.shape == (len(caption.words) + 1, placed.regions.shape[1])
+    (project / "other.jsonl").write_text(json.dumps({"file": str(path), "objects": [found[0].record()]}) + "\n")
+    status, printed = predicted(path, "--model", folder, "--labels", project / "other.jsonl", "--tags", "")
+    assert status == 0, printed
+    status, printed = predicted(path, "--model", folder, "--mirror")
+    assert status == 1
+    assert f"this model reads {BOX_HEAD}" in printed
+    assert "not of mirrored ones; leave --mirror out" in printed
+
+
+def test_what_a_box_head_cannot_do_is_refused_before_any_work() -> None:
+    for change, said in (
+        ({"features.trainable": True}, "features.trainable = true; write false"),
+        ({"features.crop": "centre"}, "features.crop = centre; write none"),
+        ({"features.mirror": True}, "features.mirror = true; write false"),
+    ):
+        begin, _, remedy = said.partition("; ")
+        with pytest.raises(UserError, match=rf"\A{begin}, and objects = {BOX_HEAD} has vectors .*{remedy}, or"):
+            check._objects(settings(objects=BOX_HEAD, **change))
+    check._objects(settings(objects=BOX_HEAD))
+    with pytest.raises(UserError, match=rf"\Aobjects: {SSDLITE} has no box head, .*; write fasterrcnn_mobilenet_v3_l"):
+        check._objects(settings(objects=f"{SSDLITE}/box_head"))
+    with pytest.raises(UserError, match=r"\Aobjects: 'labels/box_head' is no source|\Aobjects: 'labels' is no source"):
+        check._objects(settings(objects="labels/box_head"))
+
+
+def test_those_that_have_a_box_head_are_known_without_being_built() -> None:
+    for name in torchvision_detectors.names():
+        with torch.device("meta"):
+            network: Any = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+        if hasattr(getattr(network, "roi_heads", None), "box_head"):
+            torchvision_detectors.check_box_head(name)
+        else:
+            with pytest.raises(UserError, match=f"{name} has no box head"):
+                torchvision_detectors.check_box_head(name)

@@ -2,22 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 
 from captioning.captioner import model
 from captioning.captioner.model import Captioner
 from captioning.captioner.several import Several, check_same, check_vocabularies
+from captioning.data.objects import box_head
 from captioning.data.objects.detectors import ObjectDetector
 from captioning.data.objects.labels import Found
 from captioning.data.objects.placing import place, seen
-from captioning.data.objects.tables import shown_identity
+from captioning.data.objects.tables import of_box_head, shown_identity
 from captioning.system.errors import UserError
 from captioning.vision.encoders.at_boxes import Places
+from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.encodings import Encode, mirrored_encoder, stored_encoder
 from captioning.vision.features.store import FeatureStore
+
+if TYPE_CHECKING:
+    from captioning.captioner.several import Placed
 
 
 class Captioners(Several[Captioner]):
@@ -39,15 +46,26 @@ class Captioners(Several[Captioner]):
     def _encoders(self) -> tuple[Callable[[FeatureStore, Encoder, torch.device], Encode], ...]:
         return (stored_encoder, mirrored_encoder) if self.mirror else (stored_encoder,)
 
-    def places(self, objects: Sequence[Sequence[Found]], sizes: Sequence[tuple[int, int]]) -> list[Places | None]:
-        """Objects of B images of these sizes, in pixels → where they are for each member; None if it reads none."""
-        pairs, every = list(zip(objects, sizes, strict=True)), np.arange(len(objects))
-        return [
-            place([seen(*pair, member.transform) for pair in pairs], member.vocabulary, kind["kind"]).of(every)
-            if (kind := member.card.placed_objects)
-            else None
-            for member in self.members
-        ]
+    def places(self, objects: Sequence[Sequence[Found]], images: Sequence[Image.Image]) -> "list[Placed]":
+        """Objects of B images, in pixels → where they are for each member; None if it reads none.
+
+        For a member that reads vectors of the detector, what it reads.
+        """
+        return [self._placed(member, objects, images) for member in self.members]
+
+    def _placed(
+        self, member: Captioner, objects: Sequence[Sequence[Found]], images: Sequence[Image.Image]
+    ) -> Places | Encoded | None:
+        if not member.card.placed_objects:
+            return None
+        kind, pairs = member.card.placed_objects["kind"], zip(objects, (image.size for image in images), strict=True)
+        placed = place([seen(*pair, member.transform) for pair in pairs], member.vocabulary, kind)
+        places = Places(*placed.of(np.arange(len(objects))))
+        if not of_box_head(kind):
+            return places
+        assert self.detector is not None
+        regions = torch.from_numpy(box_head.vectors(self.detector, images, placed.boxes, placed.mask))
+        return Encoded(regions[:, 0], regions, *places)
 
 
 def _tagged(member: Captioner, encode: Encode) -> Encode:
@@ -59,6 +77,11 @@ def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:
     check_vocabularies(folders)
     captioners = Captioners(tuple(model.load(folder) for folder in folders), mirror)
     _check_one_kind(folders, captioners)
+    if mirror and of_box_head(captioners.objects.get("kind", "")):
+        raise UserError(
+            f"{folders[0]}: this model reads {shown_identity(captioners.objects)}: vectors of whole images, not of "
+            "mirrored ones; leave --mirror out"
+        )
     return captioners
 
 

@@ -66,8 +66,13 @@ class Captioner:
         return self.decoder if isinstance(self.decoder, AttendingDecoder) else None
 
     @torch.inference_mode()
-    def encode(self, pixels: np.ndarray, places: Places | None = None) -> Encoded:
-        """uint8 pixels (B, 3, S, S) → what the decoder reads of them: regions of the grid, or of `places`."""
+    def encode(self, pixels: np.ndarray, places: Places | Encoded | None = None) -> Encoded:
+        """uint8 pixels (B, 3, S, S) → what the decoder reads of them: regions of the grid, or of `places`.
+
+        What a detector has made of the same images stays as it is.
+        """
+        if isinstance(places, Encoded):
+            return places
         return self.tagged(encode_pixels(self.encoder, (torch.from_numpy(pixels), *(places or ()))))
 
     def tagged(self, encoded: Encoded) -> Encoded:

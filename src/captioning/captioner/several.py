@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from captioning.data.objects.detectors import ObjectDetector
     from captioning.vision.encoders.at_boxes import Places
 
+    Placed = Places | Encoded | None
+    """Where the objects of images are, for a member that reads objects, or what its detector has made of them."""
+
 
 class Member(Protocol):
     """A model: its record, and what it does to images."""
@@ -55,7 +58,7 @@ class Member(Protocol):
     def decoder(self) -> Speaker[Encoded]:
         """What `search` decodes with."""
 
-    def encode(self, pixels: np.ndarray, places: "Places | None" = None, /) -> Encoded:
+    def encode(self, pixels: np.ndarray, places: "Placed" = None, /) -> Encoded:
         """uint8 pixels (B, 3, S, S), and places of objects for a model that reads them → what the decoder reads."""
 
     def measure(self, pixels: np.ndarray, /) -> np.ndarray:
@@ -109,15 +112,15 @@ class Several(Generic[M]):
         pixels: Sequence[Any],
         options: SearchOptions,
         keys: Sequence[int],
-        places: "Sequence[Places | None] | None" = None,
+        places: "Sequence[Placed] | None" = None,
     ) -> list[list[Caption]]:
         """uint8 pixels (B, 3, S, S) for each member → B lists of captions, best first; see `search.n_best` for keys.
 
-        places: of objects, for each member; None for one that reads none.
+        places: of objects, for each member.
         """
         return self.decode(self.encode(pixels, places), options, keys)
 
-    def encode(self, pixels: Sequence[Any], places: "Sequence[Places | None] | None" = None) -> list[Encoded]:
+    def encode(self, pixels: Sequence[Any], places: "Sequence[Placed] | None" = None) -> list[Encoded]:
         """uint8 pixels (B, 3, S, S) for each member → the features of each member, and of each of its views."""
         there = places or [None] * len(self.members)
         return [
@@ -126,11 +129,12 @@ class Several(Generic[M]):
             for view in self._views(own, placed)
         ]
 
-    def _views(self, pixels: np.ndarray, places: "Places | None") -> list[tuple[np.ndarray, "Places | None"]]:
+    def _views(self, pixels: np.ndarray, places: "Placed") -> list[tuple[np.ndarray, "Placed"]]:
         """What a member reads of images (B, 3, S, S), and of the mirrored ones if they are read too."""
         if not self.mirror:
             return [(pixels, places)]
         flipped = np.ascontiguousarray(pixels[:, :, :, ::-1])
+        assert not isinstance(places, Encoded)  # `ensembles.load` refuses it
         return [(pixels, places), (flipped, None if places is None else places.mirrored())]
 
     def decode(self, encoded: Sequence[Encoded], options: SearchOptions, keys: Sequence[int]) -> list[list[Caption]]:

@@ -20,6 +20,7 @@ from captioning.system.errors import UserError, shown
 
 if TYPE_CHECKING:
     from captioning.vision.encoders.at_boxes import Places
+    from captioning.vision.encoders.encoded import Encoded
 
 LISTED = ".jsonl"  # of a file that `captioning predict --objects --format jsonl` wrote
 
@@ -82,10 +83,11 @@ def _read_listed(path: Path) -> dict[str, list[Found]]:
     return found
 
 
-def tagged(places: "Places", tags: str, vocabulary: Vocabulary) -> "Places":
-    """The places of B images, with these names for each, as a person writes them; an empty text: with none.
+def tagged(places: "Places | Encoded", tags: str, vocabulary: Vocabulary) -> "Places | Encoded":
+    """The places of B images, or what a detector made of them, with these names for each, as a person writes them.
 
-    Raises UserError where the vocabulary lacks one of its words.
+    An empty text: with none. Raises UserError where the vocabulary lacks one of its words.
     """
     [ids] = phrases(vocabulary, [tags], "--tags") if tags.strip() else [()]
+    assert places.tags is not None  # of objects with boxes
     return places._replace(tags=places.tags.new_tensor([ids[:TAGS]] * len(places.tags)))

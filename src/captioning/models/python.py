@@ -32,9 +32,9 @@ from captioning.settings.search import SearchOptions as SearchOptions
 from captioning.system.errors import UserError
 
 if TYPE_CHECKING:
+    from captioning.captioner.several import Placed
     from captioning.data.objects.labels import Found
     from captioning.evaluation.attending import Attended
-    from captioning.vision.encoders.at_boxes import Places
 
 
 class TrainedModel(Model):
@@ -120,31 +120,28 @@ class TrainedModel(Model):
         stacked = [np.stack(member) for member in zip(*pixels, strict=True)]
         with self._lock:
             distances = self.captioners.distances(stacked)
-            sizes = [one.image.size for one in images]
             keys = [one.key for one in images]
-            places = None if objects is None else self._places(objects, sizes, tags)
+            places = None if objects is None else self._places(objects, [one.image for one in images], tags)
             found = self.captioners.captions(stacked, options, keys, places)
         first = None if places is None else places[0]
-        alone = [None if first is None else type(first)(*(part[[row]] for part in first)) for row in range(len(images))]
+        alone = [None if first is None else first.rows([row]) for row in range(len(images))]
         return [
             Captioned(self._captions(listed, distance, (own[0][None], seen)), distance)
             for listed, distance, own, seen in zip(found, distances, pixels, alone, strict=True)
         ]
 
     def _places(
-        self, objects: "Sequence[Sequence[Found]]", sizes: Sequence[tuple[int, int]], tags: str | None
-    ) -> "list[Places | None]":
+        self, objects: "Sequence[Sequence[Found]]", images: Sequence[Image.Image], tags: str | None
+    ) -> "list[Placed]":
         """Where the objects of B images are for each member; no exported model reads any."""
         from captioning.captioner.ensembles import Captioners
         from captioning.models.objects import tagged
 
         assert isinstance(self.captioners, Captioners)
-        placed = self.captioners.places(objects, sizes)
+        placed = self.captioners.places(objects, images)
         return placed if tags is None else [one and tagged(one, tags, self.captioners.vocabulary) for one in placed]
 
-    def _captions(
-        self, listed: Sequence[Any], distance: float, seen: "tuple[np.ndarray, Places | None]"
-    ) -> list[Caption]:
+    def _captions(self, listed: Sequence[Any], distance: float, seen: "tuple[np.ndarray, Placed]") -> list[Caption]:
         confidences = self.captioners.confidences(listed, distance)
 
         def attend(text: str) -> "Attended | None":
@@ -155,7 +152,7 @@ class TrainedModel(Model):
             for one, confidence in zip(listed, confidences, strict=True)
         ]
 
-    def _attend(self, pixels: np.ndarray, places: "Places | None", text: str) -> "Attended | None":
+    def _attend(self, pixels: np.ndarray, places: "Placed", text: str) -> "Attended | None":
         """uint8 pixels (1, 3, S, S), where their objects are, and a caption → its words and weights, or None."""
         if self.no_attention():
             return None

@@ -10,7 +10,7 @@ Kind = Annotated[
     Text,
     Meaning(
         "none | labels (of the data set, or a label.tsv in `download.source`) | boxes (the same, without names) | "
-        "trained (a detector's, trained on those of the data set) | words (tags alone: likely words of captions) | a "
-        "detector of torchvision, by name (docs/objects.md)"
+        "trained (a detector's, trained on them) | words (tags: likely words of captions) | a detector of torchvision "
+        "| NAME/box_head (with its vectors; docs/objects.md)"
     ),
 ]

@@ -96,10 +96,15 @@ def features(
 
 
 def given(
-    rows: Callable[[list[str]], Rows], transform: Transform, objects: Mapping[str, str], batch_size: int
+    rows: Callable[[list[str]], Rows],
+    transform: Transform,
+    objects: Mapping[str, str],
+    batch_size: int,
+    *,
+    threads: int = 1,
 ) -> Extractor:
-    """Vectors of objects that were made elsewhere. rows: those of files. objects: as for `features`."""
-    return Extractor("features", transform, None, batch_size, partial(_in_batches, rows, batch_size, 1), objects)
+    """Vectors of objects that no encoder makes. rows: those of files. objects: as for `features`."""
+    return Extractor("features", transform, None, batch_size, partial(_in_batches, rows, batch_size, threads), objects)
 
 
 def write(

@@ -64,6 +64,10 @@ class ObjectDetector(ABC):
         Boxes are in pixels of an image of `size`, width and height; None: of this one.
         """
 
+    def vectors(self, image: Image.Image, shares: np.ndarray) -> np.ndarray:
+        """Vectors of boxes (R, 4), as shares of an RGB image, float32 (R, D); of a detector with a box head alone."""
+        raise NotImplementedError
+
     def _objects(
         self, scores: Tensor, classes: Tensor, shares: Tensor, size: tuple[int, int], least: float
     ) -> list[Found]:
@@ -104,12 +108,21 @@ class PublishedDetector(ObjectDetector):
 
     def found(self, image: Image.Image, least: float | None = None, size: tuple[int, int] | None = None) -> list[Found]:
         """See `ObjectDetector.found`."""
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(self.device)
-        best = torchvision_detectors.find(self.network, pixels)
+        best = torchvision_detectors.find(self.network, self._pixels(image))
         named = torch.tensor([torchvision_detectors.is_class(kind, self.classes) for kind in best.classes.tolist()])
         scores, classes, boxes = (part.cpu()[named.nonzero().flatten()][:MOST] for part in best)
         shares = boxes / boxes.new_tensor([*image.size, *image.size])
         return self._objects(scores, classes, shares.clamp(0, 1), size or image.size, SURE if least is None else least)
+
+    def vectors(self, image: Image.Image, shares: np.ndarray) -> np.ndarray:
+        """See `ObjectDetector.vectors`."""
+        boxes = torch.from_numpy(shares * np.array([*image.size, *image.size], np.float32))
+        made: np.ndarray = torchvision_detectors.vectors(self.network, self._pixels(image), boxes).cpu().numpy()
+        return made
+
+    def _pixels(self, image: Image.Image) -> Tensor:
+        """uint8 (3, H, W)."""
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).to(self.device)
 
 
 def write(folder: Path, network: Mapping[str, Tensor], card: Mapping[str, Any]) -> ObjectDetector:

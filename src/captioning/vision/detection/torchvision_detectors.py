@@ -2,7 +2,7 @@
 
 Of Mask R-CNN and Keypoint R-CNN the boxes alone are read: the heads of masks and keypoints are left out.
 
-S side in pixels, M objects of an image.
+S side in pixels, M objects of an image, R boxes, D numbers of a vector.
 """
 
 import difflib
@@ -20,6 +20,7 @@ _WITHOUT = ("mask_roi_pool", "mask_head", "mask_predictor", "keypoint_roi_pool",
 _EXACT = frozenset(  # published weights of these were trained with a BatchNorm that adds nothing to variances
     {"fasterrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn"}
 )
+_TWO_STAGES = ("fasterrcnn", "keypointrcnn", "maskrcnn")  # families with a head that makes a vector of a box
 _SQUARE = 128  # pixels; a multiple of every stride
 _NAMED = 3  # of many faults, so many are given
 
@@ -64,6 +65,13 @@ def check(name: str, others: tuple[str, ...]) -> None:
     raise UserError(
         f"objects: {name!r} is no source of objects, and no detector of torchvision; write {' or '.join(close)}"
     )
+
+
+def check_box_head(name: str) -> None:
+    """Raise UserError, with those that have one, unless the detector `name` has a box head."""
+    fitting = [one for one in names() if one.startswith(_TWO_STAGES)]
+    if name not in fitting:
+        raise UserError(f"objects: {name} has no box head, which makes a vector of a box; write {' or '.join(fitting)}")
 
 
 def preset(name: str) -> Preset:
@@ -143,3 +151,19 @@ def find(network: nn.Module, pixels: Tensor) -> Boxes:
     """The objects of uint8 pixels (3, H, W), of any size: the network resizes and normalises by itself."""
     [found] = network([pixels.float() / 255])
     return Boxes(found["scores"], found["labels"], found["boxes"])
+
+
+@torch.inference_mode()
+def vectors(network: nn.Module, pixels: Tensor, boxes: Tensor) -> Tensor:
+    """What the box head makes of boxes: of it, scores and refined boxes are linear maps.
+
+    uint8 pixels (3, H, W) and boxes (R, 4) in these pixels → (R, D). Anderson et al. 2018 and VinVL read such vectors.
+    """
+    parts: Any = network
+    images, _ = parts.transform([pixels.float() / 255])
+    maps = parts.backbone(images.tensors)
+    (height, width), (resized_height, resized_width) = pixels.shape[1:], images.image_sizes[0]
+    across, down = resized_width / width, resized_height / height
+    resized = boxes.to(pixels.device, torch.float32) * boxes.new_tensor([across, down, across, down]).to(pixels.device)
+    made: Tensor = parts.roi_heads.box_head(parts.roi_heads.box_roi_pool(maps, [resized], images.image_sizes))
+    return made

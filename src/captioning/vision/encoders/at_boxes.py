@@ -25,6 +25,10 @@ class Places(NamedTuple):
     boxes: Tensor  # (B, R, 4): left, top, right, bottom
     tags: Tensor  # (B, L)
 
+    def rows(self, rows: list[int]) -> "Places":
+        """The same of some of the images."""
+        return Places(*(part[rows] for part in self))
+
     def mirrored(self) -> "Places":
         """The same in the mirrored images."""
         return self._replace(boxes=mirrored(self.boxes))

@@ -55,7 +55,8 @@ class FeatureStore:
 
     means float16 (N, D), regions float16 (N, R, D), pixels uint8 (N, 3, S, S): read by memory map, None where absent;
     mirrored_means and mirrored_regions: those of the mirrored images. objects: what objects the regions are vectors of,
-    by the record of the store; empty where they are of a grid, or where there are pixels. places: where the objects
+    by the record of the store; empty where they are of a grid, or where there are pixels. by_no_encoder: these vectors
+    are a user's, or a detector's. places: where the objects
     are; None without objects. tags: ids of words that are tags of the images and, behind them, of the mirrored ones if
     there are any, (1 or 2, N, L); None where tags are the names of objects, or there are none.
     """
@@ -76,6 +77,7 @@ class FeatureStore:
             raise UserError(f"{folder}: made for other images than data/split/images.csv; {_AGAIN}")
         self.transform = Transform(**index["transform"])
         self.objects: dict[str, str] = index.get("objects", {})
+        self.by_no_encoder = index["kind"] == "features" and index["encoder"] is None
         rows = index["rows_per_shard"]
         arrays = {
             name: Sharded([_open(folder / file, expected) for file, expected in sorted(shards.items())], rows)
