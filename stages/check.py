@@ -13,10 +13,9 @@ from captioning.captioner import model_folders
 from captioning.data.datasets import folder as own
 from captioning.data.network.downloads import find
 from captioning.data.objects import given, published_vectors
-from captioning.data.objects.tables import BOX_HEAD, of_box_head
 from captioning.metrics.java_runtime import require
 from captioning.settings import text_models
-from captioning.settings.objects import BOXES, LABELS, OWN, TRAINED
+from captioning.settings.objects import BOX_HEAD, BOXES, LABELS, OWN, TRAINED, of_box_head
 from captioning.settings.resolve import source
 from captioning.settings.rules import check_lenders, warm_start
 from captioning.settings.schema import Compute, Download, Evaluate, Features, Settings
@@ -58,23 +57,22 @@ def _objects(settings: Settings) -> None:
     download: Download = settings.download
     if settings.objects not in OWN:
         name = settings.objects.removesuffix(BOX_HEAD)
-        torchvision_detectors.check(name, OWN)
+        torchvision_detectors.check(name, () if of_box_head(settings.objects) else OWN)
         if of_box_head(settings.objects):
-            torchvision_detectors.check_box_head(name)
-            _vectors(settings.features, f"objects = {settings.objects}")
+            torchvision_detectors.check_box_head(name, BOX_HEAD)
     if settings.objects in (LABELS, BOXES):
         folder = source(download.source)
         given.check_labels(folder, settings.dataset, download.split)
         vectors, labels = given.vectors(folder, settings.dataset), given.files(folder, settings.dataset)
         published_vectors.check_labelled(settings.objects, vectors, labels)
         if vectors:
-            _vectors(settings.features, published_vectors.GIVEN)
+            _vectors(settings.features)
     if settings.objects == TRAINED:
         given.check_trained(settings.dataset, download.split)
 
 
-def _vectors(features: Features, made_by: str) -> None:
-    published_vectors.check(made_by, trainable=features.trainable, crop=features.crop, mirror=features.mirror)
+def _vectors(features: Features) -> None:
+    published_vectors.check(trainable=features.trainable, crop=features.crop, mirror=features.mirror)
 
 
 def _text(settings: Settings) -> None:

@@ -16,9 +16,10 @@ from captioning.data.extraction.encoding import Rows, half
 from captioning.data.extraction.extraction import Extractor
 from captioning.data.objects import published_vectors
 from captioning.data.objects.placing import of_folder
-from captioning.data.objects.tables import AGAIN, CARD, PUBLISHED, Objects, of_box_head, of_vectors, read_card
+from captioning.data.objects.tables import AGAIN, CARD, PUBLISHED, Objects, of_vectors, read_card
 from captioning.data.splits.images import read_images
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
+from captioning.settings.objects import of_box_head
 from captioning.settings.schema import Compute, Features, Settings
 from captioning.system import compute
 from captioning.system.archives import ImageArchives
@@ -51,7 +52,8 @@ def main(settings: Settings) -> None:
         f"features.trainable = {features.trainable}, image_size = {transform.image_size}, regions = {features.regions}"
     )
     with ImageArchives(DATA) as image_files:
-        encoding = {"encoder": settings.encoder, "seed": seed, **compute.software(fabric.device.type)}
+        by = {} if _by_no_encoder() else {"encoder": settings.encoder, "seed": seed}
+        encoding = {**by, **compute.software(fabric.device.type)}
         key = _key(encoding, features, machine, image_files.archives(images["file"]))
         extractor = extractor_of(settings, images, image_files, transform, fabric)
         extraction.write(OUT, images, extractor, features.shard_size, scratch("features") / key, fabric)
@@ -60,13 +62,15 @@ def main(settings: Settings) -> None:
 def extractor_of(
     settings: Settings, images: pd.DataFrame, image_files: ImageArchives, transform: Transform, fabric: Fabric
 ) -> Extractor:
-    """What is stored of an image: its pixels, the output of a frozen encoder, or a user's vectors of its objects."""
+    """What is stored of an image: its pixels, the output of a frozen encoder, or vectors of its objects.
+
+    These are a user's, or those of a detector's box head.
+    """
     features, batch_size, card = settings.features, BATCH[fabric.device.type], read_card(OBJECTS)
     if card["kind"] == PUBLISHED:
-        _check_whole(published_vectors.GIVEN, features)
+        published_vectors.check(trainable=features.trainable, crop=features.crop, mirror=features.mirror)
         return _published(images, transform, of_vectors(card), batch_size)
     if of_box_head(card["kind"]):
-        _check_whole(f"objects = {card['kind']}", features)
         return _by_box_head(images, image_files, transform, of_vectors(card), batch_size, fabric)
     if features.trainable:
         return extraction.pixels(image_files, transform, batch_size)
@@ -117,15 +121,18 @@ def _by_box_head(
     def rows(files: list[str]) -> Rows:
         own = [row_of[file] for file in files]
         shown = [decode(image_files.read(file), file) for file in files]
-        regions = half(torch.from_numpy(box_head.vectors(detector, shown, places.boxes[own], places.mask[own])), files)
+        made = box_head.vectors(detector, shown, places.boxes[own], places.mask[own])
+        regions = half(torch.from_numpy(made), files, "choose another detector")
         return {"means": regions[:, 0].copy(), "regions": regions}
 
     threads = torch.get_num_threads() if fabric.device.type == "cpu" else 1
     return extraction.given(rows, transform, objects, batch_size, threads=threads)
 
 
-def _check_whole(made_by: str, features: Features) -> None:
-    published_vectors.check(made_by, trainable=features.trainable, crop=features.crop, mirror=features.mirror)
+def _by_no_encoder() -> bool:
+    """Are the vectors a user's, or a detector's?"""
+    kind = read_card(OBJECTS)["kind"]
+    return kind == PUBLISHED or of_box_head(kind)
 
 
 def _pretrained() -> bool:
@@ -156,4 +163,5 @@ def _key(encoding: dict[str, object], features: Features, machine: Compute, arch
         "shard_size": features.shard_size,
         "compute": machine.model_dump(exclude={"processes"}),
     }
-    return run_key(settings, [IMAGES, *archives, *sorted(WEIGHTS.iterdir()), OBJECTS / CARD], code("features"))
+    weights = [] if _by_no_encoder() else sorted(WEIGHTS.iterdir())
+    return run_key(settings, [IMAGES, *archives, *weights, OBJECTS / CARD], code("features"))

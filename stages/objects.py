@@ -16,7 +16,7 @@ from captioning.data.objects import given, published_vectors, scores, tables, tr
 from captioning.data.objects.instances import Truth
 from captioning.data.objects.labels import Found, Sizes
 from captioning.data.splits.images import read_images
-from captioning.settings.objects import BOXES, LABELS, NONE, OWN, TRAINED, WORDS
+from captioning.settings.objects import BOX_HEAD, BOXES, LABELS, NONE, OWN, TRAINED, WORDS
 from captioning.settings.resolve import source
 from captioning.settings.schema import Compute, Settings
 from captioning.system import compute
@@ -191,7 +191,7 @@ def _published(wanted: Wanted, folder: Path) -> Ready:
     from captioning.data.objects import detectors
     from captioning.vision.detection import torchvision_detectors
 
-    name = wanted.kind.removesuffix(tables.BOX_HEAD)
+    name = wanted.kind.removesuffix(BOX_HEAD)
     torchvision_detectors.check(name, OWN)
     url = torchvision_detectors.preset(name).url
     file, fetched = fetch_weights(url, source=wanted.source, cache=scratch("weights"))

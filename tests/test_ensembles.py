@@ -230,6 +230,7 @@ class Store:
 
     def __init__(self, transform: Transform, *, pixels: bool) -> None:
         self.transform, self.pixels = transform, object() if pixels else None
+        self.by_no_encoder = False
 
 
 def check(folders: list[Path], side: int, *, pixels: bool) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import captioning
+from captioning.captioner import ensembles
 from captioning.captioner import model as models
 from captioning.cli.app import app
 from captioning.data.objects import detectors, published_vectors
@@ -23,9 +24,11 @@ from captioning.data.objects.vectors import PUBLISHED, box_code, write_vectors
 from captioning.data.splits.images import read_images
 from captioning.settings import resolve
 from captioning.settings.schema import Settings
+from captioning.system import sealed
 from captioning.system.archives import ImageArchives
 from captioning.system.errors import UserError
 from captioning.vision.detection import torchvision_detectors
+from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.images import decode
 from stages import check, download, evaluate, features, objects, split, train, vocab, weights
 from tests.imports import ROOT
@@ -339,6 +342,7 @@ def test_a_photograph_becomes_vectors_of_a_box_head_and_a_caption(
     )
     np.testing.assert_array_equal(means, regions[:, 0])
     detector = detectors.read(project / "data/objects/detector", "again")
+    captioners = ensembles.load([project / "data/train/model"])
     images = read_images(Path("data/split/images.csv"))
     with ImageArchives(Path("data/download")) as files:
         for row in (0, 11):
@@ -349,6 +353,10 @@ def test_a_photograph_becomes_vectors_of_a_box_head_and_a_caption(
             vectors = detector.vectors(decode(files.read(file), file), np.array(boxes, np.float32))
             np.testing.assert_allclose(regions[row, : len(boxes)], vectors, atol=2e-3, rtol=2e-3)
             assert len(boxes) > 1
+            [placed] = captioners.places([table.found[key]], [decode(files.read(file), file)])
+            assert isinstance(placed, Encoded)  # predict reads of an image what was stored of it
+            np.testing.assert_allclose(placed.regions[0], regions[row, : len(boxes)], atol=2e-3, rtol=2e-3)
+            np.testing.assert_allclose(placed.mean[0], means[row], atol=2e-3, rtol=2e-3)
             assert not regions[row, len(boxes) :].any()
     _it_captions(project, table)
 
@@ -379,6 +387,20 @@ def _it_captions(project: Path, table: Objects) -> None:
     assert status == 1
     assert f"this model reads {BOX_HEAD}" in printed
     assert "not of mirrored ones; leave --mirror out" in printed
+    _it_lacks_its_detector(folder)
+
+
+def _it_lacks_its_detector(folder: Path) -> None:
+    record = json.loads((folder / "model.json").read_text())
+    for name in detectors.FILES:
+        (folder / name).unlink()
+        del record["files"][name]
+    sealed.write_document(folder / "model.json", {key: value for key, value in record.items() if key != "digest"})
+    with pytest.raises(
+        UserError,
+        match=rf"{folder}: its weights do not fit .*it reads vectors of fasterrcnn.*, and has no such detector",
+    ):
+        models.load(folder)
 
 
 def test_what_a_box_head_cannot_do_is_refused_before_any_work() -> None:
@@ -386,14 +408,17 @@ def test_what_a_box_head_cannot_do_is_refused_before_any_work() -> None:
         ({"features.trainable": True}, "features.trainable = true; write false"),
         ({"features.crop": "centre"}, "features.crop = centre; write none"),
         ({"features.mirror": True}, "features.mirror = true; write false"),
+        ({"evaluate.mirror": True, "features.mirror": True}, "features.mirror = true; write false"),
+        ({"evaluate.mirror": True}, "evaluate.mirror = true; write false"),
     ):
         begin, _, remedy = said.partition("; ")
-        with pytest.raises(UserError, match=rf"\A{begin}, and objects = {BOX_HEAD} has vectors .*{remedy}, or"):
-            check._objects(settings(objects=BOX_HEAD, **change))
+        with pytest.raises(UserError, match=rf"{begin}: objects = {BOX_HEAD} reads .*{remedy}, or leave /box_head out"):
+            settings(objects=BOX_HEAD, **change)
     check._objects(settings(objects=BOX_HEAD))
-    with pytest.raises(UserError, match=rf"\Aobjects: {SSDLITE} has no box head, .*; write fasterrcnn_mobilenet_v3_l"):
+    none = rf"\Aobjects = {SSDLITE}/box_head: {SSDLITE} has no box head, .*; write {SSDLITE}, or \S+_fpn/box_head or "
+    with pytest.raises(UserError, match=none):
         check._objects(settings(objects=f"{SSDLITE}/box_head"))
-    with pytest.raises(UserError, match=r"\Aobjects: 'labels/box_head' is no source|\Aobjects: 'labels' is no source"):
+    with pytest.raises(UserError, match=r"\Aobjects: 'labels' is no source of objects, .*; write fasterrcnn_\S+\Z"):
         check._objects(settings(objects="labels/box_head"))
 
 
@@ -402,7 +427,7 @@ def test_those_that_have_a_box_head_are_known_without_being_built() -> None:
         with torch.device("meta"):
             network: Any = torchvision.models.get_model(name, weights=None, weights_backbone=None)
         if hasattr(getattr(network, "roi_heads", None), "box_head"):
-            torchvision_detectors.check_box_head(name)
+            torchvision_detectors.check_box_head(name, "")
         else:
             with pytest.raises(UserError, match=f"{name} has no box head"):
-                torchvision_detectors.check_box_head(name)
+                torchvision_detectors.check_box_head(name, "")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple, NotRequired
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from captioning.data.objects.tables import WORDS
+from captioning.data.objects.tables import WORDS, shown_identity
 from captioning.system.errors import UserError
 from captioning.system.files import digest, read_json
 from captioning.system.sealed import is_sealed, write_document
@@ -67,6 +67,11 @@ class Card:
     def vector_width(self) -> int | None:
         """D of vectors that no encoder here makes; None: the decoder reads the output of the encoder."""
         return self.provenance.get("vector_width")
+
+    @property
+    def reads(self) -> str:
+        """What makes the vectors that the decoder reads: the encoder, by name, or a source of objects, in words."""
+        return self.encoder if self.vector_width is None else shown_identity(self.objects)
 
 
 class Record(NamedTuple):

@@ -15,7 +15,7 @@ from captioning.data.objects import box_head
 from captioning.data.objects.detectors import ObjectDetector
 from captioning.data.objects.labels import Found
 from captioning.data.objects.placing import place, seen
-from captioning.data.objects.tables import of_box_head, shown_identity
+from captioning.data.objects.tables import shown_identity
 from captioning.system.errors import UserError
 from captioning.vision.encoders.at_boxes import Places
 from captioning.vision.encoders.encoded import Encoded
@@ -61,7 +61,7 @@ class Captioners(Several[Captioner]):
         kind, pairs = member.card.placed_objects["kind"], zip(objects, (image.size for image in images), strict=True)
         placed = place([seen(*pair, member.transform) for pair in pairs], member.vocabulary, kind)
         places = Places(*placed.of(np.arange(len(objects))))
-        if not of_box_head(kind):
+        if member.card.vector_width is None:
             return places
         assert self.detector is not None
         regions = torch.from_numpy(box_head.vectors(self.detector, images, placed.boxes, placed.mask))
@@ -77,11 +77,7 @@ def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:
     check_vocabularies(folders)
     captioners = Captioners(tuple(model.load(folder) for folder in folders), mirror)
     _check_one_kind(folders, captioners)
-    if mirror and of_box_head(captioners.objects.get("kind", "")):
-        raise UserError(
-            f"{folders[0]}: this model reads {shown_identity(captioners.objects)}: vectors of whole images, not of "
-            "mirrored ones; leave --mirror out"
-        )
+    _check_mirrored(folders, captioners)
     return captioners
 
 
@@ -96,6 +92,16 @@ def _check_one_kind(folders: Sequence[Path], captioners: Captioners) -> None:
             )
 
 
+def _check_mirrored(folders: Sequence[Path], captioners: Captioners) -> None:
+    """Raise UserError where mirrored images are read too, by a member that reads a detector's vectors."""
+    for folder, member in zip(folders, captioners.members, strict=True):
+        if captioners.mirror and member.card.vector_width is not None:
+            raise UserError(
+                f"{folder}: this model reads {member.card.reads}: vectors of images as they are, not of mirrored ones; "
+                "leave --mirror out"
+            )
+
+
 def check_store(folders: Sequence[Path], captioners: Captioners, store: FeatureStore) -> None:
     """Raise UserError unless all can read the feature store, which the first model was trained on.
 
@@ -107,7 +113,7 @@ def check_store(folders: Sequence[Path], captioners: Captioners, store: FeatureS
                 f"evaluate.ensemble: {folder}: has another image transform than data/features ({member.transform}, "
                 f"not {store.transform}); use `captioning predict` with several --model"
             )
-        if store.pixels is None:
+        if store.pixels is None and not store.by_no_encoder:
             check_same(folders[0], folder, "encoder.safetensors", "has another encoder than data/features")
 
 

@@ -29,7 +29,8 @@ from captioning.captioner import cards, confidence
 from captioning.captioner.cards import CONFIDENCE, DETECTOR, FILES, STATISTICS, TAGGER, Card
 from captioning.captioner.confidence import Calibration
 from captioning.data.objects import detectors, words
-from captioning.data.objects.detectors import ObjectDetector
+from captioning.data.objects.detectors import ObjectDetector, PublishedDetector
+from captioning.data.objects.tables import PUBLISHED
 from captioning.data.objects.words import WordTagger
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import AttendingDecoder, Decoder
@@ -169,6 +170,9 @@ def _rebuilt(saved: Saved) -> Captioner:
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
     boxed, width = bool(card.placed_objects), card.vector_width or encoder.dim
+    by_detector = card.vector_width is not None and card.objects["kind"] != PUBLISHED
+    if by_detector and not isinstance(saved.detector, PublishedDetector):
+        raise ValueError(f"it reads vectors of {card.reads}, and has no such detector")
     decoder = decoders.build(card.decoder, vocabulary, width, card.decoder_options, boxed=boxed)
     decoder.load_state_dict(trained)
     optional = saved.statistics, saved.calibration, saved.detector, saved.tagger

@@ -31,7 +31,7 @@ def refusal(captioner: Captioner) -> str | None:
     """Why there is nothing to draw for this model, in words; None where there is."""
     if captioner.attending is None:
         return f"the decoder {captioner.card.decoder} does not attend to regions, so it has no attention to draw"
-    if captioner.encoder.grid is None:
+    if captioner.encoder.grid is None and captioner.card.vector_width is None:
         return f"the regions of the encoder {captioner.card.encoder} form no grid, so attention cannot be laid on them"
     return None
 

@@ -22,7 +22,7 @@ def describe(title: str, card: Card, *, keeps_statistics: bool) -> list[str]:
 
     keeps_statistics: whether images can be compared with its training images, so that photographs are noticed.
     """
-    parts = [f"model {title}: {card.encoder} + {card.decoder}, trained on {trained_on(card.settings)}"]
+    parts = [f"model {title}: {card.reads} + {card.decoder}, trained on {trained_on(card.settings)}"]
     if "epoch" in card.scores:
         parts.append(f"epoch {card.scores['epoch']}")
     if "val/cider" in card.scores:

@@ -25,7 +25,7 @@ class Entry(NamedTuple):
         """In words: networks, training images, validation score, size, licence."""
         if self.card is None:
             return self.origin
-        parts = [f"{self.card.encoder} + {self.card.decoder}, trained on {trained_on(self.card.settings)}"]
+        parts = [f"{self.card.reads} + {self.card.decoder}, trained on {trained_on(self.card.settings)}"]
         if "val/cider" in self.card.scores:
             parts.append(f"validation CIDEr {self.card.scores['val/cider']:.2f}")
         if self.bytes:

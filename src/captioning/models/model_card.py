@@ -46,15 +46,21 @@ def _filled(line: str) -> str:
 def _what(folder: Path, card: Card) -> list[str]:
     dataset = card.settings.get("dataset", "")
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e6
-    side = card.transform["image_size"]
     return [
         "A captioning model. This page was written by `captioning release`, which measured every number in it.",
-        f"- Encoder: {card.encoder}, images of {side} × {side} pixels.\n"
+        f"- {_reads(card)}\n"
         f"- Decoder: {card.decoder} ({', '.join(f'{key} {value}' for key, value in card.decoder_options.items())}).\n"
         f"- Trained on: {dataset} ({CONTENT.get(dataset, 'images of its owner')}), English captions.\n"
         f"- Run: {card.provenance['release']['run']}, epoch {card.scores.get('epoch', '?')}.\n"
         f"- Weights: {size:.1f} MB, {card.provenance['release']['precision']}.",
     ]
+
+
+def _reads(card: Card) -> str:
+    if card.vector_width is not None:
+        return f"Reads {card.vector_width} numbers of each object: {card.reads}."
+    side = card.transform["image_size"]
+    return f"Encoder: {card.encoder}, images of {side} × {side} pixels."
 
 
 def _use(name: str) -> list[str]:

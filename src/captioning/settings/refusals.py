@@ -7,7 +7,7 @@ from typing import Any
 
 from captioning.settings import text_models
 from captioning.settings.decoders import attends, names, pretrains, reads_tags, retrieves
-from captioning.settings.objects import NONE, WORDS
+from captioning.settings.objects import NONE, WORDS, of_box_head
 from captioning.settings.rules import LABELLED, learns, search_options, splits_of, warm_start
 from captioning.settings.schema import Settings
 from captioning.settings.training import INITIAL, Augmentation
@@ -54,6 +54,26 @@ def _objects(settings: Settings) -> None:
             raise UserError(
                 f"train.augment.{name} = {getattr(settings.train.augment, name)} moves objects, whose boxes stay; "
                 f"write {still}, or objects: none"
+            )
+    if of_box_head(settings.objects):
+        _whole_images(settings)
+
+
+def _whole_images(settings: Settings) -> None:
+    """A detector's own vectors are of whole images as they are, and no encoder has a part in them."""
+    features = settings.features
+    wanted: dict[str, tuple[object, object]] = {
+        "features.trainable": (features.trainable, False),
+        "features.crop": (features.crop, "none"),
+        "features.mirror": (features.mirror, False),
+        "evaluate.mirror": (settings.evaluate.mirror, False),
+    }
+    for name, (written, fitting) in wanted.items():
+        if written != fitting:
+            here, needed = (str(value).lower() for value in (written, fitting))
+            raise UserError(
+                f"{name} = {here}: objects = {settings.objects} reads a detector's vectors of whole images; write "
+                f"{needed}, or leave /box_head out"
             )
 
 

@@ -102,7 +102,8 @@ def take_up(
     theirs = saved.card.objects
     if theirs != objects:
         faults.append(f"objects ({shown_identity(theirs)}, here {shown_identity(objects)})")
-    if not faults and frozen is not None and not _same(saved.encoder, frozen):
+    by_encoder = saved.card.vector_width is None
+    if not faults and by_encoder and frozen is not None and not _same(saved.encoder, frozen):
         faults = [f"its encoder has other weights; set features.weights to {folder / 'encoder.safetensors'}"]
     if faults:
         raise UserError(f"train.start = {folder}: not a model that training here can start from: {'; '.join(faults)}")

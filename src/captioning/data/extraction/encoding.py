@@ -54,7 +54,7 @@ class Encode:
             for prefix, view in views.items():
                 regions = self._encoder(view)[: len(files)]
                 kept = {"means": regions.mean(1), "regions": self._at_boxes(regions, files, mirrored=bool(prefix))}
-                rows |= {f"{prefix}{name}": half(kept[name], files) for name in self._keep}
+                rows |= {f"{prefix}{name}": half(kept[name], files, "choose another encoder") for name in self._keep}
         return rows
 
     def _at_boxes(self, regions: Tensor, files: list[str], *, mirrored: bool) -> Tensor:
@@ -66,11 +66,11 @@ class Encode:
         return at_boxes.pooled(regions, self._encoder.grid, at_boxes.mirrored(boxes) if mirrored else boxes)
 
 
-def half(features: Tensor, files: Sequence[str]) -> np.ndarray:
-    """(B, …) as float16, the features of `files`. Raises UserError, with the file, for a number that is too large."""
+def half(features: Tensor, files: Sequence[str], remedy: str) -> np.ndarray:
+    """(B, …) as float16, the features of `files`. Raises UserError, with file and remedy, for one too large."""
     rounded = features.half()
     finite = rounded.isfinite().flatten(1).all(1)
     if not finite.all():
         file, feature = next((file, row) for file, row, good in zip(files, features, finite, strict=True) if not good)
-        raise UserError(f"{file}: a feature of {feature.abs().max():.3g} overflows float16; choose another encoder")
+        raise UserError(f"{file}: a feature of {feature.abs().max():.3g} overflows float16; {remedy}")
     return rounded.cpu().numpy()

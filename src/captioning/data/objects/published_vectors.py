@@ -26,7 +26,6 @@ from captioning.system.sealed import DamagedError
 if TYPE_CHECKING:
     import pandas as pd
 
-GIVEN = "feature.tsv in download.source"
 WIDTH = SEEN
 _CLOSE = 0.02  # by how much a box code may differ from the rect in label.tsv, as a share of the image's side
 _HALF = np.dtype("<f2")
@@ -49,18 +48,15 @@ def check_labelled(kind: str, vectors: Sequence[Path], labels: Sequence[Path]) -
         )
 
 
-def check(made_by: str, *, trainable: bool, crop: str, mirror: bool) -> None:
-    """Raise UserError where vectors of whole images cannot be read with these settings of `features`.
-
-    made_by: what has the vectors.
-    """
+def check(*, trainable: bool, crop: str, mirror: bool) -> None:
+    """Raise UserError where vectors of whole images cannot be read with these settings of `features`."""
     fixed = {"trainable": (trainable, False), "crop": (crop, "none"), "mirror": (mirror, False)}
     for name, (written, wanted) in fixed.items():
         if written != wanted:
             here, needed = (str(value).lower() for value in (written, wanted))
             raise UserError(
-                f"features.{name} = {here}, and {made_by} has vectors of whole images; write {needed}, or leave "
-                "these vectors out"
+                f"features.{name} = {here}, and feature.tsv in download.source has vectors of whole images; "
+                f"write {needed}, or take feature.tsv away"
             )
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 MOST = 36  # objects of an image that are kept
 NONE, BOXES, PUBLISHED = "none", "boxes", "published"  # kinds: no objects; no names of them; with a user's vectors
-BOX_HEAD = "/box_head"  # behind the name of a detector: regions are its own vectors, and not the encoder's
 WORDS = {"kind": "words", "source": "words of the training captions"}  # the identity of tags that have no boxes
 _DIGESTS = ("weights", "vectors", "table")  # of an identity
 _NAMED = 5  # of many names, so many are given
@@ -130,11 +129,6 @@ def identity(card: Mapping[str, Any]) -> dict[str, str]:
         return {}
     digests = {name: card["source"][name] for name in ("weights", "vectors") if name in card["source"]}
     return {"kind": card["kind"], "source": card["source"]["name"], **digests}
-
-
-def of_box_head(kind: str) -> bool:
-    """Are the regions vectors of the detector's own box head?"""
-    return kind.endswith(BOX_HEAD)
 
 
 def of_vectors(card: Mapping[str, Any]) -> dict[str, str]:

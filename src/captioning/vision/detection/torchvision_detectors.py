@@ -67,11 +67,14 @@ def check(name: str, others: tuple[str, ...]) -> None:
     )
 
 
-def check_box_head(name: str) -> None:
-    """Raise UserError, with those that have one, unless the detector `name` has a box head."""
-    fitting = [one for one in names() if one.startswith(_TWO_STAGES)]
-    if name not in fitting:
-        raise UserError(f"objects: {name} has no box head, which makes a vector of a box; write {' or '.join(fitting)}")
+def check_box_head(name: str, suffix: str) -> None:
+    """Raise UserError, with those that have one, unless the detector `name` has a box head. suffix: of their values."""
+    if not name.startswith(_TWO_STAGES):
+        fitting = [f"{one}{suffix}" for one in names() if one.startswith(_TWO_STAGES)]
+        raise UserError(
+            f"objects = {name}{suffix}: {name} has no box head, which makes a vector of a box; write "
+            f"{name}, or {' or '.join(fitting)}"
+        )
 
 
 def preset(name: str) -> Preset:

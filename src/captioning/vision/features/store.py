@@ -56,9 +56,9 @@ class FeatureStore:
     means float16 (N, D), regions float16 (N, R, D), pixels uint8 (N, 3, S, S): read by memory map, None where absent;
     mirrored_means and mirrored_regions: those of the mirrored images. objects: what objects the regions are vectors of,
     by the record of the store; empty where they are of a grid, or where there are pixels. by_no_encoder: these vectors
-    are a user's, or a detector's. places: where the objects
-    are; None without objects. tags: ids of words that are tags of the images and, behind them, of the mirrored ones if
-    there are any, (1 or 2, N, L); None where tags are the names of objects, or there are none.
+    are a user's, or a detector's. places: where the objects are; None without objects. tags: ids of words that are
+    tags of the images and, behind them, of the mirrored ones if there are any, (1 or 2, N, L); None where tags are the
+    names of objects, or there are none.
     """
 
     places: StoredPlaces | None = None
