@@ -1,65 +1,117 @@
-"""Beam search: in batches against one image at a time, and over each decoder that attends to regions.
+"""Beam search: in batches against one image at a time, with each decoder, and against `generate` of transformers.
 
-python -m benchmarks.search
+GPT-2 of the library transformers, with cross-attention to the same regions, has the sizes of the decoder transformer.
+Every decoder is random, and says as many words as it may. One thread; the fastest of the rounds counts.
+
+    python -m benchmarks.search
 """
 
 import time
+from collections.abc import Callable
 
 from captioning.system import compute
 
-compute.pin(portable=True, threads=2)
+compute.pin(portable=True, threads=1)
 
 import torch  # noqa: E402
+from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
 
 from benchmarks.vocabulary import numbered  # noqa: E402
 from captioning import decoders  # noqa: E402
 from captioning.decoders.base import Decoder  # noqa: E402
-from captioning.decoders.lstm import LstmDecoder, LstmOptions  # noqa: E402
 from captioning.search import SearchOptions, search  # noqa: E402
 from captioning.settings import resolve  # noqa: E402
+from captioning.settings.resolve import load  # noqa: E402
 from captioning.vision.encoders.encoded import Encoded  # noqa: E402
 
-IMAGES, BATCH, BEAM, WORDS, VOCABULARY, DIM, REGIONS = 512, 128, 3, 20, 2549, 1280, 49
+BATCH, SINGLE, BEAM, WORDS, VOCABULARY, DIM, REGIONS, ROUNDS = 64, 16, 5, 12, 2549, 1280, 49, 3
 OPTIONS = SearchOptions(beam_size=BEAM, max_words=WORDS, min_words=WORDS)
-ATTENDING = ("attention", "updown", "transformer")
+DECODERS = ("lstm", "attention", "updown", "transformer")
+
+Captions = list[tuple[int, ...]]
 
 
-def measure(decoder: Decoder, encoded: Encoded, size: int, images: int) -> tuple[float, list[tuple[int, ...]]]:
-    """Seconds an image, and the captions, when `images` are searched `size` at a time."""
-    begin, found = time.perf_counter(), []
-    for start in range(0, images, size):
-        part = encoded.rows(slice(start, min(start + size, images)))
-        found += [hypothesis.ids for hypothesis in search(decoder, part, OPTIONS)]
-    return (time.perf_counter() - begin) / images, found
+def built(name: str) -> Decoder:
+    """The decoder with the sizes of params.yaml."""
+    settings = load(overrides={"decoder": name, "dataset": "flickr8k"})
+    return decoders.build(name, numbered(VOCABULARY), DIM, vars(resolve.decoder_options(settings))).eval()
+
+
+def searched(decoder: Decoder, encoded: Encoded, size: int) -> Captions:
+    """The captions of all images, `size` at a time."""
+    images = range(0, len(encoded.mean), size)
+    return [found.ids for i in images for found in search(decoder, encoded.rows(slice(i, i + size)), OPTIONS)]
+
+
+def peer() -> GPT2LMHeadModel:
+    """GPT-2 with cross-attention, of the sizes that the decoder transformer has."""
+    sizes = load(overrides={"decoder": "transformer", "dataset": "flickr8k"}).decoders.transformer
+    config = GPT2Config(
+        vocab_size=VOCABULARY,
+        n_embd=sizes.width,
+        n_layer=sizes.layers,
+        n_head=sizes.heads,
+        n_inner=sizes.feed_forward,
+        add_cross_attention=True,
+        bos_token_id=2,
+        eos_token_id=3,
+        pad_token_id=0,
+    )
+    return GPT2LMHeadModel(config).eval()
+
+
+@torch.inference_mode()
+def generated(model: GPT2LMHeadModel, regions: torch.Tensor, size: int) -> None:
+    """Search captions of all images with `generate`, `size` at a time. regions (B, R, W)."""
+    for start in range(0, len(regions), size):
+        part = regions[start : start + size]
+        begin = torch.full((len(part), 1), model.config.bos_token_id)
+        found = model.generate(
+            begin,
+            attention_mask=torch.ones_like(begin),
+            encoder_hidden_states=part,
+            num_beams=BEAM,
+            do_sample=False,
+            min_new_tokens=WORDS,
+            max_new_tokens=WORDS,
+        )
+        assert found.shape == (len(part), 1 + WORDS)
+
+
+def rates(images: int, together: Callable[[], object], alone: Callable[[], object]) -> tuple[float, float]:
+    """Images per processor second of `images` together, and of SINGLE images alone, in turns."""
+    seconds: list[tuple[float, float]] = []
+    for _ in range(ROUNDS + 1):
+        begin = time.process_time()
+        together()
+        between = time.process_time()
+        alone()
+        seconds.append((between - begin, time.process_time() - between))
+    many, one = (min(column) for column in zip(*seconds[1:], strict=True))
+    return images / many, SINGLE / one
 
 
 def main() -> None:
-    """Print images a second, and the ratio. A random decoder says nothing for long: all captions have `WORDS` words."""
+    """Print images per processor second, and the ratios."""
     torch.manual_seed(0)
-    torch.set_num_threads(2)
-    decoder, means = (
-        LstmDecoder(numbered(VOCABULARY), DIM, LstmOptions(256, 512, 1, 0.5)).eval(),
-        torch.randn(IMAGES, DIM),
-    )
-    encoded = Encoded(means, None)
-    measure(decoder, encoded, BATCH, BATCH)  # warm up
-    (together, many), (alone, single) = (
-        measure(decoder, encoded, BATCH, IMAGES),
-        measure(decoder, encoded, 1, IMAGES // 8),
-    )
-    same = sum(a == b for a, b in zip(many, single, strict=False)) / len(single)
-    print(f"beam {BEAM}, {WORDS} words, vocabulary {VOCABULARY}, LSTM 512, two threads\n")
-    print("| | images/s |\n|---|---|")
-    print(f"| one image at a time | {1 / alone:.1f} |\n| batches of {BATCH} | {1 / together:.1f} |")
-    print(f"| ratio | {alone / together:.1f} |")
-    shipped = resolve.load()
+    torch.set_num_threads(1)
     regions = torch.randn(BATCH, REGIONS, DIM)
-    for name in ATTENDING:
-        attending = decoders.build(name, numbered(VOCABULARY), DIM, vars(getattr(shipped.decoders, name))).eval()
-        measure(attending, Encoded(means[:BATCH], regions), BATCH, BATCH)
-        seconds = min(measure(attending, Encoded(means[:BATCH], regions), BATCH, BATCH)[0] for _ in range(3))
-        print(f"| {name}, {REGIONS} regions of {DIM}, batches of {BATCH} | {1 / seconds:.1f} |")
-    print(f"\nthe same captions: {same:.1%}")
+    encoded = Encoded(regions.mean(1), regions)
+    few = encoded.rows(slice(0, SINGLE))
+    print(f"beam {BEAM}, {WORDS} words of {VOCABULARY}, {REGIONS} regions of {DIM}, one thread, images/s\n")
+    print(f"| | batches of {BATCH} | one image at a time | ratio |\n|---|---|---|---|")
+    for name in DECODERS:
+        decoder = built(name)
+        assert searched(decoder, few, 1) == searched(decoder, encoded, BATCH)[:SINGLE], "not the same captions"
+        many, one = rates(
+            BATCH, lambda it=decoder: searched(it, encoded, BATCH), lambda it=decoder: searched(it, few, 1)
+        )
+        print(f"| {name} | {many:.1f} | {one:.1f} | {many / one:.1f} |")
+    model = peer()
+    seen = torch.randn(BATCH, REGIONS, model.config.n_embd)
+    theirs = rates(BATCH, lambda: generated(model, seen, BATCH), lambda: generated(model, seen[:SINGLE], 1))
+    print(f"| GPT-2 of transformers, `generate` | {theirs[0]:.1f} | {theirs[1]:.1f} | {theirs[0] / theirs[1]:.1f} |")
+    print(f"\ntransformer against GPT-2: {many / theirs[0]:.1f} in batches, {one / theirs[1]:.1f} one at a time")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def captioner(variant: str = "attention-soft", words: tuple[str, ...] = WORDS) -
     name = variants.VARIANTS[variant][0]
     torch.manual_seed(1)
     decoder = decoders.build(name, Vocabulary(SPECIAL + words), encoder.dim, variants.options(variant)).eval()
-    card: Any = SimpleNamespace(decoder=name, encoder="squeezenet1_1", objects={}, placed_objects={})
+    card: Any = SimpleNamespace(decoder=name, encoder="squeezenet1_1", objects={}, placed_objects={}, vector_width=None)
     return Captioner(encoder, decoder, made, Vocabulary(SPECIAL + words), card)
 
 
