@@ -22,6 +22,8 @@ from captioning.settings.schema import Compute, Download, Evaluate, Features, Se
 from captioning.system import compute
 from captioning.system.errors import UserError, check_all
 from captioning.system.files import main_root
+from captioning.system.runtimes import registry
+from captioning.system.runtimes.registry import Engine
 from captioning.training.encoder import blocks
 from captioning.vision import fonts
 from captioning.vision.detection import torchvision_detectors
@@ -32,7 +34,7 @@ from captioning.vision.images import Transform
 
 def main(settings: Settings) -> None:
     """Raise UserError that lists, a line each, all that a later stage would refuse on this machine."""
-    checks = (_machine, _folders, _objects, _text, _weights, _encoder, _start, _search, _fonts)
+    checks = (_machine, _folders, _objects, _text, _weights, _encoder, _engine, _start, _search, _fonts)
     check_all(settings, checks)
 
 
@@ -99,6 +101,12 @@ def _encoder(settings: Settings) -> None:
     if features.trainable:
         backbones.check_training_size(settings.encoder, train.augment.image_size, transform.image_size)
         _block(settings.encoder, transform, train.encoder.from_block)
+
+
+def _engine(settings: Settings) -> None:
+    engine = Engine(settings.features.engine)
+    if engine != Engine.torch:
+        registry.check_traced(engine, f"features.engine = {engine}")
 
 
 def _block(encoder: str, transform: Transform, block: str) -> None:

@@ -3,7 +3,8 @@
 A frozen encoder: its features, or a detector's vectors. A trained one: resized pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 from captioning.data.extraction import extraction
-from captioning.data.extraction.encoding import Rows, half
+from captioning.data.extraction.encoding import Rows, at_once, by_torch, half
 from captioning.data.extraction.extraction import Extractor
 from captioning.data.objects import published_vectors
 from captioning.data.objects.placing import of_folder
@@ -23,9 +24,13 @@ from captioning.settings.objects import of_box_head
 from captioning.settings.schema import Compute, Features, Settings
 from captioning.system import compute
 from captioning.system.archives import ImageArchives
+from captioning.system.errors import UserError
 from captioning.system.files import run_key, scratch
-from captioning.vision.encoders import backbones, encoders
+from captioning.system.runtimes import registry
+from captioning.system.runtimes.registry import Engine
+from captioning.vision.encoders import backbones, encoders, graphs
 from captioning.vision.encoders.encoders import Encoder
+from captioning.vision.encoders.graphs import Run
 from captioning.vision.encoders.weights import NONE, read_record, read_weights
 from captioning.vision.images import Transform, decode
 from stages import code
@@ -83,7 +88,7 @@ def extractor_of(
         mirror=features.mirror,
         boxes=boxes,
         objects=of_vectors(card) if boxes else None,
-        autocast=fabric.autocast,
+        runs=_runs(Engine(features.engine), settings.compute.precision, fabric),
     )
 
 
@@ -91,6 +96,17 @@ def _frozen(name: str, transform: Transform, seed: int, fabric: Fabric) -> Encod
     weights = read_weights(WEIGHTS / "weights.safetensors")
     encoder = encoders.build(name, transform=transform, weights=weights, seed=seed)
     return encoders.freeze(encoder).to(fabric.device)
+
+
+def _runs(engine: Engine, precision: str, fabric: Fabric) -> Callable[[Encoder], Sequence[Run]]:
+    """How a frozen encoder is run. Raises UserError for a GPU, on which torch alone runs it."""
+    if engine == Engine.torch:
+        return partial(by_torch, autocast=fabric.autocast)
+    if fabric.device.type != "cpu":
+        raise UserError(
+            f"features.engine = {engine}: runs on CPUs, and this is a GPU; write torch, or compute.device: cpu"
+        )
+    return lambda encoder: graphs.runs(encoder, engine, BATCH["cpu"], at_once(encoder), bf16=precision == "bf16-mixed")
 
 
 def _published(images: pd.DataFrame, transform: Transform, objects: Mapping[str, str], batch_size: int) -> Extractor:
@@ -147,6 +163,11 @@ def _boxes(images: pd.DataFrame, transform: Transform) -> dict[str, np.ndarray] 
     return dict(zip(images["file"].tolist(), places.boxes, strict=True))
 
 
+def _made_by(engine: Engine) -> dict[str, str]:
+    """Which engine runs the encoder, and its version; torch's own is known already."""
+    return {"name": engine, **(registry.versions(engine) if engine != Engine.torch else {})}
+
+
 def _key(encoding: dict[str, object], features: Features, machine: Compute, archives: list[Path]) -> str:
     """A key of all that the store's bytes depend on.
 
@@ -161,6 +182,7 @@ def _key(encoding: dict[str, object], features: Features, machine: Compute, arch
         "regions": features.regions,
         "mirror": features.mirror,
         "shard_size": features.shard_size,
+        "engine": _made_by(Engine(features.engine)),
         "compute": machine.model_dump(exclude={"processes"}),
     }
     weights = [] if _by_no_encoder() else sorted(WEIGHTS.iterdir())

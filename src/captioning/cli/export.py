@@ -6,11 +6,12 @@ from typing import Annotated
 from typer import Argument, Option
 
 from captioning.cli.places import written
-from captioning.engines import folders, registry
-from captioning.engines.registry import Kind
+from captioning.engines import folders
 from captioning.models import choice
 from captioning.system import compute
 from captioning.system.errors import UserError
+from captioning.system.runtimes import registry
+from captioning.system.runtimes.registry import Kind
 
 _Model = Annotated[str, Argument(help="As --model of `captioning predict`.")]
 _To = Annotated[Kind, Option(help="onnx: for ONNX Runtime, OpenVINO and others. openvino: its own form.")]

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from captioning.captioner import cards
-from captioning.engines import folders, registry
+from captioning.engines import folders
 from captioning.engines.exported import Exported
-from captioning.engines.registry import Engine, Kind
 from captioning.system.errors import UserError
 from captioning.system.files import run_key, user_cache
+from captioning.system.runtimes import registry
+from captioning.system.runtimes.registry import Engine, Kind
 
 _KEPT = Kind.onnx  # every engine reads it
 _CODE = ("captioner", "data/text", "decoders", "engines", "kernels", "system", "vision")  # that graphs are made by
@@ -49,7 +50,7 @@ def load(model: Path, engine: Engine, threads: int) -> Exported:
     """
     if folders.is_exported(model):
         return folders.load(model, engine, threads)
-    registry.check_installed(engine)
+    registry.check_installed(engine, f"--engine {engine}")
     registry.check_export(_KEPT)
     folder = place(model)
     if folders.is_exported(folder):

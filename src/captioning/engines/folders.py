@@ -17,11 +17,11 @@ from typing_extensions import TypedDict
 from captioning.captioner import cards, confidence
 from captioning.captioner.cards import CONFIDENCE, STATISTICS
 from captioning.data.text.vocabulary import Vocabulary
-from captioning.engines import registry
 from captioning.engines.exported import Exported, GraphDecoder
-from captioning.engines.registry import Engine, Kind
 from captioning.system.errors import UserError
 from captioning.system.files import atomic, copy, digest, write_bytes
+from captioning.system.runtimes import registry
+from captioning.system.runtimes.registry import Engine, Kind
 from captioning.system.sealed import read_document, write_document
 from captioning.vision.features.unlikeness import KeptStatistics
 from captioning.vision.images import Transform
@@ -152,7 +152,7 @@ def load(folder: Path, engine: Engine, threads: int) -> Exported:
     """
     card = read_card(folder)
     registry.check_reads(engine, card["kind"], folder)
-    registry.check_installed(engine)
+    registry.check_installed(engine, f"--engine {engine}")
     graphs = {name: registry.load(engine, folder / graph["file"], threads) for name, graph in card["graphs"].items()}
     record, vocabulary = cards.read(folder).card, Vocabulary.read(folder / "vocab.txt")
     decoder = GraphDecoder(vocabulary, card["shared"], graphs.pop("init"), graphs.pop("step"))

@@ -9,31 +9,19 @@ B images, K hypotheses of each, C statistics, D feature width, R regions, S side
 and so may the words so far, which a transformer's state grows by. What is `shared` is of an image (`Decoder.shared`).
 """
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from captioning.captioner.model import Captioner
 from captioning.decoders.base import Decoder, State
+from captioning.system.runtimes.tracing import ANY, Traced, traced
 from captioning.vision.encoders.encoded import Encoded, of_regions
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.unlikeness import statistics
 
 _IMAGES, _EACH, _WORDS = 2, 3, 4  # sizes of the example: torch takes a size of 0 or 1 for a fixed one
-_ANY = torch.export.Dim.DYNAMIC
-
-
-class Traced(NamedTuple):
-    """An ONNX file, and the names of its graph's inputs and outputs."""
-
-    data: bytes
-    inputs: list[str]
-    outputs: list[str]
 
 
 class _Encode(nn.Module):
@@ -78,10 +66,10 @@ def trace(captioner: Captioner) -> dict[str, Traced]:
     """The graphs of a model, by name."""
     side = captioner.transform.image_size
     pixels = torch.zeros(_IMAGES, 3, side, side, dtype=torch.uint8)
-    encoder = _traced(_Encode(captioner.encoder), (pixels,), ({0: _ANY},), ["pixels"], ["mean", "regions"])
+    encoder = traced(_Encode(captioner.encoder), (pixels,), ({0: ANY},), ["pixels"], ["mean", "regions"])
     graphs = {"encoder": encoder, **trace_decoder(captioner.decoder, captioner.encode(pixels.numpy()))}
     if captioner.statistics is not None:
-        graphs["statistics"] = _traced(_Statistics(), (pixels,), ({0: _ANY},), ["pixels"], ["statistics"])
+        graphs["statistics"] = traced(_Statistics(), (pixels,), ({0: ANY},), ["pixels"], ["statistics"])
     return graphs
 
 
@@ -95,8 +83,8 @@ def trace_decoder(decoder: Decoder, encoded: Encoded) -> dict[str, Traced]:
     example, sizes = _example(state[:size], state[size:])
     after = ["logits", *(f"next_{index}" for index in range(size))]
     return {
-        "init": _traced(_Init(decoder), (mean, regions), ({0: _ANY},) * 2, ["mean", "regions"], names),
-        "step": _traced(_Step(decoder), example, sizes, ["tokens", *names], after),
+        "init": traced(_Init(decoder), (mean, regions), ({0: ANY},) * 2, ["mean", "regions"], names),
+        "step": traced(_Step(decoder), example, sizes, ["tokens", *names], after),
     }
 
 
@@ -113,57 +101,6 @@ def _example(own: State, shared: State) -> tuple[tuple[Any, ...], tuple[Any, ...
         torch.zeros(*shape[:2], _WORDS, *shape[3:]) if growing else torch.zeros(shape)
         for shape, growing in zip(shapes, grows, strict=True)
     )
-    sizes = tuple({0: _ANY, 1: _ANY} | ({2: _ANY} if growing else {}) for growing in grows)
+    sizes = tuple({0: ANY, 1: ANY} | ({2: ANY} if growing else {}) for growing in grows)
     tokens = torch.zeros(_IMAGES, _EACH, dtype=torch.long)
-    return (tokens, states, tuple(shared)), ({0: _ANY, 1: _ANY}, sizes, ({0: _ANY},) * len(shared))
-
-
-def _traced(
-    network: nn.Module, example: tuple[Any, ...], sizes: tuple[Any, ...], inputs: Sequence[str], outputs: Sequence[str]
-) -> Traced:
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            network.eval(),
-            example,
-            dynamo=True,
-            dynamic_shapes=sizes,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            verbose=False,
-        )
-    assert program is not None
-    proto = program.model_proto
-    _forget_origin(proto)
-    _tell_apart(proto.graph)
-    data: bytes = proto.SerializeToString(deterministic=True)
-    return Traced(data, [node.name for node in proto.graph.input], [node.name for node in proto.graph.output])
-
-
-def _forget_origin(proto: Any) -> None:
-    """Leave out what the exporter notes of the source: paths of this machine, and half a megabyte."""
-    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.initializer):
-        del part.metadata_props[:]
-    del proto.graph.value_info[:]
-
-
-def _tell_apart(graph: Any) -> None:
-    """Rename what is computed on the way under the name of an output, in place: networks of timm have a `mean` too."""
-    for name in (output.name for output in graph.output):
-        earlier = [node for node in graph.node if name in node.output][:-1]
-        for node in graph.node if earlier else ():
-            node.input[:] = [f"{name}_inside" if one == name else one for one in node.input]
-        for node in earlier:
-            node.output[:] = [f"{name}_inside" if one == name else one for one in node.output]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter's remarks are for its own authors."""
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.getLogger("torch.onnx").setLevel(level)
+    return (tokens, states, tuple(shared)), ({0: ANY, 1: ANY}, sizes, ({0: ANY},) * len(shared))

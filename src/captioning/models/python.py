@@ -16,7 +16,6 @@ from captioning.captioner.cards import Card
 from captioning.captioner.several import Several
 from captioning.data.text.phrases import phrases
 from captioning.engines import cache
-from captioning.engines.registry import Engine
 from captioning.models import choice
 from captioning.models.base import Caption as Caption
 from captioning.models.base import Captioned as Captioned
@@ -30,6 +29,7 @@ from captioning.settings.rules import usual_beam
 from captioning.settings.search import USUAL
 from captioning.settings.search import SearchOptions as SearchOptions
 from captioning.system.errors import UserError
+from captioning.system.runtimes.registry import Engine
 
 if TYPE_CHECKING:
     from captioning.captioner.several import Placed

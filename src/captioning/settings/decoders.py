@@ -108,13 +108,14 @@ class TransformerOptions:
 class NeighboursOptions:
     """Captions of the nearest training images (Devlin et al. 2015, behind a ridge regression).
 
+    ridge: the penalty of the regression; ten times more or less changes little (docs/journal.md).
     dimensions: of the space of captions in which images are compared.
     """
 
     retrieves = True
 
     neighbours: Annotated[Few, Meaning("training images whose captions are candidates")]
-    ridge: Annotated[Positive, Meaning("penalty of the regression from features to captions; larger is smoother")]
+    ridge: Positive = 3000.0
     dimensions: Width = 300
 
 

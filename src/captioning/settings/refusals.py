@@ -85,6 +85,19 @@ def _words(settings: Settings) -> None:
         raise UserError("objects = words: a frozen encoder's features predict them; write features.trainable: false")
 
 
+def _engine(settings: Settings) -> None:
+    """Another engine runs a frozen encoder only, and ONNX Runtime always takes all that the CPU has."""
+    engine = settings.features.engine
+    if engine == "torch":
+        return
+    if settings.features.trainable:
+        raise UserError(f"features.engine = {engine} runs a frozen encoder, and this one is trained; write torch")
+    if engine == "onnxruntime" and settings.compute.portable:
+        raise UserError(
+            "features.engine = onnxruntime: it cannot be limited to AVX2; write compute.portable: false, or openvino"
+        )
+
+
 def _mirror(settings: Settings) -> None:
     if settings.features.mirror and settings.features.trainable:
         raise UserError("features.mirror = true is for a frozen encoder, and this is trained; use train.augment.flip")
@@ -211,6 +224,7 @@ REFUSALS = (
     _text,
     _regions,
     _objects,
+    _engine,
     _mirror,
     _mirrored_evaluation,
     _epochs,

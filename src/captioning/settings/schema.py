@@ -151,6 +151,10 @@ class Features(Section):
             "true: features of mirrored images are stored too, and training draws one of the two (frozen encoder only)"
         ),
     ]
+    engine: Annotated[
+        Literal["torch", "onnxruntime", "openvino"],
+        Meaning("torch | onnxruntime | openvino: what runs a frozen encoder here (docs/engines.md)"),
+    ]
     shard_size: Annotated[Count, Meaning("images in each file of the store, rounded up to whole batches")]
 
 

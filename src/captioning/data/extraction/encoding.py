@@ -3,9 +3,9 @@
 B images a batch, R regions or boxes, D feature width, H, W rows and columns of the grid, S side in pixels.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from threading import Semaphore
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -14,30 +14,48 @@ from torch import Tensor
 from captioning.system.errors import UserError
 from captioning.vision.encoders import at_boxes
 from captioning.vision.encoders.encoders import Encoder
+from captioning.vision.encoders.graphs import Run
 
 Rows = dict[str, np.ndarray]
 """Arrays (B, …) by name: what is stored of B images."""
 
 
-class Encode:
-    """Pixels → rows of the store, called by several threads.
+def at_once(encoder: Encoder) -> int:
+    """How many batches are encoded at once: on a CPU as many as torch may have threads, each a batch of its own.
 
-    On a CPU as many of them encode at once as torch may have threads, each a batch of its own: all threads on one batch
-    wait for each other at every layer (`python -m benchmarks.features`). A GPU has one batch at a time.
+    All threads on one batch wait for each other at every layer (`python -m benchmarks.features`). A GPU has one batch.
     """
+    return torch.get_num_threads() if encoder.scale.device.type == "cpu" else 1
+
+
+def by_torch(encoder: Encoder, autocast: Callable[[], AbstractContextManager[None]] = nullcontext) -> list[Run]:
+    """The encoder itself, as often as it may run at once. autocast: the precision that it runs in."""
+
+    def run(pixels: Tensor) -> Tensor:
+        with autocast():
+            regions: Tensor = encoder(pixels)
+        return regions
+
+    return [run] * at_once(encoder)
+
+
+class Encode:
+    """Pixels → rows of the store, called by several threads, of which as many encode at once as there are `runs`."""
 
     def __init__(
         self,
         encoder: Encoder,
+        runs: Iterable[Run],
         keep: Sequence[str],
         batch_size: int,
         mirror: bool,
         boxes: Mapping[str, np.ndarray] | None,
-        autocast: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._encoder, self._keep, self._batch_size = encoder, keep, batch_size
-        self._mirror, self._boxes, self._autocast = mirror, boxes, autocast
-        self._turns = Semaphore(torch.get_num_threads() if encoder.scale.device.type == "cpu" else 1)
+        self._mirror, self._boxes = mirror, boxes
+        self._free: SimpleQueue[Run] = SimpleQueue()
+        for run in runs:
+            self._free.put(run)
 
     def __call__(self, pixels: np.ndarray, files: list[str]) -> Rows:
         """uint8 (B, 3, S, S) → their rows; those of the mirrored images have the prefix mirrored_.
@@ -48,14 +66,23 @@ class Encode:
         filled = np.zeros((self._batch_size, *pixels.shape[1:]), dtype=np.uint8)
         filled[: len(pixels)] = pixels
         rows: Rows = {}
-        with self._turns, torch.inference_mode(), self._autocast():
+        with self._turn() as run, torch.inference_mode():
             batch = torch.from_numpy(filled).to(self._encoder.scale.device)
             views = {"": batch, "mirrored_": batch.flip(3)} if self._mirror else {"": batch}
             for prefix, view in views.items():
-                regions = self._encoder(view)[: len(files)]
+                regions = run(view)[: len(files)]
                 kept = {"means": regions.mean(1), "regions": self._at_boxes(regions, files, mirrored=bool(prefix))}
                 rows |= {f"{prefix}{name}": half(kept[name], files, "choose another encoder") for name in self._keep}
         return rows
+
+    @contextmanager
+    def _turn(self) -> Iterator[Run]:
+        """The next run that is free."""
+        run = self._free.get()
+        try:
+            yield run
+        finally:
+            self._free.put(run)
 
     def _at_boxes(self, regions: Tensor, files: list[str], *, mirrored: bool) -> Tensor:
         """Regions of the grid (B, H W, D) → of the boxes (B, R, D), if there are boxes."""

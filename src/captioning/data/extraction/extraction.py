@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -22,7 +22,7 @@ import pandas as pd
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
-from captioning.data.extraction.encoding import Encode, Rows
+from captioning.data.extraction.encoding import Encode, Rows, by_torch
 from captioning.data.extraction.npy import GrowingArray
 from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, digest, link, move
@@ -30,6 +30,7 @@ from captioning.system.locks import alone, if_free
 from captioning.system.sealed import DamagedError, read_document, write_document
 from captioning.system.side_by_side import in_order
 from captioning.vision.encoders.encoders import Encoder, folded
+from captioning.vision.encoders.graphs import Run
 from captioning.vision.features.store import FORMAT
 from captioning.vision.images import Transform, decode
 
@@ -71,7 +72,7 @@ def features(
     mirror: bool = False,
     boxes: Mapping[str, np.ndarray] | None = None,
     objects: Mapping[str, str] | None = None,
-    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+    runs: Callable[[Encoder], Sequence[Run]] = by_torch,
     threads: int = THREADS,
 ) -> Extractor:
     """The output of a frozen encoder, float16: `keep` names means (B, D), regions (B, R, D), or both.
@@ -79,12 +80,13 @@ def features(
     mirror: the same of the mirrored images, as mirrored_means and mirrored_regions; they are decoded once.
     boxes: of each file, (R, 4), shares of what is seen: the regions are vectors at these boxes then, not of the grid.
     objects: what these are, as `tables.of_vectors` has it.
-    autocast: the precision that the encoder runs in.
+    runs: how the encoder, whose BatchNorm is folded then, is run, as often as it may run at once.
     Extracting raises UserError, with the file's name, when an image cannot be decoded or a feature is no float16.
     """
 
     def extract(files: list[str]) -> Stream:
-        encode = Encode(folded(encoder), keep, batch_size, mirror, boxes, autocast)
+        network = folded(encoder)
+        encode = Encode(network, runs(network), keep, batch_size, mirror, boxes)
 
         def rows(files: list[str]) -> Rows:
             return encode(_pixels(image_files, files, encoder.transform), files)

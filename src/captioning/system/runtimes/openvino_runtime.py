@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import openvino
 
-from captioning.engines.registry import Graph
 from captioning.system.errors import UserError, reason
+from captioning.system.runtimes.registry import Graph
 
 
 @cache
@@ -21,15 +21,16 @@ def _core() -> openvino.Core:
     return openvino.Core()
 
 
-def load(path: Path, threads: int) -> Graph:
-    """The graph of an ONNX or OpenVINO file, on so many threads, in float32 also where the CPU has bfloat16.
+def load(path: Path, threads: int, *, bf16: bool) -> Graph:
+    """The graph of an ONNX or OpenVINO file, on so many threads. bf16: in bfloat16; else in float32 on any CPU.
 
     Raises UserError when it cannot be read.
     """
     core = _core()
     settings = {
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+        "ENABLE_CPU_PINNING": False,  # several graphs of one thread would all be bound to the same core
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "SNIPPETS_MODE": "DISABLE",  # of a growing state, 2026.4 computes wrong attention with them on AVX2

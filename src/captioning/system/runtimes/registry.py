@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,17 +32,18 @@ class Kind(StrEnum):
 
 
 class _Needs(NamedTuple):
-    """module: has `load(path, threads)`. packages: that it imports, and an export for it. reads: what it can run."""
+    """module: has `load(path, threads, bf16)`. packages: that it imports. reads: what it can run. bf16: that too?"""
 
     module: str
     packages: tuple[str, ...]
     reads: tuple[Kind, ...]
+    bf16: bool
 
 
 _EXPORT = ("onnx", "onnxscript")
 _ENGINES = {
-    Engine.onnxruntime: _Needs("captioning.engines.onnx_runtime", ("onnxruntime",), (Kind.onnx,)),
-    Engine.openvino: _Needs("captioning.engines.openvino_runtime", ("openvino",), (Kind.openvino, Kind.onnx)),
+    Engine.onnxruntime: _Needs("onnx_runtime", ("onnxruntime",), (Kind.onnx,), bf16=False),
+    Engine.openvino: _Needs("openvino_runtime", ("openvino",), (Kind.openvino, Kind.onnx), bf16=True),
 }
 _EXTRAS = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx", "openvino": "openvino"}
 
@@ -55,9 +57,15 @@ def check_reads(engine: Engine, kind: Kind, folder: Path) -> None:
         )
 
 
-def check_installed(engine: Engine) -> None:
-    """Raise UserError where a package of the engine is missing."""
-    _check(_ENGINES[engine].packages, f"--engine {engine}")
+def check_installed(engine: Engine, asked: str) -> None:
+    """Raise UserError, which begins with what was `asked` for, where a package of the engine is missing."""
+    _check(_ENGINES[engine].packages, asked)
+
+
+def check_traced(engine: Engine, asked: str) -> None:
+    """Raise UserError as `check_installed` does, for an engine whose graphs are made on the way."""
+    check_installed(engine, asked)
+    _check(_EXPORT, asked)
 
 
 def check_export(kind: Kind) -> None:
@@ -71,8 +79,18 @@ def _check(packages: Sequence[str], what: str) -> None:
             raise UserError(f"{what} needs {name}: pip install 'captioning[{_EXTRAS[name]}]'")
 
 
-def load(engine: Engine, path: Path, threads: int) -> Graph:
-    """A graph of an exported model, on so many threads. Raises UserError for a file that the engine cannot read."""
-    module = importlib.import_module(_ENGINES[engine].module)
-    loaded: Graph = module.load(path, threads)
+def load(engine: Engine, path: Path, threads: int, *, bf16: bool = False) -> Graph:
+    """A graph of an exported model, on so many threads. bf16: in bfloat16, where the engine has it.
+
+    Raises UserError for a file that the engine cannot read.
+    """
+    needs = _ENGINES[engine]
+    loaded: Graph = importlib.import_module(f"{__package__}.{needs.module}").load(
+        path, threads, bf16=bf16 and needs.bf16
+    )
     return loaded
+
+
+def versions(engine: Engine) -> dict[str, str]:
+    """The versions of the packages that make the engine's graphs, and run them."""
+    return {name: version(name) for name in (*_EXPORT, *_ENGINES[engine].packages)}
