@@ -22,10 +22,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from PIL import Image
 
 from captioning.data.datasets.scenes import composition, drawing
+from captioning.data.runtimes.registry import Engine
 from captioning.models import choice, loading
 from captioning.models.python import Caption, Model
 from captioning.system import compute
-from captioning.system.runtimes.registry import Engine
 
 SEED = 987_654_321
 PHOTOGRAPHS = sorted(Path(__file__).resolve().parents[1].glob("docs/photographs/*.jpg"))

@@ -1,10 +1,13 @@
 """Images a second of the stage `features`, beside those of the bare network on pixels that are in memory.
 
 The bare network runs as the stage runs it, a batch on each core, and with all cores on each batch in turn. A share of
-100 % would mean that reading, decoding, resizing and writing cost nothing. Peak memory is taken at a number of images
-and at four times as many: it must not grow with them.
+100 % would mean that reading, decoding, resizing and writing cost nothing. `features.engine` is compared beside it, in
+turns: torch, ONNX Runtime and OpenVINO, in float32, and with `bf16` what has bfloat16 too, with all that the CPU has
+(`compute.portable: false`). Peak memory is taken at a number of images and at four times as many: it must not grow
+with them.
 
-    python -m benchmarks.features [FOLDER]     # with Flickr8k_Dataset.zip; else CAPTIONING_SOURCE, else drawn noise
+    python -m benchmarks.features [FOLDER]      # with Flickr8k_Dataset.zip; else CAPTIONING_SOURCE, else drawn noise
+    python -m benchmarks.features engines [bf16] [ENCODER] [FOLDER]
 """
 
 import io
@@ -21,19 +24,23 @@ from pathlib import Path
 
 from captioning.system import compute
 
-compute.pin(portable=True, threads=2)
+compute.pin(portable="engines" not in sys.argv, threads=2)
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from captioning.data.extraction import extraction  # noqa: E402
+from captioning.data.extraction import engines, extraction  # noqa: E402
+from captioning.data.extraction.encoding import at_once, by_torch  # noqa: E402
+from captioning.data.runtimes.registry import Engine  # noqa: E402
 from captioning.system.archives import Archive, ImageArchives, write_zip  # noqa: E402
 from captioning.vision.encoders import backbones, encoders  # noqa: E402
 
 NAME, BATCH, SHARD, COUNT, MEMORY_COUNT = "mobilenet_v2", 4, 256, 1024, 512
 TURNS, THREADS = 4, 2
+
+Runs = Callable[[encoders.Encoder], list[engines.Run]]
 
 
 def main() -> None:
@@ -41,17 +48,20 @@ def main() -> None:
     if len(sys.argv) == 4 and sys.argv[1] == "memory":
         print(_peak(Path(sys.argv[2]), int(sys.argv[3])))
         return
+    if "engines" in sys.argv:
+        _compare_engines(sys.argv[2:])
+        return
     given = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("CAPTIONING_SOURCE")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        _images(root, Path(given) if given else None)
+        _archive(root, Path(given) if given else None)
         _speed(root)
         peaks = [_measure_peak(root, count) for count in (MEMORY_COUNT, 4 * MEMORY_COUNT)]
     print(f"\n| images | peak memory, MiB |\n|---|---|\n| {MEMORY_COUNT} | {peaks[0]:.0f} |")
     print(f"| {4 * MEMORY_COUNT} | {peaks[1]:.0f} |")
 
 
-def _images(root: Path, given: Path | None) -> None:
+def _archive(root: Path, given: Path | None) -> None:
     """Leave an archive of photographs, or of noise, as `root`/images.zip."""
     if given:
         found = sorted(given.rglob("Flickr8k_Dataset.zip"))
@@ -76,11 +86,11 @@ def _images(root: Path, count: int) -> pd.DataFrame:
     return pd.DataFrame({"image_id": [str(i) for i in range(count)], "file": files})
 
 
-def _encoder() -> encoders.Encoder:
+def _encoder(name: str = NAME) -> encoders.Encoder:
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
-    transform = backbones.transform_for(NAME, "native", pretrained=True)
-    return encoders.freeze(encoders.build(NAME, transform=transform, weights={}))
+    transform = backbones.transform_for(name, "native", pretrained=True)
+    return encoders.freeze(encoders.build(name, transform=transform, weights={}))
 
 
 def _write(folder: Path, images: pd.DataFrame, extractor: extraction.Extractor) -> None:
@@ -115,6 +125,57 @@ def _speed(root: Path) -> None:
     print(f"{NAME}, {size} pixels, batch {BATCH}, {COUNT} images\n\n| | images/s | share |\n|---|---|---|")
     for what, taken in seconds.items():
         print(f"| {what} | {COUNT / taken:.1f} | {seconds[each] / taken:.0%} |")
+
+
+def _compare_engines(arguments: list[str]) -> None:
+    """Print images a second from JPEG to the store, and of the bare forward pass on one thread, by each engine."""
+    half = "bf16" in arguments
+    name, folder = (*[one for one in arguments if one != "bf16"], NAME)[0], arguments[-1]
+    given = folder if Path(folder).is_dir() else os.environ.get("CAPTIONING_SOURCE")
+    encoder = _encoder(name)
+    ways: dict[str, Runs] = {"torch": by_torch} | {str(engine): _by(engine) for engine in Engine if engine != "torch"}
+    if half:
+        autocast = partial(torch.autocast, "cpu", torch.bfloat16)
+        ways |= {
+            "torch, bfloat16": partial(by_torch, autocast=autocast),
+            "openvino, bfloat16": _by(Engine.openvino, bf16=True),
+        }
+    with tempfile.TemporaryDirectory() as root:
+        _archive(Path(root), Path(given) if given else None)
+        images = _images(Path(root), COUNT // TURNS)
+        ready = {way: runs(encoders.folded(encoder)) for way, runs in ways.items()}
+        whole = dict.fromkeys(ways, 0.0)
+        with ImageArchives(Path(root)) as files:
+            for turn in range(TURNS + 1):
+                for way, runs in ready.items():
+                    extractor = extraction.features(files, encoder, ["means"], BATCH, runs=lambda _, them=runs: them)
+                    begin = time.perf_counter()
+                    _write(Path(root) / f"{way}{turn}", images, extractor)
+                    whole[way] += (time.perf_counter() - begin) if turn else 0.0  # the first turn warms up
+        bare = {way: _bare(runs[0], encoder.transform.image_size) for way, runs in ready.items()}
+    print(f"{name}, {encoder.transform.image_size} pixels, batch {BATCH}, {COUNT} images\n")
+    print("| | JPEG to store, two cores, images/s | ratio | forward pass, one thread, images/s | ratio |")
+    print("|---|---|---|---|---|")
+    for way in ways:
+        ratio = whole["torch"] / whole[way], bare[way] / bare["torch"]
+        print(f"| {way} | {COUNT / whole[way]:.0f} | {ratio[0]:.2f} | {bare[way]:.0f} | {ratio[1]:.2f} |")
+
+
+def _by(engine: Engine, *, bf16: bool = False) -> Runs:
+    return lambda encoder: engines.runs(encoder, engine, BATCH, at_once(encoder), bf16=bf16)
+
+
+@torch.inference_mode()
+def _bare(run: engines.Run, size: int) -> float:
+    """Images per processor second of the forward pass alone, on one thread; the fastest of 20."""
+    torch.set_num_threads(1)
+    pixels = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
+    seconds = []
+    for _ in range(20):
+        begin = time.process_time()
+        run(pixels)
+        seconds.append(time.process_time() - begin)
+    return BATCH / min(seconds)
 
 
 def _measure_peak(root: Path, count: int) -> float:

@@ -13,6 +13,8 @@ from captioning.captioner import model_folders
 from captioning.data.datasets import folder as own
 from captioning.data.network.downloads import find
 from captioning.data.objects import given, published_vectors
+from captioning.data.runtimes import registry
+from captioning.data.runtimes.registry import Engine
 from captioning.metrics.java_runtime import require
 from captioning.settings import text_models
 from captioning.settings.objects import BOX_HEAD, BOXES, LABELS, OWN, TRAINED, of_box_head
@@ -22,8 +24,6 @@ from captioning.settings.schema import Compute, Download, Evaluate, Features, Se
 from captioning.system import compute
 from captioning.system.errors import UserError, check_all
 from captioning.system.files import main_root
-from captioning.system.runtimes import registry
-from captioning.system.runtimes.registry import Engine
 from captioning.training.encoder import blocks
 from captioning.vision import fonts
 from captioning.vision.detection import torchvision_detectors

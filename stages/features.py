@@ -12,12 +12,15 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 
-from captioning.data.extraction import extraction
+from captioning.data.extraction import engines, extraction
 from captioning.data.extraction.encoding import Rows, at_once, by_torch, half
+from captioning.data.extraction.engines import Run
 from captioning.data.extraction.extraction import Extractor
 from captioning.data.objects import published_vectors
 from captioning.data.objects.placing import of_folder
 from captioning.data.objects.tables import AGAIN, CARD, PUBLISHED, Objects, of_vectors, read_card
+from captioning.data.runtimes import registry
+from captioning.data.runtimes.registry import Engine
 from captioning.data.splits.images import read_images
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.settings.objects import of_box_head
@@ -26,11 +29,8 @@ from captioning.system import compute
 from captioning.system.archives import ImageArchives
 from captioning.system.errors import UserError
 from captioning.system.files import run_key, scratch
-from captioning.system.runtimes import registry
-from captioning.system.runtimes.registry import Engine
-from captioning.vision.encoders import backbones, encoders, graphs
+from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
-from captioning.vision.encoders.graphs import Run
 from captioning.vision.encoders.weights import NONE, read_record, read_weights
 from captioning.vision.images import Transform, decode
 from stages import code
@@ -106,7 +106,7 @@ def _runs(engine: Engine, precision: str, fabric: Fabric) -> Callable[[Encoder],
         raise UserError(
             f"features.engine = {engine}: runs on CPUs, and this is a GPU; write torch, or compute.device: cpu"
         )
-    return lambda encoder: graphs.runs(encoder, engine, BATCH["cpu"], at_once(encoder), bf16=precision == "bf16-mixed")
+    return lambda encoder: engines.runs(encoder, engine, BATCH["cpu"], at_once(encoder), bf16=precision == "bf16-mixed")
 
 
 def _published(images: pd.DataFrame, transform: Transform, objects: Mapping[str, str], batch_size: int) -> Extractor:

@@ -13,15 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from captioning.data.extraction import extraction
+from captioning.data.extraction import engines, extraction
 from captioning.data.extraction.encoding import at_once
+from captioning.data.runtimes import onnx_runtime, openvino_runtime, registry
+from captioning.data.runtimes.registry import Engine
 from captioning.settings.resolve import load
 from captioning.system import compute
 from captioning.system.archives import ImageArchives, write_zip
 from captioning.system.errors import UserError
-from captioning.system.runtimes import onnx_runtime, openvino_runtime, registry
-from captioning.system.runtimes.registry import Engine
-from captioning.vision.encoders import encoders, graphs
+from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.store import FeatureStore
 from captioning.vision.images import Transform
@@ -67,7 +67,7 @@ def stored(root: Path, folder: Path, encoder: Encoder, engine: Engine, threads: 
             BATCH,
             mirror=True,
             runs=lambda network: (
-                graphs.runs(network, engine, BATCH, at_once(network), bf16=False)
+                engines.runs(network, engine, BATCH, at_once(network), bf16=False)
                 if engine != Engine.torch
                 else extraction.by_torch(network)
             ),
@@ -103,7 +103,7 @@ def test_the_encoder_runs_in_the_engine_and_not_in_torch(engine: Engine) -> None
     pixels = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
     with torch.inference_mode():
         expected = encoder(pixels)
-    first, second = graphs.runs(encoder, engine, 2, 2, bf16=False)
+    first, second = engines.runs(encoder, engine, 2, 2, bf16=False)
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.zero_()
@@ -135,17 +135,14 @@ def test_each_run_is_of_one_thread_at_a_time(root: Path) -> None:
     assert [row["means"].shape for row in rows] == [(1, 512)] * 12
 
 
-@pytest.mark.parametrize(
-    ("engine", "module"), [(Engine.onnxruntime, onnx_runtime), (Engine.openvino, openvino_runtime)]
-)
-def test_only_an_engine_that_has_bfloat16_is_asked_for_it(
-    monkeypatch: pytest.MonkeyPatch, engine: Engine, module: object
-) -> None:
+def test_only_an_engine_that_has_bfloat16_is_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
-    monkeypatch.setattr(module, "load", lambda *_, bf16: asked.append(bf16))
-    for bf16 in (False, True):
-        registry.load(engine, Path("any.onnx"), 1, bf16=bf16)
-    assert asked == [False, engine == Engine.openvino]
+    monkeypatch.setattr(openvino_runtime, "load", lambda *_, bf16: asked.append(bf16))
+    monkeypatch.setattr(onnx_runtime, "load", lambda *_: None)
+    for engine in ENGINES:
+        for bf16 in (False, True):
+            registry.load(engine, Path("any.onnx"), 1, bf16=bf16)
+    assert asked == [False, True]
 
 
 @pytest.mark.parametrize(

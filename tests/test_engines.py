@@ -19,13 +19,13 @@ from typer.testing import CliRunner
 import captioning
 from captioning.captioner import model
 from captioning.cli.app import app
+from captioning.data.runtimes import registry
+from captioning.data.runtimes.registry import Engine, Kind
 from captioning.decoders.base import Decoder
 from captioning.engines import cache, folders, graphs
 from captioning.engines.exported import GraphDecoder
 from captioning.search import n_best
 from captioning.system.errors import UserError
-from captioning.system.runtimes import registry
-from captioning.system.runtimes.registry import Engine, Kind
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.unlikeness import KeptStatistics, statistics
 from tests.test_ensembles import METHODS, folder

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -163,6 +164,18 @@ def test_changing_the_encoder_back_is_a_run_cache_hit(copy: Project) -> None:
     assert "Running stage" not in printed
     assert copy.read("dvc.lock") == lock
     assert "encoder=squeezenet1_1" in copy.run("captioning", "experiments").stdout
+
+
+def test_another_engine_stores_the_features_of_a_frozen_encoder(copy: Project) -> None:
+    """From the archive to scores; what is stored is what torch stores, to the last bits of float16."""
+    frozen = ("-S", "features.trainable=false", "-S", "decoder=attention", "-S", "train.epochs=1")
+    stored = {}
+    for engine in ("torch", "openvino"):
+        copy.run("dvc", "exp", "run", *frozen, "-S", f"features.engine={engine}")
+        shards = sorted((copy.folder / "data/features").glob("regions-*.npy"))
+        stored[engine] = np.concatenate([np.load(shard) for shard in shards]).astype(np.float32)
+    assert "cider" in json.loads(copy.read("data/evaluate/metrics.json"))
+    np.testing.assert_allclose(stored["openvino"], stored["torch"], rtol=2e-3, atol=1e-3 * stored["torch"].max())
 
 
 def test_a_stage_alone_is_an_experiment_in_a_clone_without_the_cache(

@@ -16,13 +16,13 @@ from captioning.captioner.cards import Card
 from captioning.data.objects import words
 from captioning.data.objects.tables import WORDS
 from captioning.data.objects.words import WordTagger, chosen, token_rows
+from captioning.data.runtimes.registry import Kind
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import SPECIAL, Pieces, Vocabulary
 from captioning.engines import folders
 from captioning.evaluation import attending
 from captioning.settings import resolve
 from captioning.system.errors import UserError
-from captioning.system.runtimes.registry import Kind
 from captioning.training import pretraining, word_scores, word_tags
 from captioning.training.network import Network
 from captioning.training.warm_start import take_up

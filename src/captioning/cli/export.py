@@ -6,12 +6,9 @@ from typing import Annotated
 from typer import Argument, Option
 
 from captioning.cli.places import written
-from captioning.engines import folders
-from captioning.models import choice
+from captioning.data.runtimes.registry import Kind
+from captioning.models import choice, exporting
 from captioning.system import compute
-from captioning.system.errors import UserError
-from captioning.system.runtimes import registry
-from captioning.system.runtimes.registry import Kind
 
 _Model = Annotated[str, Argument(help="As --model of `captioning predict`.")]
 _To = Annotated[Kind, Option(help="onnx: for ONNX Runtime, OpenVINO and others. openvino: its own form.")]
@@ -23,14 +20,10 @@ def export(model: _Model, *, to: _To = Kind.onnx, out: _Out) -> None:
 
     `captioning predict --model FOLDER --engine onnxruntime` captions with it, and never loads torch.
     """
-    registry.check_export(to)
-    if out.exists() and not folders.is_exported(out):
-        raise UserError(f"--out {out}: is there already, and is no exported model; name another folder")
+    exporting.check(out, to)
     [found] = choice.models([model], None)
-    if folders.is_exported(found.folder):
-        raise UserError(f"{model}: is an exported model; name the model that it was made of")
     compute.pin(portable=True, threads=1)
     with written("--out", out):
-        card = folders.write(found.folder, out, to)
+        card = exporting.export(model, found.folder, out, to)
     size = sum(path.stat().st_size for path in out.iterdir())
     print(f"{out}: {', '.join(card['graphs'])} for {to}, {size / 1e6:.1f} MB")

@@ -17,10 +17,10 @@ from captioning.cli.objects import Wanted
 from captioning.cli.outputs import Outputs, Target
 from captioning.cli.places import sheet_names, written
 from captioning.cli.search_options import BEAM_SIZE, with_search_options
+from captioning.data.runtimes.registry import Engine
 from captioning.models import choice, loading
 from captioning.system.errors import UserError
 from captioning.system.files import write_bytes
-from captioning.system.runtimes.registry import Engine
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,10 +9,10 @@ from typing import Annotated
 from typer import Option
 
 from captioning.cli.predict import EngineOption
+from captioning.data.runtimes.registry import Engine
 from captioning.models import choice, loading
 from captioning.server.limits import Limits
 from captioning.system.errors import UserError
-from captioning.system.runtimes.registry import Engine
 
 _DEFAULTS = Limits()
 _Models = Annotated[

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from captioning.captioner import cards
+from captioning.data.runtimes import registry
+from captioning.data.runtimes.registry import Engine, Kind
 from captioning.engines import folders
 from captioning.engines.exported import Exported
 from captioning.system.errors import UserError
 from captioning.system.files import run_key, user_cache
-from captioning.system.runtimes import registry
-from captioning.system.runtimes.registry import Engine, Kind
 
 _KEPT = Kind.onnx  # every engine reads it
 _CODE = ("captioner", "data/text", "decoders", "engines", "kernels", "system", "vision")  # that graphs are made by

@@ -11,10 +11,10 @@ import numpy as np
 
 from captioning.captioner.cards import Card
 from captioning.captioner.confidence import Calibration
+from captioning.data.runtimes.registry import Graph
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.search import Speaker
 from captioning.search.arrays import Array, State
-from captioning.system.runtimes.registry import Graph
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.unlikeness import KeptStatistics
 from captioning.vision.images import Transform

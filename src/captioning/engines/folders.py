@@ -16,12 +16,12 @@ from typing_extensions import TypedDict
 
 from captioning.captioner import cards, confidence
 from captioning.captioner.cards import CONFIDENCE, STATISTICS
+from captioning.data.runtimes import registry
+from captioning.data.runtimes.registry import Engine, Kind
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.engines.exported import Exported, GraphDecoder
 from captioning.system.errors import UserError
 from captioning.system.files import atomic, copy, digest, write_bytes
-from captioning.system.runtimes import registry
-from captioning.system.runtimes.registry import Engine, Kind
 from captioning.system.sealed import read_document, write_document
 from captioning.vision.features.unlikeness import KeptStatistics
 from captioning.vision.images import Transform

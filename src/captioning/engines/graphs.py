@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from captioning.captioner.model import Captioner
+from captioning.data.runtimes.tracing import ANY, Traced, traced
 from captioning.decoders.base import Decoder, State
-from captioning.system.runtimes.tracing import ANY, Traced, traced
 from captioning.vision.encoders.encoded import Encoded, of_regions
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.unlikeness import statistics

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from captioning.captioner import cards
+from captioning.data.runtimes.registry import Engine
 from captioning.experiments.commands import project
 from captioning.models import released, shipped
 from captioning.models.descriptions import CONTENT, DRAWINGS
 from captioning.models.released import Model
 from captioning.system.errors import UserError
-from captioning.system.runtimes.registry import Engine
 
 TRAINED = Path("data/train/model")
 """Where the pipeline puts a model, relative to the project's folder."""

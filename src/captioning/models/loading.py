@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioning.captioner import cards
+from captioning.data.runtimes.registry import Engine
 from captioning.models import choice
 from captioning.models.released import Model as Found
 from captioning.system import compute, quickly
-from captioning.system.runtimes.registry import Engine
 
 if TYPE_CHECKING:
     from captioning.models.base import Model

@@ -14,6 +14,7 @@ from PIL import Image
 from captioning.captioner import several
 from captioning.captioner.cards import Card
 from captioning.captioner.several import Several
+from captioning.data.runtimes.registry import Engine
 from captioning.data.text.phrases import phrases
 from captioning.engines import cache
 from captioning.models import choice
@@ -29,7 +30,6 @@ from captioning.settings.rules import usual_beam
 from captioning.settings.search import USUAL
 from captioning.settings.search import SearchOptions as SearchOptions
 from captioning.system.errors import UserError
-from captioning.system.runtimes.registry import Engine
 
 if TYPE_CHECKING:
     from captioning.captioner.several import Placed

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captioning.data.extraction.engines import Run
 from captioning.system.errors import UserError
 from captioning.vision.encoders import at_boxes
 from captioning.vision.encoders.encoders import Encoder
-from captioning.vision.encoders.graphs import Run
 
 Rows = dict[str, np.ndarray]
 """Arrays (B, …) by name: what is stored of B images."""

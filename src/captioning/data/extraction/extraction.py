@@ -23,6 +23,7 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from captioning.data.extraction.encoding import Encode, Rows, by_torch
+from captioning.data.extraction.engines import Run
 from captioning.data.extraction.npy import GrowingArray
 from captioning.system.archives import ImageArchives
 from captioning.system.files import atomic, digest, link, move
@@ -30,7 +31,6 @@ from captioning.system.locks import alone, if_free
 from captioning.system.sealed import DamagedError, read_document, write_document
 from captioning.system.side_by_side import in_order
 from captioning.vision.encoders.encoders import Encoder, folded
-from captioning.vision.encoders.graphs import Run
 from captioning.vision.features.store import FORMAT
 from captioning.vision.images import Transform, decode
 

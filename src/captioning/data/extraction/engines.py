@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from captioning.data.runtimes import registry
+from captioning.data.runtimes.registry import Engine, Graph
+from captioning.data.runtimes.tracing import traced
 from captioning.system.files import write_bytes
-from captioning.system.runtimes import registry
-from captioning.system.runtimes.registry import Engine, Graph
-from captioning.system.runtimes.tracing import traced
 from captioning.vision.encoders.encoders import Encoder
 
 Run = Callable[[Tensor], Tensor]

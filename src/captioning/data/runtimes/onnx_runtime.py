@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from captioning.data.runtimes.registry import Graph
 from captioning.system.errors import UserError, reason
-from captioning.system.runtimes.registry import Graph
 
 _FATAL = 4  # what is logged on standard error: nothing below
 
 
-def load(path: Path, threads: int, *, bf16: bool) -> Graph:
+def load(path: Path, threads: int) -> Graph:
     """The graph of an ONNX file, on so many threads. Raises UserError when it cannot be read."""
-    assert not bf16, "it has no bfloat16 on a CPU"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = _FATAL

@@ -1,6 +1,5 @@
 """The engines by name, and what each needs."""
 
-import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -32,18 +31,29 @@ class Kind(StrEnum):
 
 
 class _Needs(NamedTuple):
-    """module: has `load(path, threads, bf16)`. packages: that it imports. reads: what it can run. bf16: that too?"""
+    """run: path, threads and whether in bfloat16 → graph. packages: that it imports. reads: what it can run."""
 
-    module: str
+    run: Callable[[Path, int, bool], Graph]
     packages: tuple[str, ...]
     reads: tuple[Kind, ...]
-    bf16: bool
+
+
+def _by_onnx_runtime(path: Path, threads: int, bf16: bool) -> Graph:  # noqa: ARG001 (it has none on a CPU)
+    from captioning.data.runtimes import onnx_runtime
+
+    return onnx_runtime.load(path, threads)
+
+
+def _by_openvino(path: Path, threads: int, bf16: bool) -> Graph:
+    from captioning.data.runtimes import openvino_runtime
+
+    return openvino_runtime.load(path, threads, bf16=bf16)
 
 
 _EXPORT = ("onnx", "onnxscript")
 _ENGINES = {
-    Engine.onnxruntime: _Needs("onnx_runtime", ("onnxruntime",), (Kind.onnx,), bf16=False),
-    Engine.openvino: _Needs("openvino_runtime", ("openvino",), (Kind.openvino, Kind.onnx), bf16=True),
+    Engine.onnxruntime: _Needs(_by_onnx_runtime, ("onnxruntime",), (Kind.onnx,)),
+    Engine.openvino: _Needs(_by_openvino, ("openvino",), (Kind.openvino, Kind.onnx)),
 }
 _EXTRAS = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx", "openvino": "openvino"}
 
@@ -84,11 +94,7 @@ def load(engine: Engine, path: Path, threads: int, *, bf16: bool = False) -> Gra
 
     Raises UserError for a file that the engine cannot read.
     """
-    needs = _ENGINES[engine]
-    loaded: Graph = importlib.import_module(f"{__package__}.{needs.module}").load(
-        path, threads, bf16=bf16 and needs.bf16
-    )
-    return loaded
+    return _ENGINES[engine].run(path, threads, bf16)
 
 
 def versions(engine: Engine) -> dict[str, str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import openvino
 
+from captioning.data.runtimes.registry import Graph
 from captioning.system.errors import UserError, reason
-from captioning.system.runtimes.registry import Graph
 
 
 @cache
