@@ -6,10 +6,6 @@
     h_t, c_t = LSTM([E y_{t-1}; z_t], h_{t-1}, c_{t-1})
     p(y_t) = softmax(W_o tanh(W_h' h_t + E y_{t-1} + W_z z_t))   deep output
 
-z_t enters only through two linear maps. They are applied to the regions, once an image, and their results are what is
-summed: V a_i has the gates' part and that of the deep output. So a word costs a sum over regions, and no product with
-the widest matrices.
-
 Soft attention looks everywhere at once, s = α, and is kept from neglecting any region. Hard attention draws one
 region from α, and learns where to look by REINFORCE. Captions are searched with s = α in both, as the authors' code
 does.
@@ -40,16 +36,6 @@ Choice = Callable[[Tensor], Tensor]
 _DECAY = 0.9  # of the moving average that REINFORCE takes as its baseline (section 4.1)
 
 
-class Seen(NamedTuple):
-    """What one word gives: h and c (N, H), the context's part of the deep output (N, E), α and s (N, R)."""
-
-    h: Tensor
-    c: Tensor
-    out: Tensor
-    alpha: Tensor
-    weights: Tensor
-
-
 class Unrolled(NamedTuple):
     """What teacher forcing gives: logits (C, T, V), α and the weights that were used, each (C, T, R)."""
 
@@ -59,7 +45,7 @@ class Unrolled(NamedTuple):
 
 
 class SoftAttentionDecoder(AttendingDecoder):
-    """The state is (h, c, keys, values, bias): (N, H), (N, H), (B, R, A), (B, R, 4H + E) and that of `bias_of`."""
+    """The state is (h, c, keys, regions, bias): (N, H), (N, H), (B, R, A), (B, R, D) and that of `bias_of`."""
 
     shared = 3
 
@@ -83,14 +69,13 @@ class SoftAttentionDecoder(AttendingDecoder):
         encoded = coded(encoded)
         regions = regions_of(encoded)
         h, c = self.start(encoded.mean).tanh().chunk(2, dim=1)
-        values = functional.linear(regions, torch.cat([self.from_context.weight, self.context_out.weight]))
-        return h, c, self.attend.prepare(regions), values, bias_of(encoded)
+        return h, c, self.attend.prepare(regions), regions, bias_of(encoded)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""
         words = self.embedding(tokens)  # (N, E)
-        seen = self._advance(self.from_word(words), state, self._choice(len(tokens)))
-        return self._logits(words, seen.h, seen.out), (seen.h, seen.c, *state[2:])
+        h, c, context, _, _ = self._advance(self.from_word(words), state, self._choice(len(tokens)))
+        return self._logits(words, h, context), (h, c, *state[2:])
 
     def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
         """tokens (C, T), owner (C,) → logits (C, T, V)."""
@@ -116,28 +101,28 @@ class SoftAttentionDecoder(AttendingDecoder):
         state = for_captions(self.init(encoded), owner, self.shared)
         words = self.embedding(tokens)  # (C, T, E)
         choice = self._choice(len(tokens))
-        every = []
+        seen: list[tuple[Tensor, ...]] = []
         for part in self.from_word(words).unbind(1):
-            seen = self._advance(part, state, choice)
-            state = (seen.h, seen.c, *state[2:])
-            every.append(seen)
-        h, _, out, alpha, weights = (torch.stack(tensors, dim=1) for tensors in zip(*every, strict=True))  # (C, T, …)
-        return Unrolled(self._logits(words, h, out), alpha, weights)
+            h, c, context, alpha, weights = self._advance(part, state, choice)
+            state = (h, c, *state[2:])
+            seen.append((h, context, alpha, weights))
+        h, context, alpha, weights = (torch.stack(tensors, dim=1) for tensors in zip(*seen, strict=True))  # (C, T, …)
+        return Unrolled(self._logits(words, h, context), alpha, weights)
 
-    def _advance(self, words: Tensor, state: State, choice: Choice) -> Seen:
-        """The words' part of the gates (N, 4H) → the next state, and what is seen."""
-        h, c, keys, values, bias = state
+    def _advance(self, words: Tensor, state: State, choice: Choice) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The words' part of the gates (N, 4H) → h, c, context (N, D), α and s (N, R)."""
+        h, c, keys, regions, bias = state
         sizes = [keys.shape[2], 1, words.shape[1]]
         query, beta, recurrent = self.from_hidden(h).split(sizes, dim=1)
         alpha = self.attend(query, keys, bias)
         weights = choice(alpha)
-        context = weighted_sum(beta.sigmoid() * weights, values)  # (N, 4H + E)
-        h, c = lstm_cell(words + recurrent + context[:, : words.shape[1]], c)
-        return Seen(h, c, context[:, words.shape[1] :], alpha, weights)
+        context = weighted_sum(beta.sigmoid() * weights, regions)
+        h, c = lstm_cell(words + recurrent + self.from_context(context), c)
+        return h, c, context, alpha, weights
 
-    def _logits(self, words: Tensor, h: Tensor, out: Tensor) -> Tensor:
-        """The deep output (equation 7): words (…, E), h (…, H), the context's part (…, E) → logits (…, V)."""
-        hidden = self.hidden_out(self.dropout(h)) + words + out
+    def _logits(self, words: Tensor, h: Tensor, context: Tensor) -> Tensor:
+        """The deep output (equation 7): words (…, E), h (…, H), context (…, D) → logits (…, V)."""
+        hidden = self.hidden_out(self.dropout(h)) + words + self.context_out(context)
         logits: Tensor = self.output(self.dropout(hidden.tanh()))
         return logits
 

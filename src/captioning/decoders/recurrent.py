@@ -35,6 +35,6 @@ class AdditiveAttention(nn.Module):
         return additive_attention(query, keys, self.score.weight, bias)
 
 
-def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
-    """weights (N, R), values of the regions (B, R, …) → Σ_i weights_i values_i, (N, …)."""
-    return torch.bmm(weights.view(len(values), -1, weights.shape[1]), values).flatten(0, 1)
+def weighted_sum(weights: Tensor, regions: Tensor) -> Tensor:
+    """weights (N, R), regions (B, R, D) → Σ_i weights_i regions_i, (N, D)."""
+    return torch.bmm(weights.view(len(regions), -1, weights.shape[1]), regions).flatten(0, 1)

@@ -5,16 +5,12 @@
     h²_t = LSTM([Σ_i α_ti v_i; h¹_t], h²_{t-1})                  reads what is attended
     p(y_t) = softmax(W_p h²_t)
 
-What is attended enters only through one linear map, which is applied to the regions, once an image. Its results are
-what is summed.
-
 C captions, N captions or hypotheses, A attention width, B images, D feature width, E embedding, H hidden,
 R regions, T tokens, V words.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import AttendingDecoder, State, bias_of, for_captions, regions_of
@@ -26,10 +22,7 @@ from captioning.vision.encoders.encoded import Encoded
 
 
 class UpDownDecoder(AttendingDecoder):
-    """The state is (h¹, c¹, h², c²), each (N, H), the mean's part of the gates (N, 4H), keys, values, bias (B, …).
-
-    The values (B, R, 4H) are the regions' part of the language LSTM's gates.
-    """
+    """The state is (h¹, c¹, h², c²), each (N, H), the mean's part of the gates (N, 4H), keys, regions, bias (B, …)."""
 
     shared = 3
 
@@ -44,7 +37,7 @@ class UpDownDecoder(AttendingDecoder):
         self.from_word = nn.Linear(embedding, 4 * hidden, bias=False)
         self.looking = nn.Linear(2 * hidden, 4 * hidden, bias=False)  # of h¹ and h²
         self.from_looking = nn.Linear(hidden, attention + 4 * hidden)  # query and the language LSTM's part
-        self.language = nn.Linear(feature_size + hidden, 4 * hidden, bias=False)  # of regions and h²
+        self.language = nn.Linear(feature_size + hidden, 4 * hidden, bias=False)  # of what is attended and h²
         self.dropout = nn.Dropout(dropout)
         self.output = WordLogits(hidden, len(vocabulary))
 
@@ -53,8 +46,7 @@ class UpDownDecoder(AttendingDecoder):
         encoded = coded(encoded)
         regions = regions_of(encoded)
         zeros = encoded.mean.new_zeros(len(regions), self.hidden_size)
-        values = functional.linear(regions, self.language.weight[:, : regions.shape[2]])
-        of_images = self.attend.prepare(regions), values, bias_of(encoded)
+        of_images = self.attend.prepare(regions), regions, bias_of(encoded)
         return zeros, zeros, zeros, zeros, self.from_mean(encoded.mean), *of_images
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
@@ -88,13 +80,13 @@ class UpDownDecoder(AttendingDecoder):
 
     def _advance(self, gates: Tensor, state: State) -> tuple[State, Tensor]:
         """The words' and the mean's part of the gates (N, 4H) → the next state and α (N, R)."""
-        h1, c1, h2, c2, mean, keys, values, bias = state
+        h1, c1, h2, c2, mean, keys, regions, bias = state
         h1, c1 = lstm_cell(gates + self.looking(torch.cat([h1, h2], dim=1)), c1)
         query, recurrent = self.from_looking(h1).split([keys.shape[2], gates.shape[1]], dim=1)
         alpha = self.attend(query, keys, bias)
-        own = functional.linear(h2, self.language.weight[:, -self.hidden_size :])  # (N, 4H)
-        h2, c2 = lstm_cell(recurrent + weighted_sum(alpha, values) + own, c2)
-        return (h1, c1, h2, c2, mean, keys, values, bias), alpha
+        attended = torch.cat([weighted_sum(alpha, regions), h2], dim=1)  # (N, D + H)
+        h2, c2 = lstm_cell(recurrent + self.language(attended), c2)
+        return (h1, c1, h2, c2, mean, keys, regions, bias), alpha
 
 
 def build(vocabulary: Vocabulary, feature_size: int, **options: float) -> UpDownDecoder:
