@@ -130,8 +130,9 @@ def _speed(root: Path) -> None:
 def _compare_engines(arguments: list[str]) -> None:
     """Print images a second from JPEG to the store, and of the bare forward pass on one thread, by each engine."""
     half = "bf16" in arguments
-    name, folder = (*[one for one in arguments if one != "bf16"], NAME)[0], arguments[-1]
-    given = folder if Path(folder).is_dir() else os.environ.get("CAPTIONING_SOURCE")
+    rest = [one for one in arguments if one != "bf16"]
+    folders, names = ([one for one in rest if Path(one).is_dir() == is_folder] for is_folder in (True, False))
+    name, given = next(iter(names), NAME), next(iter(folders), os.environ.get("CAPTIONING_SOURCE"))
     encoder = _encoder(name)
     ways: dict[str, Runs] = {"torch": by_torch} | {str(engine): _by(engine) for engine in Engine if engine != "torch"}
     if half:

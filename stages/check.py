@@ -11,9 +11,9 @@ import torch
 
 from captioning.captioner import model_folders
 from captioning.data.datasets import folder as own
+from captioning.data.extraction import engines
 from captioning.data.network.downloads import find
 from captioning.data.objects import given, published_vectors
-from captioning.data.runtimes import registry
 from captioning.data.runtimes.registry import Engine
 from captioning.metrics.java_runtime import require
 from captioning.settings import text_models
@@ -74,7 +74,7 @@ def _objects(settings: Settings) -> None:
 
 
 def _vectors(features: Features) -> None:
-    published_vectors.check(trainable=features.trainable, crop=features.crop, mirror=features.mirror)
+    published_vectors.check(features.trainable, features.crop, features.engine, features.mirror)
 
 
 def _text(settings: Settings) -> None:
@@ -104,9 +104,9 @@ def _encoder(settings: Settings) -> None:
 
 
 def _engine(settings: Settings) -> None:
-    engine = Engine(settings.features.engine)
-    if engine != Engine.torch:
-        registry.check_traced(engine, f"features.engine = {engine}")
+    machine: Compute = settings.compute
+    device = compute.choose_device(machine.device, machine.precision, machine.processes)
+    engines.check(Engine(settings.features.engine), device)
 
 
 def _block(encoder: str, transform: Transform, block: str) -> None:

@@ -27,7 +27,6 @@ from captioning.settings.objects import of_box_head
 from captioning.settings.schema import Compute, Features, Settings
 from captioning.system import compute
 from captioning.system.archives import ImageArchives
-from captioning.system.errors import UserError
 from captioning.system.files import run_key, scratch
 from captioning.vision.encoders import backbones, encoders
 from captioning.vision.encoders.encoders import Encoder
@@ -48,6 +47,7 @@ def main(settings: Settings) -> None:
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
+    engines.check(Engine(features.engine), fabric.device.type)
     images = read_images(IMAGES)
     seed = None if _pretrained() else settings.seed  # of an encoder whose weights are drawn
     transform = backbones.transform_for(
@@ -73,7 +73,7 @@ def extractor_of(
     """
     features, batch_size, card = settings.features, BATCH[fabric.device.type], read_card(OBJECTS)
     if card["kind"] == PUBLISHED:
-        published_vectors.check(trainable=features.trainable, crop=features.crop, mirror=features.mirror)
+        published_vectors.check(features.trainable, features.crop, features.engine, features.mirror)
         return _published(images, transform, of_vectors(card), batch_size)
     if of_box_head(card["kind"]):
         return _by_box_head(images, image_files, transform, of_vectors(card), batch_size, fabric)
@@ -99,13 +99,9 @@ def _frozen(name: str, transform: Transform, seed: int, fabric: Fabric) -> Encod
 
 
 def _runs(engine: Engine, precision: str, fabric: Fabric) -> Callable[[Encoder], Sequence[Run]]:
-    """How a frozen encoder is run. Raises UserError for a GPU, on which torch alone runs it."""
+    """How a frozen encoder is run."""
     if engine == Engine.torch:
         return partial(by_torch, autocast=fabric.autocast)
-    if fabric.device.type != "cpu":
-        raise UserError(
-            f"features.engine = {engine}: runs on CPUs, and this is a GPU; write torch, or compute.device: cpu"
-        )
     return lambda encoder: engines.runs(encoder, engine, BATCH["cpu"], at_once(encoder), bf16=precision == "bf16-mixed")
 
 

@@ -3,11 +3,14 @@
 import importlib.util
 import io
 import threading
+from contextlib import nullcontext
 from functools import partial
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -15,12 +18,14 @@ from PIL import Image
 
 from captioning.data.extraction import engines, extraction
 from captioning.data.extraction.encoding import at_once
-from captioning.data.runtimes import onnx_runtime, openvino_runtime, registry
+from captioning.data.objects import published_vectors
+from captioning.data.runtimes import registry
 from captioning.data.runtimes.registry import Engine
 from captioning.settings.resolve import load
 from captioning.system import compute
 from captioning.system.archives import ImageArchives, write_zip
 from captioning.system.errors import UserError
+from captioning.system.sealed import write_document
 from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.store import FeatureStore
@@ -32,7 +37,7 @@ ENGINES = [Engine.onnxruntime, Engine.openvino]
 TRANSFORM = Transform(48, 48, "bilinear", (0.5,) * 3, (0.25,) * 3)
 COUNT, BATCH = 7, 3  # so that the last batch is not full
 NAMES = ("means", "regions", "mirrored_means", "mirrored_regions")
-FROZEN = {"features.trainable": False, "features.engine": "openvino"}
+FROZEN = {"features.trainable": False, "features.engine": "openvino", "compute.portable": False}
 
 
 def jpeg(seed: int) -> bytes:
@@ -135,21 +140,32 @@ def test_each_run_is_of_one_thread_at_a_time(root: Path) -> None:
     assert [row["means"].shape for row in rows] == [(1, 512)] * 12
 
 
-def test_only_an_engine_that_has_bfloat16_is_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
-    monkeypatch.setattr(openvino_runtime, "load", lambda *_, bf16: asked.append(bf16))
-    monkeypatch.setattr(onnx_runtime, "load", lambda *_: None)
+def test_an_engine_that_cannot_run_the_encoder_is_named_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise torch.onnx.OnnxExporterError("no such operator\nand much more")
+
+    encoder = frozen("squeezenet1_1")
+    said = r"^features.engine = openvino: it cannot run squeezenet1_1 \(no such operator\); write torch$"
+    with monkeypatch.context() as patched, pytest.raises(UserError, match=said):
+        patched.setattr(engines, "traced", fails)
+        engines.runs(encoder, Engine.openvino, 2, 1, bf16=False)
+    monkeypatch.setattr(engines, "write_bytes", lambda path, _: path.write_bytes(b"no graph"))
     for engine in ENGINES:
-        for bf16 in (False, True):
-            registry.load(engine, Path("any.onnx"), 1, bf16=bf16)
-    assert asked == [False, True]
+        with pytest.raises(
+            UserError, match=rf"^features.engine = {engine}: it cannot run squeezenet1_1 .*; write torch$"
+        ):
+            engines.runs(encoder, engine, 2, 1, bf16=False)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"features.engine": "openvino"}, "features.engine = openvino runs a frozen encoder, and this one is trained"),
-        (FROZEN | {"features.engine": "onnxruntime"}, "cannot be limited to AVX2; write compute.portable: false, or"),
+        (FROZEN | {"compute.portable": True}, "it cannot be limited to AVX2; write compute.portable: false, or torch"),
+        (
+            FROZEN | {"objects": "fasterrcnn_resnet50_fpn_v2/box_head"},
+            "features.engine = openvino: objects = fasterrcnn_resnet50_fpn_v2/box_head reads a detector's vectors",
+        ),
     ],
 )
 def test_an_engine_that_has_no_part_in_it_is_refused(changes: dict[str, object], said: str) -> None:
@@ -157,33 +173,75 @@ def test_an_engine_that_has_no_part_in_it_is_refused(changes: dict[str, object],
         load(ROOT / "params.yaml", changes)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [FROZEN, FROZEN | {"features.engine": "onnxruntime", "compute.portable": False}, {"features.engine": "torch"}],
-)
+def test_an_engine_is_refused_where_vectors_are_a_users() -> None:
+    with pytest.raises(UserError, match=r"features.engine = openvino, and feature.tsv .*; write torch, or take"):
+        published_vectors.check(trainable=False, crop="none", engine="openvino", mirror=False)
+
+
+@pytest.mark.parametrize("changes", [FROZEN, FROZEN | {"features.engine": "onnxruntime"}, {"features.engine": "torch"}])
 def test_an_engine_that_can_run_the_encoder_is_taken(changes: dict[str, object]) -> None:
     check._engine(load(ROOT / "params.yaml", changes))
 
 
-@pytest.mark.parametrize(("package", "extra"), [("openvino", "openvino"), ("onnxscript", "onnx")])
-def test_the_check_names_a_missing_package(monkeypatch: pytest.MonkeyPatch, package: str, extra: str) -> None:
+@pytest.mark.parametrize("package", ["openvino", "onnxscript"])
+def test_the_check_and_the_stage_name_a_missing_package(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else there(name))
-    said = rf"features.engine = openvino needs {package}: pip install 'captioning\[{extra}\]'"
+    said = rf"features.engine = openvino needs {package}: pip install 'captioning\[openvino\]'"
+    settings = load(ROOT / "params.yaml", FROZEN)
+    for stage in (check._engine, features.main):
+        with pytest.raises(UserError, match=said):
+            stage(settings)
+
+
+def test_a_gpu_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = r"features.engine = openvino: runs on CPUs, and this is a GPU; write torch"
+    with pytest.raises(UserError, match=said):
+        engines.check(Engine.openvino, "cuda")
+    engines.check(Engine.torch, "cuda")
+    monkeypatch.setattr(compute, "choose_device", lambda *_: "cuda")
     with pytest.raises(UserError, match=said):
         check._engine(load(ROOT / "params.yaml", FROZEN))
 
 
-def test_a_gpu_is_left_to_torch() -> None:
-    fabric = SimpleNamespace(device=SimpleNamespace(type="cuda"), autocast=None)
-    with pytest.raises(UserError, match=r"features.engine = openvino: runs on CPUs, and this is a GPU; write torch"):
-        features._runs(Engine.openvino, "32-true", fabric)  # type: ignore[arg-type]
-    assert features._runs(Engine.torch, "32-true", fabric)  # type: ignore[arg-type]
+def test_the_stage_asks_the_engine_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(engines, "runs", lambda *these, bf16: asked.append((*these, bf16)))
+    encoder, fabric = frozen("squeezenet1_1"), SimpleNamespace(device=SimpleNamespace(type="cpu"), autocast=nullcontext)
+    torch.set_num_threads(2)
+    for precision in ("32-true", "bf16-mixed"):
+        features._runs(Engine.openvino, precision, fabric)(encoder)  # type: ignore[arg-type]
+    assert asked == [(encoder, Engine.openvino, 4, 2, False), (encoder, Engine.openvino, 4, 2, True)]
+    assert len(features._runs(Engine.torch, "32-true", fabric)(encoder)) == 2  # type: ignore[arg-type]
+    assert len(asked) == 2
 
 
-def test_the_engine_and_its_version_are_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    torchs, before = (features._made_by(engine) for engine in (Engine.torch, Engine.openvino))
-    assert torchs == {"name": "torch"}
-    assert before.keys() == {"name", "onnx", "onnxscript", "openvino"}
-    monkeypatch.setattr(registry, "version", lambda name: "0.1" if name == "openvino" else "0")
-    assert features._made_by(Engine.openvino) == {"name": "openvino", "onnx": "0", "onnxscript": "0", "openvino": "0.1"}
+def test_the_engine_and_its_versions_are_in_the_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("data/split/images.csv", "images.zip", "data/weights/weights.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("any")
+    (tmp_path / "data/objects").mkdir()
+    write_document(tmp_path / "data/objects/objects.json", {"kind": "none"})
+    monkeypatch.chdir(tmp_path)
+    settings = load(ROOT / "params.yaml", FROZEN)
+
+    def key(engine: str) -> str:
+        changed = settings.features.model_copy(update={"engine": engine})
+        return features._key({}, changed, settings.compute, [Path("images.zip")])
+
+    before = [key(engine) for engine in Engine]
+    assert len(set(before)) == 3
+    for package in (*registry.MADE_BY, "openvino"):
+        with monkeypatch.context() as patched:
+            known = registry.version
+            patched.setattr(registry, "version", lambda name, it=package: "0" if name == it else known(name))
+            assert key("openvino") not in before
+            assert key("torch") == before[0]
+
+
+def test_a_package_of_another_distribution_has_a_version_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(registry, "version", absent)
+    assert registry._version("onnxruntime") == onnxruntime.__version__

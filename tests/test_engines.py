@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import captioning
 from captioning.captioner import model
 from captioning.cli.app import app
-from captioning.data.runtimes import registry
+from captioning.data.runtimes import registry, tracing
 from captioning.data.runtimes.registry import Engine, Kind
 from captioning.decoders.base import Decoder
 from captioning.engines import cache, folders, graphs
@@ -274,13 +274,24 @@ def test_a_missing_package_is_named_with_its_extra(
         captioning.load(exported, engine=engine)
 
 
+def test_all_that_graphs_are_made_by_is_in_the_key_of_exports() -> None:
+    """Each module that computes, of those that `graphs` imports; settings and scores decide nothing of a graph."""
+    code = "import sys, captioning.engines.graphs; print(*(n for n in sys.modules if n.startswith('captioning.')))"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "captioning.data.runtimes.tracing" in found
+    kept = {name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in cache._code()}
+    decides = ("captioner", "data.runtimes", "decoders", "engines", "kernels", "vision")
+    needed = {name.removeprefix("captioning.") for name in found}
+    assert {name for name in needed if name.startswith(decides)} <= kept
+
+
 def test_a_value_on_the_way_may_have_the_name_of_an_output() -> None:
     """As in networks that squeeze with a mean: x → mean → scaled, of which `mean` is the output."""
     node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
     nodes = [node("Neg", ["x"], ["mean"]), node("Exp", ["mean"], ["scaled"]), node("Neg", ["scaled"], ["mean"])]
     kind = onnx.TensorProto.FLOAT
     graph = onnx.helper.make_graph(nodes, "two", [info("x", kind, [1])], [info("mean", kind, [1])])
-    graphs._tell_apart(graph)
+    tracing._tell_apart(graph)
     onnx.checker.check_graph(graph)
     assert [(*one.input, *one.output) for one in graph.node] == [
         ("x", "mean_inside"),

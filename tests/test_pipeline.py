@@ -169,6 +169,7 @@ def test_changing_the_encoder_back_is_a_run_cache_hit(copy: Project) -> None:
 def test_another_engine_stores_the_features_of_a_frozen_encoder(copy: Project) -> None:
     """From the archive to scores; what is stored is what torch stores, to the last bits of float16."""
     frozen = ("-S", "features.trainable=false", "-S", "decoder=attention", "-S", "train.epochs=1")
+    frozen = (*frozen, "-S", "compute.portable=false")
     stored = {}
     for engine in ("torch", "openvino"):
         copy.run("dvc", "exp", "run", *frozen, "-S", f"features.engine={engine}")

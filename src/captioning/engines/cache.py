@@ -14,7 +14,16 @@ from captioning.system.errors import UserError
 from captioning.system.files import run_key, user_cache
 
 _KEPT = Kind.onnx  # every engine reads it
-_CODE = ("captioner", "data/text", "decoders", "engines", "kernels", "system", "vision")  # that graphs are made by
+_CODE = (
+    "captioner",
+    "data/runtimes",
+    "data/text",
+    "decoders",
+    "engines",
+    "kernels",
+    "system",
+    "vision",
+)  # that graphs are made by
 
 
 def place(model: Path) -> Path:

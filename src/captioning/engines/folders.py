@@ -60,14 +60,7 @@ def is_exported(folder: Path) -> bool:
 
 def libraries(kind: Kind) -> dict[str, str]:
     """The versions that an export depends on."""
-    names = (
-        "captioning",
-        "torch",
-        "torchvision",
-        "onnx",
-        "onnxscript",
-        *(("openvino",) if kind == Kind.openvino else ()),
-    )
+    names = ("captioning", "torch", "torchvision", *registry.MADE_BY, *(("openvino",) if kind == Kind.openvino else ()))
     return {name: version(name) for name in names}
 
 

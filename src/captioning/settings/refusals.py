@@ -65,6 +65,7 @@ def _whole_images(settings: Settings) -> None:
     wanted: dict[str, tuple[object, object]] = {
         "features.trainable": (features.trainable, False),
         "features.crop": (features.crop, "none"),
+        "features.engine": (features.engine, "torch"),
         "features.mirror": (features.mirror, False),
         "evaluate.mirror": (settings.evaluate.mirror, False),
     }
@@ -86,15 +87,15 @@ def _words(settings: Settings) -> None:
 
 
 def _engine(settings: Settings) -> None:
-    """Another engine runs a frozen encoder only, and ONNX Runtime always takes all that the CPU has."""
+    """Another engine runs a frozen encoder only. Both have kernels that take whatever the CPU has."""
     engine = settings.features.engine
     if engine == "torch":
         return
     if settings.features.trainable:
         raise UserError(f"features.engine = {engine} runs a frozen encoder, and this one is trained; write torch")
-    if engine == "onnxruntime" and settings.compute.portable:
+    if settings.compute.portable:
         raise UserError(
-            "features.engine = onnxruntime: it cannot be limited to AVX2; write compute.portable: false, or openvino"
+            f"features.engine = {engine}: it cannot be limited to AVX2; write compute.portable: false, or torch"
         )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from captioning.data.runtimes import registry
 from captioning.data.runtimes.registry import Engine, Graph
 from captioning.data.runtimes.tracing import traced
+from captioning.system.errors import UserError, reason
 from captioning.system.files import write_bytes
 from captioning.vision.encoders.encoders import Encoder
 
@@ -30,19 +31,34 @@ class _Regions(nn.Module):
         return regions
 
 
+def check(engine: Engine, device: str) -> None:
+    """Raise UserError where the engine cannot run on this machine. device: cpu, or cuda."""
+    if engine == Engine.torch:
+        return
+    if device != "cpu":
+        raise UserError(
+            f"features.engine = {engine}: runs on CPUs, and this is a GPU; write torch, or compute.device: cpu"
+        )
+    registry.check_traced(engine, f"features.engine = {engine}")
+
+
 def runs(encoder: Encoder, engine: Engine, batch_size: int, count: int, *, bf16: bool) -> list[Run]:
-    """The encoder in an engine, `count` times with a thread each, for batches of this size only.
+    """The encoder in an engine, for `count` threads at once and batches of this size only.
 
     bf16: in bfloat16, if the engine has it. The graph is of one size, because engines plan for it.
-    Raises UserError where the engine cannot read the graph.
+    Raises UserError where torch cannot export the encoder, or the engine not read the graph.
     """
     side = encoder.transform.image_size
     example = torch.zeros(batch_size, 3, side, side, dtype=torch.uint8)
-    graph = traced(_Regions(encoder), (example,), None, ["pixels"], ["regions"])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{encoder.name.replace('/', '-')}.onnx"
-        write_bytes(path, graph.data)
-        return [_run(registry.load(engine, path, 1, bf16=bf16)) for _ in range(count)]
+    try:
+        graph = traced(_Regions(encoder), (example,), None, ["pixels"], ["regions"])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "encoder.onnx"
+            write_bytes(path, graph.data)
+            return [_run(one) for one in registry.side_by_side(engine, path, count, bf16=bf16)]
+    except (UserError, torch.onnx.OnnxExporterError) as fault:
+        why = reason(fault, first_line=True)
+        raise UserError(f"features.engine = {engine}: it cannot run {encoder.name} ({why}); write torch") from None
 
 
 def _run(graph: Graph) -> Run:

@@ -48,9 +48,14 @@ def check_labelled(kind: str, vectors: Sequence[Path], labels: Sequence[Path]) -
         )
 
 
-def check(*, trainable: bool, crop: str, mirror: bool) -> None:
+def check(trainable: bool, crop: str, engine: str, mirror: bool) -> None:
     """Raise UserError where vectors of whole images cannot be read with these settings of `features`."""
-    fixed = {"trainable": (trainable, False), "crop": (crop, "none"), "mirror": (mirror, False)}
+    fixed = {
+        "trainable": (trainable, False),
+        "crop": (crop, "none"),
+        "engine": (engine, "torch"),
+        "mirror": (mirror, False),
+    }
     for name, (written, wanted) in fixed.items():
         if written != wanted:
             here, needed = (str(value).lower() for value in (written, wanted))

@@ -13,7 +13,10 @@ _FATAL = 4  # what is logged on standard error: nothing below
 
 
 def load(path: Path, threads: int) -> Graph:
-    """The graph of an ONNX file, on so many threads. Raises UserError when it cannot be read."""
+    """The graph of an ONNX file, on so many threads. Several threads may call it.
+
+    Raises UserError when it cannot be read.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = _FATAL
@@ -28,3 +31,8 @@ def load(path: Path, threads: int) -> Graph:
         return found
 
     return run
+
+
+def side_by_side(path: Path, count: int, *, bf16: bool) -> list[Graph]:  # noqa: ARG001 (it has none on a CPU)
+    """The graph of an ONNX file for `count` threads, each on one core. Raises UserError when it cannot be read."""
+    return [load(path, 1)] * count

@@ -21,24 +21,40 @@ def _core() -> openvino.Core:
     return openvino.Core()
 
 
-def load(path: Path, threads: int, *, bf16: bool) -> Graph:
-    """The graph of an ONNX or OpenVINO file, on so many threads. bf16: in bfloat16; else in float32 on any CPU.
+def load(path: Path, threads: int) -> Graph:
+    """The graph of an ONNX or OpenVINO file, on so many threads, in float32 also where the CPU has bfloat16.
 
     Raises UserError when it cannot be read.
     """
+    return _requested(_compiled(path, threads, 1, bf16=False))
+
+
+def side_by_side(path: Path, count: int, *, bf16: bool) -> list[Graph]:
+    """The graph of such a file for `count` threads, each on one core. bf16: in bfloat16.
+
+    Raises UserError when it cannot be read.
+    """
+    compiled = _compiled(path, count, count, bf16=bf16)
+    return [_requested(compiled) for _ in range(count)]
+
+
+def _compiled(path: Path, threads: int, streams: int, *, bf16: bool) -> openvino.CompiledModel:
     core = _core()
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
-        "ENABLE_CPU_PINNING": False,  # several graphs of one thread would all be bound to the same core
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # other programs may have work for the same core
+        "NUM_STREAMS": streams,
         "SNIPPETS_MODE": "DISABLE",  # of a growing state, 2026.4 computes wrong attention with them on AVX2
     }
     try:
-        compiled = core.compile_model(core.read_model(path), "CPU", settings)
+        return core.compile_model(core.read_model(path), "CPU", settings)
     except RuntimeError as fault:
         raise UserError(f"{path}: OpenVINO cannot read it ({reason(fault, first_line=True)})") from None
+
+
+def _requested(compiled: openvino.CompiledModel) -> Graph:
+    """The graph, for one thread at a time."""
     request = compiled.create_infer_request()
     count = len(compiled.outputs)
 

@@ -1,11 +1,12 @@
 """The engines by name, and what each needs."""
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,31 +32,33 @@ class Kind(StrEnum):
 
 
 class _Needs(NamedTuple):
-    """run: path, threads and whether in bfloat16 → graph. packages: that it imports. reads: what it can run."""
+    """module: has `load` and `side_by_side`. packages: that it imports. reads: what it can run. extra: brings all."""
 
-    run: Callable[[Path, int, bool], Graph]
+    module: Callable[[], Any]
     packages: tuple[str, ...]
     reads: tuple[Kind, ...]
+    extra: str
 
 
-def _by_onnx_runtime(path: Path, threads: int, bf16: bool) -> Graph:  # noqa: ARG001 (it has none on a CPU)
+def _onnx_runtime() -> Any:
     from captioning.data.runtimes import onnx_runtime
 
-    return onnx_runtime.load(path, threads)
+    return onnx_runtime
 
 
-def _by_openvino(path: Path, threads: int, bf16: bool) -> Graph:
+def _openvino() -> Any:
     from captioning.data.runtimes import openvino_runtime
 
-    return openvino_runtime.load(path, threads, bf16=bf16)
+    return openvino_runtime
 
 
 _EXPORT = ("onnx", "onnxscript")
+MADE_BY = ("onnx", "onnx-ir", "onnxscript")
+"""The distributions, beside torch, whose versions decide what a graph is."""
 _ENGINES = {
-    Engine.onnxruntime: _Needs(_by_onnx_runtime, ("onnxruntime",), (Kind.onnx,)),
-    Engine.openvino: _Needs(_by_openvino, ("openvino",), (Kind.openvino, Kind.onnx)),
+    Engine.onnxruntime: _Needs(_onnx_runtime, ("onnxruntime",), (Kind.onnx,), "onnx"),
+    Engine.openvino: _Needs(_openvino, ("openvino",), (Kind.openvino, Kind.onnx), "openvino"),
 }
-_EXTRAS = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx", "openvino": "openvino"}
 
 
 def check_reads(engine: Engine, kind: Kind, folder: Path) -> None:
@@ -69,34 +72,48 @@ def check_reads(engine: Engine, kind: Kind, folder: Path) -> None:
 
 def check_installed(engine: Engine, asked: str) -> None:
     """Raise UserError, which begins with what was `asked` for, where a package of the engine is missing."""
-    _check(_ENGINES[engine].packages, asked)
+    _check(_ENGINES[engine].packages, asked, _ENGINES[engine].extra)
 
 
 def check_traced(engine: Engine, asked: str) -> None:
     """Raise UserError as `check_installed` does, for an engine whose graphs are made on the way."""
-    check_installed(engine, asked)
-    _check(_EXPORT, asked)
+    _check((*_ENGINES[engine].packages, *_EXPORT), asked, _ENGINES[engine].extra)
 
 
 def check_export(kind: Kind) -> None:
     """Raise UserError where a package that exports are made with is missing."""
-    _check((*_EXPORT, *(("openvino",) if kind == Kind.openvino else ())), f"an export to {kind}")
+    further, extra = (("openvino",), "openvino") if kind == Kind.openvino else ((), "onnx")
+    _check((*_EXPORT, *further), f"an export to {kind}", extra)
 
 
-def _check(packages: Sequence[str], what: str) -> None:
+def _check(packages: Sequence[str], what: str, extra: str) -> None:
     for name in packages:
         if importlib.util.find_spec(name) is None:
-            raise UserError(f"{what} needs {name}: pip install 'captioning[{_EXTRAS[name]}]'")
+            raise UserError(f"{what} needs {name}: pip install 'captioning[{extra}]'")
 
 
-def load(engine: Engine, path: Path, threads: int, *, bf16: bool = False) -> Graph:
-    """A graph of an exported model, on so many threads. bf16: in bfloat16, where the engine has it.
+def load(engine: Engine, path: Path, threads: int) -> Graph:
+    """A graph of an exported model, on so many threads. Raises UserError for a file that the engine cannot read."""
+    loaded: Graph = _ENGINES[engine].module().load(path, threads)
+    return loaded
 
-    Raises UserError for a file that the engine cannot read.
+
+def side_by_side(engine: Engine, path: Path, count: int, *, bf16: bool) -> list[Graph]:
+    """A graph as often as `count` threads call it at once, each on one core. They share its weights.
+
+    bf16: in bfloat16, where the engine has it. Raises UserError as `load` does.
     """
-    return _ENGINES[engine].run(path, threads, bf16)
+    loaded: list[Graph] = _ENGINES[engine].module().side_by_side(path, count, bf16=bf16)
+    return loaded
 
 
 def versions(engine: Engine) -> dict[str, str]:
     """The versions of the packages that make the engine's graphs, and run them."""
-    return {name: version(name) for name in (*_EXPORT, *_ENGINES[engine].packages)}
+    return {name: _version(name) for name in (*MADE_BY, *_ENGINES[engine].packages)}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # another distribution has the package, as onnxruntime-gpu
+        return str(importlib.import_module(package).__version__)
