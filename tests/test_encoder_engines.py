@@ -146,9 +146,10 @@ def test_an_engine_that_cannot_run_the_encoder_is_named_with_a_remedy(monkeypatc
 
     encoder = frozen("squeezenet1_1")
     said = r"^features.engine = openvino: it cannot run squeezenet1_1 \(no such operator\); write torch$"
-    with monkeypatch.context() as patched, pytest.raises(UserError, match=said):
+    with monkeypatch.context() as patched:
         patched.setattr(engines, "traced", fails)
-        engines.runs(encoder, Engine.openvino, 2, 1, bf16=False)
+        with pytest.raises(UserError, match=said):
+            engines.runs(encoder, Engine.openvino, 2, 1, bf16=False)
     monkeypatch.setattr(engines, "write_bytes", lambda path, _: path.write_bytes(b"no graph"))
     for engine in ENGINES:
         with pytest.raises(
@@ -229,11 +230,10 @@ def test_the_engine_and_its_versions_are_in_the_key(monkeypatch: pytest.MonkeyPa
         changed = settings.features.model_copy(update={"engine": engine})
         return features._key({}, changed, settings.compute, [Path("images.zip")])
 
-    before = [key(engine) for engine in Engine]
+    before, known = [key(engine) for engine in Engine], registry.version
     assert len(set(before)) == 3
     for package in (*registry.MADE_BY, "openvino"):
         with monkeypatch.context() as patched:
-            known = registry.version
             patched.setattr(registry, "version", lambda name, it=package: "0" if name == it else known(name))
             assert key("openvino") not in before
             assert key("torch") == before[0]
