@@ -16,25 +16,18 @@ compute.pin(portable=True, threads=1)
 import torch  # noqa: E402
 from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
 
-from benchmarks.vocabulary import numbered  # noqa: E402
-from captioning import decoders  # noqa: E402
+from benchmarks.decoders import FEATURES, REGIONS, built  # noqa: E402
+from benchmarks.decoders import WORDS as VOCABULARY  # noqa: E402
 from captioning.decoders.base import Decoder  # noqa: E402
 from captioning.search import SearchOptions, search  # noqa: E402
-from captioning.settings import resolve  # noqa: E402
 from captioning.settings.resolve import load  # noqa: E402
 from captioning.vision.encoders.encoded import Encoded  # noqa: E402
 
-BATCH, SINGLE, BEAM, WORDS, VOCABULARY, DIM, REGIONS, ROUNDS = 64, 16, 5, 12, 2549, 1280, 49, 3
+BATCH, SINGLE, BEAM, WORDS, ROUNDS = 64, 16, 5, 12, 3
 OPTIONS = SearchOptions(beam_size=BEAM, max_words=WORDS, min_words=WORDS)
 DECODERS = ("lstm", "attention", "updown", "transformer")
 
 Captions = list[tuple[int, ...]]
-
-
-def built(name: str) -> Decoder:
-    """The decoder with the sizes of params.yaml."""
-    settings = load(overrides={"decoder": name, "dataset": "flickr8k"})
-    return decoders.build(name, numbered(VOCABULARY), DIM, vars(resolve.decoder_options(settings))).eval()
 
 
 def searched(decoder: Decoder, encoded: Encoded, size: int) -> Captions:
@@ -95,13 +88,13 @@ def main() -> None:
     """Print images per processor second, and the ratios."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    regions = torch.randn(BATCH, REGIONS, DIM)
+    regions = torch.randn(BATCH, REGIONS, FEATURES)
     encoded = Encoded(regions.mean(1), regions)
     few = encoded.rows(slice(0, SINGLE))
-    print(f"beam {BEAM}, {WORDS} words of {VOCABULARY}, {REGIONS} regions of {DIM}, one thread, images/s\n")
+    print(f"beam {BEAM}, {WORDS} words of {VOCABULARY}, {REGIONS} regions of {FEATURES}, one thread, images/s\n")
     print(f"| | batches of {BATCH} | one image at a time | ratio |\n|---|---|---|---|")
     for name in DECODERS:
-        decoder = built(name)
+        decoder = built(name).eval()
         assert searched(decoder, few, 1) == searched(decoder, encoded, BATCH)[:SINGLE], "not the same captions"
         many, one = rates(
             BATCH, lambda it=decoder: searched(it, encoded, BATCH), lambda it=decoder: searched(it, few, 1)

@@ -34,13 +34,14 @@ from captioning.vision.images import Transform
 
 def main(settings: Settings) -> None:
     """Raise UserError that lists, a line each, all that a later stage would refuse on this machine."""
-    checks = (_machine, _folders, _objects, _text, _weights, _encoder, _engine, _start, _search, _fonts)
+    checks = (_machine, _folders, _objects, _text, _weights, _encoder, _start, _search, _fonts)
     check_all(settings, checks)
 
 
 def _machine(settings: Settings) -> None:
     machine: Compute = settings.compute
-    compute.choose_device(machine.device, machine.precision, machine.processes)
+    device = compute.choose_device(machine.device, machine.precision, machine.processes)
+    engines.check(Engine(settings.features.engine), device)
 
 
 def _folders(settings: Settings) -> None:
@@ -101,12 +102,6 @@ def _encoder(settings: Settings) -> None:
     if features.trainable:
         backbones.check_training_size(settings.encoder, train.augment.image_size, transform.image_size)
         _block(settings.encoder, transform, train.encoder.from_block)
-
-
-def _engine(settings: Settings) -> None:
-    machine: Compute = settings.compute
-    device = compute.choose_device(machine.device, machine.precision, machine.processes)
-    engines.check(Engine(settings.features.engine), device)
 
 
 def _block(encoder: str, transform: Transform, block: str) -> None:

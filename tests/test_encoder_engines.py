@@ -181,7 +181,7 @@ def test_an_engine_is_refused_where_vectors_are_a_users() -> None:
 
 @pytest.mark.parametrize("changes", [FROZEN, FROZEN | {"features.engine": "onnxruntime"}, {"features.engine": "torch"}])
 def test_an_engine_that_can_run_the_encoder_is_taken(changes: dict[str, object]) -> None:
-    check._engine(load(ROOT / "params.yaml", changes))
+    check._machine(load(ROOT / "params.yaml", changes))
 
 
 @pytest.mark.parametrize("package", ["openvino", "onnxscript"])
@@ -190,7 +190,7 @@ def test_the_check_and_the_stage_name_a_missing_package(monkeypatch: pytest.Monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else there(name))
     said = rf"features.engine = openvino needs {package}: pip install 'captioning\[openvino\]'"
     settings = load(ROOT / "params.yaml", FROZEN)
-    for stage in (check._engine, features.main):
+    for stage in (check._machine, features.main):
         with pytest.raises(UserError, match=said):
             stage(settings)
 
@@ -202,7 +202,7 @@ def test_a_gpu_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     engines.check(Engine.torch, "cuda")
     monkeypatch.setattr(compute, "choose_device", lambda *_: "cuda")
     with pytest.raises(UserError, match=said):
-        check._engine(load(ROOT / "params.yaml", FROZEN))
+        check._machine(load(ROOT / "params.yaml", FROZEN))
 
 
 def test_the_stage_asks_the_engine_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
