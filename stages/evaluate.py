@@ -18,6 +18,7 @@ from captioning.data.objects.labels import Found
 from captioning.data.splits import coco, splits
 from captioning.data.splits.captions import read_captions
 from captioning.data.splits.images import read_images
+from captioning.decoders.base import RetrievalDecoder
 from captioning.evaluation import attending, attention_sheets, baselines, samples
 from captioning.evaluation.objects import grounding, known
 from captioning.evaluation.objects.grounding import Grounding
@@ -129,9 +130,10 @@ def _captioners(evaluate: Evaluate, fabric: Fabric, store: FeatureStore) -> Capt
     ensembles.check_store(folders, captioners, store)
     ensembles.check_objects(folders, captioners, tables.identity(tables.read_card(OBJECTS)))
     placing.enter(store, OBJECTS, captioners.vocabulary)
-    for folder in folders[1:]:
-        fabric.print(f"averaged with {folder}")
-    for member in captioners.members:
+    for folder, member in zip(folders, captioners.members, strict=True):
+        if folder != MODEL:
+            lends = isinstance(member.decoder, RetrievalDecoder)
+            fabric.print(f"{'captions lent by' if lends else 'averaged with'} {folder}")
         member.encoder.to(fabric.device)
         member.decoder.to(fabric.device)
     return captioners

@@ -4,11 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
 from captioning.captioner import cards
 from captioning.cli.app import app
+from captioning.data.text.tokenizer import tokenize
 from captioning.system.errors import UserError
 from tests.model_cards import edit
 from tests.project import Project
@@ -90,6 +92,20 @@ def test_a_model_put_beside_the_trained_one_counts_and_its_content_does(copy: Pr
     copy.run("dvc", "repro")
     assert (copy.read(LISTS), copy.read("dvc.lock")) == (before, lock)
     assert json.loads(twin)["decoder"] == "lstm"
+
+
+def test_captions_that_neighbours_lend_join_the_candidates(copy: Project) -> None:
+    _, alone, _ = evaluate(copy, "evaluate.rank_by=consensus", "evaluate.beam_size=4")
+    copy.set("decoder=neighbours")
+    copy.run("dvc", "repro", "train")
+    shutil.copytree(copy.folder / "data/train/model", copy.folder / "ensemble/near")
+    copy.set("decoder=lstm", "evaluate.ensemble=ensemble", "evaluate.n_best=4")
+    assert "captions lent by ensemble/near" in copy.run("dvc", "repro").stdout
+    lent = json.loads(copy.read(LISTS))
+    captions = pd.read_csv(copy.folder / "data/download/captions.csv")["caption"]
+    training = {" ".join(tokenize(caption)) for caption in captions}
+    assert any(caption["caption"] in training for row in lent for caption in row["captions"])
+    assert [row["captions"][0] for row in lent] != [row["captions"][0] for row in alone]
 
 
 def test_a_stranger_in_the_ensemble_stops_the_stage_in_words(copy: Project) -> None:

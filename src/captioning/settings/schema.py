@@ -184,8 +184,8 @@ class Evaluate(Section):
     ensemble: Annotated[
         Location,
         Meaning(
-            "folder of further model folders, whose probabilities are averaged with those of the trained model; "
-            "data/check has none; in queued experiments an absolute path"
+            "folder of further model folders, whose probabilities are averaged with those of the trained model; one of "
+            "neighbours lends its captions instead; data/check has none; in queued experiments an absolute path"
         ),
     ]
     java: Annotated[
