@@ -18,7 +18,6 @@ from captioning.data.objects.labels import Found
 from captioning.data.splits import coco, splits
 from captioning.data.splits.captions import read_captions
 from captioning.data.splits.images import read_images
-from captioning.decoders.base import RetrievalDecoder
 from captioning.evaluation import attending, attention_sheets, baselines, samples
 from captioning.evaluation.objects import grounding, known
 from captioning.evaluation.objects.grounding import Grounding
@@ -132,8 +131,7 @@ def _captioners(evaluate: Evaluate, fabric: Fabric, store: FeatureStore) -> Capt
     placing.enter(store, OBJECTS, captioners.vocabulary)
     for folder, member in zip(folders, captioners.members, strict=True):
         if folder != MODEL:
-            lends = isinstance(member.decoder, RetrievalDecoder)
-            fabric.print(f"{'captions lent by' if lends else 'averaged with'} {folder}")
+            fabric.print(f"{'captions lent by' if ensembles.lends(member) else 'averaged with'} {folder}")
         member.encoder.to(fabric.device)
         member.decoder.to(fabric.device)
     return captioners
