@@ -83,7 +83,7 @@ def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:
 
 
 def lends(member: Captioner) -> bool:
-    """Does this member of an ensemble lend its captions (`search.lending`), and is no part of the average?"""
+    """Does this member of an ensemble lend its captions (`search.lending`)? It is no part of the average then."""
     return isinstance(member.decoder, RetrievalDecoder)
 
 
