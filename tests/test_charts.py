@@ -116,6 +116,18 @@ def test_curves_have_panels_and_the_same_input_the_same_bytes() -> None:
     assert drawn.decode().count("stroke-dasharray: 4.4") == 4  # training loss, a line a run
 
 
+def test_a_single_epoch_is_no_curve() -> None:
+    labels, made = ("a", "b"), suite("a", "b")
+    drawn = charts.of_suite(made, kept(labels, curves={name: [0.5] for name in results.CURVES}))
+    assert drawn == charts.of_suite(made, kept(labels))
+
+
+def test_runs_need_not_have_the_same_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = kept(("a", "b"), curves={"val.cider": [0.5, 0.6]})
+    whole = figure(monkeypatch, suite("a", "b"), part)
+    assert [axes.get_title("left") for axes in whole.axes[1:]] == ["Validation CIDEr, greedy"]
+
+
 def test_no_two_of_many_labels_look_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = tuple(str(k) for k in range(len(charts.SERIES) * len(charts._MARKERS)))
     lines = figure(monkeypatch, suite(*labels), kept(labels)).axes[0].lines[2::3]

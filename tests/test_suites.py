@@ -508,6 +508,25 @@ def test_a_suite_is_stopped_continued_and_told_in_a_table(copy: Project, tmp_pat
     assert table.stderr == ("error: 1 of 3 runs of beams are not done (beams-broken): `captioning suite run beams`\n")
 
 
+def test_a_suite_has_results_of_trainings_without_steps_of_cross_entropy(copy: Project) -> None:
+    """Neighbours are fitted, and self-critical steps alone have a reward, not a loss."""
+    copy.run("cp", "-r", "data/train/model", "../start")
+    start = str((copy.folder / "../start").resolve())
+    critical = f"{{train.start: {start}, train.epochs: 0, train.self_critical.epochs: 1}}"
+    write(copy.folder, f"question: Which?\nruns: {{near: {{decoder: neighbours}}, critical: {critical}}}\n", "steps")
+    page = copy.folder / "docs/journal.md"
+    page.write_text("# Page\n<!-- suite steps -->\n<!-- end -->\n")
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "a suite")
+    copy.run("captioning", "suite", "run", "steps")
+    copy.run("captioning", "suite", "table", "steps", "--write", "docs/journal.md")
+    curves = [set(run["curves"]) for run in json.loads(copy.read("experiments/steps.results.json"))["runs"]]
+    assert curves == [{"val.cider", "val.loss.caption"}, {"val.cider", "val.loss.caption", "train.gradient_norm.all"}]
+    block = results.blocks(page)["steps"]
+    assert "| near | " in block
+    assert "| critical | " in block
+
+
 def test_every_command_of_the_page_on_experiments(copy: Project) -> None:
     """With a `depth` that takes seconds; then its results, for those who have no experiments."""
     runs = "runs: {resnet18: {evaluate.max_words: 4}, resnet50: {evaluate.max_words: 2}}\n"

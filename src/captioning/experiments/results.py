@@ -34,7 +34,7 @@ _BLOCK = r"<!-- suite {} -->\n(.*?)<!-- end -->"
 class Result(Section):
     """One finished run: what it was, and its scores by dotted name. `seconds` is None where it was not measured.
 
-    curves: values by epoch, of the metrics in CURVES.
+    curves: values by epoch, of those metrics in CURVES that the run has.
     """
 
     label: str
@@ -161,11 +161,16 @@ def _numbers(revision: Revision) -> dict[str, float]:
 
 
 def _curves(revision: Revision) -> dict[str, list[float]]:
-    """Each of CURVES, by epoch, as long as it is finite. Raises UserError when the experiment has no such plot."""
-    curves = {}
+    """Those of CURVES that the run has, by epoch, as long as they are finite.
+
+    Not every training has all of them: `neighbours` takes no steps, and self-critical steps alone have another loss.
+    """
+    plots, curves = set(revision.names(PLOTS)), {}
     for name in CURVES:
-        points = recorded.curve(revision, f"{PLOTS}/{name.replace('.', '/')}.tsv")
-        curves[name] = list(itertools.takewhile(math.isfinite, (value for _, value in points)))
+        path = f"{PLOTS}/{name.replace('.', '/')}.tsv"
+        if path in plots:
+            values = (value for _, value in recorded.curve(revision, path))
+            curves[name] = list(itertools.takewhile(math.isfinite, values))
     return curves
 
 
