@@ -129,9 +129,10 @@ def _captioners(evaluate: Evaluate, fabric: Fabric, store: FeatureStore) -> Capt
     ensembles.check_store(folders, captioners, store)
     ensembles.check_objects(folders, captioners, tables.identity(tables.read_card(OBJECTS)))
     placing.enter(store, OBJECTS, captioners.vocabulary)
-    for folder, member in zip(folders, captioners.members, strict=True):
-        if folder != MODEL:
-            fabric.print(f"{'captions lent by' if ensembles.lends(member) else 'averaged with'} {folder}")
+    if len(folders) > 1:
+        for folder, role in zip(folders, captioners.roles, strict=True):
+            fabric.print(f"{folder}: {role}")
+    for member in captioners.members:
         member.encoder.to(fabric.device)
         member.decoder.to(fabric.device)
     return captioners

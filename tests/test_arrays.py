@@ -14,8 +14,8 @@ from captioning.search.arrays import of_numpy, of_torch
 @st.composite
 def rows(draw: st.DrawFn) -> tuple[np.ndarray, int]:
     """Numbers (N, V), some equal and some −∞, and how many of the largest are asked for."""
-    count, width = draw(st.integers(1, 4)), draw(st.integers(1, 40)) * draw(st.sampled_from([1, 32, 77]))
-    kinds = draw(st.integers(1, 2 * count * width))  # so many different numbers: fewer, more that are equal
+    count, width = draw(st.integers(0, 4)), draw(st.integers(1, 40)) * draw(st.sampled_from([1, 32, 77]))
+    kinds = draw(st.integers(1, 2 * width))  # so many different numbers: fewer, more that are equal
     generator = np.random.default_rng(draw(st.integers(0, 999)))
     x = generator.integers(kinds, size=(count, width)).astype(np.float32)
     x[generator.random(x.shape) < draw(st.sampled_from([0.0, 0.1, 0.9]))] = -math.inf

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from benchmarks.vocabulary import numbered
 from captioning import decoders
-from captioning.captioner import model
+from captioning.captioner import ensembles, model
 from captioning.captioner.cards import Card
 from captioning.cli.app import app
 from captioning.decoders.neighbours import LIKE, NeighboursDecoder
@@ -156,6 +156,21 @@ def saved(path: Path, name: str) -> str:
     card = Card("squeezenet1_1", name, settings, asdict(transform), {}, {"portable": True, "threads": 1}, {}, {})
     model.save(path, card, encoder.body.state_dict(), decoder.state_dict(), numbered(WORDS))
     return str(path)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_the_role_of_each_member_is_told(tmp_path: Path, mirror: bool) -> None:
+    folders = {name: Path(saved(tmp_path / name, name)) for name in ("lstm", "neighbours", "updown")}
+
+    def roles(*names: str) -> list[str]:
+        return ensembles.load([folders[name] for name in names], mirror=mirror).roles
+
+    averaged = "probabilities averaged"
+    assert roles("lstm", "neighbours") == ["searched", "lends captions"]
+    assert roles("neighbours", "lstm") == ["lends captions", "searched"]
+    assert roles("lstm", "neighbours", "updown") == [averaged, "lends captions", averaged]
+    assert roles("neighbours", "neighbours") == [averaged, averaged]
+    assert roles("lstm") == ["searched"]
 
 
 def test_an_ensemble_with_neighbours_needs_consensus_before_any_stage_runs(tmp_path: Path) -> None:

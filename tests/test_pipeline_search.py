@@ -76,7 +76,7 @@ def test_a_model_put_beside_the_trained_one_counts_and_its_content_does(copy: Pr
     copy.set("evaluate.ensemble=ensemble")
     assert copy.stages_to_run() == ["check", "evaluate"]
     printed = copy.run("dvc", "repro").stdout
-    assert "averaged with ensemble/twin" in printed
+    assert "data/train/model: probabilities averaged\nensemble/twin: probabilities averaged\n" in printed
     again = json.loads(copy.read(LISTS))
     for row, old in zip(again, json.loads(before), strict=True):
         assert row["captions"][0]["caption"] == old["captions"][0]["caption"]
@@ -95,17 +95,19 @@ def test_a_model_put_beside_the_trained_one_counts_and_its_content_does(copy: Pr
 
 
 def test_captions_that_neighbours_lend_join_the_candidates(copy: Project) -> None:
-    _, alone, _ = evaluate(copy, "evaluate.rank_by=consensus", "evaluate.beam_size=4")
+    _, alone, _ = evaluate(copy, "evaluate.rank_by=consensus", "evaluate.beam_size=4", "evaluate.n_best=4")
     copy.set("decoder=neighbours")
     copy.run("dvc", "repro", "train")
     shutil.copytree(copy.folder / "data/train/model", copy.folder / "ensemble/near")
-    copy.set("decoder=lstm", "evaluate.ensemble=ensemble", "evaluate.n_best=4")
-    assert "captions lent by ensemble/near" in copy.run("dvc", "repro").stdout
+    copy.set("decoder=lstm", "evaluate.ensemble=ensemble")
+    assert "data/train/model: searched\nensemble/near: lends captions\n" in copy.run("dvc", "repro").stdout
     lent = json.loads(copy.read(LISTS))
-    captions = pd.read_csv(copy.folder / "data/download/captions.csv")["caption"]
-    training = {" ".join(tokenize(caption)) for caption in captions}
-    assert any(caption["caption"] in training for row in lent for caption in row["captions"])
-    assert [row["captions"][0] for row in lent] != [row["captions"][0] for row in alone]
+    table = pd.read_csv(copy.folder / "data/download/captions.csv").query("split == 'train'")
+    training = {" ".join(tokenize(caption)) for caption in table["caption"]}
+    said = [{caption["caption"] for row in lists for caption in row["captions"]} for lists in (alone, lent)]
+    assert not said[0] & training
+    assert said[1] & training
+    assert [row["captions"][0]["caption"] for row in lent] != [row["captions"][0]["caption"] for row in alone]
 
 
 def test_a_stranger_in_the_ensemble_stops_the_stage_in_words(copy: Project) -> None:

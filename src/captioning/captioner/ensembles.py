@@ -16,7 +16,6 @@ from captioning.data.objects.detectors import ObjectDetector
 from captioning.data.objects.labels import Found
 from captioning.data.objects.placing import place, seen
 from captioning.data.objects.tables import shown_identity
-from captioning.decoders.base import RetrievalDecoder
 from captioning.system.errors import UserError
 from captioning.vision.encoders.at_boxes import Places
 from captioning.vision.encoders.encoded import Encoded
@@ -80,11 +79,6 @@ def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:
     _check_one_kind(folders, captioners)
     _check_mirrored(folders, captioners)
     return captioners
-
-
-def lends(member: Captioner) -> bool:
-    """Does this member of an ensemble lend its captions (`search.lending`), and is no part of the average?"""
-    return isinstance(member.decoder, RetrievalDecoder)
 
 
 def _check_one_kind(folders: Sequence[Path], captioners: Captioners) -> None:

@@ -89,6 +89,14 @@ class Several(Generic[M]):
         views = 2 if self.mirror else 1
         return Ensemble([member.decoder for member in self.members for _ in range(views)])
 
+    @property
+    def roles(self) -> list[str]:
+        """What each member does for a caption, in words: see `Ensemble`."""
+        lenders = self.decoder.lenders
+        lending = [any(member.decoder is lender for lender in lenders) for member in self.members]
+        others = "searched" if lending.count(False) == 1 else "probabilities averaged"
+        return ["lends captions" if lends else others for lends in lending]
+
     def check_ranking(self, rank_by: str) -> None:
         """Raise UserError where a member lends captions to others, and these are not ranked by consensus."""
         check_lenders(self.decoder, rank_by)

@@ -60,7 +60,8 @@ def largest(x: Values, count: int) -> tuple[Values, Values]:
 def _candidates(x: Values, count: int) -> Values:
     """(N, V) → places (N, C), with `count` largest numbers of each row among them: in the blocks of the largest maxima.
 
-    The maxima are found with vector instructions, which a partition of the whole row would not use.
+    To find the maxima takes one pass. A partition of the whole row takes several: four times as long for 64 rows of
+    12,750 (AMD Zen 4). With AVX2 alone that is near, and a single row takes twice as long this way, .02 ms more.
     """
     blocks = x.shape[1] // _BLOCK
     if blocks <= count:
@@ -69,7 +70,7 @@ def _candidates(x: Values, count: int) -> Values:
     maxima = x[:, :whole].reshape(len(x), blocks, _BLOCK).max(axis=2)
     inside = _unordered(maxima, count)[:, :, None] * _BLOCK + np.arange(_BLOCK)
     rest = np.broadcast_to(np.arange(whole, x.shape[1]), (len(x), x.shape[1] - whole))
-    return np.concatenate([inside.reshape(len(x), -1), rest], axis=1)
+    return np.concatenate([inside.reshape(len(x), count * _BLOCK), rest], axis=1)
 
 
 def _unordered(x: Values, count: int) -> Values:
