@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -508,10 +509,9 @@ def test_a_suite_is_stopped_continued_and_told_in_a_table(copy: Project, tmp_pat
     assert table.stderr == ("error: 1 of 3 runs of beams are not done (beams-broken): `captioning suite run beams`\n")
 
 
-def test_a_suite_has_results_of_trainings_without_steps_of_cross_entropy(copy: Project) -> None:
+def test_a_suite_has_results_of_trainings_without_steps_of_cross_entropy(copy: Project, tmp_path: Path) -> None:
     """Neighbours are fitted, and self-critical steps alone have a reward, not a loss."""
-    copy.run("cp", "-r", "data/train/model", "../start")
-    start = str((copy.folder / "../start").resolve())
+    start = shutil.copytree(copy.folder / "data/train/model", tmp_path / "start")
     critical = f"{{train.start: {start}, train.epochs: 0, train.self_critical.epochs: 1}}"
     write(copy.folder, f"question: Which?\nruns: {{near: {{decoder: neighbours}}, critical: {critical}}}\n", "steps")
     page = copy.folder / "docs/journal.md"

@@ -163,7 +163,7 @@ def _numbers(revision: Revision) -> dict[str, float]:
 def _curves(revision: Revision) -> dict[str, list[float]]:
     """Those of CURVES that the run has, by epoch, as long as they are finite.
 
-    Not every training has all of them: `neighbours` takes no steps, and self-critical steps alone have another loss.
+    Not every training has all of them: `neighbours` takes no steps, and self-critical steps have a reward, not a loss.
     """
     plots, curves = set(revision.names(PLOTS)), {}
     for name in CURVES:
