@@ -175,10 +175,9 @@ def _truth(
     images: pd.DataFrame, captions: dict[int, str], references: dict[int, list[str]], constant: str
 ) -> dict[str, Truth[Any]]:
     """`floor`, `model` and `human` (each reference by its own scene); empty where the data set has no facts."""
-    if not (DATA / facts.FILE).is_file():
+    scenes = facts.of_images(DATA / facts.FILE, images)
+    if not scenes:
         return {}
-    known = facts.read_facts(DATA / facts.FILE)
-    scenes = {coco_id: known[name] for name, coco_id in zip(images["image_id"], images["coco_id"], strict=True)}
     people = {(image, k): caption for image, listed in references.items() for k, caption in enumerate(listed)}
     return {
         "floor": measure.score(dict.fromkeys(captions, constant), scenes),

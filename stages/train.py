@@ -1,24 +1,26 @@
 """train: a model, selected by its validation score → data/train/."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from captioning.captioner import model
 from captioning.captioner.cards import Card
-from captioning.data.datasets.scenes.facts import FILE
+from captioning.data.datasets.scenes import facts
 from captioning.data.objects import detectors, placing, tables
 from captioning.data.objects.words import WordTagger
 from captioning.data.splits import coco
 from captioning.data.splits.images import read_images
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
+from captioning.evaluation.truth import measure
 from captioning.metrics import References
 from captioning.settings.objects import WORDS
 from captioning.settings.resolve import decoder_options, for_training
@@ -116,7 +118,7 @@ def _key(settings: dict[str, Any], fabric: Fabric) -> str:
         OBJECTS / tables.CARD,
         *(SPLIT / name for name in READ),
     ]
-    labels = [DATA / FILE] if (DATA / FILE).exists() else []
+    labels = [DATA / facts.FILE] if (DATA / facts.FILE).exists() else []
     return run_key({**settings, **machine.deciding(fabric)}, [*sorted(inputs), *labels], code("train"))
 
 
@@ -139,11 +141,23 @@ def _data(labelled: Train | None, fabric: Fabric, *, words: bool) -> Data:
         store=settle(store, fabric.device),
         val_rows=validation.index.to_numpy(),
         val_ids=validation["coco_id"].tolist(),
-        references=References(coco.read_references(SPLIT / "references_val.json")),
+        score=_scores(validation),
         vocabulary=vocabulary,
         labels=_labels(labelled, ids, train) if labelled else None,
         tagger=tagger,
     )
+
+
+def _scores(validation: pd.DataFrame) -> Callable[[Mapping[int, str]], Mapping[str, float]]:
+    """What scores captions of the validation images; of drawn scenes, by what is true of them too."""
+    references = References(coco.read_references(SPLIT / "references_val.json"))
+    scenes = facts.of_images(DATA / facts.FILE, validation)
+
+    def score(captions: Mapping[int, str]) -> Mapping[str, float]:
+        scores = references.score(captions)
+        return (scores | measure.score(captions, scenes).scores if scenes else scores).corpus
+
+    return score
 
 
 def _store(ids: list[str], vocabulary: Vocabulary) -> FeatureStore:
@@ -171,7 +185,7 @@ def _initial_encoder(name: str, seed: int, store: FeatureStore) -> Encoder:
 def _labels(train: Train, image_ids: list[str], captions: EncodedCaptions) -> ImageLabels:
     """What the data set records of the training images."""
     moved = train.augment.flip > 0 or train.augment.crop < 1
-    return ImageLabels.read(DATA / FILE, image_ids, captions, moved=moved)
+    return ImageLabels.read(DATA / facts.FILE, image_ids, captions, moved=moved)
 
 
 def _objects(data: Data) -> dict[str, str]:

@@ -4,12 +4,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from captioning import metrics
 from captioning.data.datasets.scenes import dataset, facts
 from captioning.data.datasets.scenes.composition import Actor, Scene, compose, spots, thing_x
+from captioning.data.splits import coco
 from captioning.system.errors import UserError
-from captioning.system.sealed import write_table
+from captioning.system.sealed import write_document, write_table
+from stages import train
 
 SCENES = {f"{number:06d}": scene for number, scene in enumerate(compose(200, 3), start=1)}
 SCENE = Scene(
@@ -43,6 +47,28 @@ def test_the_data_set_writes_the_facts_of_its_images(tmp_path: Path) -> None:
     assert list(scenes.values()) == compose(8, 5)
     for image_id, captions in table.groupby("image_id")["caption"]:
         assert captions.tolist() == dataset.sentences(scenes[str(image_id)])
+
+
+def test_scenes_of_images_are_found_by_their_coco_ids(tmp_path: Path) -> None:
+    facts.write_facts(tmp_path / facts.FILE, SCENES)
+    images = pd.DataFrame({"image_id": ["000007", "000002"], "coco_id": [31, 5]})
+    assert facts.of_images(tmp_path / facts.FILE, images) == {31: SCENES["000007"], 5: SCENES["000002"]}
+    assert facts.of_images(tmp_path / "none.jsonl", images) == {}
+
+
+def test_validation_of_a_training_knows_what_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "DATA", tmp_path)
+    monkeypatch.setattr(train, "SPLIT", tmp_path)
+    images = pd.DataFrame({"image_id": list(SCENES)[:3], "file": "a.jpg", "coco_id": [3, 1, 2], "split": "val"})
+    sentences = [(name, sentence) for name in images["image_id"] for sentence in dataset.sentences(SCENES[name])]
+    table = pd.DataFrame(sentences, columns=["image_id", "caption"]).assign(split="val")
+    write_document(tmp_path / "references_val.json", coco.references(table, images, "val"))
+    said = coco.read_references(tmp_path / "references_val.json")
+    captions = {3: said[3][0], 1: said[1][0], 2: "a cow is flying in the desert"}
+    plain = metrics.score(said, captions).corpus
+    assert train._scores(images)(captions) == plain
+    facts.write_facts(tmp_path / facts.FILE, SCENES)
+    assert train._scores(images)(captions) == plain | {"true_captions": pytest.approx(2 / 3)}
 
 
 @pytest.mark.parametrize(

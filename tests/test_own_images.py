@@ -71,7 +71,8 @@ def test_evaluate_without_facts_has_no_truth(printed: tuple[Project, dict[str, s
     assert not (project.folder / "data/download/facts.jsonl").exists()
     assert json.loads(project.read("data/evaluate/truth.json")) == {}
     assert "true" not in project.read("data/evaluate/per_image.csv").splitlines()[0].split(",")
-    assert "true_captions" not in json.loads(project.read("data/evaluate/metrics.json"))
+    for file in ("data/evaluate/metrics.json", "data/train/metrics.json"):
+        assert "true_captions" not in project.read(file)
 
 
 def test_git_sees_none_of_the_images(printed: tuple[Project, dict[str, str]]) -> None:

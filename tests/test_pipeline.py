@@ -102,6 +102,7 @@ def test_outputs_are_what_their_readers_expect(project: Project) -> None:
     assert (project.folder / "data/train/plots/metrics/train/loss/presence.tsv").exists()
     live = json.loads(project.read("data/train/metrics.json"))
     assert {"encoder", "decoder_lstm", "all"} <= live["train"]["gradient_norm"].keys()
+    assert live["val"].keys() == names | {"loss", "true_captions"}
     speeds = json.loads(project.read("logs/train/metrics.json"))
     assert speeds["images_per_second"] > 0
     assert speeds["peak_memory_mib"] > 0

@@ -157,6 +157,10 @@ WARM = {"train.start": "baseline", "train.epochs": 0}
         ),
         ({"train.epochs": 0}, "train.epochs = 0: data/weights has no decoder"),
         (WARM, "there is nothing to train"),
+        (
+            {"dataset": "flickr8k", "train.select": "true_captions"},
+            "train.select = true_captions: flickr8k does not say what is true of its images; write cider",
+        ),
     ],
 )
 def test_a_setting_that_would_do_nothing_is_refused_with_its_line(changes: dict[str, Any], said: str) -> None:

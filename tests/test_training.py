@@ -123,6 +123,7 @@ def data(pixels: bool) -> Data:
     )
     store.mirrored_means, store.mirrored_regions = None if pixels else means * np.float16(0.9), None
     train, val = rows < 18, rows >= 18
+    references = References({index: [" ".join(said[index])] for index in range(18, 24)})
     return Data(
         train=EncodedCaptions.encode(
             [c for c, t in zip(captions, train, strict=True) if t], rows[train].tolist(), VOCABULARY, 5
@@ -133,7 +134,7 @@ def data(pixels: bool) -> Data:
         store=store,  # type: ignore[arg-type]
         val_rows=np.arange(18, 24),
         val_ids=list(range(18, 24)),
-        references=References({index: [" ".join(said[index])] for index in range(18, 24)}),
+        score=lambda captions: references.score(captions).corpus,
         vocabulary=VOCABULARY,
     )
 

@@ -204,6 +204,13 @@ def _rewards(settings: Settings) -> None:
         )
 
 
+def _select(settings: Settings) -> None:
+    if settings.train.select == "true_captions" and settings.dataset not in LABELLED:
+        raise UserError(
+            f"train.select = true_captions: {settings.dataset} does not say what is true of its images; write cider"
+        )
+
+
 def _pretraining(settings: Settings) -> None:
     epochs, decoder = settings.train.pretraining.epochs, settings.decoder
     if epochs and not pretrains(decoder):
@@ -235,6 +242,7 @@ REFUSALS = (
     _labels,
     _heads,
     _rewards,
+    _select,
     _pretraining,
     _oscar,
     _search,

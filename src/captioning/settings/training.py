@@ -138,8 +138,11 @@ class Train(Section):
         Auto(),
     ]
     select: Annotated[
-        Literal["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"],
-        Meaning("validation score that selects the model: bleu_1, bleu_2, bleu_3, bleu_4, rouge_l or cider"),
+        Literal["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider", "true_captions"],
+        Meaning(
+            "validation score that selects the model: bleu_1, bleu_2, bleu_3, bleu_4, rouge_l, cider or (scenes only) "
+            "true_captions"
+        ),
     ]
     patience: Annotated[Count, Meaning("epochs without a better score before training stops")]
     checkpoint_steps: Annotated[

@@ -4,7 +4,7 @@ The trainer depends only on the `Phase` protocol; `labelling`, `pretraining`, `c
 `fitting` have the phases.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -17,7 +17,6 @@ from captioning.data.objects.words import WordTagger
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.losses import Mean
-from captioning.metrics import References
 from captioning.training.inputs import Inputs
 from captioning.training.labels import ImageLabels
 from captioning.training.network import Network
@@ -26,7 +25,9 @@ from captioning.vision.features.store import FeatureStore
 
 @dataclass(frozen=True)
 class Data:
-    """What a training reads. `val_rows` (N,) are rows of the store, `val_ids` the ids of their references.
+    """What a training reads. `val_rows` (N,) are rows of the store, `val_ids` the ids of their images.
+
+    `score`: from a caption of each of `val_ids` to the scores of all, by name.
 
     `labels`: what is in the training images; None where the data set does not record it, or nothing learns it.
     `tagger`: what predicted the tags of the store, if they are words.
@@ -37,7 +38,7 @@ class Data:
     store: FeatureStore
     val_rows: np.ndarray
     val_ids: list[int]
-    references: References[int]
+    score: Callable[[Mapping[int, str]], Mapping[str, float]]
     vocabulary: Vocabulary
     labels: ImageLabels | None = None
     tagger: WordTagger | None = None

@@ -33,7 +33,7 @@ class Validation:
         captions = [best.text for (best,) in ranked]
 
         def scores() -> dict[str, float]:
-            corpus = data.references.score(dict(zip(data.val_ids, captions, strict=True))).corpus
+            corpus = data.score(dict(zip(data.val_ids, captions, strict=True)))
             return scalars | {f"val/{name}": value for name, value in corpus.items()}
 
         return distributed.once(self._fabric, scores), captions

@@ -13,6 +13,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from captioning.data.datasets.scenes.composition import PROPS, Actor, Scene, spots, thing_x
 from captioning.data.datasets.scenes.things import STANDING
 from captioning.system.errors import UserError, reason
@@ -47,6 +49,14 @@ def read_facts(path: Path) -> dict[str, Scene]:
                 "run `dvc repro -f download`"
             ) from fault
     return scenes
+
+
+def of_images(path: Path, images: pd.DataFrame) -> dict[int, Scene]:
+    """COCO id → scene of the rows of images.csv, by `read_facts`; empty where the data set has no such file."""
+    if not path.is_file():
+        return {}
+    known = read_facts(path)
+    return {coco_id: known[name] for name, coco_id in zip(images["image_id"], images["coco_id"], strict=True)}
 
 
 def _record(image_id: str, scene: Scene) -> dict[str, Any]:
