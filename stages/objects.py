@@ -16,7 +16,7 @@ from captioning.data.objects import given, published_vectors, scores, tables, tr
 from captioning.data.objects.instances import Truth
 from captioning.data.objects.labels import Found, Sizes
 from captioning.data.splits.images import read_images
-from captioning.settings.objects import BOX_HEAD, BOXES, LABELS, NONE, OWN, TRAINED, WORDS
+from captioning.settings.objects import BOX_HEAD, BOXES, LABELS, NONE, OWN, PREDICTED, TRAINED
 from captioning.settings.resolve import source
 from captioning.settings.schema import Compute, Settings
 from captioning.system import compute
@@ -68,7 +68,7 @@ def main(settings: Settings) -> None:
     wanted = Wanted(settings.objects, settings.dataset, searched, settings.seed, settings.compute)
     with atomic(OUT) as folder:
         folder.mkdir()
-        if wanted.kind in (NONE, WORDS):
+        if wanted.kind in (NONE, *PREDICTED):
             tables.write_none(folder)
             return
         card = _write(wanted, folder)

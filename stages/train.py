@@ -15,14 +15,12 @@ from captioning.captioner import model
 from captioning.captioner.cards import Card
 from captioning.data.datasets.scenes import facts
 from captioning.data.objects import detectors, placing, tables
-from captioning.data.objects.words import WordTagger
 from captioning.data.splits import coco
 from captioning.data.splits.images import read_images
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.evaluation.truth import measure
 from captioning.metrics import References
-from captioning.settings.objects import WORDS
 from captioning.settings.resolve import decoder_options, for_training
 from captioning.settings.rules import LABELLED, learns
 from captioning.settings.schema import Compute, Settings
@@ -32,7 +30,7 @@ from captioning.system.archives import ImageArchives
 from captioning.system.checkpoints import Checkpoint
 from captioning.system.files import digest, run_key
 from captioning.system.sealed import check_table
-from captioning.training import build, labelling, machine, plan, warm_start, word_tags
+from captioning.training import beside, build, labelling, machine, plan, warm_start
 from captioning.training.epoch_log import EpochLog
 from captioning.training.labels import ImageLabels
 from captioning.training.optimization import count_parameters
@@ -96,7 +94,7 @@ def prepare(settings: Settings, checkpoint: Callable[[str], Checkpoint]) -> Trai
     label_epochs = labelling.epochs(train.labels.epochs, light=backbones.is_light(settings.encoder))
     resolved = for_training(settings)
     resolved["train"]["labels"]["epochs"] = label_epochs
-    data = _data(train if _learns_labels(settings) else None, fabric, words=settings.objects == WORDS)
+    data = _data(train if _learns_labels(settings) else None, fabric, beside.FITS.get(settings.objects))
     weights = read_record(WEIGHTS)
     initial = _initial_encoder(settings.encoder, settings.seed, data.store)
     network = build.network(settings, data, initial)
@@ -126,15 +124,15 @@ def _learns_labels(settings: Settings) -> bool:
     return learns(settings) and settings.dataset in LABELLED
 
 
-def _data(labelled: Train | None, fabric: Fabric, *, words: bool) -> Data:
-    """labelled: how the encoder is trained that learns the labels; None: none does. words: they are tags."""
+def _data(labelled: Train | None, fabric: Fabric, fit: beside.Fit | None) -> Data:
+    """labelled: how the encoder is trained that learns the labels; None: none does. fit: of what is beside features."""
     check_table(VOCABULARY, "run `dvc repro -f vocab`")
     images = read_images(SPLIT / "images.csv")
     validation, train = images[images["split"] == "val"], EncodedCaptions.read(SPLIT / "train.npz")
     ids, vocabulary = images["image_id"].tolist(), Vocabulary.read(VOCABULARY)
     val = EncodedCaptions.read(SPLIT / "val.npz")
     store = _store(ids, vocabulary)
-    tagger = _words(store, train, val, vocabulary, fabric) if words else None
+    made = None if fit is None else fit(store, train, val, vocabulary, fabric.print)
     return Data(
         train=train,
         val=val,
@@ -144,7 +142,7 @@ def _data(labelled: Train | None, fabric: Fabric, *, words: bool) -> Data:
         score=_scores(validation),
         vocabulary=vocabulary,
         labels=_labels(labelled, ids, train) if labelled else None,
-        tagger=tagger,
+        beside=made,
     )
 
 
@@ -165,17 +163,6 @@ def _store(ids: list[str], vocabulary: Vocabulary) -> FeatureStore:
     return placing.enter(FeatureStore(FEATURES, ids), OBJECTS, vocabulary)
 
 
-def _words(
-    store: FeatureStore, train: EncodedCaptions, val: EncodedCaptions, vocabulary: Vocabulary, fabric: Fabric
-) -> WordTagger:
-    """Give the images of the store words as tags; return what predicted them."""
-    tagger, store.tags = word_tags.fit(store, train, val, vocabulary)
-    scores = tagger.record["scores"]["val"]
-    tags = f"{scores['tags']} of {len(tagger.words)} words a validation image"
-    fabric.print(f"tags: {tags}, precision {scores['precision']}, recall {scores['recall']}")
-    return tagger
-
-
 def _initial_encoder(name: str, seed: int, store: FeatureStore) -> Encoder:
     """The encoder as it is before training: ImageNet's, a file's, or drawn from the seed."""
     weights = read_weights(WEIGHTS / "weights.safetensors")
@@ -189,8 +176,8 @@ def _labels(train: Train, image_ids: list[str], captions: EncodedCaptions) -> Im
 
 
 def _objects(data: Data) -> dict[str, str]:
-    """What kind of objects the vectors are of, or the tags; empty for none."""
-    return tables.identity(tables.read_card(OBJECTS)) if data.tagger is None else tables.WORDS
+    """What kind of objects the vectors are of, or what is read beside them; empty for none."""
+    return tables.identity(tables.read_card(OBJECTS)) if data.beside is None else beside.identity(data.beside)
 
 
 def _print_settings(settings: Settings, setup: Setup, label_epochs: int) -> None:
@@ -249,7 +236,7 @@ def _save(training: Training, settings: Compute) -> None:
     )
     states = encoder.body.state_dict(), network.decoder.state_dict()
     detector = detectors.of(OBJECTS)
-    model.save(OUT / "model", card, *states, data.vocabulary, _statistics(data), None, detector, data.tagger)
+    model.save(OUT / "model", card, *states, data.vocabulary, _statistics(data), None, detector, data.beside)
 
 
 def _statistics(data: Data) -> KeptStatistics:

@@ -17,9 +17,10 @@ from benchmarks.vocabulary import numbered
 from captioning import decoders
 from captioning.captioner import model
 from captioning.captioner.cards import Card
+from captioning.data.text import caption_space
 from captioning.data.text.ngram_vectors import NgramVectors, image_means
 from captioning.decoders.base import select
-from captioning.decoders.neighbours import RANKED, STEP, NeighboursDecoder, _reduced, _ridge, vote
+from captioning.decoders.neighbours import RANKED, STEP, NeighboursDecoder, vote
 from captioning.search import SearchOptions, n_best
 from captioning.search.beam import beam_search
 from captioning.settings import resolve
@@ -111,13 +112,15 @@ def test_the_ridge_is_least_squares_with_a_penalty() -> None:
     x, y = torch.randn(50, 7, generator=draw), torch.randn(50, 3, generator=draw)
     more = torch.cat([x, math.sqrt(2.5) * torch.eye(7)])
     targets = torch.cat([y - y.mean(0), torch.zeros(7, 3)])
-    torch.testing.assert_close(_ridge(x, y, 2.5), torch.linalg.lstsq(more, targets).solution, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        caption_space._ridge(x, y, 2.5), torch.linalg.lstsq(more, targets).solution, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_the_space_keeps_the_scalar_products_that_its_width_can_hold() -> None:
     draw = torch.Generator().manual_seed(1)
     low = torch.randn(30, 5, generator=draw) @ torch.randn(5, 80, generator=draw)
-    found = _reduced(low.to_sparse(), 8)
+    found = caption_space.reduced(low.to_sparse(), 8)
     assert found.shape == (30, 8)
     torch.testing.assert_close(found @ found.T, low @ low.T, atol=1e-3, rtol=1e-3)
 

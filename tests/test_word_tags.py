@@ -57,6 +57,7 @@ def store(seed: int = 0, *, mirrored: bool = False) -> Any:
         mirrored_regions=parts[2] if mirrored else None,
         places=None,
         tags=None,
+        found=None,
     )
 
 
@@ -139,7 +140,7 @@ def test_the_same_data_give_the_same_bytes_and_are_read_back(tmp_path: Path) -> 
         words.write(tmp_path / name, fitted().tagger)
     one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert one == two
-    assert one.keys() == {*words.FILES} == {*cards.TAGGER}
+    assert one.keys() == {*words.FILES} <= {*cards.BESIDE}
     back, means = words.read(tmp_path / "one", "restore it"), torch.from_numpy(store(1).means[np.arange(IMAGES)])
     assert back.tags(means) == fitted().tagger.tags(means)
     assert (back.words, back.record) == (fitted().tagger.words, fitted().tagger.record)
@@ -232,7 +233,7 @@ def saved(folder: Path, found: WordTagger | None, kind: dict[str, str]) -> Path:
     compute = {"portable": True, "threads": 1}
     card = Card(NAME, "oscar", OPTIONS, asdict(TRANSFORM), {}, compute, provenance, {})
     states = encoder.body.state_dict(), decoder.state_dict()
-    model.save(folder, card, *states, VOCABULARY, tagger=found)
+    model.save(folder, card, *states, VOCABULARY, beside_encoder=found)
     return folder
 
 
@@ -248,7 +249,7 @@ def test_the_folder_of_a_model_is_enough_for_the_tags_of_an_image(tmp_path: Path
         assert encoded.boxes is None
     means, regions = (Sharded([np.ones((2, *shape, member.encoder.dim), np.float16)], 2) for shape in ((), (3,)))
     parts = {"means": means, "regions": regions, "mirrored_means": means, "mirrored_regions": regions}
-    kept: Any = SimpleNamespace(**parts, pixels=None, places=None, tags=None)
+    kept: Any = SimpleNamespace(**parts, pixels=None, places=None, tags=None, found=None)
     readers = captioners.readers(kept, torch.device("cpu"))
     assert len(readers) == 2
     for read in readers:  # of `evaluate`
@@ -259,8 +260,8 @@ def test_the_folder_of_a_model_is_enough_for_the_tags_of_an_image(tmp_path: Path
     assert attending.refusal(member) is None
     record = cards.read(folder)
     assert record.card.objects["kind"] == "words"
-    assert record.files.keys() >= {*cards.TAGGER}
-    with pytest.raises(UserError, match="reads objects of an image, which graphs do not have"):
+    assert record.files.keys() >= {*words.FILES}
+    with pytest.raises(UserError, match=r"reads objects = words \(.*\), which graphs do not have"):
         folders.write(folder, tmp_path / "exported", Kind.onnx)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple, NotRequired
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from captioning.data.objects.tables import WORDS, shown_identity
+from captioning.data.objects.tables import PREDICTED, shown_identity
 from captioning.system.errors import UserError
 from captioning.system.files import digest, read_json
 from captioning.system.sealed import is_sealed, write_document
@@ -23,12 +23,12 @@ FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.txt")
 STATISTICS = "statistics.safetensors"
 CONFIDENCE = "confidence.json"
 DETECTOR = ("detector.json", "detector.safetensors")  # of the objects that a model reads
-TAGGER = ("words.json", "words.safetensors")  # of the words that are its tags
+BESIDE = ("words.json", "words.safetensors", "retrieval.json", "retrieval.safetensors")  # what is read beside it
 _OPTIONAL = (
     STATISTICS,
     CONFIDENCE,
     *DETECTOR,
-    *TAGGER,
+    *BESIDE,
     "features.safetensors",
 )  # the last one in models of older versions
 _RESTORE = "restore the folder (`dvc checkout`, or train it again)"
@@ -60,8 +60,8 @@ class Card:
 
     @property
     def placed_objects(self) -> dict[str, str]:
-        """The same where they have boxes, whose vectors the decoder reads; empty for words, which are tags alone."""
-        return {} if self.objects == WORDS else self.objects
+        """The same where they have boxes, whose vectors the decoder reads; empty for words, and for neighbours."""
+        return {} if self.objects in PREDICTED else self.objects
 
     @property
     def vector_width(self) -> int | None:

@@ -8,6 +8,7 @@
     model/confidence.json       of a released model: how sure a caption is
     model/detector.json, detector.safetensors   what finds the objects that the model reads, if a detector found them
     model/words.json, words.safetensors         what predicts its tags, if they are words
+    model/retrieval.json, retrieval.safetensors what finds captions of like images, if it reads those
 
 The encoder has a file of its own: experiments that share a frozen one share its bytes in the DVC cache.
 """
@@ -26,12 +27,12 @@ from torch import Tensor
 
 from captioning import decoders
 from captioning.captioner import cards, confidence
-from captioning.captioner.cards import CONFIDENCE, DETECTOR, FILES, STATISTICS, TAGGER, Card
+from captioning.captioner.cards import CONFIDENCE, DETECTOR, FILES, STATISTICS, Card
 from captioning.captioner.confidence import Calibration
-from captioning.data.objects import detectors, words
+from captioning.data.objects import beside, detectors
+from captioning.data.objects.beside import Beside
 from captioning.data.objects.detectors import ObjectDetector, PublishedDetector
 from captioning.data.objects.tables import PUBLISHED
-from captioning.data.objects.words import WordTagger
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import AttendingDecoder, Decoder
 from captioning.system.errors import UserError, reason, shown
@@ -59,7 +60,7 @@ class Captioner:
     statistics: KeptStatistics | None = None
     calibration: Calibration | None = None
     detector: ObjectDetector | None = None
-    tagger: WordTagger | None = None
+    beside: Beside | None = None
 
     @property
     def attending(self) -> AttendingDecoder | None:
@@ -74,11 +75,11 @@ class Captioner:
         """
         if isinstance(places, Encoded):
             return places
-        return self.tagged(encode_pixels(self.encoder, (torch.from_numpy(pixels), *(places or ()))))
+        return self.whole(encode_pixels(self.encoder, (torch.from_numpy(pixels), *(places or ()))))
 
-    def tagged(self, encoded: Encoded) -> Encoded:
-        """An encoder's output, with tags if these are words."""
-        return encoded if self.tagger is None else self.tagger.tagged(encoded, self.vocabulary)
+    def whole(self, encoded: Encoded) -> Encoded:
+        """An encoder's output, with what the decoder reads beside it."""
+        return encoded if self.beside is None else self.beside.added(encoded, self.vocabulary)
 
     def measure(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 pixels (B, 3, S, S) → their statistics (B, K), which `unlikeness` compares."""
@@ -95,12 +96,12 @@ def save(
     statistics: KeptStatistics | None = None,
     calibration: Calibration | None = None,
     detector: Path | None = None,
-    tagger: WordTagger | None = None,
+    beside_encoder: Beside | None = None,
 ) -> None:
     """Write a model folder; it appears when it is whole. The same model gives the same bytes.
 
-    detector: the folder of what found the objects that the model reads. tagger: what predicts its tags, if these are
-    words.
+    detector: the folder of what found the objects that the model reads. beside_encoder: what the model reads beside the
+    output of its encoder.
     """
     with atomic(folder) as temporary:
         temporary.mkdir()
@@ -113,11 +114,10 @@ def save(
             confidence.write(temporary, calibration)
         if detector is not None:
             detectors.bring(detector, temporary)
-        if tagger is not None:
-            words.write(temporary, tagger)
+        more = () if beside_encoder is None else beside.write(temporary, beside_encoder)
         optional: dict[str, object] = {STATISTICS: statistics, CONFIDENCE: calibration}
-        optional |= dict.fromkeys(DETECTOR, detector) | dict.fromkeys(TAGGER, tagger)
-        cards.write(temporary, card, (*FILES, *(name for name, part in optional.items() if part is not None)))
+        optional |= dict.fromkeys(DETECTOR, detector)
+        cards.write(temporary, card, (*FILES, *(name for name, part in optional.items() if part is not None), *more))
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -134,7 +134,7 @@ class Saved(NamedTuple):
     statistics: KeptStatistics | None
     calibration: Calibration | None
     detector: ObjectDetector | None = None
-    tagger: WordTagger | None = None
+    beside: Beside | None = None
 
 
 def read(folder: Path) -> Saved:
@@ -148,9 +148,9 @@ def read(folder: Path) -> Saved:
     statistics = KeptStatistics.of(_tensors(folder / STATISTICS)) if STATISTICS in record.files else None
     calibration = confidence.read(folder) if CONFIDENCE in record.files else None
     detector = detectors.read(folder, _RESTORE) if DETECTOR[0] in record.files else None
-    tagger = words.read(folder, _RESTORE) if TAGGER[0] in record.files else None
+    more = beside.read(folder, frozenset(record.files), _RESTORE)
     vocabulary = Vocabulary.read(folder / "vocab.txt")
-    return Saved(record.card, vocabulary, encoder, decoder, statistics, calibration, detector, tagger)
+    return Saved(record.card, vocabulary, encoder, decoder, statistics, calibration, detector, more)
 
 
 def load(folder: Path) -> Captioner:
@@ -169,13 +169,14 @@ def _rebuilt(saved: Saved) -> Captioner:
     card, vocabulary, weights, trained, *_ = saved
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
-    boxed, width = bool(card.placed_objects), card.vector_width or encoder.dim
+    boxed, more = bool(card.placed_objects), saved.beside
+    width = (card.vector_width or encoder.dim) + (0 if more is None else more.width)
     by_detector = card.vector_width is not None and card.objects["kind"] != PUBLISHED
     if by_detector and not isinstance(saved.detector, PublishedDetector):
         raise ValueError(f"it reads vectors of {card.reads}, and has no such detector")
     decoder = decoders.build(card.decoder, vocabulary, width, card.decoder_options, boxed=boxed)
     decoder.load_state_dict(trained)
-    optional = saved.statistics, saved.calibration, saved.detector, saved.tagger
+    optional = saved.statistics, saved.calibration, saved.detector, more
     return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, *optional)
 
 

@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.return_types import topk
 
+from captioning.data.text import caption_space
+from captioning.data.text.caption_space import CaptionSpace
 from captioning.data.text.ngram_vectors import NgramVectors, image_means
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import RetrievalDecoder, State, for_captions
@@ -29,7 +31,6 @@ RANKED = 25  # candidates that a search can find
 STEP = 3.0  # nats between the log probabilities of one candidate and the next
 IMPOSSIBLE = -100.0  # logit of a word with which no candidate goes on, beside the likeliest's 0
 SPACE, VOTE = 2, 4  # longest n-grams of the space in which images are compared, and of the vote
-_POWER_ITERATIONS = 3  # of the randomised singular value decomposition
 SIGMA = 6.0  # words: of the Gaussian in the difference of lengths
 LIKE = 20.0  # factor of an image's similarity, as a logit of what its captions count where they are lent
 _DIGITS = 5  # of a vote: sums on two machines differ later, and must not decide between equals
@@ -65,12 +66,10 @@ class NeighboursDecoder(RetrievalDecoder):
         A caption with a word that the vocabulary lacks, or that was cut, is not a candidate.
         """
         special = self.vocabulary.special
-        target = image_means(tokens[:, 1:], owner, len(means), SPACE, special)  # (I, G) sparse
-        reduced = _reduced(target, self.options.dimensions)  # (I, S)
-        self.deviation, self.mean = torch.std_mean(means, 0, correction=0)
-        self.deviation = self.deviation.clamp(min=1e-6)
-        self.space = _ridge((means - self.mean) / self.deviation, reduced, self.options.ridge)
-        self.images = self._place(means)
+        said = image_means(tokens[:, 1:], owner, len(means), SPACE, special)  # (I, G) sparse
+        fitted = caption_space.fit(means, caption_space.reduced(said, self.options.dimensions), self.options.ridge)
+        self.mean, self.deviation, self.space = fitted
+        self.images = fitted.place(means)
         whole = (tokens == special.eos).any(1) & ~(tokens == special.unk).any(1)
         self.captions, self.owner = tokens[whole, 1:].int(), owner[whole].int()
         self._vectors = None
@@ -143,13 +142,9 @@ class NeighboursDecoder(RetrievalDecoder):
         total[none.squeeze(1), self.vocabulary.special.eos] = 1.0
         return total.log().clamp(min=IMPOSSIBLE)
 
-    def _place(self, means: Tensor) -> Tensor:
-        """Features (B, D) → the images in the captions' space, of length 1: (B, S)."""
-        return functional.normalize((means - self.mean) / self.deviation @ self.space, dim=1)
-
     def _nearest(self, means: Tensor) -> topk:
         """(B, D) → the nearest training images, nearest first: cosines and rows, (B, options.neighbours or all)."""
-        similarity = self._place(means) @ self.images.T  # (B, I)
+        similarity = CaptionSpace(self.mean, self.deviation, self.space).place(means) @ self.images.T  # (B, I)
         return similarity.topk(min(self.options.neighbours, len(self.images)), dim=1)
 
     def _rank(self, near: Tensor) -> Tensor:
@@ -196,26 +191,6 @@ def vote(similarity: Tensor, owner: Tensor, lengths: Tensor) -> Tensor:
 def _words(candidates: Tensor, position: Tensor) -> Tensor:
     """candidates (N, R, T), position (N,) → the word of each there, (N, R)."""
     return candidates.gather(2, position.view(-1, 1, 1).expand(-1, candidates.shape[1], 1)).squeeze(2)
-
-
-def _reduced(vectors: Tensor, width: int) -> Tensor:
-    """Sparse (I, G) → its coordinates along the greatest singular vectors, U Σ: (I, S), with zeros beyond its rank.
-
-    Randomised (Halko et al. 2011, algorithm 4.4).
-    """
-    rank = min(width, *vectors.shape)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        left, singular, _ = torch.svd_lowrank(vectors, min(rank + 20, *vectors.shape), _POWER_ITERATIONS)
-    return functional.pad((left * singular)[:, :rank], (0, width - rank))
-
-
-def _ridge(inputs: Tensor, targets: Tensor, strength: float) -> Tensor:
-    """(XᵀX + λI)⁻¹ XᵀY of centred targets: X (I, D), Y (I, S) → (D, S). In double precision."""
-    x, y = inputs.double(), targets.double()
-    gram = x.T @ x + strength * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    solution: Tensor = torch.linalg.solve(gram, x.T @ (y - y.mean(0)))
-    return solution.to(inputs.dtype)
 
 
 def build(vocabulary: Vocabulary, feature_size: int, **options: Any) -> NeighboursDecoder:

@@ -71,12 +71,14 @@ def write(source: Path, folder: Path, kind: Kind) -> ExportCard:
     """
     registry.check_export(kind)
     from captioning.captioner import model
+    from captioning.data.objects.tables import shown_identity
     from captioning.decoders.base import RetrievalDecoder
     from captioning.engines import graphs
 
     captioner = model.load(source)
     if captioner.card.objects:
-        raise UserError(f"{source}: this model reads objects of an image, which graphs do not have; use --engine torch")
+        read = shown_identity(captioner.card.objects)
+        raise UserError(f"{source}: this model reads objects = {read}, which graphs do not have; use --engine torch")
     if isinstance(captioner.decoder, RetrievalDecoder):
         raise UserError(
             f"{source}: the decoder {captioner.card.decoder} says no words step by step; use --engine torch"

@@ -3,6 +3,7 @@
 B images, H, W rows and columns of the region grid, R regions, T words.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,8 +19,9 @@ from captioning.vision.encoders.encoded import Encoded
 class Attended(NamedTuple):
     """The words of a caption with `<eos>`, and where the decoder looked when it chose each: sums of 1.
 
-    The weights of a grid are (T, H, W). Those of objects are (T, R), and boxes (R, 4) are where they are, as shares of
-    what the encoder sees; the first is the whole image.
+    The weights of a grid are (T, H, W); with captions of neighbours, whose share is left out, their sums are below 1.
+    Those of objects are (T, R), and boxes (R, 4) are where they are, as shares of what the encoder sees; the first is
+    the whole image.
     """
 
     words: tuple[str, ...]
@@ -65,6 +67,6 @@ def _of_words(captioner: Captioner, encoded: Encoded, image: int, ids: list[int]
     if encoded.boxes is None or encoded.mask is None:
         grid = captioner.encoder.grid
         assert grid is not None
-        return Attended(words, of_words.reshape(-1, *grid))
+        return Attended(words, of_words[:, : math.prod(grid)].reshape(-1, *grid))
     there = encoded.mask[image].cpu().numpy()
     return Attended(words, of_words[:, there], encoded.boxes[image].float().cpu().numpy()[there])

@@ -120,7 +120,7 @@ def release(folder: Path, name: str, title: str) -> tuple[Card, Measured]:
 def _save(folder: Path, card: Card, saved: Saved, calibration: Calibration | None) -> None:
     states = saved.encoder, saved.decoder
     detector = TRAINED if saved.detector else None
-    model.save(folder, card, *states, saved.vocabulary, saved.statistics, calibration, detector, saved.tagger)
+    model.save(folder, card, *states, saved.vocabulary, saved.statistics, calibration, detector, saved.beside)
 
 
 def released_card(card: Card, name: str, title: str) -> Card:

@@ -1,17 +1,19 @@
-"""The values of the setting `objects`: what is in an image, and for all but `words` where, besides its pixels."""
+"""The values of the setting `objects`: what is read of an image besides its pixels, and for most of them where."""
 
 from typing import Annotated
 
 from captioning.settings.sections import Meaning, Text
 
-NONE, LABELS, BOXES, TRAINED, WORDS = "none", "labels", "boxes", "trained", "words"
-OWN = (NONE, LABELS, BOXES, TRAINED, WORDS)  # another value names a detector
+NONE, LABELS, BOXES, TRAINED = "none", "labels", "boxes", "trained"
+WORDS, NEIGHBOURS = "words", "neighbours"
+PREDICTED = (WORDS, NEIGHBOURS)  # the stage `train` makes them of a frozen encoder's features
+OWN = (NONE, LABELS, BOXES, TRAINED, *PREDICTED)  # another value names a detector
 BOX_HEAD = "/box_head"  # behind its name: regions are vectors of the detector, and not of the encoder
 Kind = Annotated[
     Text,
     Meaning(
-        "none | labels (of the data set, or a label.tsv in `download.source`) | boxes (the same, without names) | "
-        "trained (a detector's, trained here) | words (tags: likely words of captions) | a detector of torchvision | "
+        "none | labels (of the data set, or a label.tsv of yours) | boxes (these without names) | trained (a detector's, "
+        "trained here) | words (likely ones, as tags) | neighbours (their captions) | a detector of torchvision | "
         "NAME/box_head (with its vectors; docs/objects.md)"
     ),
 ]

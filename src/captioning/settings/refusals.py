@@ -7,7 +7,7 @@ from typing import Any
 
 from captioning.settings import text_models
 from captioning.settings.decoders import attends, names, pretrains, reads_tags, retrieves
-from captioning.settings.objects import NONE, WORDS, of_box_head
+from captioning.settings.objects import NEIGHBOURS, NONE, PREDICTED, WORDS, of_box_head
 from captioning.settings.rules import LABELLED, learns, search_options, splits_of, warm_start
 from captioning.settings.schema import Settings
 from captioning.settings.training import INITIAL, Augmentation
@@ -39,9 +39,9 @@ def _regions(settings: Settings) -> None:
 
 def _objects(settings: Settings) -> None:
     """Objects are read by decoders that attend, and boxes are known of images that training leaves where they are."""
-    if settings.objects == WORDS:
-        _words(settings)
-    if settings.objects in (NONE, WORDS):
+    if settings.objects in PREDICTED:
+        _predicted(settings)
+    if settings.objects in (NONE, *PREDICTED):
         return
     begin = f"objects = {settings.objects}"
     if not attends(settings.decoder):
@@ -78,12 +78,15 @@ def _whole_images(settings: Settings) -> None:
             )
 
 
-def _words(settings: Settings) -> None:
-    """Words are tags: a decoder must read them, and the features that predict them must not change in training."""
-    if not reads_tags(settings.decoder):
-        raise UserError(f"objects = words: the decoder {settings.decoder} reads no tags; write decoder: oscar")
+def _predicted(settings: Settings) -> None:
+    """What features predict: a decoder must read it, and the features must not change in training."""
+    begin, decoder = f"objects = {settings.objects}", settings.decoder
+    if settings.objects == WORDS and not reads_tags(decoder):
+        raise UserError(f"{begin}: the decoder {decoder} reads no tags; write decoder: oscar")
+    if settings.objects == NEIGHBOURS and retrieves(decoder):
+        raise UserError(f"{begin}: the decoder {decoder} says captions of neighbours itself; write objects: none")
     if settings.features.trainable:
-        raise UserError("objects = words: a frozen encoder's features predict them; write features.trainable: false")
+        raise UserError(f"{begin}: a frozen encoder's features predict them; write features.trainable: false")
 
 
 def _engine(settings: Settings) -> None:

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from captioning.data.objects.words import WordTagger
+from captioning.data.objects.beside import Beside
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.losses import Mean
@@ -30,7 +30,7 @@ class Data:
     `score`: from a caption of each of `val_ids` to the scores of all, by name.
 
     `labels`: what is in the training images; None where the data set does not record it, or nothing learns it.
-    `tagger`: what predicted the tags of the store, if they are words.
+    `beside`: what made the words, or the finds, that the store has beside features.
     """
 
     train: EncodedCaptions
@@ -41,7 +41,7 @@ class Data:
     score: Callable[[Mapping[int, str]], Mapping[str, float]]
     vocabulary: Vocabulary
     labels: ImageLabels | None = None
-    tagger: WordTagger | None = None
+    beside: Beside | None = None
 
     @property
     def longest(self) -> int:

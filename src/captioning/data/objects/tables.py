@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MOST = 36  # objects of an image that are kept
 NONE, BOXES, PUBLISHED = "none", "boxes", "published"  # kinds: no objects; no names of them; with a user's vectors
 WORDS = {"kind": "words", "source": "words of the training captions"}  # the identity of tags that have no boxes
+NEIGHBOURS = {"kind": "neighbours", "source": "captions of the nearest training images"}
+PREDICTED = (WORDS, NEIGHBOURS)  # from the encoder's output alone: nothing has a box, and nothing is given of an image
 _DIGESTS = ("weights", "vectors", "table")  # of an identity
 _NAMED = 5  # of many names, so many are given
 CARD, LABELS, SIZES, CLASSES, VECTORS = "objects.json", "label.tsv", "hw.tsv", "classes.txt", "vectors.npy"

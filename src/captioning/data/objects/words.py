@@ -16,20 +16,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from captioning.data.objects import kept
 from captioning.data.objects.placing import TAGS
 from captioning.data.text.vocabulary import Vocabulary
-from captioning.system.errors import UserError, reason, shown
-from captioning.system.files import digest, write_bytes
-from captioning.system.sealed import DamagedError, read_document, write_document
+from captioning.system.errors import UserError
 from captioning.vision.encoders.encoded import Encoded
 
-CARD, WEIGHTS = "words.json", "words.safetensors"
-FILES = (CARD, WEIGHTS)
+NAME = "words"
+FILES = CARD, WEIGHTS = kept.files(NAME)
 SURE = 0.3  # least probability of a tag: see docs/objects.md
 MOST = 10  # tags of an image
 
@@ -49,7 +45,12 @@ class WordTagger:
         """Means (B, D) → the words of each image, surest first."""
         return chosen(self.probabilities(means), self.words)
 
-    def tagged(self, encoded: Encoded, vocabulary: Vocabulary) -> Encoded:
+    @property
+    def width(self) -> int:
+        """How much wider its vectors make those of the encoder: tags have none."""
+        return 0
+
+    def added(self, encoded: Encoded, vocabulary: Vocabulary) -> Encoded:
         """An encoder's output, with the words as its tags."""
         tags = torch.from_numpy(token_rows(self.tags(encoded.mean), vocabulary))
         return encoded._replace(tags=tags.to(encoded.mean.device))
@@ -87,23 +88,16 @@ def _tokens(words: Sequence[str], vocabulary: Vocabulary) -> list[int]:
 
 def write(folder: Path, tagger: WordTagger) -> None:
     """Write both files into a folder that is there. The same classifier gives the same bytes."""
-    tensors = {"bias": tagger.bias.contiguous(), "weight": tagger.weight.contiguous()}
-    write_bytes(folder / WEIGHTS, save_tensors(tensors))
-    write_document(folder / CARD, {"words": tagger.words, **tagger.record, "weights": digest(folder / WEIGHTS)})
+    record = {"words": tagger.words, **tagger.record}
+    kept.write(folder, NAME, record, {"bias": tagger.bias, "weight": tagger.weight})
 
 
 def read(folder: Path, remedy: str) -> WordTagger:
     """What `write` wrote. Raises UserError, which ends in `remedy`, for anything else."""
-    record, path = read_document(folder / CARD, remedy), folder / WEIGHTS
-    if not path.is_file() or digest(path) != record.pop("weights"):
-        raise DamagedError(f"{path}: not the file that {CARD} describes; {remedy}")
-    try:
-        tensors = load_file(path)
-    except SafetensorError as fault:
-        raise UserError(f"{path}: not a safetensors file ({shown(reason(fault))}); {remedy}") from None
+    record, tensors = kept.read(folder, NAME, remedy)
     words = record.pop("words")
     if tensors.keys() != {"bias", "weight"} or not tensors["weight"].shape[1:] == tensors["bias"].shape == (
         len(words),
     ):
-        raise UserError(f"{path}: no weights of {len(words)} words; {remedy}")
+        raise UserError(f"{folder / WEIGHTS}: no weights of {len(words)} words; {remedy}")
     return WordTagger(words, tensors["weight"], tensors["bias"], record)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from captioning.system.errors import UserError
 from captioning.vision.encoders.at_boxes import Places, at_boxes
@@ -23,10 +24,12 @@ Encode = Callable[[np.ndarray], Encoded]
 def stored_features(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
     """A frozen encoder's output for `rows`, float16: mean (B, D) and, where they are stored, regions (B, R, D).
 
-    Where the regions are those of objects, `Places` follow; where tags are words, tags (B, L) alone.
+    Where the regions are those of objects, `Places` follow; where tags are words, tags (B, L) alone. With what was
+    found of the images, both are as of `widened`.
     """
     arrays = (store.means, store.regions)
-    return (*(torch.as_tensor(array[rows]) for array in arrays if array is not None), *_beside(store, rows))
+    stored = tuple(torch.as_tensor(array[rows]) for array in arrays if array is not None)
+    return (*_with_found(store, stored, rows), *_beside(store, rows))
 
 
 def _places(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | None = None) -> tuple[Tensor, ...]:
@@ -38,8 +41,23 @@ def _beside(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | None =
     """What is read beside features of rows (B,), on the CPU: `Places`, or tags (B, L) that are words, or nothing."""
     if store.tags is None:
         return _places(store, rows, mirrored)
-    views = np.zeros(len(rows), dtype=int) if mirrored is None else mirrored.astype(int)
-    return (torch.from_numpy(store.tags[views, rows]),)
+    return (torch.from_numpy(store.tags[_views(rows, mirrored), rows]),)
+
+
+def _views(rows: np.ndarray, mirrored: np.ndarray | None) -> np.ndarray:
+    """For each of rows (B,): 0, or 1 for the mirrored image."""
+    return np.zeros(len(rows), dtype=int) if mirrored is None else mirrored.astype(int)
+
+
+def _with_found(
+    store: FeatureStore, features: tuple[Tensor, ...], rows: np.ndarray, mirrored: np.ndarray | None = None
+) -> tuple[Tensor, ...]:
+    """Features of rows (B,), with what was found of the images, if that is known."""
+    if store.found is None:
+        return features
+    found = torch.from_numpy(store.found[_views(rows, mirrored), rows])
+    mean, regions, *_ = widened(Encoded(*features), found.to(features[0].device))
+    return (mean,) if regions is None else (mean, regions)
 
 
 def drawn_features(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray) -> tuple[Tensor, ...]:
@@ -51,7 +69,20 @@ def drawn_features(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray) 
         for upright, twin in pairs
         if upright is not None and twin is not None
     )
-    return (*drawn, *_beside(store, rows, mirrored))
+    return (*_with_found(store, drawn, rows, mirrored), *_beside(store, rows, mirrored))
+
+
+def widened(encoded: Encoded, found: Tensor) -> Encoded:
+    """An encoder's output, and what was found of each image (B, E) → vectors of D + E numbers.
+
+    `found` is behind the mean, and one more region, whose first D numbers are zero; the last E of the others are. So a
+    linear map of regions is two, one of the grid and one of what was found.
+    """
+    mean, regions = torch.cat([encoded.mean, found], 1), encoded.regions  # (B, D + E)
+    if regions is not None:
+        grid = functional.pad(regions, (0, found.shape[1]))  # (B, R, D + E)
+        regions = torch.cat([grid, functional.pad(found, (regions.shape[2], 0)).unsqueeze(1)], 1)  # (B, R + 1, D + E)
+    return encoded._replace(mean=mean, regions=regions)
 
 
 def stored_pixels(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | None = None) -> tuple[Tensor, ...]:
