@@ -166,6 +166,8 @@ def test_the_alternative_text_gives_scores_intervals_and_the_highest() -> None:
     assert one == "CIDEr on test. a: 1.000"
     none = alternative_text.alternative(suite("a", scores=("val.loss.caption",)), kept(("a",)))
     assert none == "val.loss.caption on test: no run has it"
+    asked = alternative_text.alternative(suite("a", scores=("cider", "true_captions")), kept(("a",)))
+    assert asked == "all true on test: no run has it"
     odd = ("x]\n(y)", "[z\\")
     assert alternative_text.markdown(suite(*odd), kept(odd, intervals=False)) == (
         "CIDEr on test. x\\] (y): 1.000; \\[z\\\\: 2.000; highest: \\[z\\\\"

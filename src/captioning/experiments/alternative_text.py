@@ -12,15 +12,19 @@ if TYPE_CHECKING:
     from captioning.experiments.results import Result, Results
 
 
+TITLES = NAMES | {"true_captions": "all true"}
+"""Scores as a person reads them."""
+
+
 def score_name(suite: Suite) -> str:
-    """The score that a suite's chart shows: CIDEr, where the suite has it, else its first."""
-    return "cider" if "cider" in suite.scores else suite.scores[0]
+    """The score that a suite's chart shows: the first of true captions and CIDEr that the suite has, else its first."""
+    return next((name for name in ("true_captions", "cider") if name in suite.scores), suite.scores[0])
 
 
 def score_title(suite: Suite) -> str:
     """That score as a person reads it."""
     name = score_name(suite)
-    return f"{NAMES.get(name, name)} on test"
+    return f"{TITLES.get(name, name)} on test"
 
 
 def varied(suite: Suite) -> str | None:

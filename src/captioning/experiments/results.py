@@ -215,7 +215,7 @@ def check_complete(suite: Suite, results: Results, required: bool) -> None:
 def table(suite: Suite, results: Results) -> str:
     """The results as Markdown: the question, a row a label (mean ± standard deviation over seeds), and the verdicts."""
     seeds = sorted({result.seed for result in results.runs if result.seed is not None})
-    names = [verdicts.NAMES.get(name, name) for name in suite.scores]
+    names = [alternative_text.TITLES.get(name, name) for name in suite.scores]
     rows = [["", *names, "time", "command"]]
     for label in suite.labels:
         of_label = [result for result in results.runs if result.label == label]
