@@ -17,7 +17,7 @@ from captioning.captioner.cards import Card
 from captioning.data.objects import kept, retrieval
 from captioning.data.objects.retrieval import LIKE, NEIGHBOURS, Retrieval
 from captioning.data.objects.tables import NEIGHBOURS as KIND
-from captioning.data.runtimes.registry import Kind
+from captioning.data.runtimes.registry import Engine, Kind
 from captioning.data.text.caption_space import CaptionSpace
 from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
@@ -106,10 +106,10 @@ def test_what_is_found_is_the_place_and_the_weighted_mean_of_the_captions_of_the
     for row, mean in enumerate(means.double().numpy()):
         place = mean @ searched.space.weight.numpy()
         place /= np.linalg.norm(place)
-        cosines = searched.images.numpy() @ place
+        cosines = searched.images.double().numpy() @ place
         near = np.argsort(-cosines)[:NEIGHBOURS]
         weights = np.exp(LIKE * cosines[near])
-        mean_caption = weights @ searched.captions.numpy()[near]
+        mean_caption = weights @ searched.captions.double().numpy()[near]
         mean_caption /= np.linalg.norm(mean_caption)
         np.testing.assert_allclose(found[row], np.concatenate([place, mean_caption]) * 3**0.5, rtol=1e-5, atol=1e-6)
     assert searched.width == found.shape[1] == 6
@@ -127,7 +127,7 @@ def test_a_training_image_finds_neither_its_own_captions_nor_its_fold(monkeypatc
     there, size = store(), NeighboursOptions.dimensions
     whole, found = fitted(there)
     means = torch.from_numpy(there.means[np.arange(TRAIN)])
-    own = torch.nn.functional.normalize(whole.captions, dim=1)
+    own = torch.nn.functional.normalize(whole.captions.double(), dim=1)
     known = whole.vectors(means).double() / size**0.5
     crossed = torch.from_numpy(found[0, :TRAIN]).double() / size**0.5
     for half in (slice(size), slice(size, None)):
@@ -144,7 +144,7 @@ def test_what_features_show_is_found_for_training_images_and_new_ones_alike(monk
     there = store()
     whole, found = fitted(there)
     dog = torch.from_numpy(dogs())
-    says = torch.nn.functional.normalize(whole.captions[dog[:TRAIN]].sum(0), dim=0).float().numpy()
+    says = torch.nn.functional.normalize(whole.captions[dog[:TRAIN]].float().sum(0), dim=0).numpy()
     for rows in (np.arange(TRAIN), np.arange(TRAIN, IMAGES)):
         for half in (slice(NeighboursOptions.dimensions), slice(NeighboursOptions.dimensions, None)):
             like = found[0, rows, half].astype(np.float32) @ says
@@ -283,8 +283,20 @@ def test_the_folder_of_a_model_is_enough_for_an_image(tmp_path: Path) -> None:
         assert (one.weights.sum((1, 2)) < 1).all()
     assert captioners.objects == {}  # nothing must be given with an image
     assert cards.read(folder).card.objects["kind"] == "neighbours"
-    with pytest.raises(UserError, match=r"reads objects = neighbours \(captions of .*\), which graphs do not have"):
-        folders.write(folder, tmp_path / "exported", Kind.onnx)
+
+
+@pytest.mark.parametrize("engine", [Engine.onnxruntime, Engine.openvino])
+def test_an_exported_model_finds_the_same(tmp_path: Path, engine: Engine) -> None:
+    width = encoders.build(NAME, transform=TRANSFORM, weights={}, seed=1).dim
+    folder = saved(tmp_path / "model", tiny(width, known=NEIGHBOURS + 5), KIND)
+    [member] = ensembles.load([folder]).members
+    folders.write(folder, tmp_path / "exported", Kind.onnx)
+    exported = folders.load(tmp_path / "exported", engine, threads=1)
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 3, 64, 64)).astype(np.uint8)
+    expected, found = member.encode(pixels), exported.encode(pixels)
+    for one, other in zip(expected[:2], found[:2], strict=True):
+        assert one is not None
+        np.testing.assert_allclose(np.asarray(other), one.numpy(), atol=2e-3, rtol=1e-3)
 
 
 def test_evaluate_reads_what_training_read_of_images_that_are_not_in_training() -> None:

@@ -71,12 +71,13 @@ def write(source: Path, folder: Path, kind: Kind) -> ExportCard:
     """
     registry.check_export(kind)
     from captioning.captioner import model
+    from captioning.data.objects.retrieval import Retrieval
     from captioning.data.objects.tables import shown_identity
     from captioning.decoders.base import RetrievalDecoder
     from captioning.engines import graphs
 
     captioner = model.load(source)
-    if captioner.card.objects:
+    if captioner.card.objects and not isinstance(captioner.beside, Retrieval):
         read = shown_identity(captioner.card.objects)
         raise UserError(f"{source}: this model reads objects = {read}, which graphs do not have; use --engine torch")
     if isinstance(captioner.decoder, RetrievalDecoder):

@@ -1,6 +1,6 @@
 """A trained model as ONNX graphs, made by torch's exporter. This module alone loads torch.
 
-    encoder     pixels, uint8 (B, 3, S, S) → mean (B, D), regions (B, R, D)
+    encoder     pixels, uint8 (B, 3, S, S) → mean (B, D), regions (B, R, D): all that the decoder reads
     init        mean, regions → the state before the first word: state_0 … (B, …), shared_0 … (B, …)
     step        tokens (B, K), state_0 … (B, K, …), shared_0 … → logits (B * K, V), next_0 … (B * K, …)
     statistics  pixels → statistics (B, C), where the model keeps those of its training images
@@ -18,19 +18,18 @@ from captioning.captioner.model import Captioner
 from captioning.data.runtimes.tracing import ANY, Traced, traced
 from captioning.decoders.base import Decoder, State
 from captioning.vision.encoders.encoded import Encoded, of_regions
-from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.unlikeness import statistics
 
 _IMAGES, _EACH, _WORDS = 2, 3, 4  # sizes of the example: torch takes a size of 0 or 1 for a fixed one
 
 
 class _Encode(nn.Module):
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, captioner: Captioner) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self._whole = captioner.encoder, captioner.whole
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        encoded = of_regions(self.encoder(pixels))
+        encoded = self._whole(of_regions(self.encoder(pixels)))
         assert encoded.regions is not None
         return encoded.mean, encoded.regions
 
@@ -66,7 +65,7 @@ def trace(captioner: Captioner) -> dict[str, Traced]:
     """The graphs of a model, by name."""
     side = captioner.transform.image_size
     pixels = torch.zeros(_IMAGES, 3, side, side, dtype=torch.uint8)
-    encoder = traced(_Encode(captioner.encoder), (pixels,), ({0: ANY},), ["pixels"], ["mean", "regions"])
+    encoder = traced(_Encode(captioner), (pixels,), ({0: ANY},), ["pixels"], ["mean", "regions"])
     graphs = {"encoder": encoder, **trace_decoder(captioner.decoder, captioner.encode(pixels.numpy()))}
     if captioner.statistics is not None:
         graphs["statistics"] = traced(_Statistics(), (pixels,), ({0: ANY},), ["pixels"], ["statistics"])

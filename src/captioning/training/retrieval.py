@@ -93,7 +93,7 @@ def _kept(fold: np.ndarray) -> list[Tensor]:
 def _search(features: Tensor, places: Tensor, kept: Tensor) -> Search:
     """Features (T, D) of the training images, places of their captions (T, S), which images are kept (T,)."""
     space = caption_space.fit(features[kept], places[kept], NeighboursOptions.ridge)
-    retrieval = Retrieval(space, space.place(features[kept]).half(), places[kept].half(), {})
+    retrieval = Retrieval(space, space.place(features[kept]), places[kept], {})
     return Search(retrieval, _standardised(space, features[kept]))
 
 

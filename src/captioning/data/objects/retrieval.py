@@ -45,9 +45,12 @@ class Retrieval:
     """Means of images to vectors. It computes on the CPU, in double precision, whatever device the means are on."""
 
     def __init__(self, space: CaptionSpace, images: Tensor, captions: Tensor, record: Mapping[str, Any]) -> None:
-        """images (I, S): where the training images are, of length 1. captions (I, S): where their captions are."""
+        """images (I, S): where the training images are, of length 1. captions (I, S): where their captions are.
+
+        Both are kept in half precision. record: how it was fitted.
+        """
         self.space, self.record = CaptionSpace(*(tensor.double() for tensor in space)), dict(record)
-        self.images, self.captions = images.double(), captions.double()
+        self.images, self.captions = images.half(), captions.half()
 
     @property
     def width(self) -> int:
@@ -56,7 +59,7 @@ class Retrieval:
 
     def near(self, places: Tensor) -> Near:
         """Images in the space (B, S) → the training images that are nearest, nearest first."""
-        return Near(*(places @ self.images.T).topk(min(NEIGHBOURS, len(self.images)), dim=1))
+        return Near(*(places @ self.images.double().T).topk(min(NEIGHBOURS, len(self.images)), dim=1))
 
     def vectors(self, means: Tensor) -> Tensor:
         """Means (B, D) → the image's own place, and that of its neighbours' captions: float32 (B, E), on the CPU.
@@ -73,7 +76,7 @@ class Retrieval:
     def joined(self, places: Tensor, near: Near) -> Tensor:
         """Images in the space (B, S) and their neighbours → as `vectors`. A neighbour at −∞ does not count."""
         weights = torch.softmax(LIKE * near.similarity, dim=1).nan_to_num(0.0).unsqueeze(2)  # (B, K, 1)
-        found = functional.normalize((weights * self.captions[near.rows]).sum(1), dim=1)
+        found = functional.normalize((weights * self.captions[near.rows].double()).sum(1), dim=1)
         return torch.cat([places, found], dim=1).mul(places.shape[1] ** 0.5).float()
 
     def added(self, encoded: Encoded, vocabulary: Vocabulary) -> Encoded:  # noqa: ARG002 (as of words)
@@ -84,7 +87,7 @@ class Retrieval:
 def write(folder: Path, retrieval: Retrieval) -> None:
     """Write both files into a folder that is there. The same retrieval gives the same bytes."""
     space = {name: tensor.float() for name, tensor in retrieval.space._asdict().items()}
-    known = {"images": retrieval.images.half(), "captions": retrieval.captions.half()}
+    known = {"images": retrieval.images, "captions": retrieval.captions}
     kept.write(folder, NAME, retrieval.record, space | known)
 
 
