@@ -187,6 +187,18 @@ def test_mirrored_images_find_by_their_own_features() -> None:
     np.testing.assert_array_equal(drawn.numpy(), found[mirrored.astype(int), rows].astype(np.float32))
 
 
+def test_validation_reads_what_is_found_under_autocast() -> None:
+    there = store()
+    there.found = fitted(there).found
+    rows = np.array([3, 54])
+    plain = encodings.stored_features(there, rows)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = encodings.stored_features(there, rows)
+    for one, other in zip(plain, cast, strict=True):
+        assert one.dtype == other.dtype == torch.float16
+        assert torch.equal(one, other)
+
+
 def test_one_image_and_few_images_can_be_fitted() -> None:
     for count in (1, FOLDS - 2):
         found = fitted(store(), range(count)).found

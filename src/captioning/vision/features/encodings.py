@@ -78,10 +78,12 @@ def widened(encoded: Encoded, found: Tensor) -> Encoded:
     `found` is behind the mean, and one more region, whose first D numbers are zero; the last E of the others are. So a
     linear map of regions is two, one of the grid and one of what was found.
     """
-    mean, regions = torch.cat([encoded.mean, found], 1), encoded.regions  # (B, D + E)
+    width, more, regions = encoded.mean.shape[1], found.shape[1], encoded.regions
+    beside = functional.pad(found, (width, 0))  # (B, D + E); a sum of two, since autocast joins no halves
+    mean = functional.pad(encoded.mean, (0, more)) + beside
     if regions is not None:
-        grid = functional.pad(regions, (0, found.shape[1]))  # (B, R, D + E)
-        regions = torch.cat([grid, functional.pad(found, (regions.shape[2], 0)).unsqueeze(1)], 1)  # (B, R + 1, D + E)
+        last = functional.pad(beside.unsqueeze(1), (0, 0, regions.shape[1], 0))  # (B, R + 1, D + E)
+        regions = functional.pad(regions, (0, more, 0, 1)) + last
     return encoded._replace(mean=mean, regions=regions)
 
 
