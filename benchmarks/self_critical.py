@@ -88,7 +88,7 @@ def main(images: int = 128) -> None:
     with torch.no_grad():
         decoder.output.bias[:WORDS] = counts.log()  # type: ignore[union-attr, index, operator]
     regions = generator.standard_normal((images, REGIONS, FEATURES)).astype(np.float16)
-    store = SimpleNamespace(means=regions.mean(1), regions=regions, places=None)
+    store = SimpleNamespace(means=regions.mean(1), regions=regions, places=None, tags=None, neighbours=None)
     network = Network(None, decoder)
     data = Data(train, train, store, np.arange(0), [], None, vocabulary)  # type: ignore[arg-type]
     options = SelfCriticalOptions(0, 1, images, SAMPLES, "leave_one_out", 0.01, 0)

@@ -28,6 +28,7 @@ from captioning.search import n_best
 from captioning.system.errors import UserError
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.unlikeness import KeptStatistics, statistics
+from tests.noise import noise
 from tests.test_ensembles import METHODS, folder
 from tests.variants import VARIANTS, WORDS, build, images
 
@@ -116,12 +117,12 @@ def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photo") / "photo.png"
-    Image.effect_noise((90, 70), 80).convert("RGB").save(path)
+    noise((90, 70), 80).save(path)
     return path
 
 
 def test_images_are_as_unlike_as_with_torch(source: Path, exported: Path) -> None:
-    for image in (Image.new("RGB", (70, 70), "white"), Image.effect_noise((80, 80), 60).convert("RGB")):
+    for image in (Image.new("RGB", (70, 70), "white"), noise((80, 80), 60)):
         distances = [
             one.captioners.distances([part[None] for part in one.captioners.pixels(image)])
             for one in (captioning.load(source), captioning.load(exported, engine="onnxruntime"))

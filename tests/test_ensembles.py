@@ -25,6 +25,7 @@ from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.store import ARRAYS, FeatureStore
 from captioning.vision.features.unlikeness import KeptStatistics, statistics
 from captioning.vision.images import Transform
+from tests.noise import noise
 from tests.toys import Table
 from tests.toys import images as numbers
 from tests.variants import VARIANTS, WORDS, build, captions, images, options
@@ -121,7 +122,7 @@ def folder(
 def test_models_with_other_encoders_and_sizes_caption_together(tmp_path: Path) -> None:
     folders = [folder(tmp_path / "a"), folder(tmp_path / "b", "transformer", seed=2, encoder="resnet18", side=64)]
     captioners = ensembles.load(folders)
-    image = Image.effect_noise((80, 60), 90).convert("RGB")
+    image = noise((80, 60), 90)
     pixels = captioners.pixels(image)
     assert [part.shape for part in pixels] == [(3, 32, 32), (3, 64, 64)]
     stacked = [torch.from_numpy(part).unsqueeze(0) for part in pixels]
@@ -139,10 +140,10 @@ def test_models_with_other_encoders_and_sizes_caption_together(tmp_path: Path) -
 def test_images_are_unlike_the_training_images_if_every_member_that_keeps_some_says_so(tmp_path: Path) -> None:
     """A member's own images are like themselves; a blank one is not. A member that keeps none is not asked."""
     plain = Image.new("RGB", (64, 64), "white")
-    noise = [Image.effect_noise((64, 64), sigma).convert("RGB") for sigma in range(20, 84)]
+    noisy = [noise((64, 64), sigma, seed=sigma) for sigma in range(20, 84)]
     members = list(ensembles.load([folder(tmp_path / "a"), folder(tmp_path / "b", seed=2)]).members)
     silent = ensembles.Captioners(tuple(members))
-    pixels = [torch.from_numpy(np.stack(part)) for part in zip(*map(silent.pixels, [plain, *noise]), strict=True)]
+    pixels = [torch.from_numpy(np.stack(part)) for part in zip(*map(silent.pixels, [plain, *noisy]), strict=True)]
     assert silent.distances(pixels) == [0.0] * 65
     own = statistics(pixels[0])
     members[0] = replace(members[0], statistics=KeptStatistics(own[1::2], own[2::2]))
@@ -172,7 +173,7 @@ def test_the_mirrored_image_is_read_as_by_one_more_member(tmp_path: Path) -> Non
     """Of each member; so an image and its mirror image are captioned alike. Not so where one view is read."""
     folders = [folder(tmp_path / "a"), folder(tmp_path / "b", "transformer", seed=2, encoder="resnet18", side=64)]
     both = ensembles.load(folders, mirror=True)
-    image = Image.effect_noise((80, 60), 90).convert("RGB")
+    image = noise((80, 60), 90)
     stacked = [torch.from_numpy(part).unsqueeze(0) for part in both.pixels(image)]
     turned = [part.flip(3) for part in stacked]
     options = SearchOptions(3, 5, 2, n_best=3)
@@ -196,7 +197,7 @@ def test_stored_images_are_read_in_both_views(tmp_path: Path, trained: bool) -> 
     """From a store of pixels, and from one of features if it has the mirrored ones."""
     captioners = ensembles.load([folder(tmp_path / "a"), folder(tmp_path / "b", "neuraltalk-rnn")], mirror=True)
     pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
-    encoder, absent = captioners.members[0].encoder, dict.fromkeys((*ARRAYS, "places", "tags"))
+    encoder, absent = captioners.members[0].encoder, dict.fromkeys((*ARRAYS, "places", "tags", "neighbours"))
     with torch.inference_mode():
         upright, turned = encoder(pixels), encoder(pixels.flip(3))
     features = {"means": upright.mean(1), "regions": upright}

@@ -54,6 +54,9 @@ def test_scenes_of_images_are_found_by_their_coco_ids(tmp_path: Path) -> None:
     images = pd.DataFrame({"image_id": ["000007", "000002"], "coco_id": [31, 5]})
     assert facts.of_images(tmp_path / facts.FILE, images) == {31: SCENES["000007"], 5: SCENES["000002"]}
     assert facts.of_images(tmp_path / "none.jsonl", images) == {}
+    images.loc[1, "image_id"] = "900000"
+    with pytest.raises(UserError, match=r"facts.jsonl: no facts of image 900000; run `dvc repro -f download`"):
+        facts.of_images(tmp_path / facts.FILE, images)
 
 
 def test_validation_of_a_training_knows_what_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,7 +187,7 @@ def test_each_row_is_upright_or_mirrored_as_drawn(mirrored: list[bool], resident
     if resident:
         arrays = {name: Resident(array, torch.device("cpu")) for name, array in arrays.items()}  # type: ignore[misc]
     rows, drawn = generator.permutation(COUNT)[: len(mirrored)], np.array(mirrored)
-    store: Any = SimpleNamespace(places=None, tags=None, found=None, **arrays)
+    store: Any = SimpleNamespace(places=None, tags=None, neighbours=None, **arrays)
     for found, name in zip(drawn_features(store, rows, drawn), names[::2], strict=True):
         expected = np.where(drawn[:, None, None], whole[f"mirrored_{name}"][rows], whole[name][rows])
         np.testing.assert_array_equal(found.numpy(), expected)

@@ -19,6 +19,7 @@ from captioning.vision import contact_sheets, images
 from captioning.vision.contact_sheets import grid
 from captioning.vision.fonts import Lettering
 from captioning.vision.images import ImageError, Transform, decode
+from tests.noise import noise
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -282,7 +283,7 @@ def test_a_message_on_a_damaged_file_has_no_memory_address(name: str) -> None:
 def heic() -> bytes:
     stream = io.BytesIO()
     pytest.importorskip("pillow_heif").register_heif_opener()
-    Image.effect_noise((64, 48), 50).convert("RGB").save(stream, "HEIF", quality=90)
+    noise((64, 48), 50).save(stream, "HEIF", quality=90)
     return stream.getvalue()
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cosine_similarity
 from typer.testing import CliRunner
@@ -18,6 +17,7 @@ from captioning.cli.app import app
 from captioning.models.learned_scores import BertScore, ClipScore
 from captioning.system.errors import UserError
 from tests import outside_models
+from tests.noise import noise
 
 REFERENCES = {"1": ["a dog runs", "the dog"], "2": ["a cat sits"]}
 SAID = {"1": "a dog sits", "2": ""}
@@ -111,7 +111,7 @@ def test_the_layer_is_the_authors_where_they_chose_one(bert: Path, tmp_path: Pat
 def test_clip_score_is_of_the_image_and_the_nearest_reference(clip: Path) -> None:
     from transformers import AutoProcessor, CLIPModel
 
-    pictures = {image: Image.effect_noise((20, 30), 60).convert("RGB") for image in SAID}
+    pictures = {image: noise((20, 30), 60, seed) for seed, image in enumerate(SAID)}
     scorer = ClipScore(clip)
     found = scorer.score(
         REFERENCES, SAID, {image: partial(lambda one: one, picture) for image, picture in pictures.items()}
@@ -138,8 +138,8 @@ def test_clip_score_is_of_the_image_and_the_nearest_reference(clip: Path) -> Non
 def written(folder: Path) -> list[str]:
     """A file of references whose images are in an archive there, and one of captions."""
     with zipfile.ZipFile(folder / "photos.zip", "w") as archive:
-        for image in SAID:
-            Image.effect_noise((20, 30), 60).convert("RGB").save(folder / f"{image}.png")
+        for seed, image in enumerate(SAID):
+            noise((20, 30), 60, seed).save(folder / f"{image}.png")
             archive.write(folder / f"{image}.png", f"all/{image}.png")
             (folder / f"{image}.png").unlink()
     images = [{"id": int(image), "file_name": f"photos.zip/all/{image}.png"} for image in SAID]

@@ -15,7 +15,8 @@ from captioning import decoders
 from captioning.captioner import ensembles, model
 from captioning.captioner.cards import Card
 from captioning.cli.app import app
-from captioning.decoders.neighbours import LIKE, NeighboursDecoder
+from captioning.data.text.caption_space import LIKE
+from captioning.decoders.neighbours import NeighboursDecoder
 from captioning.search import Hypothesis, SearchOptions, n_best
 from captioning.search.beam import beam_search
 from captioning.search.consensus import SEARCHED, likeness, weights

@@ -6,6 +6,7 @@ from PIL import Image, ImageOps
 
 from captioning.evaluation import object_boxes
 from captioning.evaluation.object_boxes import draw, tile, word_for
+from tests.noise import noise
 
 SKY = Image.new("RGB", (48, 32), (120, 160, 220))
 DOG, TREE = ("dog", (20.0, 12.0, 40.0, 28.0)), ("tree", (2.0, 10.0, 12.0, 30.0))
@@ -47,7 +48,7 @@ def test_labels_stay_within_the_image_and_nothing_else_is_drawn() -> None:
 
 @pytest.mark.parametrize("size", [(480, 240), (240, 480)])
 def test_a_tile_is_the_middle_of_the_image_with_the_boxes_that_it_shows(size: tuple[int, int]) -> None:
-    image = Image.effect_noise(size, 60).convert("RGB")
+    image = noise(size, 60)
     assert tile(image, [], []).tobytes() == ImageOps.fit(image, (240, 240), Image.Resampling.LANCZOS).tobytes()
     begin = [(side - 240) / 2 for side in size]  # of the middle
     shown = ("dog", (begin[0] + 40.0, begin[1] + 100.0, begin[0] + 90.0, begin[1] + 150.0))

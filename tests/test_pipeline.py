@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from PIL import Image
 
 from captioning.data.text.tokenizer import tokenize
 from captioning.data.text.vocabulary import SPECIAL
@@ -21,6 +20,7 @@ from captioning.system.archives import ImageArchives
 from captioning.system.files import digest
 from tests.imports import ROOT, STAGES, closure, listed
 from tests.model_cards import make_older
+from tests.noise import noise
 from tests.project import OWN, TINY, Project
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -284,7 +284,7 @@ def test_predict_by_a_model_of_drawings_calls_a_photograph_and_noise_unlike(proj
         for file in images.loc[images["split"] == "train", "file"][:5]:
             (tmp_path / f"scene-{Path(file).name}").write_bytes(image_files.read(file))
     shutil.copy(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg", tmp_path / "photo.jpg")
-    Image.effect_noise((96, 96), 90).convert("RGB").save(tmp_path / "noise.png")
+    noise((96, 96), 90).save(tmp_path / "noise.png")
     done = project.run("captioning", "predict", *OWN, str(tmp_path))
     assert len(done.stdout.splitlines()) == 7
     unlike = "unlike the images that this model was trained on (scenes: drawings); its caption is a guess"

@@ -33,6 +33,7 @@ from captioning.vision.encoders import encoders
 from captioning.vision.images import Transform
 from tests import variants
 from tests.imports import ROOT
+from tests.noise import noise
 
 WORDS = ("a", "dog", "dogs", "cat", "ball", "balls", "kite", "boy", "tree", "runs", "traffic", "light", "with")
 VOCABULARY = Vocabulary((*SPECIAL, *WORDS))
@@ -62,8 +63,8 @@ def folder(path: Path, variant: str, kind: str | None = "labels") -> Path:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two images, their table, and models."""
     path = tmp_path_factory.mktemp("objects")
-    for name in ("one", "two"):
-        Image.effect_noise((64, 48), 60).convert("RGB").save(path / f"{name}.png")
+    for seed, name in enumerate(("one", "two")):
+        noise((64, 48), 60, seed).save(path / f"{name}.png")
     write_labels(path / "label.tsv", {"one": OBJECTS, "two": OBJECTS[:1]})
     folder(path / "oscar", "oscar")
     folder(path / "attention", "attention-soft")

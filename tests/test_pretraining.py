@@ -19,7 +19,7 @@ from captioning.data.text.encoded_captions import EncodedCaptions
 from captioning.data.text.vocabulary import SPECIAL, Pieces, Vocabulary
 from captioning.decoders.bert import Contrast
 from captioning.decoders.oscar import OscarDecoder
-from captioning.metrics import References
+from captioning.metrics import score
 from captioning.settings.resolve import for_training
 from captioning.system.errors import UserError
 from captioning.training.network import Network
@@ -291,7 +291,9 @@ def another(read: Data) -> Data:
     tags = np.array([vocabulary.encode(ids(row)) for row in store.places.tags])
     store.places = store.places._replace(tags=tags)
     said = {row: [" ".join(ids(val.caption(3 * index)))] for index, row in enumerate(read.val_ids)}
-    return Data(train, val, store, read.val_rows, read.val_ids, References(said), vocabulary)
+    return Data(
+        train, val, store, read.val_rows, read.val_ids, lambda captions: score(said, captions).corpus, vocabulary
+    )
 
 
 def test_a_training_on_another_data_set_starts_from_what_was_pretrained(pretrained: Any, tmp_path: Path) -> None:

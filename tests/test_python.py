@@ -17,6 +17,7 @@ from captioning.captioner.confidence import Calibration
 from captioning.models import choice, sources
 from captioning.models.python import TrainedModel
 from captioning.system.errors import UserError
+from tests.noise import noise
 from tests.test_ensembles import folder
 
 
@@ -30,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 
 @pytest.fixture(scope="module")
 def images() -> list[Image.Image]:
-    return [Image.effect_noise((70 + n, 50), 80).convert("RGB").rotate(n) for n in range(5)]
+    return [noise((70 + n, 50), 80).rotate(n) for n in range(5)]
 
 
 def test_importing_loads_no_torch_and_the_names_are_there() -> None:

@@ -133,7 +133,7 @@ def tiny(
     decoder = decoders.build(name, TINY, 3, own[name] | sizes)
     captions = EncodedCaptions.encode([["ape"], ["ape", "bee"], ["bee"]], [0, 0, 1], TINY, 1)
     means = np.random.default_rng(1).normal(size=(2, 3)).astype(np.float16)
-    store = SimpleNamespace(means=means, regions=None, places=None, tags=None, found=None)
+    store = SimpleNamespace(means=means, regions=None, places=None, tags=None, neighbours=None)
     data = Data(captions, captions, store, np.arange(2), [0, 1], None, TINY)  # type: ignore[arg-type]
     network = Network(None, decoder)
     setup = Setup(network, FeatureInputs(data.store, by_image=False), data, fabric)

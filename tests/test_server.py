@@ -29,6 +29,7 @@ from captioning.models.sources import read
 from captioning.server.app import create
 from captioning.server.batching import Batcher, FullError
 from captioning.server.limits import Limits
+from tests.noise import noise
 from tests.test_ensembles import folder
 from tests.test_predict_objects import OBJECTS, with_detector
 from tests.test_predict_objects import folder as folder_of_objects
@@ -60,7 +61,7 @@ def served(model: Model, place: Path) -> Iterator[TestClient]:
 
 def png(seed: int = 0, size: tuple[int, int] = (80, 60)) -> bytes:
     stream = io.BytesIO()
-    Image.effect_noise(size, 60 + seed).convert("RGB").save(stream, "PNG")
+    noise(size, 60 + seed, seed).save(stream, "PNG")
     return stream.getvalue()
 
 

@@ -120,7 +120,7 @@ def data(pixels: bool) -> Data:
         transform=None,
         places=None,
         tags=None,
-        found=None,
+        neighbours=None,
     )
     store.mirrored_means, store.mirrored_regions = None if pixels else means * np.float16(0.9), None
     train, val = rows < 18, rows >= 18

@@ -12,6 +12,7 @@ from torch import Tensor
 from captioning.data.datasets.scenes import composition, drawing
 from captioning.vision.features.unlikeness import IMAGES, Detector, KeptStatistics, spread, statistics
 from captioning.vision.images import Transform
+from tests.noise import noise
 
 SIDE = 64
 TRANSFORM = Transform(SIDE, None, "bilinear", (0.5,) * 3, (0.25,) * 3)
@@ -143,3 +144,16 @@ def test_rows_are_spread_evenly_and_none_is_taken_twice(count: int) -> None:
     assert len(chosen) == min(count, IMAGES)
     assert (chosen[0], chosen[-1]) == (0, 3 * (count - 1))
     assert len(set(chosen.tolist())) == len(chosen)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_statistic_in_which_training_images_hardly_differ_does_not_decide_alone(seed: int) -> None:
+    """Few images of noise: some statistics are all but the same in them. A white image is unlike them nevertheless."""
+    images = [noise((64, 64), sigma, seed=100 * seed + sigma) for sigma in range(20, 84)]
+    small = Transform(32, None, "bilinear", (0.0,) * 3, (1.0,) * 3)
+    read = [small.pixels(image) for image in (Image.new("RGB", (64, 64), "white"), *images)]
+    measured = statistics(torch.from_numpy(np.stack(read)))
+    detector = Detector(KeptStatistics(measured[1::2], measured[2::2]))
+    distances = detector.relative(measured.numpy())
+    assert distances[0] > 10
+    assert (distances[1:] > 1).sum() <= 1

@@ -32,6 +32,7 @@ from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.images import decode
 from stages import check, download, evaluate, features, objects, split, train, vocab, weights
 from tests.imports import ROOT
+from tests.noise import noise
 from tests.project import TINY
 from tests.test_published_detectors import FILE, PYRAMID, SSDLITE, drawn
 
@@ -95,7 +96,7 @@ def predicted(*arguments: object) -> tuple[int, str]:
 
 def image(folder: Path) -> Path:
     path = folder / "photo.png"
-    Image.effect_noise((120, 80), 90).convert("RGB").save(path)
+    noise((120, 80), 90).save(path)
     return path
 
 
@@ -309,7 +310,7 @@ def test_vectors_are_those_that_the_detector_itself_scores() -> None:
     """Its own inference, with these boxes as the only proposals; what its box head returns is caught on the way."""
     network: Any = torchvision_detectors.fitted(PYRAMID, drawn(PYRAMID))
     shares = np.array([[0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9], [0.5, 0, 1, 0.3]], np.float32)
-    shown = Image.effect_noise((120, 80), 90).convert("RGB")
+    shown = noise((120, 80), 90)
     vectors = detectors.PublishedDetector(network, ()).vectors(shown, shares)
     caught: list[torch.Tensor] = []
 

@@ -57,7 +57,7 @@ def store(seed: int = 0, *, mirrored: bool = False) -> Any:
         mirrored_regions=parts[2] if mirrored else None,
         places=None,
         tags=None,
-        found=None,
+        neighbours=None,
     )
 
 
@@ -249,7 +249,7 @@ def test_the_folder_of_a_model_is_enough_for_the_tags_of_an_image(tmp_path: Path
         assert encoded.boxes is None
     means, regions = (Sharded([np.ones((2, *shape, member.encoder.dim), np.float16)], 2) for shape in ((), (3,)))
     parts = {"means": means, "regions": regions, "mirrored_means": means, "mirrored_regions": regions}
-    kept: Any = SimpleNamespace(**parts, pixels=None, places=None, tags=None, found=None)
+    kept: Any = SimpleNamespace(**parts, pixels=None, places=None, tags=None, neighbours=None)
     readers = captioners.readers(kept, torch.device("cpu"))
     assert len(readers) == 2
     for read in readers:  # of `evaluate`

@@ -41,7 +41,7 @@ class Captioners(Several[Captioner]):
         Raises UserError where they are, and the store is of features without them.
         """
         views = self._encoders()
-        return [_whole(member, view(store, member.encoder, device)) for member in self.members for view in views]
+        return [_completed(member, view(store, member.encoder, device)) for member in self.members for view in views]
 
     def _encoders(self) -> tuple[Callable[[FeatureStore, Encoder, torch.device], Encode], ...]:
         return (stored_encoder, mirrored_encoder) if self.mirror else (stored_encoder,)
@@ -68,8 +68,8 @@ class Captioners(Several[Captioner]):
         return Encoded(regions[:, 0], regions, *places)
 
 
-def _whole(member: Captioner, encode: Encode) -> Encode:
-    return lambda rows: member.whole(encode(rows))
+def _completed(member: Captioner, encode: Encode) -> Encode:
+    return lambda rows: member.completed(encode(rows))
 
 
 def load(folders: Sequence[Path], *, mirror: bool = False) -> Captioners:

@@ -75,9 +75,9 @@ class Captioner:
         """
         if isinstance(places, Encoded):
             return places
-        return self.whole(encode_pixels(self.encoder, (torch.from_numpy(pixels), *(places or ()))))
+        return self.completed(encode_pixels(self.encoder, (torch.from_numpy(pixels), *(places or ()))))
 
-    def whole(self, encoded: Encoded) -> Encoded:
+    def completed(self, encoded: Encoded) -> Encoded:
         """An encoder's output, with what the decoder reads beside it."""
         return encoded if self.beside is None else self.beside.added(encoded, self.vocabulary)
 
@@ -170,6 +170,8 @@ def _rebuilt(saved: Saved) -> Captioner:
     transform = Transform(**card.transform)
     encoder = encoders.build(card.encoder, transform=transform, weights=weights)
     boxed, more = bool(card.placed_objects), saved.beside
+    if more is not None and more.dim != encoder.dim:
+        raise ValueError(f"{card.objects['kind']} read {more.dim} numbers, and the encoder has {encoder.dim}")
     width = (card.vector_width or encoder.dim) + (0 if more is None else more.width)
     by_detector = card.vector_width is not None and card.objects["kind"] != PUBLISHED
     if by_detector and not isinstance(saved.detector, PublishedDetector):

@@ -30,9 +30,8 @@ from captioning.vision.encoders.encoded import Encoded
 RANKED = 25  # candidates that a search can find
 STEP = 3.0  # nats between the log probabilities of one candidate and the next
 IMPOSSIBLE = -100.0  # logit of a word with which no candidate goes on, beside the likeliest's 0
-SPACE, VOTE = 2, 4  # longest n-grams of the space in which images are compared, and of the vote
+VOTE = 4  # longest n-grams of the vote
 SIGMA = 6.0  # words: of the Gaussian in the difference of lengths
-LIKE = 20.0  # factor of an image's similarity, as a logit of what its captions count where they are lent
 _DIGITS = 5  # of a vote: sums on two machines differ later, and must not decide between equals
 
 
@@ -66,7 +65,7 @@ class NeighboursDecoder(RetrievalDecoder):
         A caption with a word that the vocabulary lacks, or that was cut, is not a candidate.
         """
         special = self.vocabulary.special
-        said = image_means(tokens[:, 1:], owner, len(means), SPACE, special)  # (I, G) sparse
+        said = image_means(tokens[:, 1:], owner, len(means), caption_space.ORDER, special)  # (I, G) sparse
         fitted = caption_space.fit(means, caption_space.reduced(said, self.options.dimensions), self.options.ridge)
         self.mean, self.deviation, self.space = fitted
         self.images = fitted.place(means)
@@ -114,7 +113,7 @@ class NeighboursDecoder(RetrievalDecoder):
     ) -> tuple[list[tuple[int, ...]], list[float], list[tuple[int, ...]]]:
         rows = torch.isin(self.owner, near.int()).nonzero().squeeze(1)  # (K,)
         of_captions = (self.owner[rows].unsqueeze(1) == near.unsqueeze(0)).to(similarity) @ similarity
-        weights = torch.softmax(LIKE * of_captions.double(), 0)
+        weights = torch.softmax(caption_space.LIKE * of_captions.double(), 0)
         captions, candidates = (
             [tuple(ids) for ids in self._ids(chosen)] for chosen in (self.captions[rows], self._rank(near))
         )

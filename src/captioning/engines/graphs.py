@@ -26,10 +26,10 @@ _IMAGES, _EACH, _WORDS = 2, 3, 4  # sizes of the example: torch takes a size of 
 class _Encode(nn.Module):
     def __init__(self, captioner: Captioner) -> None:
         super().__init__()
-        self.encoder, self._whole = captioner.encoder, captioner.whole
+        self.encoder, self._completed = captioner.encoder, captioner.completed
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        encoded = self._whole(of_regions(self.encoder(pixels)))
+        encoded = self._completed(of_regions(self.encoder(pixels)))
         assert encoded.regions is not None
         return encoded.mean, encoded.regions
 

@@ -55,10 +55,11 @@ class Caption:
 
     @property
     def attention(self) -> np.ndarray | None:
-        """Where the decoder looked at each word and at the end: (T, H, W), sums of 1; computed when it is first asked.
+        """Where the decoder looked at each word and at the end: (T, H, W); computed when it is first asked.
 
-        The grid covers what the model sees of the image. Of a model that reads objects (T, R): `attended.boxes` says
-        where the R regions are. None where the decoder does not attend.
+        The weights of a word have a sum of 1, or less if the model reads captions of neighbours too, whose share is
+        left out. The grid covers what the model sees of the image. Of a model that reads objects (T, R):
+        `attended.boxes` says where the R regions are. None where the decoder does not attend.
         """
         return None if self.attended is None else self.attended.weights
 

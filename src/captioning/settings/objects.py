@@ -12,9 +12,9 @@ BOX_HEAD = "/box_head"  # behind its name: regions are vectors of the detector, 
 Kind = Annotated[
     Text,
     Meaning(
-        "none | labels (of the data set, or a label.tsv of yours) | boxes (these without names) | trained (a "
-        "detector's, trained here) | words (likely ones, as tags) | neighbours (their captions) | a detector of "
-        "torchvision | NAME/box_head (with its vectors; docs/objects.md)"
+        "none | labels (of the data set, or a label.tsv) | boxes (labels without names) | trained (a detector's, "
+        "trained here) | words (likely ones as tags) | neighbours (captions of like images) | a detector of "
+        "torchvision | NAME/box_head (its vectors; docs/objects.md)"
     ),
 ]
 

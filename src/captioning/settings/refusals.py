@@ -79,14 +79,15 @@ def _whole_images(settings: Settings) -> None:
 
 
 def _predicted(settings: Settings) -> None:
-    """What features predict: a decoder must read it, and the features must not change in training."""
+    """Words and neighbours: a decoder must read them, and the features behind them must not change in training."""
     begin, decoder = f"objects = {settings.objects}", settings.decoder
     if settings.objects == WORDS and not reads_tags(decoder):
         raise UserError(f"{begin}: the decoder {decoder} reads no tags; write decoder: oscar")
     if settings.objects == NEIGHBOURS and retrieves(decoder):
         raise UserError(f"{begin}: the decoder {decoder} says captions of neighbours itself; write objects: none")
     if settings.features.trainable:
-        raise UserError(f"{begin}: a frozen encoder's features predict them; write features.trainable: false")
+        verb = "predict" if settings.objects == WORDS else "find"
+        raise UserError(f"{begin}: a frozen encoder's features {verb} them; write features.trainable: false")
 
 
 def _engine(settings: Settings) -> None:

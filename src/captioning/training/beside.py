@@ -42,7 +42,7 @@ def _neighbours(
     vocabulary: Vocabulary,
     log: Callable[[str], None],
 ) -> Beside:
-    found, store.found = retrieval.fit(store, train, np.unique(val.image), vocabulary)
+    found, store.neighbours = retrieval.fit(store, train, np.unique(val.image), vocabulary)
     near = found.record["similarity"]
     log(
         f"neighbours: mean cosine {near['train']} of training images (cross-fitted), {near['val']} of validation images"

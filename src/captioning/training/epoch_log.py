@@ -19,6 +19,7 @@ _PRINTED = (
     "val/bleu_3",
     "val/bleu_4",
     "val/cider",
+    "val/true_captions",
 )
 
 

@@ -30,7 +30,7 @@ class Data:
     `score`: from a caption of each of `val_ids` to the scores of all, by name.
 
     `labels`: what is in the training images; None where the data set does not record it, or nothing learns it.
-    `beside`: what made the words, or the finds, that the store has beside features.
+    `beside`: what made the words or the captions of neighbours that the store has beside features.
     """
 
     train: EncodedCaptions

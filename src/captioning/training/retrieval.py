@@ -8,7 +8,6 @@ B images, N images of the store, T training images, D feature width, E width of 
 the space of captions.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,9 +24,8 @@ from captioning.data.text.vocabulary import Vocabulary
 from captioning.settings.decoders import NeighboursOptions
 from captioning.training import batches
 from captioning.training.word_tags import FOLDS, fold_numbers
-from captioning.vision.features.store import FeatureStore, Sharded
+from captioning.vision.features.store import FeatureStore
 
-SPACE = 2  # longest n-grams of the space, as in `decoders.neighbours`
 ALIKE = 0.95  # cosine of two standardised features from which on images are near-duplicates (docs/objects.md)
 _ROWS = 256  # images at a time
 _DIGITS = 4
@@ -37,7 +35,7 @@ class Fitted(NamedTuple):
     """The retrieval of all training images, and what is found for all images of the store."""
 
     retrieval: Retrieval
-    found: np.ndarray  # (1 or 2, N, E) float16: as `FeatureStore.found`
+    found: np.ndarray  # (1 or 2, N, E) float16: as `FeatureStore.neighbours`
 
 
 def fit(store: FeatureStore, train: EncodedCaptions, val_rows: np.ndarray, vocabulary: Vocabulary) -> Fitted:
@@ -49,52 +47,58 @@ def fit(store: FeatureStore, train: EncodedCaptions, val_rows: np.ndarray, vocab
     captions = batches.collate(train, np.arange(len(train)), vocabulary.special)
     rows, means = captions.rows, store.means
     assert means is not None
-    said = image_means(captions.tokens[:, 1:], captions.owner, len(rows), SPACE, vocabulary.special)
+    said = image_means(captions.tokens[:, 1:], captions.owner, len(rows), caption_space.ORDER, vocabulary.special)
     places = caption_space.reduced(said, NeighboursOptions.dimensions)  # (T, S)
     features, fold = torch.from_numpy(means[rows]).float(), fold_numbers(len(rows))
-    searches = [_search(features, places, kept) for kept in _kept(fold)]
     asked = np.zeros(len(store.ids), dtype=int)  # (N,): the number of the search of each image
     asked[rows] = 1 + fold
     views = [means] if store.mirrored_means is None else [means, store.mirrored_means]
-    found = np.stack([_found(view, searches, asked) for view in views])
-    near = {name: _similarity(means, searches, some, asked) for name, some in (("train", rows), ("val", val_rows))}
-    whole = searches[0].retrieval
-    whole.record.update(images=len(rows), similarity=near)
-    return Fitted(whole, found)
+    found = np.zeros((len(views), len(asked), 2 * places.shape[1]), dtype=np.float16)
+    cosines = np.zeros(len(asked))  # (N,): of each image and its neighbours, their mean
+    whole = _search(features, places)
+    for number, kept in enumerate(_kept(fold)):  # one at a time: each has a copy of its images' features
+        search = _search(features[kept], places[kept]) if number else whole
+        for some in _batches(np.flatnonzero(asked == number)):
+            seen = [torch.from_numpy(view[some]) for view in views]
+            near = [search.near(view, duplicates_of=seen[0] if number else None) for view in seen]
+            found[:, some] = [search.retrieval.joined(*one).numpy() for one in near]
+            cosines[some] = _mean_cosine(near[0][1])
+    similarity = {name: round(float(cosines[of].mean()), _DIGITS) for name, of in (("train", rows), ("val", val_rows))}
+    whole.retrieval.record.update(images=len(rows), similarity=similarity)
+    return Fitted(whole.retrieval, found)
 
 
 class Search(NamedTuple):
-    """What finds some of the training images. Those of a fold are apart from the images that it is asked for."""
+    """What finds some of the training images."""
 
     retrieval: Retrieval
     features: Tensor  # (T, D): of these images, standardised, of length 1
 
-    def near(self, means: Tensor, *, crossed: bool) -> tuple[Tensor, Near]:
+    def near(self, means: Tensor, *, duplicates_of: Tensor | None) -> tuple[Tensor, Near]:
         """Means (B, D) → their places in the space (B, S), and their neighbours.
 
-        crossed: the images are of training, and near-duplicates do not count.
+        duplicates_of (B, D): near-duplicates of these do not count; None: all count.
         """
         places = self.retrieval.place(means)
         near = self.retrieval.near(places)
-        if not crossed:
+        if duplicates_of is None:
             return places, near
-        own = _standardised(self.retrieval.space, means.float())  # (B, D)
+        own = _standardised(self.retrieval.space, duplicates_of.float())  # (B, D)
         alike = (self.features[near.rows] @ own.unsqueeze(2)).squeeze(2) >= ALIKE  # (B, K)
         return places, near._replace(similarity=near.similarity.masked_fill(alike, -torch.inf))
 
 
 def _kept(fold: np.ndarray) -> list[Tensor]:
-    """Which training images each search has: all, and those of all folds but one; all where there are no others."""
+    """Which training images (T,) each search has: all; then those of all folds but one, all where there are none."""
     others = [torch.from_numpy(fold != number) for number in range(FOLDS)]
     everything = torch.ones(len(fold), dtype=torch.bool)
     return [everything, *(kept if kept.any() else everything for kept in others)]
 
 
-def _search(features: Tensor, places: Tensor, kept: Tensor) -> Search:
-    """Features (T, D) of the training images, places of their captions (T, S), which images are kept (T,)."""
-    space = caption_space.fit(features[kept], places[kept], NeighboursOptions.ridge)
-    retrieval = Retrieval(space, space.place(features[kept]), places[kept], {})
-    return Search(retrieval, _standardised(space, features[kept]))
+def _search(features: Tensor, places: Tensor) -> Search:
+    """Features (T, D) of some training images, and places of their captions (T, S)."""
+    space = caption_space.fit(features, places, NeighboursOptions.ridge)
+    return Search(Retrieval(space, space.place(features), places, {}), _standardised(space, features))
 
 
 def _standardised(space: CaptionSpace, features: Tensor) -> Tensor:
@@ -102,30 +106,12 @@ def _standardised(space: CaptionSpace, features: Tensor) -> Tensor:
     return functional.normalize((features - space.mean.float()) / space.deviation.float(), dim=1)
 
 
-def _found(means: Sharded, searches: Sequence[Search], asked: np.ndarray) -> np.ndarray:
-    """What each image finds by the search of the number in `asked` (N,): float16 (N, E)."""
-    found = np.zeros((len(asked), searches[0].retrieval.width), dtype=np.float16)
-    for search, rows, crossed in _batches(searches, np.arange(len(asked)), asked):
-        near = search.near(torch.from_numpy(means[rows]), crossed=crossed)
-        found[rows] = search.retrieval.joined(*near).numpy()
-    return found
+def _mean_cosine(near: Near) -> np.ndarray:
+    """Of each image and those neighbours that count: (B,); 0 where none does."""
+    counts = near.similarity.isfinite()
+    mean = near.similarity.masked_fill(~counts, 0.0).sum(1) / counts.sum(1).clamp(min=1)
+    return mean.numpy()
 
 
-def _similarity(means: Sharded, searches: Sequence[Search], rows: np.ndarray, asked: np.ndarray) -> float:
-    """The mean cosine of images (B,) and the neighbours that count; 0 without any."""
-    found = [
-        search.near(torch.from_numpy(means[some]), crossed=crossed)[1].similarity.flatten()
-        for search, some, crossed in _batches(searches, rows, asked)
-    ]
-    counted = [cosines[cosines.isfinite()] for cosines in found]
-    return round(float(torch.cat(counted).mean().nan_to_num(0.0)), _DIGITS) if counted else 0.0
-
-
-def _batches(
-    searches: Sequence[Search], rows: np.ndarray, asked: np.ndarray
-) -> Iterator[tuple[Search, np.ndarray, bool]]:
-    """A few of `rows` at a time, the search that they ask, and whether they are cross-fitted."""
-    for number, search in enumerate(searches):
-        own = rows[asked[rows] == number]
-        for start in range(0, len(own), _ROWS):
-            yield search, own[start : start + _ROWS], number > 0
+def _batches(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from captioning.captioner import model
+from captioning.data.objects.beside import Beside
+from captioning.data.objects.retrieval import Retrieval
 from captioning.data.objects.tables import shown_identity
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import Decoder
@@ -60,6 +62,7 @@ def begin(
         transform=data.store.transform,
         vocabulary=data.vocabulary,
         objects=objects,
+        beside=data.beside,
     )
     log(f"train.start = {folder}: {start.known:,} of {start.words:,} words are taken over")
     return text | {"start": start.record}
@@ -84,13 +87,14 @@ def take_up(
     transform: Transform,
     vocabulary: Vocabulary,
     objects: dict[str, str],
+    beside: Beside | None = None,
 ) -> Start:
     """Load the weights of the model in `folder` into `network`, and return where they are from.
 
     Its vocabulary may be another one: words that both have keep their rows, and new words begin as ever.
     The digest is that of model.json, which has those of the weights. decoder, options: name and sizes of the network's
-    decoder. transform: of the images. objects: whose vectors are read, as `tables.identity` has it. frozen: the encoder
-    that made the stored features, if it is not trained.
+    decoder. transform: of the images. objects: whose vectors are read, as `tables.identity` has it. beside: what is
+    read beside them. frozen: the encoder that made the stored features, if it is not trained.
     Raises UserError that lists every difference of the model, and what to set.
     """
     saved = model.read(folder)
@@ -102,6 +106,8 @@ def take_up(
     theirs = saved.card.objects
     if theirs != objects:
         faults.append(f"objects ({shown_identity(theirs)}, here {shown_identity(objects)})")
+    if isinstance(beside, Retrieval) and isinstance(saved.beside, Retrieval) and not beside.same_space(saved.beside):
+        faults.append("its neighbours have other captions; train from data/weights, or on what it was trained on")
     by_encoder = saved.card.vector_width is None
     if not faults and by_encoder and frozen is not None and not _same(saved.encoder, frozen):
         faults = [f"its encoder has other weights; set features.weights to {folder / 'encoder.safetensors'}"]

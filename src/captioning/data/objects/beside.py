@@ -7,6 +7,7 @@ from captioning.data.objects.retrieval import Retrieval
 from captioning.data.objects.words import WordTagger
 
 Beside = WordTagger | Retrieval
+"""Adds to the output of an encoder: see `added`. `dim`: D of the means that it reads. `width`: E, what it widens by."""
 FILES = {WordTagger: words.FILES, Retrieval: retrieval.FILES}
 """The files of each kind, in the folder of a captioner."""
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from captioning.data.objects import kept
-from captioning.data.text.caption_space import CaptionSpace
+from captioning.data.text.caption_space import LIKE, CaptionSpace
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.system.errors import UserError
 from captioning.vision.encoders.encoded import Encoded
@@ -31,7 +31,6 @@ from captioning.vision.features.encodings import widened
 NAME = "retrieval"
 FILES = kept.files(NAME)
 NEIGHBOURS = 40  # training images that are looked up
-LIKE = 20.0  # factor of an image's similarity, as a logit of its weight
 
 
 class Near(NamedTuple):
@@ -47,19 +46,29 @@ class Retrieval:
     def __init__(self, space: CaptionSpace, images: Tensor, captions: Tensor, record: Mapping[str, Any]) -> None:
         """images (I, S): where the training images are, of length 1. captions (I, S): where their captions are.
 
-        Both are kept in half precision. record: how it was fitted.
+        Both are rounded to half precision, as they are written. record: how it was fitted.
         """
         self.space, self.record = CaptionSpace(*(tensor.double() for tensor in space)), dict(record)
-        self.images, self.captions = images.half(), captions.half()
+        self.images, self.captions = images.half().double(), captions.half()
 
     @property
     def width(self) -> int:
         """E."""
         return 2 * self.images.shape[1]
 
+    @property
+    def dim(self) -> int:
+        """D."""
+        return len(self.space.mean)
+
+    def same_space(self, other: "Retrieval") -> bool:
+        """Do the numbers of both mean the same? Only if they are of the same images and captions."""
+        ours, theirs = ((one.space.weight, one.captions) for one in (self, other))
+        return all(torch.equal(own, its) for own, its in zip(ours, theirs, strict=True))
+
     def near(self, places: Tensor) -> Near:
         """Images in the space (B, S) → the training images that are nearest, nearest first."""
-        return Near(*(places @ self.images.double().T).topk(min(NEIGHBOURS, len(self.images)), dim=1))
+        return Near(*(places @ self.images.T).topk(min(NEIGHBOURS, len(self.images)), dim=1))
 
     def vectors(self, means: Tensor) -> Tensor:
         """Means (B, D) → the image's own place, and that of its neighbours' captions: float32 (B, E), on the CPU.
@@ -79,7 +88,7 @@ class Retrieval:
         found = functional.normalize((weights * self.captions[near.rows].double()).sum(1), dim=1)
         return torch.cat([places, found], dim=1).mul(places.shape[1] ** 0.5).float()
 
-    def added(self, encoded: Encoded, vocabulary: Vocabulary) -> Encoded:  # noqa: ARG002 (as of words)
+    def added(self, encoded: Encoded, _vocabulary: Vocabulary) -> Encoded:
         """An encoder's output, with what is found as one more region, and behind the mean."""
         return widened(encoded, self.vectors(encoded.mean).to(encoded.mean))
 
@@ -87,7 +96,7 @@ class Retrieval:
 def write(folder: Path, retrieval: Retrieval) -> None:
     """Write both files into a folder that is there. The same retrieval gives the same bytes."""
     space = {name: tensor.float() for name, tensor in retrieval.space._asdict().items()}
-    known = {"images": retrieval.images, "captions": retrieval.captions}
+    known = {"images": retrieval.images.half(), "captions": retrieval.captions}
     kept.write(folder, NAME, retrieval.record, space | known)
 
 

@@ -46,6 +46,11 @@ class WordTagger:
         return chosen(self.probabilities(means), self.words)
 
     @property
+    def dim(self) -> int:
+        """D."""
+        return len(self.weight)
+
+    @property
     def width(self) -> int:
         """How much wider its vectors make those of the encoder: tags have none."""
         return 0

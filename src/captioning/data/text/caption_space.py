@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+ORDER = 2  # longest n-grams of the space
+LIKE = 20.0  # factor of the cosine of two images, as a logit of what the captions of one count for the other
 _POWER_ITERATIONS = 3  # of the randomised singular value decomposition
 _LEAST = 1e-6  # of a deviation: dead features of an encoder have none
 

@@ -24,12 +24,12 @@ Encode = Callable[[np.ndarray], Encoded]
 def stored_features(store: FeatureStore, rows: np.ndarray) -> tuple[Tensor, ...]:
     """A frozen encoder's output for `rows`, float16: mean (B, D) and, where they are stored, regions (B, R, D).
 
-    Where the regions are those of objects, `Places` follow; where tags are words, tags (B, L) alone. With what was
-    found of the images, both are as of `widened`.
+    Where the regions are those of objects, `Places` follow; where tags are words, tags (B, L) alone. With
+    captions of neighbours, mean and regions are as of `widened`.
     """
     arrays = (store.means, store.regions)
     stored = tuple(torch.as_tensor(array[rows]) for array in arrays if array is not None)
-    return (*_with_found(store, stored, rows), *_beside(store, rows))
+    return (*_with_neighbours(store, stored, rows), *_places_or_tags(store, rows))
 
 
 def _places(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | None = None) -> tuple[Tensor, ...]:
@@ -37,7 +37,7 @@ def _places(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | None =
     return () if store.places is None else store.places.of(rows, mirrored)
 
 
-def _beside(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | None = None) -> tuple[Tensor, ...]:
+def _places_or_tags(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray | None = None) -> tuple[Tensor, ...]:
     """What is read beside features of rows (B,), on the CPU: `Places`, or tags (B, L) that are words, or nothing."""
     if store.tags is None:
         return _places(store, rows, mirrored)
@@ -49,13 +49,13 @@ def _views(rows: np.ndarray, mirrored: np.ndarray | None) -> np.ndarray:
     return np.zeros(len(rows), dtype=int) if mirrored is None else mirrored.astype(int)
 
 
-def _with_found(
+def _with_neighbours(
     store: FeatureStore, features: tuple[Tensor, ...], rows: np.ndarray, mirrored: np.ndarray | None = None
 ) -> tuple[Tensor, ...]:
-    """Features of rows (B,), with what was found of the images, if that is known."""
-    if store.found is None:
+    """Features of rows (B,), with what captions of neighbours say, if that is read."""
+    if store.neighbours is None:
         return features
-    found = torch.from_numpy(store.found[_views(rows, mirrored), rows])
+    found = torch.from_numpy(store.neighbours[_views(rows, mirrored), rows])
     mean, regions, *_ = widened(Encoded(*features), found.to(features[0].device))
     return (mean,) if regions is None else (mean, regions)
 
@@ -69,7 +69,7 @@ def drawn_features(store: FeatureStore, rows: np.ndarray, mirrored: np.ndarray) 
         for upright, twin in pairs
         if upright is not None and twin is not None
     )
-    return (*_with_found(store, drawn, rows, mirrored), *_beside(store, rows, mirrored))
+    return (*_with_neighbours(store, drawn, rows, mirrored), *_places_or_tags(store, rows, mirrored))
 
 
 def widened(encoded: Encoded, found: Tensor) -> Encoded:

@@ -58,13 +58,13 @@ class FeatureStore:
     by the record of the store; empty where they are of a grid, or where there are pixels. by_no_encoder: these vectors
     are a user's, or a detector's. places: where the objects are; None without objects. tags: ids of words that are
     tags of the images and, behind them, of the mirrored ones if there are any, (1 or 2, N, L); None where tags are the
-    names of objects, or there are none. found: what was found for the images, float16 (1 or 2, N, E), which is read as
-    one more region (see `encodings.widened`); or None.
+    names of objects, or there are none. neighbours: what captions of neighbours say, float16 (1 or 2, N, E), which is
+    read as one more region (see `encodings.widened`); or None.
     """
 
     places: StoredPlaces | None = None
     tags: np.ndarray | None = None
-    found: np.ndarray | None = None
+    neighbours: np.ndarray | None = None
 
     def __init__(self, folder: Path, image_ids: Sequence[str]) -> None:
         """Open the store in `folder`, which must have been made for `image_ids`, in this order.
@@ -89,9 +89,9 @@ class FeatureStore:
 
     @property
     def dim(self) -> int:
-        """D, of a store of features; D + E with what was found."""
+        """D, of a store of features; D + E with captions of neighbours."""
         assert self.means is not None
-        return int(self.means.shape[1]) + (0 if self.found is None else self.found.shape[2])
+        return int(self.means.shape[1]) + (0 if self.neighbours is None else self.neighbours.shape[2])
 
 
 def _open(path: Path, expected: dict[str, Any]) -> np.ndarray:

@@ -21,6 +21,7 @@ IMAGES = 512  # at most so many training images, and validation images, are kept
 _SCALES = (1, 2, 4)  # sides in pixels of the squares whose means are compared with their neighbours'
 _STEPS = (1, 3, 8, 16, 32, 64)  # of 255: smaller differences of neighbours are counted
 _SHRINKAGE = 0.01  # how much of the identity is added to the correlation matrix
+_LEAST = 1e-3  # of a deviation: a statistic in which training images hardly differ does not decide alone
 _QUANTILE = 0.99  # of validation images, so many are like the training images
 
 
@@ -73,7 +74,7 @@ class Detector:
     def __init__(self, reference: KeptStatistics) -> None:
         train = np.asarray(reference.train, np.float64)
         self._mean = train.mean(0)
-        self._deviation = train.std(0).clip(1e-6)
+        self._deviation = train.std(0).clip(_LEAST)
         scaled = (train - self._mean) / self._deviation  # (N, K)
         self._correlation = scaled.T @ scaled / len(train) + _SHRINKAGE * np.eye(train.shape[1])
         self.threshold = float(np.quantile(self.distances(reference.val), _QUANTILE))

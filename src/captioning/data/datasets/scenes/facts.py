@@ -17,7 +17,7 @@ import pandas as pd
 
 from captioning.data.datasets.scenes.composition import PROPS, Actor, Scene, spots, thing_x
 from captioning.data.datasets.scenes.things import STANDING
-from captioning.system.errors import UserError, reason
+from captioning.system.errors import UserError, reason, shown
 from captioning.system.sealed import check_table, write_table
 
 FILE = "facts.jsonl"
@@ -52,11 +52,17 @@ def read_facts(path: Path) -> dict[str, Scene]:
 
 
 def of_images(path: Path, images: pd.DataFrame) -> dict[int, Scene]:
-    """COCO id → scene of the rows of images.csv, by `read_facts`; empty where the data set has no such file."""
+    """COCO id → scene of the rows of images.csv, by `read_facts`; empty where the data set has no such file.
+
+    Raises UserError as `read_facts` does, and for an image that the file does not have.
+    """
     if not path.is_file():
         return {}
-    known = read_facts(path)
-    return {coco_id: known[name] for name, coco_id in zip(images["image_id"], images["coco_id"], strict=True)}
+    known, ids = read_facts(path), dict(zip(images["coco_id"], images["image_id"], strict=True))
+    lacking = [name for name in ids.values() if name not in known]
+    if lacking:
+        raise UserError(f"{path}: no facts of image {shown(lacking[0])}; run `dvc repro -f download`")
+    return {coco_id: known[name] for coco_id, name in ids.items()}
 
 
 def _record(image_id: str, scene: Scene) -> dict[str, Any]:
