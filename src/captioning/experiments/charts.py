@@ -116,8 +116,7 @@ def _schemes() -> str:
 def of_suite(suite: Suite, results: Results) -> bytes:
     """A row a label: its mean score with the 95 % interval, and a dot a seed; below, where kept, a curve a run.
 
-    A metric has curves where a run has more than one epoch of it. The score is CIDEr, where the suite has it, else the
-    first of its scores.
+    A metric has curves where a run has more than one epoch of it. The score is that of `score_name`.
     """
     curve_names = {name for result in results.runs for name, values in result.curves.items() if len(values) > 1}
     panels = {title: curves for title, curves in _PANELS.items() if curve_names & curves.keys()}
