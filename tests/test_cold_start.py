@@ -44,8 +44,8 @@ def test_commands_that_caption_nothing_never_load_torch(tmp_path: Path) -> None:
 def test_operations_that_ask_for_the_compiler_find_it() -> None:
     run(
         "import torch\n"
-        "from captioning.vision import torchvision_quickly\n"
-        "ops = torchvision_quickly.load().ops\n"
+        "from captioning.vision import imports\n"
+        "ops = imports.torchvision().ops\n"
         "boxes = torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0]])\n"
         "found = ops.roi_align(torch.ones(1, 2, 8, 8), boxes, 2)\n"
         "assert found.shape == (1, 2, 2, 2) and bool((found == 1).all())\n"
@@ -55,11 +55,23 @@ def test_operations_that_ask_for_the_compiler_find_it() -> None:
     )
 
 
+def test_timm_builds_a_network_without_the_compiler_which_is_there_when_it_is_asked_for() -> None:
+    run(
+        "import sys, torch\n"
+        "from captioning.vision import imports\n"
+        "network = imports.timm().create_model('test_resnet').eval()\n"
+        "heavy = {'torch._dynamo', 'sympy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "images = torch.ones(1, 3, 32, 32)\n"
+        "assert torch.equal(torch.compile(network, backend='eager')(images), network(images))\n"
+    )
+
+
 def test_where_the_compiler_is_loaded_torchvision_is_as_ever() -> None:
     run(
         "import torch._dynamo\n"
-        "from captioning.vision import torchvision_quickly\n"
+        "from captioning.vision import imports\n"
         "before = torch._dynamo\n"
-        "torchvision_quickly.load()\n"
+        "imports.torchvision()\n"
         "import sys; assert sys.modules['torch._dynamo'] is before\n"
     )

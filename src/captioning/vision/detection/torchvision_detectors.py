@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from captioning.system.errors import UserError, reason, shown
-from captioning.vision import torchvision_quickly
+from captioning.vision import imports
 
 _ABSENT = "N/A"  # the name of a number that no class has
 _WITHOUT = ("mask_roi_pool", "mask_head", "mask_predictor", "keypoint_roi_pool", "keypoint_head", "keypoint_predictor")
@@ -44,7 +44,7 @@ class Boxes(NamedTuple):
 
 
 def _models() -> Any:
-    return torchvision_quickly.load().models
+    return imports.torchvision().models
 
 
 def names() -> list[str]:

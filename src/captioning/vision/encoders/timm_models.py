@@ -11,13 +11,13 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from captioning.system.errors import UserError, reason
+from captioning.vision import imports
 from captioning.vision.encoders import timm_graphs
 from captioning.vision.encoders.presets import Preset
 
@@ -30,7 +30,7 @@ _SIDES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
 
 def _timm() -> Any:
     try:
-        return import_module("timm")
+        return imports.timm()
     except ModuleNotFoundError:
         raise UserError(f"encoder: {PREFIX}NAME needs timm: pip install 'captioning[timm]'") from None
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from captioning.vision import torchvision_quickly
+from captioning.vision import imports
 from captioning.vision.encoders.presets import Preset, Sizes
 
-models, ops = torchvision_quickly.load().models, torchvision_quickly.load().ops
+models, ops = imports.torchvision().models, imports.torchvision().ops
 
 PREFIX = ""
 _INCEPTIONS = frozenset({"googlenet", "inception_v3"})  # their ImageNet weights turn the input to −1 … 1 themselves
