@@ -132,7 +132,7 @@ def _data(labelled: Train | None, fabric: Fabric, fit: beside.Fit | None) -> Dat
     ids, vocabulary = images["image_id"].tolist(), Vocabulary.read(VOCABULARY)
     val = EncodedCaptions.read(SPLIT / "val.npz")
     store = _store(ids, vocabulary)
-    made = None if fit is None else fit(store, train, val, vocabulary, fabric.print)
+    made = None if fit is None else fit(beside.Captioned(store, train, val, vocabulary), fabric.print)
     return Data(
         train=train,
         val=val,

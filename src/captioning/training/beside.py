@@ -1,9 +1,7 @@
-"""What is read beside a frozen encoder's features, and made of them: fitted before the decoder is trained.
-
-N images of the store.
-"""
+"""What is read beside a frozen encoder's features, and made of them: fitted before the decoder is trained."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,32 +14,32 @@ from captioning.settings.objects import NEIGHBOURS, WORDS
 from captioning.training import retrieval, word_tags
 from captioning.vision.features.store import FeatureStore
 
-Fit = Callable[[FeatureStore, EncodedCaptions, EncodedCaptions, Vocabulary, Callable[[str], None]], Beside]
-"""Gives the images of a store what is read beside their features; returns what made it. The training captions and
-those of validation are given, and what is told of the fit."""
+Log = Callable[[str], None]
 
 
-def _words(
-    store: FeatureStore,
-    train: EncodedCaptions,
-    val: EncodedCaptions,
-    vocabulary: Vocabulary,
-    log: Callable[[str], None],
-) -> Beside:
-    tagger, store.tags = word_tags.fit(store, train, val, vocabulary)
+class Captioned(NamedTuple):
+    """A store, the captions of its training and of its validation images, and their vocabulary."""
+
+    store: FeatureStore
+    train: EncodedCaptions
+    val: EncodedCaptions
+    vocabulary: Vocabulary
+
+
+Fit = Callable[[Captioned, Log], Beside]
+"""Gives the images of a store what is read beside their features; returns what made it, and logs how it went."""
+
+
+def _words(images: Captioned, log: Log) -> Beside:
+    tagger, images.store.tags = word_tags.fit(*images)
     scores = tagger.record["scores"]["val"]
     tags = f"{scores['tags']} of {len(tagger.words)} words a validation image"
     log(f"tags: {tags}, precision {scores['precision']}, recall {scores['recall']}")
     return tagger
 
 
-def _neighbours(
-    store: FeatureStore,
-    train: EncodedCaptions,
-    val: EncodedCaptions,
-    vocabulary: Vocabulary,
-    log: Callable[[str], None],
-) -> Beside:
+def _neighbours(images: Captioned, log: Log) -> Beside:
+    store, train, val, vocabulary = images
     found, store.neighbours = retrieval.fit(store, train, np.unique(val.image), vocabulary)
     near = found.record["similarity"]
     log(
