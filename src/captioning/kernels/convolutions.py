@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
 from captioning import kernels
+from captioning.kernels import depthwise
 
 _PLACES = 16  # P * Q up to which the product wins
 
@@ -36,14 +37,15 @@ class Conv2d(nn.Conv2d):
 
 
 def quicken(network: nn.Module) -> nn.Module:
-    """Replace, in place, the convolutions that learn and that `Conv2d` can stand for.
+    """Replace, in place, the convolutions that learn and that `Conv2d` or `depthwise` can stand for.
 
-    These are ungrouped, undilated, and padded with zeros. The plain way is torch's own.
+    These are undilated, padded with zeros, and ungrouped or depthwise. The plain way is torch's own.
     """
     for parent in [] if kernels.plain() else list(network.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Conv2d and _plain(child) and child.weight.requires_grad:
-                setattr(parent, name, _like(child))
+            if isinstance(child, nn.Conv2d) and child.weight.requires_grad:
+                quick = _like(child) if type(child) is nn.Conv2d and _plain(child) else depthwise.like(child)
+                setattr(parent, name, quick or child)
     return network
 
 

@@ -165,7 +165,8 @@ def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
 
 def _is_plain(module: nn.Module) -> bool:
     """Does the module convolve with its weight as it is? Classes of timm change theirs first, and `Conv2dSame` pads."""
-    return isinstance(module, nn.Conv2d) and type(module).__name__ in ("Conv2d", "Conv2dSame")
+    known = ("Conv2d", "Conv2dSame", "Depthwise", "DepthwiseSame")
+    return isinstance(module, nn.Conv2d) and type(module).__name__ in known
 
 
 def _fused(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:
