@@ -1,8 +1,8 @@
 """Depthwise convolutions in half precision: on a CPU, two gradients in other ways than oneDNN's.
 
 In bfloat16 it has no fast kernel for the gradient of the input with a stride, nor, in any precision, for that of a
-weight larger than 3 x 3. They take fifty times, and ten times, as long as here (`benchmarks/depthwise.py`). So the
-former is computed in float32, and the latter in parts of 3 x 3.
+weight larger than 3 x 3. With them a backward pass takes 4 to 16 times as long (`benchmarks/depthwise.py`). So the
+former is computed in float32, and the latter in parts of 3 x 3. In float32 all is oneDNN's.
 
 B images, C channels, H x W places of the input, P x Q of the output, K x L of the kernel.
 """
@@ -29,7 +29,8 @@ class Depthwise(nn.Conv2d):
         """(B, C, H, W) → (B, C, P, Q)."""
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
         learns = torch.is_grad_enabled() and weight.requires_grad and not kernels.plain()
-        if learns and input.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
+        slow = max(self.stride) > 1 or max(self.kernel_size) > _SIDE
+        if learns and slow and input.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
             output: Tensor = _Gradients.apply(input.to(dtype), weight.to(dtype), self.stride, self.padding)
             return output
         return F.conv2d(input, weight, bias, self.stride, self.padding, groups=self.groups)
@@ -103,8 +104,11 @@ def _of_input(
 def _of_weight(
     input: Tensor, shape: torch.Size, gradient: Tensor, stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
-    """Gradient (B, C, P, Q) → that of the weight (C, 1, K, L), which is put together of parts that may overlap."""
+    """Gradient (B, C, P, Q) → that of the weight (C, 1, K, L), which is put together of parts if it is large."""
     channels, _, high, wide = shape
+    if max(high, wide) <= _SIDE:
+        whole: Tensor = conv2d_weight(input, shape, gradient, stride, padding, 1, channels)  # type: ignore[no-untyped-call]
+        return whole
     padded = F.pad(input, (padding[1], padding[1], padding[0], padding[0]))
     rows, columns = ((places - 1) * step for places, step in zip(gradient.shape[2:], stride, strict=True))
     found = gradient.new_empty(shape)
