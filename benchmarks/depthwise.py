@@ -1,4 +1,4 @@
-"""The backward pass of depthwise convolutions in bfloat16: oneDNN's kernels, and those of `kernels.depthwise`.
+"""Depthwise convolutions in bfloat16, forward and backward: oneDNN's gradients, and those of `kernels.depthwise`.
 
 On one thread, in batches of 13 images, as a step of cross-entropy has them. Maps are those of EfficientNet-Lite2 and
 MobileNetV2 on 224 pixels.

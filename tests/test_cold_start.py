@@ -75,3 +75,49 @@ def test_where_the_compiler_is_loaded_torchvision_is_as_ever() -> None:
         "imports.torchvision()\n"
         "import sys; assert sys.modules['torch._dynamo'] is before\n"
     )
+
+
+def test_where_the_compiler_is_loaded_timm_is_as_ever() -> None:
+    run(
+        "import torch._dynamo\n"
+        "from captioning.vision import imports\n"
+        "before = torch._dynamo\n"
+        "imports.timm()\n"
+        "import sys; assert sys.modules['torch._dynamo'] is before\n"
+    )
+
+
+def test_a_library_may_ask_for_the_compiler_in_any_way_while_it_is_imported(tmp_path: Path) -> None:
+    """As those of torch.compiler do: with a function or without, and for what loads the compiler at once."""
+    (tmp_path / "library.py").write_text(
+        "import torch\n"
+        "first = torch.compiler.disable(lambda: 1)\n"
+        "second = torch.compiler.disable(recursive=False)(lambda: 2)\n"
+        "third = torch.compiler.assume_constant_result(lambda: 3)\n"
+    )
+    run(
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from captioning.vision import imports\n"
+        "library = imports._without_the_compiler('library')\n"
+        "assert (library.first(), library.second(), library.third()) == (1, 2, 3)\n"
+        "import torch._dynamo; assert torch._dynamo.config.suppress_errors in (True, False)\n",
+        str(tmp_path),
+    )
+
+
+def test_without_timm_a_line_says_so_and_nothing_is_left(tmp_path: Path) -> None:
+    """Only where timm itself is missing, not where it misses something."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "if len(sys.argv) == 2: sys.modules['timm'] = None\n"
+        "from captioning.vision.encoders import timm_models\n"
+        "from captioning.system.errors import UserError\n"
+        "try: timm_models.names()\n"
+        "except UserError as fault: assert len(sys.argv) == 2 and 'needs timm' in str(fault)\n"
+        "except ModuleNotFoundError as fault: assert len(sys.argv) > 2 and fault.name == 'absent'\n"
+        "else: raise AssertionError\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    run(code, str(tmp_path))
+    (tmp_path / "timm.py").write_text("import absent\n")
+    run(code, str(tmp_path), "broken")

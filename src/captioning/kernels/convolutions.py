@@ -39,7 +39,8 @@ class Conv2d(nn.Conv2d):
 def quicken(network: nn.Module) -> nn.Module:
     """Replace, in place, the convolutions that learn and that `Conv2d` or `depthwise` can stand for.
 
-    These are undilated, padded with zeros, and ungrouped or depthwise. The plain way is torch's own.
+    These are undilated, padded with zeros, and ungrouped or depthwise. Of timm's `Conv2dSame`, only depthwise ones are.
+    The plain way is torch's own.
     """
     for parent in [] if kernels.plain() else list(network.modules()):
         for name, child in list(parent.named_children()):

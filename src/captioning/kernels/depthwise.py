@@ -1,8 +1,8 @@
-"""Depthwise convolutions in half precision: on a CPU, two gradients in other ways than oneDNN's.
+"""Depthwise convolutions that learn in bfloat16: on a CPU, two gradients in other ways than oneDNN's.
 
-In bfloat16 it has no fast kernel for the gradient of the input with a stride, nor, in any precision, for that of a
-weight larger than 3 x 3. With them a backward pass takes 4 to 16 times as long (`benchmarks/depthwise.py`). So the
-former is computed in float32, and the latter in parts of 3 x 3. In float32 all is oneDNN's.
+It has no fast kernel for the gradient of the input where there is a stride, nor for that of a weight larger than 3 x 3.
+Forward and backward, such a layer takes 4 to 16 times as long with it (`benchmarks/depthwise.py`). So the former
+gradient is computed in float32, and the latter in parts of 3 x 3. All else is oneDNN's.
 
 B images, C channels, H x W places of the input, P x Q of the output, K x L of the kernel.
 """
@@ -23,17 +23,16 @@ _SIDE = 3  # of the largest kernel whose gradient oneDNN computes fast
 
 
 class Depthwise(nn.Conv2d):
-    """As in torch, with the same parameter under the same name. It has no bias."""
+    """As in torch, with the same parameters under the same names."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(B, C, H, W) → (B, C, P, Q)."""
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
         learns = torch.is_grad_enabled() and weight.requires_grad and not kernels.plain()
         slow = max(self.stride) > 1 or max(self.kernel_size) > _SIDE
-        if learns and slow and input.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
-            output: Tensor = _Gradients.apply(input.to(dtype), weight.to(dtype), self.stride, self.padding)
-            return output
-        return F.conv2d(input, weight, bias, self.stride, self.padding, groups=self.groups)
+        if not (learns and slow and _in_bfloat16(input, weight)):
+            return F.conv2d(input, weight, bias, self.stride, self.padding, groups=self.groups)
+        output: Tensor = _Gradients.apply(input.bfloat16(), weight.bfloat16(), self.stride, self.padding)
+        return output if bias is None else output + bias.bfloat16().view(1, -1, 1, 1)
 
 
 class DepthwiseSame(Depthwise):
@@ -50,21 +49,27 @@ class DepthwiseSame(Depthwise):
         return max((math.ceil(side / stride) - 1) * stride + self.kernel_size[axis - 2] - side, 0)
 
 
-_KINDS = {"Conv2d": Depthwise, "Conv2dSame": DepthwiseSame}  # by the name of the class: timm may be absent
-
-
 def like(conv: nn.Conv2d) -> Depthwise | None:
-    """The same convolution, over the same parameter; None where there is none here."""
-    kind = _KINDS.get(type(conv).__name__)
+    """The same convolution, over the same parameters; None where there is none here."""
+    same = type(conv).__name__ == "Conv2dSame"  # by name: timm may be absent
     zeros = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    depthwise = conv.groups == conv.in_channels == conv.out_channels > 1 and conv.bias is None
-    if kind is None or not (zeros and depthwise and conv.dilation == (1, 1)):
+    depthwise = conv.groups == conv.in_channels == conv.out_channels > 1
+    if not (same or type(conv) is nn.Conv2d) or not (zeros and depthwise and conv.dilation == (1, 1)):
         return None
-    channels, padding = conv.in_channels, 0 if kind is DepthwiseSame else conv.padding
+    channels, kind, padding = conv.in_channels, DepthwiseSame if same else Depthwise, 0 if same else conv.padding
     with torch.device("meta"):
-        made = kind(channels, channels, conv.kernel_size, conv.stride, padding, groups=channels, bias=False)  # type: ignore[arg-type]
-    made.weight = conv.weight
+        made = kind(channels, channels, conv.kernel_size, conv.stride, padding, groups=channels)  # type: ignore[arg-type]
+    made.weight, made.bias = conv.weight, conv.bias
     return made.train(conv.training)
+
+
+def _in_bfloat16(input: Tensor, weight: Tensor) -> bool:
+    """Does torch compute in it, on a CPU?"""
+    if input.device.type != "cpu":
+        return False
+    given = {input.dtype, weight.dtype}
+    cast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
+    return given == {torch.bfloat16} or (cast and given <= {torch.bfloat16, torch.float32})
 
 
 class _Gradients(torch.autograd.Function):
@@ -83,7 +88,7 @@ class _Gradients(torch.autograd.Function):
         to_input, to_weight, *_ = ctx.needs_input_grad
         return (
             _of_input(input.shape, weight, gradient, ctx.stride, ctx.padding) if to_input else None,
-            _of_weight(input, weight.shape, gradient, ctx.stride, ctx.padding) if to_weight else None,
+            _of_weight(input, weight, gradient, ctx.stride, ctx.padding) if to_weight else None,
             None,
             None,
         )
@@ -102,16 +107,16 @@ def _of_input(
 
 
 def _of_weight(
-    input: Tensor, shape: torch.Size, gradient: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+    input: Tensor, weight: Tensor, gradient: Tensor, stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
     """Gradient (B, C, P, Q) → that of the weight (C, 1, K, L), which is put together of parts if it is large."""
-    channels, _, high, wide = shape
+    channels, _, high, wide = weight.shape
     if max(high, wide) <= _SIDE:
-        whole: Tensor = conv2d_weight(input, shape, gradient, stride, padding, 1, channels)  # type: ignore[no-untyped-call]
+        whole: Tensor = conv2d_weight(input, weight.shape, gradient, stride, padding, 1, channels)  # type: ignore[no-untyped-call]
         return whole
     padded = F.pad(input, (padding[1], padding[1], padding[0], padding[0]))
     rows, columns = ((places - 1) * step for places, step in zip(gradient.shape[2:], stride, strict=True))
-    found = gradient.new_empty(shape)
+    found = torch.empty_like(weight)  # in memory as the weight is
     for (top, height), (left, width) in itertools.product(_parts(high), _parts(wide)):
         seen = padded[:, :, top : top + rows + height, left : left + columns + width]
         part = conv2d_weight(seen, (channels, 1, height, width), gradient, stride, 0, 1, channels)  # type: ignore[no-untyped-call]

@@ -30,16 +30,16 @@ Fit = Callable[[Captioned, Log], Beside]
 """Gives the images of a store what is read beside their features; returns what made it, and logs how it went."""
 
 
-def _words(images: Captioned, log: Log) -> Beside:
-    tagger, images.store.tags = word_tags.fit(*images)
+def _words(captioned: Captioned, log: Log) -> Beside:
+    tagger, captioned.store.tags = word_tags.fit(*captioned)
     scores = tagger.record["scores"]["val"]
     tags = f"{scores['tags']} of {len(tagger.words)} words a validation image"
     log(f"tags: {tags}, precision {scores['precision']}, recall {scores['recall']}")
     return tagger
 
 
-def _neighbours(images: Captioned, log: Log) -> Beside:
-    store, train, val, vocabulary = images
+def _neighbours(captioned: Captioned, log: Log) -> Beside:
+    store, train, val, vocabulary = captioned
     found, store.neighbours = retrieval.fit(store, train, np.unique(val.image), vocabulary)
     near = found.record["similarity"]
     log(

@@ -31,7 +31,9 @@ _SIDES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
 def _timm() -> Any:
     try:
         return imports.timm()
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as fault:
+        if fault.name != "timm":
+            raise
         raise UserError(f"encoder: {PREFIX}NAME needs timm: pip install 'captioning[timm]'") from None
 
 
