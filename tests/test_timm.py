@@ -1,6 +1,5 @@
 """Encoders of timm against timm's own forward pass, what is read of its notes, and what is refused."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from captioning.data.network import downloads, pretrained
 from captioning.data.network.downloads import Fetched
 from captioning.system.errors import UserError
 from captioning.training.encoder.blocks import blocks
+from captioning.vision import imports
 from captioning.vision.encoders import backbones, encoders, families, timm_models
 from captioning.vision.encoders.weights import read_weights
 from tests.every_timm import REFUSED, SMALL, look
@@ -217,20 +217,13 @@ def test_an_unknown_name_brings_timms_closest() -> None:
         families.of("timm/resnet-50")
 
 
-def test_without_timm_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    timm_models.names.cache_clear()
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UserError, match=r"needs timm: pip install 'captioning\[timm\]'"):
-        families.of("timm/resnet50")
-
-
 def test_other_names_do_not_load_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does an import: `tests/test_cold_start.py`."""
 
     def loaded() -> None:
         raise AssertionError("timm is loaded")
 
-    monkeypatch.setattr(timm_models, "_timm", loaded)
+    monkeypatch.setattr(imports, "timm", loaded)
     monkeypatch.setattr(timm_models, "names", loaded)
     assert backbones.transform_for("resnet18", "native", pretrained=True).image_size == 224
     with pytest.raises(UserError, match="resnet18"):

@@ -51,8 +51,7 @@ def quicken(network: nn.Module) -> nn.Module:
 
 
 def _plain(conv: nn.Conv2d) -> bool:
-    zeros = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    return zeros and conv.groups == 1 and conv.dilation == (1, 1) and conv.kernel_size != (1, 1)
+    return depthwise.is_ordinary(conv) and conv.groups == 1 and conv.kernel_size != (1, 1)
 
 
 def _like(conv: nn.Conv2d) -> Conv2d:
@@ -66,8 +65,7 @@ def _like(conv: nn.Conv2d) -> Conv2d:
             conv.padding,  # type: ignore[arg-type]
             bias=conv.bias is not None,
         )
-    made.weight, made.bias = conv.weight, conv.bias
-    return made.train(conv.training)
+    return depthwise.over_parameters_of(conv, made)
 
 
 class _SmallMap(torch.autograd.Function):

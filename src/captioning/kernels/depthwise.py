@@ -9,7 +9,7 @@ B images, C channels, H x W places of the input, P x Q of the output, K x L of t
 
 import itertools
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from captioning import kernels
 
+_Conv = TypeVar("_Conv", bound=nn.Conv2d)
 _SIDE = 3  # of the largest kernel whose gradient oneDNN computes fast
 
 
@@ -51,14 +52,23 @@ class DepthwiseSame(Depthwise):
 
 def like(conv: nn.Conv2d) -> Depthwise | None:
     """The same convolution, over the same parameters; None where there is none here."""
-    same = type(conv).__name__ == "Conv2dSame"  # by name: timm may be absent
-    zeros = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    same = type(conv).__name__ == "Conv2dSame"  # by name: timm is not loaded for this
     depthwise = conv.groups == conv.in_channels == conv.out_channels > 1
-    if not (same or type(conv) is nn.Conv2d) or not (zeros and depthwise and conv.dilation == (1, 1)):
+    if not (same or type(conv) is nn.Conv2d) or not (depthwise and is_ordinary(conv)):
         return None
     channels, kind, padding = conv.in_channels, DepthwiseSame if same else Depthwise, 0 if same else conv.padding
     with torch.device("meta"):
         made = kind(channels, channels, conv.kernel_size, conv.stride, padding, groups=channels)  # type: ignore[arg-type]
+    return over_parameters_of(conv, made)
+
+
+def is_ordinary(conv: nn.Conv2d) -> bool:
+    """Is it undilated, and padded with zeros, as many on both sides?"""
+    return conv.padding_mode == "zeros" and not isinstance(conv.padding, str) and conv.dilation == (1, 1)
+
+
+def over_parameters_of(conv: nn.Conv2d, made: _Conv) -> _Conv:
+    """`made`, with the parameters and the mode of `conv`."""
     made.weight, made.bias = conv.weight, conv.bias
     return made.train(conv.training)
 

@@ -26,7 +26,7 @@ class Compute(Section):
     """The machine."""
 
     portable: Annotated[
-        Flag, Meaning("true: AVX2 only, the same bytes on other x86-64 machines; false: fastest on this machine")
+        Flag, Meaning("true: AVX2 only, the same bytes on x86-64 CPUs of one maker; false: fastest on this machine")
     ]
     threads: Annotated[Few, Meaning("CPU threads of PyTorch; another number changes the last bits of results")]
     device: Annotated[Literal["auto", "cpu", "cuda"], Meaning("auto (a GPU if there is one) | cpu | cuda")]

@@ -19,7 +19,7 @@ def torchvision() -> ModuleType:
 
 
 def timm() -> ModuleType:
-    """`timm`, imported; as above. Raises ModuleNotFoundError without it."""
+    """`timm`, imported; as above."""
     return _without_the_compiler("timm")
 
 

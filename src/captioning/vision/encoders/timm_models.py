@@ -1,4 +1,4 @@
-"""timm's classification networks (Wightman 2019), with the extra `timm`: `timm/NAME`, or `timm/NAME.TAG`.
+"""timm's classification networks (Wightman 2019): `timm/NAME`, or `timm/NAME.TAG`.
 
 Regions are what the network's own `forward_features` returns, without class, distillation and register tokens. Where
 timm pools by the average, their mean is what it pools, ahead of a norm that may follow. Heads that pool by attention or
@@ -28,19 +28,10 @@ _HEAD = re.compile(r"(attn_pool|classifier|fc|fc_norm|head|head_dist|last_linear
 _SIDES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)  # those that a refusal chooses from
 
 
-def _timm() -> Any:
-    try:
-        return imports.timm()
-    except ModuleNotFoundError as fault:
-        if fault.name != "timm":
-            raise
-        raise UserError(f"encoder: {PREFIX}NAME needs timm: pip install 'captioning[timm]'") from None
-
-
 @cache
 def names() -> list[str]:
     """See `families.Family`."""
-    timm = _timm()
+    timm = imports.timm()
     return sorted(PREFIX + name for name in {*timm.list_models(), *timm.list_models(include_tags=True)})
 
 
@@ -62,7 +53,7 @@ def preset(name: str) -> Preset:
 
 def _config(name: str) -> Any:
     """timm's notes on the weights of this name: an instance of its `PretrainedCfg`."""
-    models = _timm().models
+    models = imports.timm().models
     return models.get_pretrained_cfg(name.removeprefix(PREFIX)) or models.PretrainedCfg()
 
 
@@ -135,7 +126,7 @@ def _told(architecture: str) -> bool:
     """Does the network have to know the side of images when it is built?"""
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         try:
-            _timm().create_model(architecture, img_size=224)
+            imports.timm().create_model(architecture, img_size=224)
         except TypeError as fault:
             if "img_size" in reason(fault):
                 return False
@@ -148,7 +139,9 @@ def _told(architecture: str) -> bool:
 def _network(name: str, size: int) -> nn.Module:
     """timm's network for images of this side, in eval mode."""
     architecture = _architecture(name)
-    network: nn.Module = _timm().create_model(architecture, **({"img_size": size} if _told(architecture) else {}))
+    network: nn.Module = imports.timm().create_model(
+        architecture, **({"img_size": size} if _told(architecture) else {})
+    )
     return network.eval()
 
 
