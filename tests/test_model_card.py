@@ -1,6 +1,7 @@
 """The cards of shipped models are what `captioning release` writes: no figure and no sentence is typed by hand."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from captioning.captioner import cards, confidence
 from captioning.captioner.confidence import Reliability
 from captioning.experiments import verdicts
 from captioning.models import model_card, shipped
-from captioning.models.release import SCORES, Measured
+from captioning.models.release import SCORES, Measured, released_card
 
 LABELS = {"floor": "constant-caption baseline", "human": "human baseline"}
 
@@ -59,6 +60,24 @@ def test_the_card_is_what_a_release_writes(name: str) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert model_card.text(folder, cards.read(folder).card, measured(folder, text)) == text
     assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 100
+
+
+def test_a_release_names_no_place_of_the_machine() -> None:
+    card = cards.read(shipped.folder(shipped.names()[0])).card
+    places = {"start": "/srv/runs/first", "parts": ["~/models/a", {"source": "file:///srv/archives", "count": 3}]}
+    kept = {"weights": "weights/lite2.pth", "source": "https://example.org/a/b", "optional": None}
+    released = released_card(
+        replace(
+            card,
+            settings=card.settings | {"train": places | kept},
+            provenance=card.provenance | {"start": {"path": "/srv/runs/first", "sha256": "0" * 64}},
+        ),
+        "mine",
+        "this run",
+    )
+    expected = kept | {"start": "first", "parts": ["a", {"source": "archives", "count": 3}]}
+    assert released.settings["train"] == expected
+    assert released.provenance["start"] == {"path": "first", "sha256": "0" * 64}
 
 
 def test_prose_is_wrapped_and_the_rest_stays() -> None:

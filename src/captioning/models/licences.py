@@ -16,6 +16,8 @@ DATA = {  # terms of the images and captions of each data set
 _WEIGHTS = {  # by the digest of the weights as the stage `weights` stores them
     "d9031de137aaad018bb10b735f2fd738afab0be5715f265755ace5f6b0475cfc": "a MobileNetV2 of TensorFlow, trained on "
     "ImageNet, converted; Apache-2.0",
+    "50bddc33679fa09d735ad1ebacc20ac0ca096fed116d9451de47f50ef9ba05e5": "an EfficientNet-Lite2 of TensorFlow, trained "
+    "on ImageNet, converted by timm; Apache-2.0",
 }
 
 

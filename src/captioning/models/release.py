@@ -4,12 +4,12 @@ Everything that the card says is measured here, on the run's own validation and 
 captioned as `captioning predict` does it.
 """
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,17 +125,26 @@ def _save(folder: Path, card: Card, saved: Saved, calibration: Calibration | Non
 
 def released_card(card: Card, name: str, title: str) -> Card:
     """The card of a release: without places of the machine that it was trained on, with its terms."""
-    settings = json.loads(json.dumps(card.settings))
-    settings.get("download", {}).update(source=None)
-    dataset = settings.get("dataset", "")
+    dataset = card.settings.get("dataset", "")
     record = card.provenance.get("weights", {})
-    provenance = card.provenance | {
+    provenance = _without_places(card.provenance) | {
         "release": {"name": name, "run": title, "precision": "large matrices in float16"},
         "training": dict(card.compute),
         "licence": f"{dataset}: {licences.of_data(dataset)}; initial weights: {licences.of_weights(record)}",
     }
     compute = card.compute | {"portable": True, "threads": shipped.THREADS, "processes": 1, "instructions": "AVX2"}
-    return replace(card, settings=settings, compute=compute, provenance=provenance)
+    return replace(card, settings=_without_places(card.settings), compute=compute, provenance=provenance)
+
+
+def _without_places(value: Any) -> Any:
+    """JSON with each absolute path, or address of one, as its last part."""
+    if isinstance(value, Mapping):
+        return {key: _without_places(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_places(part) for part in value]
+    if isinstance(value, str) and value.removeprefix("file://").startswith(("/", "~")):
+        return PurePosixPath(value).name
+    return value
 
 
 class Judge:
