@@ -64,20 +64,28 @@ def test_the_card_is_what_a_release_writes(name: str) -> None:
 
 def test_a_release_names_no_place_of_the_machine() -> None:
     card = cards.read(shipped.folder(shipped.names()[0])).card
-    places = {"start": "/srv/runs/first", "parts": ["~/models/a", {"source": "file:///srv/archives", "count": 3}]}
+    places = {
+        "start": "/srv/runs/first",
+        "parts": ["~/models/a", "../b", {"source": "file://localhost/srv/archives", "count": 3}],
+    }
     kept = {"weights": "weights/lite2.pth", "source": "https://example.org/a/b", "optional": None}
     released = released_card(
         replace(
             card,
             settings=card.settings | {"train": places | kept},
-            provenance=card.provenance | {"start": {"path": "/srv/runs/first", "sha256": "0" * 64}},
+            provenance={
+                "start": {"path": "/srv/runs/first", "sha256": "0" * 64},
+                "weights": {"kind": "file", "origin": "/srv/weights/own.pth", "stored": "1" * 64},
+            },
         ),
         "mine",
         "this run",
     )
-    expected = kept | {"start": "first", "parts": ["a", {"source": "archives", "count": 3}]}
+    expected = kept | {"start": "first", "parts": ["a", "b", {"source": "archives", "count": 3}]}
     assert released.settings["train"] == expected
     assert released.provenance["start"] == {"path": "first", "sha256": "0" * 64}
+    assert "own.pth" in released.provenance["licence"]
+    assert "/srv" not in str(released)
 
 
 def test_prose_is_wrapped_and_the_rest_stays() -> None:

@@ -63,7 +63,7 @@ def like(conv: nn.Conv2d) -> Depthwise | None:
 
 
 def is_ordinary(conv: nn.Conv2d) -> bool:
-    """Is it undilated, and padded with zeros, as many on both sides?"""
+    """Is it undilated, and padded by numbers of zeros? `Conv2dSame` pads by itself."""
     return conv.padding_mode == "zeros" and not isinstance(conv.padding, str) and conv.dilation == (1, 1)
 
 

@@ -4,6 +4,7 @@ Everything that the card says is measured here, on the run's own validation and 
 captioned as `captioning predict` does it.
 """
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ NEEDED = (SPLIT / "images.csv", SPLIT / "references_val.json", SPLIT / "referenc
 SCORES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")
 _BATCH = 32
 _LARGE = 50_000  # numbers of a matrix that is stored in half precision
+_OUTSIDE = re.compile(r"\s*(file:|[/~]|(.*/)?\.\.(/|\s*$))")  # absolute paths, and those with a part `..`
 _GENDERED = ("man", "woman", "boy", "girl")
 
 
@@ -125,26 +127,24 @@ def _save(folder: Path, card: Card, saved: Saved, calibration: Calibration | Non
 
 def released_card(card: Card, name: str, title: str) -> Card:
     """The card of a release: without places of the machine that it was trained on, with its terms."""
-    dataset = card.settings.get("dataset", "")
-    record = card.provenance.get("weights", {})
-    provenance = _without_places(card.provenance) | {
+    settings, provenance = _without_places(card.settings), _without_places(card.provenance)
+    dataset, record = settings.get("dataset", ""), provenance.get("weights", {})
+    provenance |= {
         "release": {"name": name, "run": title, "precision": "large matrices in float16"},
         "training": dict(card.compute),
         "licence": f"{dataset}: {licences.of_data(dataset)}; initial weights: {licences.of_weights(record)}",
     }
     compute = card.compute | {"portable": True, "threads": shipped.THREADS, "processes": 1, "instructions": "AVX2"}
-    return replace(card, settings=_without_places(card.settings), compute=compute, provenance=provenance)
+    return replace(card, settings=settings, compute=compute, provenance=provenance)
 
 
 def _without_places(value: Any) -> Any:
-    """JSON with each absolute path, or address of one, as its last part."""
+    """JSON with each path that leads out of the project as its last part."""
     if isinstance(value, Mapping):
         return {key: _without_places(part) for key, part in value.items()}
     if isinstance(value, list):
         return [_without_places(part) for part in value]
-    if isinstance(value, str) and value.removeprefix("file://").startswith(("/", "~")):
-        return PurePosixPath(value).name
-    return value
+    return PurePosixPath(value).name if isinstance(value, str) and _OUTSIDE.match(value) else value
 
 
 class Judge:

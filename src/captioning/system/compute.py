@@ -176,17 +176,9 @@ def software(device: str) -> dict[str, Any]:
 
     versions = [module.__version__ for module in (PIL, np, torch, torchvision)]
     return {
-        "versions": [*versions, *_version("timm")],
+        "versions": [*versions, metadata.version("timm")],  # which is not loaded for this
         "machine": [device, torch.backends.cpu.get_cpu_capability(), cpu_vendor()],
     }
-
-
-def _version(library: str) -> list[str]:
-    """That of a library which may be absent, and is not loaded for this."""
-    try:
-        return [metadata.version(library)]
-    except metadata.PackageNotFoundError:
-        return []
 
 
 def cpu_vendor() -> str:

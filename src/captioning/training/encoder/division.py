@@ -18,7 +18,7 @@ from captioning.kernels.division import cut, few_at_once
 from captioning.vision.encoders.encoders import Encoder, as_regions, fold_batchnorm
 
 _RANDOM = (nn.modules.dropout._DropoutNd, ops.StochasticDepth)
-_RANDOM_OF_TIMM = frozenset({"DropBlock2d", "DropPath", "PatchDropout"})  # names of classes: timm may be absent
+_RANDOM_OF_TIMM = frozenset({"DropBlock2d", "DropPath", "PatchDropout"})  # by name: timm is not loaded for this
 
 
 @dataclass(frozen=True)
