@@ -45,7 +45,7 @@ def test_the_shipped_file_loads() -> None:
 
 def test_a_float_written_by_dvc_is_a_float(tmp_path: Path) -> None:
     """`dvc exp run -S train.optimizer.lr=1e-5` writes 1e-05, which YAML 1.1 reads as text."""
-    assert load(written(tmp_path, ("    lr: 0.003", "    lr: 1e-05"))).train.optimizer.lr == 1e-5
+    assert load(written(tmp_path, ("    lr: auto", "    lr: 1e-05"))).train.optimizer.lr == 1e-5
 
 
 def test_all_faults_are_reported_at_once_with_line_and_key(tmp_path: Path) -> None:

@@ -25,7 +25,14 @@ INITIAL = Path("data/weights")  # what `train.start` names when training starts 
 class Optimizer(Section):
     """AdamW, with a linear warm-up and a cosine schedule."""
 
-    lr: Annotated[Positive, Meaning("peak learning rate of the decoder")]
+    lr: Annotated[
+        Positive,
+        Meaning(
+            "auto (0.001 on photographs for neuraltalk, transformer and oscar, else 0.003) | "
+            "peak learning rate of the decoder"
+        ),
+        Auto(),
+    ]
     weight_decay: Annotated[NonNegative, Meaning("AdamW weight decay, matrices only")]
     warmup_steps: Annotated[Natural, Meaning("steps during which the learning rate rises from zero")]
     clip_norm: Annotated[Positive, Meaning("the gradient is clipped to this norm")]
