@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from captioning.data.datasets.scenes import composition, drawing
-from captioning.vision.features.unlikeness import IMAGES, Detector, KeptStatistics, spread, statistics
+from captioning.vision.features.unlikeness import IMAGES, Detector, KeptStatistics, spread, statistics, width
 from captioning.vision.images import Transform
 from tests.noise import noise
 
@@ -106,7 +106,7 @@ def test_the_distance_is_that_of_mahalanobis_with_a_shrunk_correlation() -> None
     detector = Detector(KeptStatistics(train, vectors(64, 2)))
     rows = train.double().numpy()
     scale = np.diag(1 / rows.std(0))
-    shrunk = np.corrcoef(rows.T) + 0.01 * np.eye(6)
+    shrunk = np.corrcoef(rows.T) + 0.003 * np.eye(6)
     centred = (other.double().numpy() - rows.mean(0)) @ scale
     expected = np.einsum("bi,ij,bj->b", centred, np.linalg.inv(shrunk), centred)
     np.testing.assert_allclose(detector.distances(other), expected, rtol=1e-6)
@@ -120,15 +120,35 @@ def test_the_threshold_is_passed_by_one_validation_image_in_a_hundred() -> None:
 
 
 def test_statistics_by_hand() -> None:
-    """Left half black, right half (3, 0, 0): of 8 x 7 pairs across and 7 x 8 down, 8 differ, by 3."""
+    """Left half black, right half (3, 0, 0): neighbours, every second pair at 2 pixels, and every second at 4."""
     image = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     image[0, 0, :, 4:] = 3
     [found] = statistics(image).tolist()
     assert found[:3] == pytest.approx([1.5 / 255, 0, 0])
     assert found[3:6] == pytest.approx([np.std([0] * 32 + [3] * 32, ddof=1) / 255, 0, 0])
-    assert found[6:12] == pytest.approx([104 / 112, 104 / 112, 1, 1, 1, 1])  # below 1, 3, 8 …
-    assert found[12:18] == pytest.approx([20 / 24, 20 / 24, 1, 1, 1, 1])  # 4 x 4 squares
-    assert found[18:] == pytest.approx([2 / 4, 2 / 4, 1, 1, 1, 1])  # 2 x 2 squares
+    assert found[6:12] == pytest.approx([104 / 112, 104 / 112, 1, 1, 1, 1])  # of 8 x 7 across, 8 differ, by 3
+    assert found[12:18] == pytest.approx([20 / 24, 20 / 24, 1, 1, 1, 1])  # of 4 x 3 across, 4 differ; of 12 down, none
+    assert found[18:] == pytest.approx([8 / 16, 8 / 16, 1, 1, 1, 1])  # of 4 x 2 across, all differ; of 8 down, none
+    assert len(found) == width(8)
+
+
+@pytest.mark.parametrize("side", [2, 31, 32, 33, 260])
+def test_the_number_of_statistics_is_known_beforehand(side: int) -> None:
+    random = torch.Generator().manual_seed(side)
+    found = statistics(torch.randint(256, (2, 3, side, side), dtype=torch.uint8, generator=random))
+    assert found.shape == (2, width(side))
+
+
+def test_small_drawings_are_unlike_photographs_of_more_pixels() -> None:
+    """They are enlarged, which blurs them. Places far apart have the same colour still."""
+    large = Transform(260, None, "bicubic", (0.5,) * 3, (0.25,) * 3)
+
+    def measured(images: list[Image.Image]) -> Tensor:
+        return torch.cat([statistics(torch.from_numpy(large.pixels(image)[None])) for image in images])
+
+    found = measured(photographs(300))
+    detector = Detector(KeptStatistics(found[:200], found[200:]))
+    assert detector.unlike(measured(drawn(60, 3))).mean() >= 0.95
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

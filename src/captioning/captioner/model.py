@@ -42,7 +42,7 @@ from captioning.vision.encoders.at_boxes import Places
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.encodings import encode_pixels
-from captioning.vision.features.unlikeness import KeptStatistics, statistics
+from captioning.vision.features.unlikeness import KeptStatistics, statistics, width
 from captioning.vision.images import Transform
 
 _RESTORE = "restore the folder"
@@ -156,6 +156,7 @@ def read(folder: Path) -> Saved:
 def load(folder: Path) -> Captioner:
     """Rebuild a model from its folder, in eval mode. Raises UserError as `read` does, and when the parts do not fit."""
     saved = read(folder)
+    _check_statistics(saved, folder / STATISTICS)
     try:
         return _rebuilt(saved)
     except (TypeError, KeyError, ValueError, RuntimeError, AttributeError) as fault:
@@ -165,6 +166,13 @@ def load(folder: Path) -> Captioner:
         ) from fault
 
 
+def _check_statistics(saved: Saved, path: Path) -> None:
+    """Raise UserError where statistics of training images are others than `unlikeness` measures now."""
+    kept, side = saved.statistics, saved.card.transform["image_size"]
+    if kept is not None and any(tuple(part.shape[1:]) != (width(side),) for part in kept):
+        raise UserError(f"{path}: statistics of images of another version of captioning; train the model again")
+
+
 def _rebuilt(saved: Saved) -> Captioner:
     card, vocabulary, weights, trained, *_ = saved
     transform = Transform(**card.transform)
@@ -172,11 +180,11 @@ def _rebuilt(saved: Saved) -> Captioner:
     boxed, more = bool(card.placed_objects), saved.beside
     if more is not None and more.dim != encoder.dim:
         raise ValueError(f"{card.objects['kind']} read {more.dim} numbers, and the encoder has {encoder.dim}")
-    width = (card.vector_width or encoder.dim) + (0 if more is None else more.width)
+    numbers = (card.vector_width or encoder.dim) + (0 if more is None else more.width)
     by_detector = card.vector_width is not None and card.objects["kind"] != PUBLISHED
     if by_detector and not isinstance(saved.detector, PublishedDetector):
         raise ValueError(f"it reads vectors of {card.reads}, and has no such detector")
-    decoder = decoders.build(card.decoder, vocabulary, width, card.decoder_options, boxed=boxed)
+    decoder = decoders.build(card.decoder, vocabulary, numbers, card.decoder_options, boxed=boxed)
     decoder.load_state_dict(trained)
     optional = saved.statistics, saved.calibration, saved.detector, more
     return Captioner(encoders.folded(encoder), decoder.eval(), transform, vocabulary, card, *optional)

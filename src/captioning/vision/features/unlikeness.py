@@ -1,7 +1,7 @@
 """How unlike an image is to those that a model was trained on: out-of-distribution detection by image statistics.
 
-A model folder keeps statistics of some training and validation images: colours, and how smooth images are at several
-scales. The measure is the Mahalanobis distance to the training ones (Lee et al. 2018, "A Simple Unified Framework for
+A model folder keeps statistics of some training and validation images: colours, and how often pixels at several
+distances are alike. The measure is the Mahalanobis distance to the training ones (Lee et al. 2018, "A Simple Unified Framework for
 Detecting Out-of-Distribution Samples", equation 2), with a shrunk covariance. No image of another kind is needed to set
 it up: the threshold is a quantile over validation images. Statistics of pixels tell drawings, photographs, noise and
 blank images apart more surely than the encoder's features do (benchmarks/README.md).
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IMAGES = 512  # at most so many training images, and validation images, are kept
-_SCALES = (1, 2, 4)  # sides in pixels of the squares whose means are compared with their neighbours'
-_STEPS = (1, 3, 8, 16, 32, 64)  # of 255: smaller differences of neighbours are counted
-_SHRINKAGE = 0.01  # how much of the identity is added to the correlation matrix
+_LAGS = (1, 2, 4, 8, 16, 32, 64, 128)  # distances of the pixels that are compared; those of a side or more are left out
+_STRIDE = 2  # pixels from one pair to the next, where the lag is not shorter
+_STEPS = (1, 3, 8, 16, 32, 64)  # of 255: smaller differences of two pixels are counted
+_SHRINKAGE = 0.003  # how much of the identity is added to the correlation matrix
 _LEAST = 1e-3  # of a deviation: a statistic in which training images hardly differ does not decide alone
 _QUANTILE = 0.99  # of validation images, so many are like the training images
 
@@ -48,24 +49,38 @@ def spread(rows: np.ndarray) -> np.ndarray:
     return selected
 
 
-def statistics(pixels: "Tensor") -> "Tensor":
-    """uint8 pixels (B, 3, S, S) → mean and deviation of each channel, and how often neighbours are alike: (B, K).
+def width(side: int) -> int:
+    """K, how many statistics an image of this side has."""
+    return 6 + len(_STEPS) * len(_lags(side))
 
-    Neighbours are squares side by side, or one below the other, at each of `_SCALES`. They are alike when no channel
-    differs by as much as a step; each of `_STEPS` has a share of its own.
+
+def statistics(pixels: "Tensor") -> "Tensor":
+    """uint8 pixels (B, 3, S, S) → mean and deviation of each channel, and how often pixels are alike: (B, K).
+
+    Two pixels of a row or a column are compared, at each of `_LAGS`. They are alike when no channel differs by as much
+    as a step; each of `_STEPS` has a share of its own. A drawing has the same colour in places far apart, also when it
+    was enlarged. A photograph hardly has.
     """
     import torch
-    from torch.nn.functional import avg_pool2d
 
     values = pixels.float()
     columns = [values.mean((2, 3)) / 255, values.std((2, 3)) / 255]
-    for scale in _SCALES:
-        squares = avg_pool2d(values, scale)  # (B, 3, S / scale, S / scale)
-        across = (squares[:, :, :, 1:] - squares[:, :, :, :-1]).abs().amax(1).flatten(1)
-        down = (squares[:, :, 1:] - squares[:, :, :-1]).abs().amax(1).flatten(1)
-        difference = torch.cat([across, down], dim=1)  # (B, 2 S / scale (S / scale - 1))
+    for lag in _lags(values.shape[-1]):
+        stride = min(lag, _STRIDE)
+        across = _differences(values[:, :, ::stride], lag, stride)
+        down = _differences(values.transpose(2, 3)[:, :, ::stride], lag, stride)
+        difference = torch.cat([across, down], dim=1)  # (B, pairs)
         columns += [(difference < step).float().mean(1, keepdim=True) for step in _STEPS]
     return torch.cat(columns, dim=1).cpu()
+
+
+def _lags(side: int) -> tuple[int, ...]:
+    return tuple(lag for lag in _LAGS if lag < side)
+
+
+def _differences(values: "Tensor", lag: int, stride: int) -> "Tensor":
+    """Rows of pixels (B, 3, R, S) → the largest difference of a channel, of pixels that are `lag` apart: (B, pairs)."""
+    return (values[..., lag::stride] - values[..., :-lag:stride]).abs().amax(1).flatten(1)
 
 
 class Detector:
