@@ -1,10 +1,10 @@
 """How unlike an image is to those that a model was trained on: out-of-distribution detection by image statistics.
 
 A model folder keeps statistics of some training and validation images: colours, and how often pixels at several
-distances are alike. The measure is the Mahalanobis distance to the training ones (Lee et al. 2018, "A Simple Unified Framework for
-Detecting Out-of-Distribution Samples", equation 2), with a shrunk covariance. No image of another kind is needed to set
-it up: the threshold is a quantile over validation images. Statistics of pixels tell drawings, photographs, noise and
-blank images apart more surely than the encoder's features do (benchmarks/README.md).
+distances are alike. The measure is the Mahalanobis distance to the training ones, with a shrunk covariance (Lee et al.
+2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples", equation 2). No image of another kind is
+needed to set it up: the threshold is a quantile over validation images. Statistics of pixels tell drawings,
+photographs, noise and blank images apart more surely than the encoder's features do (benchmarks/README.md).
 
 N training images, M validation images, B images, S side in pixels, K statistics.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IMAGES = 512  # at most so many training images, and validation images, are kept
-_LAGS = (1, 2, 4, 8, 16, 32, 64, 128)  # distances of the pixels that are compared; those of a side or more are left out
+_LAGS = (1, 2, 4, 8, 16, 32, 64, 128)  # pixels from one to the other that it is compared with; below a side
 _STRIDE = 2  # pixels from one pair to the next, where the lag is not shorter
 _STEPS = (1, 3, 8, 16, 32, 64)  # of 255: smaller differences of two pixels are counted
 _SHRINKAGE = 0.003  # how much of the identity is added to the correlation matrix
