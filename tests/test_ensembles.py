@@ -15,6 +15,7 @@ from PIL import Image
 from captioning import decoders
 from captioning.captioner import cards, ensembles, model, model_folders
 from captioning.captioner.cards import Card
+from captioning.captioner.confidence import Calibration
 from captioning.data.text.vocabulary import SPECIAL, Vocabulary
 from captioning.decoders.base import select
 from captioning.search import SearchOptions, n_best, search
@@ -23,7 +24,7 @@ from captioning.system.errors import UserError
 from captioning.vision.encoders import encoders
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.features.store import ARRAYS, FeatureStore
-from captioning.vision.features.unlikeness import KeptStatistics, statistics
+from captioning.vision.features.unlikeness import KeptStatistics, statistics, width
 from captioning.vision.images import Transform
 from tests.noise import noise
 from tests.toys import Table
@@ -157,16 +158,34 @@ def test_images_are_unlike_the_training_images_if_every_member_that_keeps_some_s
 def test_a_model_folder_keeps_statistics_and_refuses_others(tmp_path: Path) -> None:
     plain = model.load(folder(tmp_path / "without"))
     assert plain.statistics is None
-    kept = KeptStatistics(torch.rand(6, 8), torch.rand(3, 8))
+    number = width(plain.transform.image_size)
+    kept = KeptStatistics(torch.rand(6, number), torch.rand(3, number))
     states = plain.encoder.body.state_dict(), plain.decoder.state_dict()
     model.save(tmp_path / "with", plain.card, *states, plain.vocabulary, kept)
     found = model.read(tmp_path / "with").statistics
     assert found is not None
     assert all(torch.equal(one, other) for one, other in zip(found, kept, strict=True))
+    assert model.load(tmp_path / "with").statistics is not None
     path = tmp_path / "with" / cards.STATISTICS
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(UserError, match=r"statistics.safetensors: not the file that model.json describes"):
         model.read(tmp_path / "with")
+
+
+def test_statistics_of_an_older_version_are_not_compared_and_say_nothing_of_confidence(tmp_path: Path) -> None:
+    """They are of other numbers. The model captions images as before."""
+    plain = model.load(folder(tmp_path / "without"))
+    kept = KeptStatistics(torch.rand(6, 24), torch.rand(3, 24))
+    sure = Calibration((0.0,) * 4, (1.0,) * 4, (1.0,) * 4, 0.0, "right", 9)
+    states = plain.encoder.body.state_dict(), plain.decoder.state_dict()
+    model.save(tmp_path / "older", plain.card, *states, plain.vocabulary, kept, sure)
+    found = ensembles.load([tmp_path / "older"])
+    assert (found.members[0].statistics, found.members[0].calibration) == (None, None)
+    pixels = [torch.from_numpy(part).unsqueeze(0) for part in found.pixels(noise((80, 60), 90))]
+    assert found.distances(pixels) == [0.0]
+    assert found.captions(pixels, SearchOptions(3, 5), [1]) == ensembles.load([tmp_path / "without"]).captions(
+        pixels, SearchOptions(3, 5), [1]
+    )
 
 
 def test_the_mirrored_image_is_read_as_by_one_more_member(tmp_path: Path) -> None:

@@ -155,8 +155,7 @@ def read(folder: Path) -> Saved:
 
 def load(folder: Path) -> Captioner:
     """Rebuild a model from its folder, in eval mode. Raises UserError as `read` does, and when the parts do not fit."""
-    saved = read(folder)
-    _check_statistics(saved, folder / STATISTICS)
+    saved = _comparable(read(folder))
     try:
         return _rebuilt(saved)
     except (TypeError, KeyError, ValueError, RuntimeError, AttributeError) as fault:
@@ -166,11 +165,12 @@ def load(folder: Path) -> Captioner:
         ) from fault
 
 
-def _check_statistics(saved: Saved, path: Path) -> None:
-    """Raise UserError where statistics of training images are others than `unlikeness` measures now."""
+def _comparable(saved: Saved) -> Saved:
+    """Without statistics that an older version measured otherwise, and without the confidence that rests on them."""
     kept, side = saved.statistics, saved.card.transform["image_size"]
-    if kept is not None and any(tuple(part.shape[1:]) != (width(side),) for part in kept):
-        raise UserError(f"{path}: statistics of images of another version of captioning; train the model again")
+    if kept is None or all(tuple(part.shape[1:]) == (width(side),) for part in kept):
+        return saved
+    return saved._replace(statistics=None, calibration=None)
 
 
 def _rebuilt(saved: Saved) -> Captioner:
