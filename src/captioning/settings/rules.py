@@ -22,7 +22,7 @@ _SPLITS = {  # the published splits of a data set, the usual one first; the othe
     "flickr30k": ("karpathy",),
     "coco2014": ("karpathy", "official"),
 }
-_SLOW = frozenset({"neuraltalk", "transformer", "oscar"})  # decoders whose rate is lower on photographs
+_SLOW = frozenset({"neuraltalk", "oscar"})  # decoders whose rate is lower on photographs
 _BEAMS = (3, 8)  # of drawn images and of photographs
 
 
@@ -85,7 +85,7 @@ def _label_epochs(settings: Any) -> int | str:
 
 
 def _decoder_rate(settings: Any) -> float:
-    """The peak learning rate of the decoder: on photographs, some do not learn at the usual one, or learn worse."""
+    """The peak learning rate of the decoder: on photographs, some do not learn at the usual one."""
     return 0.001 if settings.decoder in _SLOW and settings.dataset not in DRAWN else 0.003
 
 

@@ -28,8 +28,7 @@ class Optimizer(Section):
     lr: Annotated[
         Positive,
         Meaning(
-            "auto (0.001 on photographs for neuraltalk, transformer and oscar, else 0.003) | "
-            "peak learning rate of the decoder"
+            "auto (0.001 on photographs for neuraltalk and oscar, else 0.003) | peak learning rate of the decoder"
         ),
         Auto(),
     ]
