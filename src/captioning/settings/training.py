@@ -27,9 +27,7 @@ class Optimizer(Section):
 
     lr: Annotated[
         Positive,
-        Meaning(
-            "auto (0.001 on photographs for neuraltalk and oscar, else 0.003) | peak learning rate of the decoder"
-        ),
+        Meaning("auto (0.001 on photographs for neuraltalk and oscar, else 0.003) | peak learning rate of the decoder"),
         Auto(),
     ]
     weight_decay: Annotated[NonNegative, Meaning("AdamW weight decay, matrices only")]
