@@ -5,12 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from captioning.captioner import cards, confidence
+from captioning.captioner import cards, confidence, model
 from captioning.captioner.confidence import Reliability
 from captioning.experiments import verdicts
 from captioning.models import model_card, shipped
-from captioning.models.release import SCORES, Measured, released_card
+from captioning.models.release import SCORES, Measured, check_statistics, released_card
+from captioning.system.errors import UserError
+from captioning.vision.features.unlikeness import KeptStatistics
 
 LABELS = {"floor": "constant-caption baseline", "human": "human baseline"}
 
@@ -60,6 +63,15 @@ def test_the_card_is_what_a_release_writes(name: str) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert model_card.text(folder, cards.read(folder).card, measured(folder, text)) == text
     assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 100
+
+
+def test_a_model_that_an_older_version_trained_is_not_released() -> None:
+    """Its statistics are of other numbers, so the release would have no confidence."""
+    saved = model.read(shipped.folder("photographs"))
+    check_statistics(saved)
+    older = KeptStatistics(torch.zeros(4, 24), torch.zeros(4, 24))
+    with pytest.raises(UserError, match="an older version of captioning trained it; run `dvc repro train`"):
+        check_statistics(saved._replace(statistics=older))
 
 
 def test_a_release_names_no_place_of_the_machine() -> None:

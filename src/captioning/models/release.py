@@ -37,6 +37,7 @@ from captioning.system import scripts
 from captioning.system.archives import ImageArchives
 from captioning.system.errors import UserError
 from captioning.system.files import read_json
+from captioning.vision.features import unlikeness
 
 DATA, SPLIT, EVALUATE = Path("data/download"), Path("data/split"), Path("data/evaluate")
 NEEDED = (SPLIT / "images.csv", SPLIT / "references_val.json", SPLIT / "references_test.json", EVALUATE)
@@ -105,6 +106,7 @@ def release(folder: Path, name: str, title: str) -> tuple[Card, Measured]:
         if not path.exists():
             raise UserError(f"{path} is missing; bring the run back with `dvc checkout`, or run the pipeline")
     saved = halved(model.read(TRAINED))
+    check_statistics(saved)
     card = released_card(saved.card, name, title)
     images = read_images(SPLIT / "images.csv")
     with tempfile.TemporaryDirectory() as temporary:
@@ -117,6 +119,13 @@ def release(folder: Path, name: str, title: str) -> tuple[Card, Measured]:
         measured = _measure(judge, said["test"], judge.caption(full, "test").captions, calibration)
     _save(folder, card, saved, calibration)
     return card, measured
+
+
+def check_statistics(saved: Saved) -> None:
+    """Raise UserError where statistics of an older version would leave the released model without confidence."""
+    kept, number = saved.statistics, unlikeness.width(saved.card.transform["image_size"])
+    if kept is not None and kept.train.shape[1] != number:
+        raise UserError(f"{TRAINED}: an older version of captioning trained it; run `dvc repro train`, and release that")
 
 
 def _save(folder: Path, card: Card, saved: Saved, calibration: Calibration | None) -> None:
