@@ -70,7 +70,7 @@ def test_a_model_that_an_older_version_trained_is_not_released() -> None:
     saved = model.read(shipped.folder("photographs"))
     check_statistics(saved)
     older = KeptStatistics(torch.zeros(4, 24), torch.zeros(4, 24))
-    with pytest.raises(UserError, match="an older version of captioning trained it; run `dvc repro train`"):
+    with pytest.raises(UserError, match="an older version of captioning trained it; run `dvc repro train` first"):
         check_statistics(saved._replace(statistics=older))
 
 

@@ -125,7 +125,7 @@ def check_statistics(saved: Saved) -> None:
     """Raise UserError where statistics of an older version would leave the released model without confidence."""
     kept, number = saved.statistics, unlikeness.width(saved.card.transform["image_size"])
     if kept is not None and kept.train.shape[1] != number:
-        raise UserError(f"{TRAINED}: an older version of captioning trained it; run `dvc repro train`, and release that")
+        raise UserError(f"{TRAINED}: an older version of captioning trained it; run `dvc repro train` first")
 
 
 def _save(folder: Path, card: Card, saved: Saved, calibration: Calibration | None) -> None:
