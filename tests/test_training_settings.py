@@ -104,7 +104,7 @@ def test_the_average_of_the_weights_is_shorter_where_training_is() -> None:
 
 
 def test_the_rate_is_lower_on_photographs_where_the_decoder_needs_it() -> None:
-    """At .003 neuraltalk and oscar do not learn there, as docs/journal.md shows."""
+    """What .003 does there is in docs/journal.md."""
     drawn = {name: loaded({"decoder": name}).train.optimizer.lr for name in ("neuraltalk", "transformer", "lstm")}
     assert set(drawn.values()) == {0.003}
     rates = {name: loaded(PHOTOGRAPHS, {"decoder": name}).train.optimizer.lr for name in (*drawn, "attention", "oscar")}

@@ -155,9 +155,9 @@ def read(folder: Path) -> Saved:
 
 def load(folder: Path) -> Captioner:
     """Rebuild a model from its folder, in eval mode. Raises UserError as `read` does, and when the parts do not fit."""
-    saved = _comparable(read(folder))
+    saved = read(folder)
     try:
-        return _rebuilt(saved)
+        return _rebuilt(_comparable(saved))
     except (TypeError, KeyError, ValueError, RuntimeError, AttributeError) as fault:
         message = shown(reason(fault, first_line=True))
         raise UserError(
