@@ -42,7 +42,7 @@ from captioning.vision.encoders.at_boxes import Places
 from captioning.vision.encoders.encoded import Encoded
 from captioning.vision.encoders.encoders import Encoder
 from captioning.vision.features.encodings import encode_pixels
-from captioning.vision.features.unlikeness import KeptStatistics, statistics, width
+from captioning.vision.features.unlikeness import KeptStatistics, statistics
 from captioning.vision.images import Transform
 
 _RESTORE = "restore the folder"
@@ -168,7 +168,7 @@ def load(folder: Path) -> Captioner:
 def _comparable(saved: Saved) -> Saved:
     """Without statistics that an older version measured otherwise, and without the confidence that rests on them."""
     kept, side = saved.statistics, saved.card.transform["image_size"]
-    if kept is None or all(tuple(part.shape[1:]) == (width(side),) for part in kept):
+    if kept is None or kept.are_of(side):
         return saved
     return saved._replace(statistics=None, calibration=None)
 

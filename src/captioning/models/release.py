@@ -37,7 +37,6 @@ from captioning.system import scripts
 from captioning.system.archives import ImageArchives
 from captioning.system.errors import UserError
 from captioning.system.files import read_json
-from captioning.vision.features import unlikeness
 
 DATA, SPLIT, EVALUATE = Path("data/download"), Path("data/split"), Path("data/evaluate")
 NEEDED = (SPLIT / "images.csv", SPLIT / "references_val.json", SPLIT / "references_test.json", EVALUATE)
@@ -123,8 +122,8 @@ def release(folder: Path, name: str, title: str) -> tuple[Card, Measured]:
 
 def check_statistics(saved: Saved) -> None:
     """Raise UserError where statistics of an older version would leave the released model without confidence."""
-    kept, number = saved.statistics, unlikeness.width(saved.card.transform["image_size"])
-    if kept is not None and kept.train.shape[1] != number:
+    kept, side = saved.statistics, saved.card.transform["image_size"]
+    if kept is not None and not kept.are_of(side):
         raise UserError(f"{TRAINED}: an older version of captioning trained it; run `dvc repro train` first")
 
 

@@ -32,6 +32,10 @@ class KeptStatistics(NamedTuple):
     train: Any  # a tensor, or a NumPy array where torch is not loaded
     val: Any
 
+    def are_of(self, side: int) -> bool:
+        """Are they what `statistics` measures of images of this side? Those of older versions are other numbers."""
+        return all(tuple(part.shape[1:]) == (width(side),) for part in self)
+
     def tensors(self) -> "dict[str, Tensor]":
         """By the names that the file in a model folder has."""
         return {"train": self.train, "val": self.val}
