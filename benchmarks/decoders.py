@@ -21,24 +21,14 @@ compute.pin(portable=True, threads=THREADS)
 import torch  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from benchmarks.vocabulary import numbered  # noqa: E402
-from captioning import decoders  # noqa: E402
+from benchmarks.batch import CAPTIONS, FEATURES, REGIONS, TOKENS, WORDS, built  # noqa: E402
 from captioning.decoders.base import Decoder  # noqa: E402
-from captioning.settings import resolve  # noqa: E402
-from captioning.settings.resolve import load  # noqa: E402
 from captioning.training.network import Network  # noqa: E402
 from captioning.vision.encoders.encoded import Encoded  # noqa: E402
 
-CAPTIONS, TOKENS, REGIONS, FEATURES, WORDS = 130, 13, 49, 1280, 2549  # a batch of Flickr8k
-EACH = {"side by side": 5, "apart": 1}  # captions an image
+SIDE_BY_SIDE = {"side by side": 5, "apart": 1}  # captions an image
 SIDE, ROUNDS = 1024, 7
 HYPOTHESES, LONG = 192, 20  # 64 images, beam 3
-
-
-def built(name: str) -> Decoder:
-    """The decoder with the sizes of params.yaml."""
-    settings = load(overrides={"decoder": name, "dataset": "flickr8k"})
-    return decoders.build(name, numbered(WORDS), FEATURES, vars(resolve.decoder_options(settings)))
 
 
 def training_step(decoder: Decoder, each: int) -> Callable[[], None]:
@@ -84,7 +74,7 @@ def training() -> None:
     print(f"{CAPTIONS} captions of {TOKENS - 1} words and {REGIONS} regions of {FEATURES}, {THREADS} thread\n")
     print("| decoder | captions of an image | captions/s | GFLOP/step | GFLOP/s | bare products, GFLOP/s | ratio |")
     print("|---|---|---|---|---|---|---|")
-    for name, (said, each) in itertools.product(("attention", "updown", "transformer"), EACH.items()):
+    for name, (said, each) in itertools.product(("attention", "updown", "transformer"), SIDE_BY_SIDE.items()):
         step = training_step(built(name), each)
         with FlopCounterMode(display=False) as counter:
             step()

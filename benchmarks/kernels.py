@@ -21,33 +21,24 @@ compute.pin(portable=not HALF, threads=1)
 
 import torch  # noqa: E402
 
+from benchmarks.batch import CAPTIONS, EACH, FEATURES, REGIONS, TOKENS, WORDS, built  # noqa: E402
 from benchmarks.vocabulary import numbered  # noqa: E402
-from captioning import decoders, kernels  # noqa: E402
-from captioning.decoders.base import Decoder  # noqa: E402
+from captioning import kernels  # noqa: E402
 from captioning.kernels import attention, captions, convolutions, dropout, logits  # noqa: E402
-from captioning.settings import resolve  # noqa: E402
-from captioning.settings.resolve import load  # noqa: E402
 from captioning.training.encoder import division  # noqa: E402
 from captioning.training.encoder.fine_tuning import EncoderTraining  # noqa: E402
 from captioning.training.heads import EncoderHeads  # noqa: E402
 from captioning.training.network import Network  # noqa: E402
 from captioning.vision.encoders import backbones, encoders  # noqa: E402
 
-CAPTIONS, TOKENS, REGIONS, FEATURES, WORDS, EACH = 130, 13, 49, 1280, 2549, 5
 ROUNDS = 5
 PLAIN = SimpleNamespace(plain=lambda: True)
 Step = Callable[[], None]
 
 
-def decoder(name: str, features: int) -> Decoder:
-    """The decoder with the sizes of params.yaml."""
-    settings = load(overrides={"decoder": name, "dataset": "flickr8k"})
-    return decoders.build(name, numbered(WORDS), features, vars(resolve.decoder_options(settings)))
-
-
 def on_features(name: str) -> Step:
     """A training step of a decoder on stored features."""
-    network = Network(None, decoder(name, FEATURES)).train()
+    network = Network(None, built(name)).train()
     regions = torch.randn(CAPTIONS // EACH, REGIONS, FEATURES)
     return step(network, (regions.mean(1), regions))
 
@@ -58,7 +49,7 @@ def end_to_end(name: str, size: int, block: str) -> Step:
     encoder = encoders.build(name, transform=transform, weights={})
     training = EncoderTraining(encoder, from_block=block, batchnorm="batch" if block == "all" else "eval")
     heads = EncoderHeads(training, numbered(WORDS), word_presence=1.0)
-    network = Network(training, decoder("lstm", encoder.dim), heads)
+    network = Network(training, built("lstm", encoder.dim), heads)
     network.begin_captions(1)
     return step(network, (torch.randint(0, 256, (CAPTIONS // EACH, 3, size, size), dtype=torch.uint8),))
 

@@ -18,17 +18,16 @@ from captioning.system import compute
 compute.pin(portable=True, threads=1)
 
 import torch  # noqa: E402
-from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
 
-from benchmarks.decoders import FEATURES, REGIONS, built  # noqa: E402
-from benchmarks.decoders import WORDS as VOCABULARY  # noqa: E402
+from benchmarks import gpt2  # noqa: E402
+from benchmarks.batch import FEATURES, REGIONS, built  # noqa: E402
+from benchmarks.batch import WORDS as VOCABULARY  # noqa: E402
 from captioning.data.runtimes import registry  # noqa: E402
 from captioning.data.runtimes.registry import Engine  # noqa: E402
 from captioning.decoders.base import Decoder  # noqa: E402
 from captioning.engines import graphs  # noqa: E402
 from captioning.engines.exported import GraphDecoder  # noqa: E402
 from captioning.search import SearchOptions, Speaker, search  # noqa: E402
-from captioning.settings.resolve import load  # noqa: E402
 from captioning.vision.encoders.encoded import Encoded  # noqa: E402
 
 BATCH, SINGLE, BEAM, WORDS, ROUNDS = 64, 16, 5, 12, 3
@@ -53,41 +52,6 @@ def searched(decoder: Speaker[Encoded], encoded: Encoded, size: int) -> Captions
     """The captions of all images, `size` at a time."""
     images = range(0, len(encoded.mean), size)
     return [found.ids for i in images for found in search(decoder, encoded.rows(slice(i, i + size)), OPTIONS)]
-
-
-def peer() -> GPT2LMHeadModel:
-    """GPT-2 with cross-attention, of the sizes that the decoder transformer has."""
-    sizes = load(overrides={"decoder": "transformer", "dataset": "flickr8k"}).decoders.transformer
-    config = GPT2Config(
-        vocab_size=VOCABULARY,
-        n_embd=sizes.width,
-        n_layer=sizes.layers,
-        n_head=sizes.heads,
-        n_inner=sizes.feed_forward,
-        add_cross_attention=True,
-        bos_token_id=2,
-        eos_token_id=3,
-        pad_token_id=0,
-    )
-    return GPT2LMHeadModel(config).eval()
-
-
-@torch.inference_mode()
-def generated(model: GPT2LMHeadModel, regions: torch.Tensor, size: int) -> None:
-    """Search captions of all images with `generate`, `size` at a time. regions (B, R, W)."""
-    for start in range(0, len(regions), size):
-        part = regions[start : start + size]
-        begin = torch.full((len(part), 1), model.config.bos_token_id)
-        found = model.generate(
-            begin,
-            attention_mask=torch.ones_like(begin),
-            encoder_hidden_states=part,
-            num_beams=BEAM,
-            do_sample=False,
-            min_new_tokens=WORDS,
-            max_new_tokens=WORDS,
-        )
-        assert found.shape == (len(part), 1 + WORDS)
 
 
 def rates(images: int, together: Callable[[], object], alone: Callable[[], object]) -> tuple[float, float]:
@@ -127,9 +91,13 @@ def main() -> None:
         expected = searched(decoder, encoded, BATCH)
         ours = {"torch": row(name, decoder, encoded, expected)}
         ours["ONNX Runtime"] = row(f"{name}, ONNX Runtime", exported(decoder, encoded), arrays, expected)
-    model = peer()
+    model = gpt2.built()
     seen = torch.randn(BATCH, REGIONS, model.config.n_embd)
-    theirs = rates(BATCH, lambda: generated(model, seen, BATCH), lambda: generated(model, seen[:SINGLE], 1))
+
+    def generate(images: int, size: int) -> None:
+        gpt2.generated(model, seen[:images], size, BEAM, WORDS)
+
+    theirs = rates(BATCH, lambda: generate(BATCH, BATCH), lambda: generate(SINGLE, 1))
     print(
         f"| GPT-2 of transformers, `generate` | {theirs[0]:.1f} | {theirs[1]:.1f} | {theirs[0] / theirs[1]:.1f} | |\n"
     )

@@ -1,12 +1,13 @@
 """Benchmarks at a small size: their tables have a row for each thing that they measure."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import agreement, gpu, many_images, oscar, speed_run
+from benchmarks import agreement, gpu, many_images, oscar, peers, published_ways, speed_run
 from captioning.settings import resolve
 
 
@@ -138,3 +139,39 @@ def tau_c(values: list[int], judged: list[agreement.Judged]) -> float:
     sign = [(x - a) * (y - b) for k, (x, y) in enumerate(pairs) for a, b in pairs[:k]]
     kinds = min(len({x for x, _ in pairs}), len({y for _, y in pairs}))
     return 2 * (sum(s > 0 for s in sign) - sum(s < 0 for s in sign)) / (len(pairs) ** 2 * (kinds - 1) / kinds)
+
+
+def test_peers_have_a_row_for_each_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"CAPTIONS": 10, "REGIONS": 3, "TOKENS": 4, "BATCH": 2, "STEPS": 1}
+    for name, value in small.items():
+        monkeypatch.setattr(peers, name, value)
+    measured = {}
+    for side in ("here, AVX2", "published"):  # bfloat16 needs more than AVX2, to which the tests are pinned
+        monkeypatch.setattr(peers, "SIDE", side)
+        measured[side] = peers.measure()
+    rounds = [measured | {side.replace(", AVX2", "") + ", bfloat16": rates for side, rates in measured.items()}] * 2
+    for part, of in (("training", peers.PEERS), ("searching", peers.SEARCHED)):
+        head, _, *rows = peers.table("speed", [{side: each[side][part] for side in peers.SIDES} for each in rounds])
+        assert {row.split("|")[1].split(",")[0].strip() for row in rows} == set(of)
+        assert {row.count("|") for row in rows} == {head.count("|")}
+
+
+@pytest.mark.parametrize("name", ["updown", "attention"])
+def test_peers_search_for_the_likeliest_caption(name: str) -> None:
+    """With as many hypotheses as words, nothing is missed in two words."""
+    words, begin = 6, 2
+    torch.manual_seed(3)
+    regions = torch.randn(4, 3, 8)
+    widths = {"embedding": 5, "hidden": 4, "attention": 4}
+    if name == "updown":
+        model: published_ways.PublishedWay = published_ways.TopDown(8, words, **widths).eval()
+        found = published_ways.beam_of_a_batch(model, regions, words, 2, begin).tolist()  # type: ignore[arg-type]
+    else:
+        model = published_ways.ShowAttendAndTell(8, words, **widths, penalty=0.0).eval()
+        found = [published_ways.beam_of_an_image(model, image, words, 2, begin).tolist() for image in regions]  # type: ignore[arg-type]
+    for image, caption in zip(regions, found, strict=True):
+        losses = {
+            said: model(image.unsqueeze(0), torch.tensor([[begin, *said]])).item()
+            for said in itertools.product(range(words), repeat=2)
+        }
+        assert tuple(caption) == min(losses, key=losses.__getitem__)
