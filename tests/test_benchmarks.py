@@ -1,13 +1,17 @@
 """Benchmarks at a small size: their tables have a row for each thing that they measure."""
 
+import io
 import itertools
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from benchmarks import agreement, gpu, many_images, oscar, peers, published_ways, speed_run
+from benchmarks import agreement, drafts, gpu, many_images, oscar, peers, published_ways, speed_run
 from captioning.settings import resolve
 
 
@@ -175,3 +179,18 @@ def test_peers_search_for_the_likeliest_caption(name: str) -> None:
             for said in itertools.product(range(words), repeat=2)
         }
         assert tuple(caption) == min(losses, key=losses.__getitem__)
+
+
+def test_jpegs_come_smaller_where_no_side_becomes_too_short(tmp_path: Path) -> None:
+    """640 × 480 at half is 320 × 240: enough for 224 pixels, not for 260."""
+    noise = np.random.default_rng(1).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for index in range(2):
+            stream = io.BytesIO()
+            Image.fromarray(noise).save(stream, "JPEG")
+            archive.writestr(f"{index}.jpg", stream.getvalue())
+    rows = [row.strip("| ").split(" | ") for row in drafts.rows(tmp_path / "images.zip", (224, 260))]
+    assert [(row[0], row[4]) for row in rows] == [("224", "1.00"), ("260", "0.00")]
+    assert float(rows[0][3]) > 1
+    assert float(rows[0][5].rstrip(" |")) > 0
+    assert rows[1][5].strip(" |") == ""
