@@ -266,6 +266,38 @@ def test_a_run_that_was_watched_from_start_to_end_has_a_time(folder: Path, monke
     assert queue.seconds("a") is None
 
 
+def test_the_time_of_a_run_is_without_that_of_the_one_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC is not asked while `a` runs, and `b` begins as soon as `a` has ended."""
+    clock, ends = [0.0], {1: 600.0, 2: 700.0}
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr(queueing.time, "sleep", sleep)
+    monkeypatch.setattr(queueing.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(Entry, "ended", property(lambda entry: clock[0] >= ends[entry.process]))
+    log = folder / "log"
+    log.write_text("Running stage 'train'\n")
+
+    class Asked(Watched):
+        asked = 0
+
+        def poll(self) -> list[Entry]:
+            self.asked += 1
+            over = {process: clock[0] >= end for process, end in ends.items()}
+            a = State.done if over[1] else State.running
+            b = State.done if over[2] else State.running if over[1] else State.queued
+            self._entries = [Entry("a", "1", a, 1, log), Entry("b", "1", b, 2, log)]
+            return self._entries
+
+    queue = Asked([{}], log)
+    queue._waiting = {"a": 0.0}
+    queue.wait(RUNS[:2], 1, lambda *_: None)
+    assert queue.asked < 20
+    assert queue.seconds("a") == pytest.approx(600, abs=2 * queueing._POLL_S)
+    assert queue.seconds("b") == pytest.approx(100, abs=2 * queueing._POLL_S)
+
+
 @pytest.mark.parametrize("running", [0, 1])
 def test_workers_that_ended_are_started_again(folder: Path, monkeypatch: pytest.MonkeyPatch, running: int) -> None:
     """One of two may end, and the other go on."""

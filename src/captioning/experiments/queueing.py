@@ -169,6 +169,7 @@ class Queue:
         """Wait until DVC may have something new to say: at once if a run may start or has just changed its state.
 
         If all is as it was, and as many run as may, that is when a process ends. Not every process is known at once.
+        Until then no other run has begun.
         """
         running = [entry for entry in self._polled() if entry.state is State.running]
         known = all(entry.process is not None for entry in running)
@@ -177,8 +178,11 @@ class Queue:
         while True:
             time.sleep(_PAUSE_S)
             polled(states)
+            looked_at = time.monotonic()
             steady = steady and not any(entry.ended for entry in running)
-            if not steady and time.monotonic() - begin >= _POLL_S:
+            if steady:
+                self._waiting |= {name: looked_at for name, state in states.items() if state is State.queued}
+            elif looked_at - begin >= _POLL_S:
                 return
 
     def _more_may_run(self, states: dict[str, State], jobs: int) -> bool:
