@@ -4,15 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.vocabulary import numbered
 from captioning import kernels
@@ -147,18 +146,27 @@ def test_plain_logits_multiply_as_many_rows_as_there_are_words(monkeypatch: pyte
     assert rows == [128, 70]
 
 
-def test_plain_attention_leaves_the_choice_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("causal", [True, False])
+def test_plain_attention_is_torchs(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     query, keys, values = torch.randn(3, 2, 2, 5, 4)
-    asked: list[SDPBackend] = []
+    bias = None if causal else torch.tensor([0.0, -torch.inf]).repeat(5)[:5].expand(2, 1, 1, 5)
+    real, asked = functional.scaled_dot_product_attention, []
 
-    def choose(backend: SDPBackend) -> AbstractContextManager[None]:
-        asked.append(backend)
-        return sdpa_kernel(backend)
+    def ask(*arguments: Any, **options: Any) -> Tensor:
+        asked.append(options)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(attention, "sdpa_kernel", choose)
-    fast, simple = both(lambda: attention.attention(query, keys, values, causal=True))
-    assert asked == [SDPBackend.MATH]
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", ask)
+    fast, simple = both(
+        lambda: attention.attention(query, attention.dot_product_keys(keys), values, bias, causal=causal)
+    )
+    assert asked == [{"is_causal": causal}]
     torch.testing.assert_close(simple, fast)
+    weights = both(lambda: attention.attention_weights(query, attention.dot_product_keys(keys), bias, causal=causal))
+    torch.testing.assert_close(weights[0] @ values, simple)
+    torch.testing.assert_close(*weights)
+    with plainly():
+        assert attention.dot_product_keys(keys) is keys
 
 
 def test_plain_additive_attention_is_its_equation() -> None:

@@ -67,7 +67,7 @@ def test_attention_is_that_of_the_last_layer() -> None:
     last = model.layers[-1]
     last.cross_out.register_forward_hook(lambda _, inputs, __: seen.update(looked=inputs[0]))
     model(encoded, tokens, owner)
-    values = model.init(encoded)[-2][:, :, -16:]  # of the last layer
+    values = model.init(encoded)[-2][:, 0]  # (B, R, E) of the last layer, which has one head
     torch.testing.assert_close(model.attention(encoded, tokens, owner) @ values, seen["looked"])
 
 
@@ -80,19 +80,21 @@ def test_positions_are_sines_and_cosines_that_go_on() -> None:
 
 
 def test_a_word_is_read_once() -> None:
-    """`step` keeps keys and values: its state grows by one word, and the regions' are made once."""
+    """`step` keeps keys and values: its state grows by one word, and the regions' are made once, whole in memory."""
     model = build("transformer").eval()
     assert isinstance(model, TransformerDecoder)
     calls = []
     model.memory_pairs.register_forward_hook(lambda *_: calls.append(1))
     state = model.init(images(2))
+    own = len(state) - model.shared
+    assert all(part.is_contiguous() for part in state)
     for t in range(3):
         before = state
         _, state = model.step(torch.tensor([5, 6]), state)
-        assert all(new is old for old, new in zip(before[-2:], state[-2:], strict=True))
-        for old, new in zip(before[:-2], state[:-2], strict=True):
-            assert new.shape == (2, t + 1, 32)
-            assert torch.equal(new[:, :t], old)
+        assert all(new is old for old, new in zip(before[own:], state[own:], strict=True))
+        for old, new in zip(before[:own], state[:own], strict=True):
+            assert new.shape == (2, 2, t + 1, 2 * 8)  # two images, two heads of a width of 8
+            assert torch.equal(new[:, :, :t], old)
     assert len(calls) == 1
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from captioning.kernels.attention import attention
+from captioning.kernels.attention import attention, dot_product_keys
 from captioning.kernels.dropout import Dropout
 from captioning.settings.decoders import OscarOptions
 
@@ -77,7 +77,8 @@ class _Heads(nn.Module):
     def among(self, x: Tensor, pairs: Tensor, bias: Tensor) -> Tensor:
         """What the places of a context (B, M, W) see of each other; bias (B, M) → (B, M, W)."""
         keys, values = (self.split(part) for part in pairs.chunk(2, dim=2))
-        seen = attention(self.split(self.query(x)), keys, values, bias[:, None, None].to(keys), causal=False)
+        own = bias[:, None, None].to(keys)
+        seen = attention(self.split(self.query(x)), dot_product_keys(keys), values, own, causal=False)
         return seen.transpose(1, 2).flatten(2)
 
     def weights(self, x: Tensor, context: Tensor, text: Tensor, bias: Tensor, hidden: Tensor) -> Tensor:

@@ -3,10 +3,11 @@
 Pre-norm layers (Xiong et al. 2020): x + Attend(Norm(x)) over the words so far, x + Attend(Norm(x)) over the
 regions, x + FeedForward(Norm(x)); a last norm before the output. Regions come through a linear map and a norm.
 The keys and values of the regions are computed once an image, for all layers in one product; `step` keeps those of
-the words, so that a word costs the same however long the caption is.
+the words, so that a word costs the same however long the caption is. They are kept by head, in the order in which they
+are multiplied: those of words as pairs, a key and its value side by side, and the keys of regions as columns.
 
-B images, C captions, N captions or hypotheses, D feature width, L layers, R regions, S words so far, T tokens,
-V words, W width.
+B images, C captions, N captions or hypotheses, D feature width, E width of a head, H heads, L layers, R regions,
+S words so far, T tokens, V words, W width.
 """
 
 import math
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from captioning.data.text.vocabulary import Vocabulary
 from captioning.decoders.base import AttendingDecoder, State, bias_of, for_captions, regions_of, select
-from captioning.kernels.attention import attention
+from captioning.kernels.attention import attention, attention_weights, dot_product_keys
 from captioning.kernels.dropout import Dropout
 from captioning.kernels.logits import WordLogits
 from captioning.settings.decoders import TransformerOptions
@@ -26,9 +27,10 @@ from captioning.vision.encoders.encoded import Encoded
 
 
 class TransformerDecoder(AttendingDecoder):
-    """The state is keys and values of words, a layer each (N, S, 2W), and of regions (B, R, 2LW), and their bias."""
+    """The state, each for L layers: pairs of words (N, H, S, 2E), keys (B, H, E, R) and values (B, H, R, E) of regions.
 
-    shared = 2
+    Last comes a bias of the regions, (B, R) or (B, 0).
+    """
 
     def __init__(self, vocabulary: Vocabulary, feature_size: int, options: TransformerOptions) -> None:
         super().__init__(vocabulary)
@@ -40,6 +42,7 @@ class TransformerDecoder(AttendingDecoder):
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
         self.output = WordLogits(width, len(vocabulary))
+        self.shared = 2 * layers + 1
         self._initialise()
 
     def _initialise(self) -> None:
@@ -52,10 +55,14 @@ class TransformerDecoder(AttendingDecoder):
         nn.init.zeros_(self.embedding.weight[self.vocabulary.special.pad])
 
     def init(self, encoded: Encoded) -> State:
-        """regions (B, R, D) → no words yet, keys and values of the regions (B, R, 2LW), and their bias."""
-        pairs = self.memory_pairs(self.dropout(self.memory(regions_of(coded(encoded)))))
-        nothing = pairs.new_empty(len(pairs), 0, 2 * self.embedding.embedding_dim)
-        return (*[nothing] * len(self.layers), pairs, bias_of(encoded))
+        """regions (B, R, D) → no words yet, the keys and the values of the regions, and their bias."""
+        regions = regions_of(coded(encoded))
+        pairs = self.memory_pairs(self.dropout(self.memory(regions))).chunk(len(self.layers), dim=2)  # (B, R, 2W) each
+        seen = [layer.seen(part) for layer, part in zip(self.layers, pairs, strict=True)]  # type: ignore[operator]
+        keys, values = zip(*seen, strict=True)
+        images, heads, _, width = values[0].shape
+        nothing = values[0].new_empty(images, heads, 0, 2 * width)
+        return (*[nothing] * len(self.layers), *keys, *values, bias_of(encoded))
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""
@@ -72,24 +79,26 @@ class TransformerDecoder(AttendingDecoder):
         """tokens (C, T), owner (C,) → weights of the last layer, the mean over its heads, (C, T, R)."""
         state = select(self.init(encoded), owner)
         x = self._embed(tokens, 0)
-        for layer, pairs, words in self._with_state(state):
+        for layer, words, keys, values in self._with_state(state):
             before, _ = layer.self_attention(x, words)
-            x = layer.feed_forward(layer.cross_attention(before, pairs, state[-1]))
-        return layer.weights(before, pairs, state[-1])
+            x = layer.feed_forward(layer.cross_attention(before, keys, values, state[-1]))
+        return layer.weights(before, keys, state[-1])
 
     def _read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N, T) after the S of the state → what the last layer makes of them (N, T, W), and the next state."""
-        x = self._embed(tokens, state[0].shape[1])
+        x = self._embed(tokens, state[0].shape[2])
         after = []
-        for layer, pairs, words in self._with_state(state):
+        for layer, words, keys, values in self._with_state(state):
             x, words = layer.self_attention(x, words)
-            x = layer.feed_forward(layer.cross_attention(x, pairs, state[-1]))
+            x = layer.feed_forward(layer.cross_attention(x, keys, values, state[-1]))
             after.append(words)
-        return x, (*after, *state[-2:])
+        return x, (*after, *state[len(after) :])
 
-    def _with_state(self, state: State) -> "zip[tuple[_Layer, Tensor, Tensor]]":
-        pairs = state[-2].chunk(len(self.layers), dim=2)  # (B, R, 2W) a layer
-        return zip(self.layers, pairs, state[:-2], strict=True)  # type: ignore[arg-type]
+    def _with_state(self, state: State) -> "zip[tuple[_Layer, Tensor, Tensor, Tensor]]":
+        """Each layer, its words, and the keys and the values of the regions."""
+        count = len(self.layers)
+        words, keys, values = (state[start * count : (start + 1) * count] for start in range(3))
+        return zip(self.layers, words, keys, values, strict=True)  # type: ignore[arg-type]
 
     def _embed(self, tokens: Tensor, begin: int) -> Tensor:
         """tokens (N, T) at positions `begin` and on → (N, T, W)."""
@@ -113,22 +122,23 @@ class _Layer(nn.Module):
         self.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]
 
     def self_attention(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-        """x (N, T, W), keys and values of the words before (N, S, 2W) → x and those with x's own (N, S + T, 2W).
+        """x (N, T, W), pairs of the words before (N, H, S, 2E) → x and those with x's own (N, H, S + T, 2E).
 
         Several tokens at once are the first ones: S is 0 where T is more than 1.
         """
         width = x.shape[2]
-        query, own = self.self_in(self.self_norm(x)).split([width, 2 * width], dim=2)
-        pairs = torch.cat([before, own], dim=1)
-        return x + self.dropout(self.self_out(self._attend(query, pairs, causal=x.shape[1] > 1))), pairs
+        query, *own = self.self_in(self.self_norm(x)).split(width, dim=2)
+        keys, values = map(self._by_head, own)
+        pairs = torch.cat([before, torch.cat([dot_product_keys(keys), values], dim=3)], dim=2)
+        attended = self._attend(query, *pairs.chunk(2, dim=3), causal=x.shape[1] > 1)
+        return x + self.dropout(self.self_out(attended)), pairs
 
-    def cross_attention(self, x: Tensor, pairs: Tensor, bias: Tensor) -> Tensor:
-        """x (N, T, W), keys and values of the regions (B, R, 2W), their bias (B, R) or (B, 0) → x (N, T, W)."""
+    def cross_attention(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """x (N, T, W), keys (B, H, E, R) and values (B, H, R, E), their bias (B, R) or (B, 0) → x (N, T, W)."""
         query = self.cross_in(self.cross_norm(x))
-        queries = query.view(len(pairs), -1, query.shape[2])  # an image's side by side
-        seen = self._attend(queries, pairs, bias[:, None, None] if bias.shape[1] else None)
-        attended: Tensor = self.dropout(self.cross_out(seen.view_as(x)))
-        return x + attended
+        queries = query.view(len(keys), -1, query.shape[2])  # an image's side by side
+        attended = self._attend(queries, keys.transpose(2, 3), values, _of_keys(bias)).view_as(x)
+        return x + self.dropout(self.cross_out(attended))  # type: ignore[no-any-return]
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """x (N, T, W) → x (N, T, W)."""
@@ -136,22 +146,31 @@ class _Layer(nn.Module):
         output: Tensor = self.dropout(self.feed_out(inner))
         return x + output
 
-    def weights(self, x: Tensor, pairs: Tensor, bias: Tensor) -> Tensor:
-        """The weights of `cross_attention`, the mean over heads: (N, T, R)."""
-        query = self._split(self.cross_in(self.cross_norm(x)))  # (N, heads, T, W / heads)
-        keys = self._split(pairs.chunk(2, dim=2)[0])
-        scores = query @ keys.transpose(2, 3) / math.sqrt(query.shape[3])
-        biased = scores + bias[:, None, None] if bias.shape[1] else scores
-        return biased.softmax(dim=3).mean(1)
+    def seen(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of regions (B, R, 2W) → as `cross_attention` takes them."""
+        keys, values = (self._by_head(part) for part in pairs.chunk(2, dim=2))
+        return dot_product_keys(keys).transpose(2, 3).contiguous(), values.contiguous()
 
-    def _attend(self, query: Tensor, pairs: Tensor, bias: Tensor | None = None, *, causal: bool = False) -> Tensor:
-        keys, values = (self._split(part) for part in pairs.chunk(2, dim=2))
-        seen = attention(self._split(query), keys, values, bias, causal=causal)
+    def weights(self, x: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
+        """The weights of `cross_attention`, the mean over heads: (N, T, R)."""
+        query = self._by_head(self.cross_in(self.cross_norm(x)))
+        return attention_weights(query, keys.transpose(2, 3), _of_keys(bias)).mean(1)
+
+    def _attend(
+        self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None, *, causal: bool = False
+    ) -> Tensor:
+        """query (N, T, W), keys and values (N, H, …, E) → (N, T, W)."""
+        seen = attention(self._by_head(query), keys, values, bias, causal=causal)  # (N, H, T, E)
         return seen.transpose(1, 2).flatten(2)
 
-    def _split(self, x: Tensor) -> Tensor:
-        """(N, T, W) → (N, heads, T, W / heads)."""
+    def _by_head(self, x: Tensor) -> Tensor:
+        """(N, T, W) → (N, H, T, E)."""
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def _of_keys(bias: Tensor) -> Tensor | None:
+    """(B, R) → as `attention` takes it; (B, 0) → None."""
+    return bias[:, None, None] if bias.shape[1] else None
 
 
 def _rename(_module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:

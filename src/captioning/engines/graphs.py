@@ -94,12 +94,8 @@ def _names(state: State, shared: int) -> list[str]:
 
 def _example(own: State, shared: State) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Inputs of `step`, and which of their sizes may be any: also that of words, which is 0 before the first one."""
-    grows = [part.ndim > 1 and part.shape[1] == 0 for part in own]
     shapes = [(part.shape[0], _EACH, *part.shape[1:]) for part in own]
-    states = tuple(
-        torch.zeros(*shape[:2], _WORDS, *shape[3:]) if growing else torch.zeros(shape)
-        for shape, growing in zip(shapes, grows, strict=True)
-    )
-    sizes = tuple({0: ANY, 1: ANY} | ({2: ANY} if growing else {}) for growing in grows)
+    states = tuple(torch.zeros([size or _WORDS for size in shape]) for shape in shapes)
+    sizes = tuple({0: ANY, 1: ANY} | {axis: ANY for axis, size in enumerate(shape) if size == 0} for shape in shapes)
     tokens = torch.zeros(_IMAGES, _EACH, dtype=torch.long)
     return (tokens, states, tuple(shared)), ({0: ANY, 1: ANY}, sizes, ({0: ANY},) * len(shared))

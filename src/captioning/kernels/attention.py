@@ -4,11 +4,9 @@ N captions or hypotheses, of B images (N is B, or a multiple of it: those of an 
 width, H heads, K keys, Q queries, R regions, W width of a head.
 """
 
-from contextlib import nullcontext
-
+import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from captioning import kernels
 
@@ -38,13 +36,37 @@ def additive_attention(query: Tensor, keys: Tensor, score: Tensor, bias: Tensor)
     return scores.flatten(0, 1).softmax(dim=1)
 
 
+def dot_product_keys(keys: Tensor) -> Tensor:
+    """Keys (…, W) → what `attention` reads of them, computed once for all queries: as many, by a fourth root of W."""
+    return keys * keys.shape[-1] ** -0.25 if _written_out(keys) else keys
+
+
 def attention(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None, *, causal: bool) -> Tensor:
     """softmax(Q Kᵀ / √W) V (Vaswani et al. 2017): query (B, H, Q, W), keys and values (B, H, K, W) → (B, H, Q, W).
 
-    bias (B, 1, 1, K): added to the scores of each key.
+    keys: from `dot_product_keys`. bias (B, 1, 1, K): added to the scores of each key. causal: of as many keys as
+    queries, each query sees those up to its own.
 
-    The fast way: without the CPU's fused kernel, since rows are short here, and it is slow in bfloat16.
+    The fast way is written out: rows are short here, for which the CPU's fused kernel is slow, and keys that many
+    queries read one after the other are scaled once.
     """
-    fast = query.device.type == "cpu" and not kernels.plain()
-    with sdpa_kernel(SDPBackend.MATH) if fast else nullcontext():
-        return functional.scaled_dot_product_attention(query, keys, values, bias, is_causal=causal)
+    if _written_out(query):
+        return attention_weights(query, keys, bias, causal=causal) @ values
+    return functional.scaled_dot_product_attention(query, keys, values, bias, is_causal=causal)
+
+
+def attention_weights(query: Tensor, keys: Tensor, bias: Tensor | None = None, *, causal: bool = False) -> Tensor:
+    """What `attention` multiplies the values by, (B, H, Q, K)."""
+    width = query.shape[3]
+    scores = (query * width ** (-0.25 if _written_out(query) else -0.5)) @ keys.transpose(2, 3)
+    if bias is not None:
+        scores = scores + bias
+    if causal:
+        later = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(later, -torch.inf)
+    weights: Tensor = scores.softmax(dim=3)
+    return weights
+
+
+def _written_out(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not kernels.plain()
