@@ -24,7 +24,7 @@ def built() -> GPT2LMHeadModel:
     return GPT2LMHeadModel(config).eval()
 
 
-@torch.inference_mode()
+@torch.no_grad()  # autocast would cast the weights at every step anew in inference mode
 def generated(model: GPT2LMHeadModel, regions: torch.Tensor, size: int, beam: int, words: int) -> None:
     """Search captions of all images with `generate`, `size` at a time. regions (B, R, W)."""
     for start in range(0, len(regions), size):

@@ -122,7 +122,7 @@ def searching() -> dict[str, Work]:
 
 
 def _without_gradients(work: Work) -> None:
-    with torch.inference_mode(), _precision():
+    with torch.no_grad(), _precision():  # in inference mode, autocast would cast the weights at every step anew
         work()
 
 

@@ -199,7 +199,7 @@ class Transformer(PublishedWay):
         return _of_words(functional.log_softmax(self.output(read), dim=2), tokens)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # autocast would cast the weights at every step anew in inference mode
 def beam_of_an_image(model: ShowAttendAndTell, regions: Tensor, beam: int, words: int, begin: int) -> Tensor:
     """sgrvinod's search: regions (R, D) of one image, one row for each hypothesis → the best caption (words,)."""
     repeated = regions.expand(beam, *regions.shape)
@@ -215,7 +215,7 @@ def beam_of_an_image(model: ShowAttendAndTell, regions: Tensor, beam: int, words
     return said[0, 1:]
 
 
-@torch.inference_mode()
+@torch.no_grad()  # autocast would cast the weights at every step anew in inference mode
 def beam_of_a_batch(model: TopDown, regions: Tensor, beam: int, words: int, begin: int) -> Tensor:
     """ruotianluo's search: regions (B, R, D), all candidates of an image sorted → the best captions (B, words)."""
     images, vocabulary = len(regions), model.output.out_features

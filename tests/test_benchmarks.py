@@ -189,8 +189,8 @@ def test_jpegs_come_smaller_where_no_side_becomes_too_short(tmp_path: Path) -> N
             stream = io.BytesIO()
             Image.fromarray(noise).save(stream, "JPEG")
             archive.writestr(f"{index}.jpg", stream.getvalue())
-    rows = [row.strip("| ").split(" | ") for row in drafts.rows(tmp_path / "images.zip", (224, 260))]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in drafts.rows(tmp_path / "images.zip", (224, 260))]
     assert [(row[0], row[4]) for row in rows] == [("224", "1.00"), ("260", "0.00")]
     assert float(rows[0][3]) > 1
-    assert float(rows[0][5].rstrip(" |")) > 0
-    assert rows[1][5].strip(" |") == ""
+    assert float(rows[0][5]) > 0
+    assert rows[1][5] == ""

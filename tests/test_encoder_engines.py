@@ -8,6 +8,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -15,9 +16,10 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from captioning.data.extraction import engines, extraction
-from captioning.data.extraction.encoding import at_once
+from captioning.data.extraction.encoding import at_once, by_torch
 from captioning.data.objects import published_vectors
 from captioning.data.runtimes import registry
 from captioning.data.runtimes.registry import Engine
@@ -74,7 +76,7 @@ def stored(root: Path, folder: Path, encoder: Encoder, engine: Engine, threads: 
             runs=lambda network: (
                 engines.runs(network, engine, BATCH, at_once(network), bf16=False)
                 if engine != Engine.torch
-                else extraction.by_torch(network)
+                else by_torch(network)
             ),
         )
         extraction.write(folder, table, extractor, 4, folder.with_suffix(".unfinished"), fabric)
@@ -218,6 +220,36 @@ def test_the_stage_asks_the_engine_that_is_set(monkeypatch: pytest.MonkeyPatch) 
     assert asked == [(encoder, Engine.openvino, 4, 2, False), (encoder, Engine.openvino, 4, 2, True)]
     assert len(features._runs(Engine.torch, "32-true", fabric)(encoder)) == 2  # type: ignore[arg-type]
     assert len(asked) == 2
+
+
+class Casts(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the tensors that are cast."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        self.count += function.overloadpacket in (torch.ops.aten.to, torch.ops.aten._to_copy)
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "vit_b_16"])
+def test_torch_in_bfloat16_casts_weights_once_and_gives_the_same(name: str) -> None:
+    encoder = frozen(name)
+    pixels = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    half = partial(torch.autocast, "cpu", torch.bfloat16)
+    weights = [module for module in encoder.modules() if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)]
+    with torch.inference_mode():
+        with Casts() as each, half():
+            expected = encoder(pixels)
+        [run, *_] = by_torch(encoder, half)
+        with Casts() as once:
+            assert torch.equal(run(pixels), expected)
+        assert not torch.equal(encoder(pixels), expected)
+    assert once.count <= each.count - len(weights)
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+    assert by_torch(encoder)[0](pixels).dtype == torch.float32
 
 
 def test_the_engine_and_its_versions_are_in_the_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 B images a batch, R regions or boxes, D feature width, H, W rows and columns of the grid, S side in pixels.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import SimpleQueue
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from captioning.data.extraction.engines import Run
 from captioning.system.errors import UserError
@@ -30,13 +31,27 @@ def at_once(encoder: Encoder) -> int:
 
 def by_torch(encoder: Encoder, autocast: Callable[[], AbstractContextManager[None]] = nullcontext) -> list[Run]:
     """The encoder itself, as often as it may run at once. autocast: the precision that it runs in."""
+    with autocast():
+        ready = _cast(encoder)
 
     def run(pixels: Tensor) -> Tensor:
         with autocast():
-            regions: Tensor = encoder(pixels)
+            regions: Tensor = ready(pixels)
         return regions
 
     return [run] * at_once(encoder)
+
+
+def _cast(encoder: Encoder) -> Encoder:
+    """The encoder, or under autocast a copy whose weights have the type that it would cast them to in each batch."""
+    device = encoder.scale.device.type
+    if not torch.is_autocast_enabled(device):
+        return encoder
+    ready = copy.deepcopy(encoder)
+    for module in ready.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(torch.get_autocast_dtype(device))
+    return ready
 
 
 class Encode:

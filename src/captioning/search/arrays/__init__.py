@@ -102,7 +102,12 @@ def without_gradients(search: Callable[_P, _R]) -> Callable[_P, _R]:
         torch: Any = sys.modules.get("torch")
         if torch is None:
             return search(*arguments, **options)
-        with torch.inference_mode():
+        with torch.no_grad() if _casts(torch) else torch.inference_mode():
             return search(*arguments, **options)
 
     return run
+
+
+def _casts(torch: Any) -> bool:
+    """Is autocast on? It casts the weights once outside of inference mode, and inside it at every step anew."""
+    return any(torch.is_autocast_enabled(device) for device in ("cpu", "cuda"))
