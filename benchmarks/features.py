@@ -1,13 +1,14 @@
 """Images a second of the stage `features`, beside those of the bare network on pixels that are in memory.
 
 The bare network runs as the stage runs it, a batch on each core, and with all cores on each batch in turn. A share of
-100 % would mean that reading, decoding, resizing and writing cost nothing. `features.engine` is compared beside it, in
-turns: torch, ONNX Runtime and OpenVINO, in float32, and with `bf16` what has bfloat16 too, with all that the CPU has
-(`compute.portable: false`). Peak memory is taken at a number of images and at four times as many: it must not grow
-with them.
+100 % would mean that reading, decoding, resizing and writing cost nothing. Peak memory is taken at a number of images
+and at four times as many: it must not grow with them.
+
+With `engines`, `features.engine` is compared, in turns: torch, ONNX Runtime and OpenVINO, with all that the CPU has
+(`compute.portable: false`). `bf16` and `int8` add what has bfloat16, and what has 8-bit integers.
 
     python -m benchmarks.features [FOLDER]      # with Flickr8k_Dataset.zip; else CAPTIONING_SOURCE, else drawn noise
-    python -m benchmarks.features engines [bf16] [ENCODER] [FOLDER]
+    python -m benchmarks.features engines [bf16] [int8] [ENCODER] [WEIGHTS] [FOLDER]      # WEIGHTS: drawn, if not named
 """
 
 import io
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from captioning.system import compute
 
@@ -34,11 +36,12 @@ from PIL import Image  # noqa: E402
 from captioning.data.extraction import engines, extraction  # noqa: E402
 from captioning.data.extraction.encoding import at_once, by_torch  # noqa: E402
 from captioning.data.runtimes.registry import Engine  # noqa: E402
+from captioning.system import state_dicts  # noqa: E402
 from captioning.system.archives import Archive, ImageArchives, write_zip  # noqa: E402
 from captioning.vision.encoders import backbones, encoders  # noqa: E402
 
 NAME, BATCH, SHARD, COUNT, MEMORY_COUNT = "mobilenet_v2", 4, 256, 1024, 512
-TURNS, THREADS = 4, 2
+TURNS, THREADS, EXAMPLES = 4, 2, 128
 
 Runs = Callable[[encoders.Encoder], list[engines.Run]]
 
@@ -86,11 +89,12 @@ def _images(root: Path, count: int) -> pd.DataFrame:
     return pd.DataFrame({"image_id": [str(i) for i in range(count)], "file": files})
 
 
-def _encoder(name: str = NAME) -> encoders.Encoder:
+def _encoder(name: str = NAME, weights: Path | None = None) -> encoders.Encoder:
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
     transform = backbones.transform_for(name, "native", pretrained=True)
-    return encoders.freeze(encoders.build(name, transform=transform, weights={}))
+    state = {} if weights is None else state_dicts.read(weights)
+    return encoders.freeze(encoders.build(name, transform=transform, weights=state))
 
 
 def _write(folder: Path, images: pd.DataFrame, extractor: extraction.Extractor) -> None:
@@ -128,55 +132,76 @@ def _speed(root: Path) -> None:
 
 
 def _compare_engines(arguments: list[str]) -> None:
-    """Print images a second from JPEG to the store, and of the bare forward pass on one thread, by each engine."""
-    half = "bf16" in arguments
-    rest = [one for one in arguments if one != "bf16"]
-    folders, names = ([one for one in rest if Path(one).is_dir() == is_folder] for is_folder in (True, False))
-    name, given = next(iter(names), NAME), next(iter(folders), os.environ.get("CAPTIONING_SOURCE"))
-    encoder = _encoder(name)
-    ways: dict[str, Runs] = {"torch": by_torch} | {str(engine): _by(engine) for engine in Engine if engine != "torch"}
-    if half:
-        autocast = partial(torch.autocast, "cpu", torch.bfloat16)
-        ways |= {
-            "torch, bfloat16": partial(by_torch, autocast=autocast),
-            "openvino, bfloat16": _by(Engine.openvino, bf16=True),
-        }
+    """Print images a second from JPEG to the store, and of the bare forward pass on one thread, by each engine.
+
+    Beside them, how far the mean features are from those of torch in float32, as a share of their length.
+    """
+    kinds = {kind for kind in ("bf16", "int8") if kind in arguments}
+    rest = [Path(one) for one in arguments if one not in kinds]
+    given = next(filter(Path.is_dir, rest), None) or os.environ.get("CAPTIONING_SOURCE")
+    weights = next(filter(Path.is_file, rest), None)
+    name = next((str(one) for one in rest if not one.exists()), NAME)
+    encoder = _encoder(name, weights)
     with tempfile.TemporaryDirectory() as root:
         _archive(Path(root), Path(given) if given else None)
         images = _images(Path(root), COUNT // TURNS)
-        ready = {way: runs(encoders.folded(encoder)) for way, runs in ways.items()}
-        whole = dict.fromkeys(ways, 0.0)
+        whole: dict[str, float] = {}
         with ImageArchives(Path(root)) as files:
+            pixels = extraction.read_pixels(files, images["file"].tolist()[:EXAMPLES], encoder.transform)
+            ready = {way: runs(encoders.folded(encoder)) for way, runs in _ways(kinds, pixels).items()}
             for turn in range(TURNS + 1):
                 for way, runs in ready.items():
                     extractor = extraction.features(files, encoder, ["means"], BATCH, runs=lambda _, them=runs: them)
                     begin = time.perf_counter()
                     _write(Path(root) / f"{way}{turn}", images, extractor)
-                    whole[way] += (time.perf_counter() - begin) if turn else 0.0  # the first turn warms up
-        bare = {way: _bare(runs[0], encoder.transform.image_size) for way, runs in ready.items()}
+                    taken = (time.perf_counter() - begin) if turn else 0.0  # the first turn warms up
+                    whole[way] = whole.get(way, 0.0) + taken
+    forward = {way: _bare(runs[0], torch.from_numpy(pixels)) for way, runs in ready.items()}
+    expected = forward["torch"].means
     print(f"{name}, {encoder.transform.image_size} pixels, batch {BATCH}, {COUNT} images\n")
-    print("| | JPEG to store, two cores, images/s | ratio | forward pass, one thread, images/s | ratio |")
-    print("|---|---|---|---|---|")
-    for way in ways:
-        ratio = whole["torch"] / whole[way], bare[way] / bare["torch"]
-        print(f"| {way} | {COUNT / whole[way]:.0f} | {ratio[0]:.2f} | {bare[way]:.0f} | {ratio[1]:.2f} |")
+    print("| | JPEG to store, two cores, images/s | ratio | forward pass, one thread, images/s | ratio | differs by |")
+    print("|---|---|---|---|---|---|")
+    for way, (rate, means) in forward.items():
+        ratio = whole["torch"] / whole[way], rate / forward["torch"].rate
+        differs = (means - expected).norm() / expected.norm()
+        print(f"| {way} | {COUNT / whole[way]:.0f} | {ratio[0]:.2f} | {rate:.0f} | {ratio[1]:.2f} | {differs:.4f} |")
 
 
-def _by(engine: Engine, *, bf16: bool = False) -> Runs:
-    return lambda encoder: engines.runs(encoder, engine, BATCH, at_once(encoder), bf16=bf16)
+def _ways(kinds: set[str], examples: np.ndarray) -> dict[str, Runs]:
+    """How the encoder is run, by the name of the row. examples: what the ranges of integers are taken from."""
+    others = [engine for engine in Engine if engine != Engine.torch]
+    ways: dict[str, Runs] = {"torch": by_torch} | {str(engine): _by(engine) for engine in others}
+    if "bf16" in kinds:
+        autocast = partial(torch.autocast, "cpu", torch.bfloat16)
+        ways["torch, bfloat16"] = partial(by_torch, autocast=autocast)
+        ways["openvino, bfloat16"] = _by(Engine.openvino, bf16=True)
+    if "int8" in kinds:
+        ways |= {f"{engine}, int8": _by(engine, examples=examples) for engine in others}
+    return ways
+
+
+def _by(engine: Engine, *, bf16: bool = False, examples: np.ndarray | None = None) -> Runs:
+    return lambda encoder: engines.runs(encoder, engine, BATCH, at_once(encoder), bf16=bf16, examples=examples)
+
+
+class Forward(NamedTuple):
+    """Images a processor second of the forward pass alone, on one thread, and their mean features (B, D)."""
+
+    rate: float
+    means: torch.Tensor
 
 
 @torch.inference_mode()
-def _bare(run: engines.Run, size: int) -> float:
-    """Images per processor second of the forward pass alone, on one thread; the fastest of 20."""
+def _bare(run: engines.Run, pixels: torch.Tensor) -> Forward:
+    """The fastest batch counts."""
     torch.set_num_threads(1)
-    pixels = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
-    seconds = []
-    for _ in range(20):
+    seconds, means = [], []
+    for batch in pixels.split(BATCH):
         begin = time.process_time()
-        run(pixels)
+        regions = run(batch)
         seconds.append(time.process_time() - begin)
-    return BATCH / min(seconds)
+        means.append(regions.float().mean(1))
+    return Forward(BATCH / min(seconds), torch.cat(means))
 
 
 def _measure_peak(root: Path, count: int) -> float:

@@ -41,7 +41,7 @@ def main(settings: Settings) -> None:
 def _machine(settings: Settings) -> None:
     machine: Compute = settings.compute
     device = compute.choose_device(machine.device, machine.precision, machine.processes)
-    engines.check(Engine(settings.features.engine), device)
+    engines.check(Engine(settings.features.engine), device, int8=settings.features.int8)
 
 
 def _folders(settings: Settings) -> None:

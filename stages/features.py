@@ -39,6 +39,7 @@ IMAGES = Path("data/split/images.csv")
 WEIGHTS = Path("data/weights")
 OBJECTS = Path("data/objects")
 OUT = Path("data/features")
+EXAMPLES = 128  # training images that the ranges of 8-bit integers are taken from
 BATCH = {"cpu": 4, "cuda": 64}  # images per forward pass of a frozen encoder; on a CPU each thread has a batch
 
 
@@ -47,7 +48,7 @@ def main(settings: Settings) -> None:
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
-    engines.check(Engine(features.engine), fabric.device.type)
+    engines.check(Engine(features.engine), fabric.device.type, int8=features.int8)
     images = read_images(IMAGES)
     seed = None if _pretrained() else settings.seed  # of an encoder whose weights are drawn
     transform = backbones.transform_for(
@@ -88,7 +89,7 @@ def extractor_of(
         mirror=features.mirror,
         boxes=boxes,
         objects=of_vectors(card) if boxes else None,
-        runs=_runs(Engine(features.engine), settings.compute.precision, fabric),
+        runs=_runs(settings, fabric, lambda: _examples(images, image_files, transform)),
     )
 
 
@@ -98,11 +99,26 @@ def _frozen(name: str, transform: Transform, seed: int, fabric: Fabric) -> Encod
     return encoders.freeze(encoder).to(fabric.device)
 
 
-def _runs(engine: Engine, precision: str, fabric: Fabric) -> Callable[[Encoder], Sequence[Run]]:
+def _runs(settings: Settings, fabric: Fabric, examples: Callable[[], np.ndarray]) -> Callable[[Encoder], Sequence[Run]]:
     """How a frozen encoder is run."""
+    features, half_precision = settings.features, settings.compute.precision == "bf16-mixed"
+    engine = Engine(features.engine)
     if engine == Engine.torch:
         return partial(by_torch, autocast=fabric.autocast)
-    return lambda encoder: engines.runs(encoder, engine, BATCH["cpu"], at_once(encoder), bf16=precision == "bf16-mixed")
+    return lambda encoder: engines.runs(
+        encoder,
+        engine,
+        BATCH["cpu"],
+        at_once(encoder),
+        bf16=half_precision,
+        examples=examples() if features.int8 else None,
+    )
+
+
+def _examples(images: pd.DataFrame, image_files: ImageArchives, transform: Transform) -> np.ndarray:
+    """The first training images, uint8 (N, 3, S, S)."""
+    files = images["file"][images["split"] == "train"][:EXAMPLES]
+    return extraction.read_pixels(image_files, files.tolist(), transform)
 
 
 def _published(images: pd.DataFrame, transform: Transform, objects: Mapping[str, str], batch_size: int) -> Extractor:
@@ -179,6 +195,7 @@ def _key(encoding: dict[str, object], features: Features, machine: Compute, arch
         "mirror": features.mirror,
         "shard_size": features.shard_size,
         "engine": _made_by(Engine(features.engine)),
+        "int8": features.int8 and registry.versions(Engine.onnxruntime),
         "compute": machine.model_dump(exclude={"processes"}),
     }
     weights = [] if _by_no_encoder() else sorted(WEIGHTS.iterdir())

@@ -21,7 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from captioning.data.extraction import engines, extraction
 from captioning.data.extraction.encoding import at_once, by_torch
 from captioning.data.objects import published_vectors
-from captioning.data.runtimes import registry
+from captioning.data.runtimes import registry, tracing
+from captioning.data.runtimes.quantization import quantized
 from captioning.data.runtimes.registry import Engine
 from captioning.settings.resolve import load
 from captioning.system import compute
@@ -118,6 +119,30 @@ def test_the_encoder_runs_in_the_engine_and_not_in_torch(engine: Engine) -> None
         torch.testing.assert_close(run(pixels), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_in_integers_features_are_near_those_in_float(engine: Engine) -> None:
+    """And are others: it is the graph in integers that runs."""
+    encoder = frozen("resnet18")
+    draw = np.random.default_rng(1)
+    examples = draw.integers(0, 256, (5, 3, 48, 48), dtype=np.uint8)  # two batches of three, the second filled up
+    pixels = torch.from_numpy(draw.integers(0, 256, (3, 3, 48, 48), dtype=np.uint8))
+    [whole] = engines.runs(encoder, engine, 3, 1, bf16=False)
+    [small] = engines.runs(encoder, engine, 3, 1, bf16=False, examples=examples)
+    expected, found = whole(pixels), small(pixels)
+    assert found.dtype == torch.float32
+    error = (found - expected).norm() / expected.norm()
+    assert 1e-4 < error < 0.1
+
+
+def test_a_graph_in_integers_has_the_same_bytes_each_time() -> None:
+    encoder, draw = frozen("resnet18"), np.random.default_rng(1)
+    graph = tracing.traced(encoder, (torch.zeros(2, 3, 48, 48, dtype=torch.uint8),), None, ["pixels"], ["regions"])
+    batches = [draw.integers(0, 256, (2, 3, 48, 48), dtype=np.uint8) for _ in range(2)]
+    first, second, other = (quantized(graph, part) for part in (batches, batches, batches[:1]))
+    assert first == second != other
+    assert len(first) < len(graph.data) / 3
+
+
 def test_each_run_is_of_one_thread_at_a_time(root: Path) -> None:
     """Four threads read a batch each; the two runs that there are never meet themselves.
 
@@ -167,6 +192,7 @@ def test_an_engine_that_cannot_run_the_encoder_is_named_with_a_remedy(monkeypatc
     ("changes", "said"),
     [
         ({"features.engine": "openvino"}, "features.engine = openvino runs a frozen encoder, and this one is trained"),
+        (FROZEN | {"features.engine": "torch", "features.int8": True}, "features.int8 = true: torch has no 8-bit"),
         (FROZEN | {"compute.portable": True}, "it cannot be limited to AVX2; write compute.portable: false, or torch"),
         (
             FROZEN | {"objects": "fasterrcnn_resnet50_fpn_v2/box_head"},
@@ -200,11 +226,19 @@ def test_the_check_and_the_stage_name_a_missing_package(monkeypatch: pytest.Monk
             stage(settings)
 
 
+def test_the_tools_for_integers_are_missed_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else there(name))
+    check._machine(load(ROOT / "params.yaml", FROZEN))
+    with pytest.raises(UserError, match=r"features.int8 = true needs onnxruntime: pip install 'captioning\[onnx\]'"):
+        check._machine(load(ROOT / "params.yaml", FROZEN | {"features.int8": True}))
+
+
 def test_a_gpu_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     said = r"features.engine = openvino: runs on CPUs, and this is a GPU; write torch"
     with pytest.raises(UserError, match=said):
-        engines.check(Engine.openvino, "cuda")
-    engines.check(Engine.torch, "cuda")
+        engines.check(Engine.openvino, "cuda", int8=False)
+    engines.check(Engine.torch, "cuda", int8=False)
     monkeypatch.setattr(compute, "choose_device", lambda *_: "cuda")
     with pytest.raises(UserError, match=said):
         check._machine(load(ROOT / "params.yaml", FROZEN))
@@ -212,14 +246,31 @@ def test_a_gpu_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_stage_asks_the_engine_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr(engines, "runs", lambda *these, bf16: asked.append((*these, bf16)))
+    monkeypatch.setattr(engines, "runs", lambda *these, **those: asked.append((*these, *those.values())))
     encoder, fabric = frozen("squeezenet1_1"), SimpleNamespace(device=SimpleNamespace(type="cpu"), autocast=nullcontext)
     torch.set_num_threads(2)
-    for precision in ("32-true", "bf16-mixed"):
-        features._runs(Engine.openvino, precision, fabric)(encoder)  # type: ignore[arg-type]
-    assert asked == [(encoder, Engine.openvino, 4, 2, False), (encoder, Engine.openvino, 4, 2, True)]
-    assert len(features._runs(Engine.torch, "32-true", fabric)(encoder)) == 2  # type: ignore[arg-type]
-    assert len(asked) == 2
+
+    def runs(**changes: object) -> list[engines.Run]:
+        changed = {name.replace("__", "."): value for name, value in changes.items()}
+        settings, pixels = load(ROOT / "params.yaml", FROZEN | changed), np.zeros(1)
+        return features._runs(settings, fabric, lambda: pixels)(encoder)  # type: ignore[arg-type, return-value]
+
+    for changes in ({}, {"compute__precision": "bf16-mixed"}, {"features__int8": True}):
+        runs(**changes)
+    begin = encoder, Engine.openvino, 4, 2
+    assert asked == [(*begin, False, None), (*begin, True, None), (*begin, False, np.zeros(1))]
+    assert len(runs(features__engine="torch")) == 2
+    assert len(asked) == 3
+
+
+def test_integers_take_their_ranges_from_training_images(root: Path) -> None:
+    table = pd.DataFrame(
+        {"file": [f"images.zip/{i}.jpg" for i in range(4)], "split": ["val", "train", "test", "train"]}
+    )
+    with ImageArchives(root) as files:
+        found = features._examples(table, files, TRANSFORM)
+        expected = extraction.read_pixels(files, ["images.zip/1.jpg", "images.zip/3.jpg"], TRANSFORM)
+    np.testing.assert_array_equal(found, expected)
 
 
 class Casts(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -261,8 +312,8 @@ def test_the_engine_and_its_versions_are_in_the_key(monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     settings = load(ROOT / "params.yaml", FROZEN)
 
-    def key(engine: str) -> str:
-        changed = settings.features.model_copy(update={"engine": engine})
+    def key(engine: str, *, int8: bool = False) -> str:
+        changed = settings.features.model_copy(update={"engine": engine, "int8": int8})
         return features._key({}, changed, settings.compute, [Path("images.zip")])
 
     before, known = [key(engine) for engine in Engine], registry.version
@@ -272,6 +323,11 @@ def test_the_engine_and_its_versions_are_in_the_key(monkeypatch: pytest.MonkeyPa
             patched.setattr(registry, "version", lambda name, it=package: "0" if name == it else known(name))
             assert key("openvino") not in before
             assert key("torch") == before[0]
+    with monkeypatch.context() as patched:
+        integers = key("openvino", int8=True)
+        patched.setattr(registry, "version", lambda name: "0" if name == "onnxruntime" else known(name))
+        assert len({*before, integers, key("openvino", int8=True)}) == 5
+        assert key("openvino") in before
 
 
 def test_a_package_of_another_distribution_has_a_version_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,13 @@ class Features(Section):
         Literal["torch", "onnxruntime", "openvino"],
         Meaning("torch | onnxruntime | openvino: what runs a frozen encoder here (docs/engines.md)"),
     ]
+    int8: Annotated[
+        Flag,
+        Meaning(
+            "true: a frozen encoder runs in 8-bit integers, whose ranges are those over 128 training images (an engine "
+            "other than torch)"
+        ),
+    ]
     shard_size: Annotated[Count, Meaning("images in each file of the store, rounded up to whole batches")]
 
 

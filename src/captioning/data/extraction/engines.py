@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from captioning.data.runtimes import registry
 from captioning.data.runtimes.registry import Engine, Graph
-from captioning.data.runtimes.tracing import traced
+from captioning.data.runtimes.tracing import Traced, traced
 from captioning.system.errors import UserError, reason
 from captioning.system.files import write_bytes
 from captioning.vision.encoders.encoders import Encoder
@@ -31,7 +32,7 @@ class _Regions(nn.Module):
         return regions
 
 
-def check(engine: Engine, device: str) -> None:
+def check(engine: Engine, device: str, *, int8: bool) -> None:
     """Raise UserError where the engine cannot run on this machine. device: cpu, or cuda."""
     if engine == Engine.torch:
         return
@@ -40,12 +41,17 @@ def check(engine: Engine, device: str) -> None:
             f"features.engine = {engine}: runs on CPUs, and this is a GPU; write torch, or compute.device: cpu"
         )
     registry.check_traced(engine, f"features.engine = {engine}")
+    if int8:
+        registry.check_installed(Engine.onnxruntime, "features.int8 = true")
 
 
-def runs(encoder: Encoder, engine: Engine, batch_size: int, count: int, *, bf16: bool) -> list[Run]:
+def runs(
+    encoder: Encoder, engine: Engine, batch_size: int, count: int, *, bf16: bool, examples: np.ndarray | None = None
+) -> list[Run]:
     """The encoder in an engine, for `count` threads at once and batches of this size only.
 
     bf16: in bfloat16, if the engine has it. The graph is of one size, because engines plan for it.
+    examples: pixels uint8 (N, 3, S, S) that the ranges of 8-bit integers are taken from; None: no integers.
     Raises UserError where torch cannot export the encoder, or the engine not read the graph.
     """
     side = encoder.transform.image_size
@@ -54,11 +60,20 @@ def runs(encoder: Encoder, engine: Engine, batch_size: int, count: int, *, bf16:
         graph = traced(_Regions(encoder), (example,), None, ["pixels"], ["regions"])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "encoder.onnx"
-            write_bytes(path, graph.data)
+            write_bytes(path, graph.data if examples is None else _in_integers(graph, examples, batch_size))
             return [_run(one) for one in registry.side_by_side(engine, path, count, bf16=bf16)]
     except (UserError, torch.onnx.OnnxExporterError) as fault:
         why = reason(fault, first_line=True)
         raise UserError(f"features.engine = {engine}: it cannot run {encoder.name} ({why}); write torch") from None
+
+
+def _in_integers(graph: Traced, examples: np.ndarray, batch_size: int) -> bytes:
+    """The graph in 8-bit integers. Where the examples are no whole batches, the first ones come once more."""
+    from captioning.data.runtimes.quantization import quantized
+
+    batches = -(-len(examples) // batch_size)
+    whole = np.resize(examples, (batches * batch_size, *examples.shape[1:]))
+    return quantized(graph, np.split(whole, batches))
 
 
 def _run(graph: Graph) -> Run:

@@ -58,7 +58,7 @@ def pixels(image_files: ImageArchives, transform: Transform, batch_size: int, *,
     """
 
     def rows(files: list[str]) -> Rows:
-        return {"pixels": _pixels(image_files, files, transform)}
+        return {"pixels": read_pixels(image_files, files, transform)}
 
     return Extractor("pixels", transform, None, batch_size, partial(_in_batches, rows, batch_size, threads))
 
@@ -89,7 +89,7 @@ def features(
         encode = Encode(network, runs(network), keep, batch_size, mirror, boxes)
 
         def rows(files: list[str]) -> Rows:
-            return encode(_pixels(image_files, files, encoder.transform), files)
+            return encode(read_pixels(image_files, files, encoder.transform), files)
 
         yield from _in_batches(rows, batch_size, threads, files)
 
@@ -231,7 +231,7 @@ def _lock(unfinished: Path) -> Path:
     return unfinished.with_name(f".{unfinished.name}.lock")
 
 
-def _pixels(image_files: ImageArchives, files: list[str], transform: Transform) -> np.ndarray:
+def read_pixels(image_files: ImageArchives, files: list[str], transform: Transform) -> np.ndarray:
     """Pixels uint8 (B, 3, S, S), in the order of `files`."""
     return np.stack([transform.pixels(decode(image_files.read(file), file)) for file in files])
 
