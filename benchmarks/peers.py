@@ -5,7 +5,8 @@ process of its own, since vector units are chosen when torch loads; the sides ta
 and backward, without an optimizer. Rates are of processor time on one thread, the median over the rounds.
 
     here, AVX2          float32, pinned as `compute.portable: true` pins it
-    here, bfloat16      autocast, with all that the CPU has
+    here                float32, with all that the CPU has
+    here, bfloat16      the same under autocast
     published           float32, with all that the CPU has
     published, bfloat16 the same under autocast
 
@@ -23,8 +24,12 @@ from typing import Any
 
 from captioning.system import compute
 
-SIDES = ("here, AVX2", "here, bfloat16", "published", "published, bfloat16")
-RATIOS = ("AVX2 : published", "bfloat16 : bfloat16", "bfloat16 : published")
+SIDES = ("here, AVX2", "here", "here, bfloat16", "published", "published, bfloat16")
+RATIOS = {  # column: the sides whose rates are divided
+    "float32 : float32": ("here", "published"),
+    "bfloat16 : bfloat16": ("here, bfloat16", "published, bfloat16"),
+    "bfloat16 : float32": ("here, bfloat16", "published"),
+}
 SIDE = sys.argv[1] if sys.argv[1:] and sys.argv[1] in SIDES else "published"
 compute.pin(portable=SIDE == "here, AVX2", threads=1)  # the process that starts the others is not pinned to AVX2
 
@@ -169,9 +174,9 @@ def table(title: str, rounds: list[dict[str, dict[str, float]]]) -> list[str]:
     """Lines of a table. rounds: rates by side and row."""
     lines = [f"| {title} | {' | '.join((*SIDES, *RATIOS))} |", f"|{'---|' * (1 + len(SIDES) + len(RATIOS))}"]
     for name in rounds[0][SIDES[0]]:
-        rates = [statistics.median(each[side][name] for each in rounds) for side in SIDES]
-        ratios = [f"{rates[0] / rates[2]:.1f}", f"{rates[1] / rates[3]:.1f}", f"{rates[1] / rates[2]:.1f}"]
-        lines.append(f"| {name} | {' | '.join(f'{rate:.0f}' for rate in rates)} | {' | '.join(ratios)} |")
+        rates = {side: statistics.median(each[side][name] for each in rounds) for side in SIDES}
+        ratios = [f"{rates[here] / rates[there]:.1f}" for here, there in RATIOS.values()]
+        lines.append(f"| {name} | {' | '.join(f'{rate:.0f}' for rate in rates.values())} | {' | '.join(ratios)} |")
     return lines
 
 
