@@ -158,6 +158,14 @@ def multiplies_bf16() -> bool:
     return torch.backends.cpu.get_cpu_capability() == "AVX512" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
+def multiplies_int8() -> bool:
+    """True if the CPU adds products of 8-bit integers in 32 bits (VNNI). Others do so in 16, which are too few."""
+    import torch
+
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_vnni", "avx_vnni"))
+
+
 def reseed(seed: int, rank: int) -> None:
     """Give process `rank` random numbers of its own; the first one goes on with those of a single process."""
     import numpy as np

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from captioning.data.runtimes import registry
 from captioning.data.runtimes.registry import Engine, Graph
 from captioning.data.runtimes.tracing import Traced, traced
+from captioning.system import compute
 from captioning.system.errors import UserError, reason
 from captioning.system.files import write_bytes
 from captioning.vision.encoders.encoders import Encoder
@@ -43,6 +44,8 @@ def check(engine: Engine, device: str, *, int8: bool) -> None:
     registry.check_traced(engine, f"features.engine = {engine}")
     if int8:
         registry.check_installed(Engine.onnxruntime, "features.int8 = true")
+        if not compute.multiplies_int8():
+            raise UserError("features.int8 = true: this CPU has no VNNI, and sums would overflow; write false")
 
 
 def runs(

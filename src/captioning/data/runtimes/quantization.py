@@ -16,6 +16,14 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from captioning.data.runtimes.tracing import Traced
 from captioning.system.files import write_bytes
 
+_PRODUCTS = [
+    "Conv",
+    "MatMul",
+    "Gemm",
+    "Clip",
+    "Relu",
+]  # and the limits behind them; OpenVINO fails on some graphs of more
+
 
 class _Examples(CalibrationDataReader):  # type: ignore[misc]  # its package has no types
     def __init__(self, name: str, batches: Sequence[np.ndarray]) -> None:
@@ -34,6 +42,7 @@ def quantized(graph: Traced, batches: Sequence[np.ndarray]) -> bytes:
             before,
             after,
             _Examples(graph.inputs[0], batches),
+            op_types_to_quantize=_PRODUCTS,
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
