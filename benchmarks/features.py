@@ -40,7 +40,7 @@ from captioning.system import state_dicts  # noqa: E402
 from captioning.system.archives import Archive, ImageArchives, write_zip  # noqa: E402
 from captioning.vision.encoders import backbones, encoders  # noqa: E402
 
-NAME, BATCH, SHARD, COUNT, MEMORY_COUNT = "mobilenet_v2", 4, 256, 1024, 512
+NAME, BATCH, SHARD, COUNT, MEMORY_COUNT = "mobilenet_v2", 4, 256, 4096, 512
 TURNS, THREADS, EXAMPLES = 4, 2, 128
 
 Runs = Callable[[encoders.Encoder], list[engines.Run]]

@@ -123,7 +123,7 @@ def test_the_encoder_runs_in_the_engine_and_not_in_torch(engine: Engine) -> None
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ["resnet18", "timm/test_vit"])
 def test_in_integers_features_are_near_those_in_float(engine: Engine, name: str) -> None:
-    """And are others, since the graph in integers runs. The tests allow OpenVINO no VNNI, and its sums overflow then."""
+    """And are others. The tests allow OpenVINO no VNNI, and its sums overflow then."""
     encoder = frozen(name)
     draw = np.random.default_rng(1)
     examples = draw.integers(0, 256, (5, 3, 48, 48), dtype=np.uint8)  # two batches of three, the second filled up
