@@ -26,6 +26,8 @@ def rows(archive: Path, sides: Sequence[int]) -> list[str]:
     with Archive(archive, "name another") as files:
         names = [name for name in files.names() if name.lower().endswith((".jpg", ".jpeg"))]
         images = [files.read(name) for name in names[:COUNT]]
+    if not images:
+        sys.exit(f"error: {archive}: it has no JPEG")
     return [_row(images, side) for side in sides]
 
 
