@@ -56,13 +56,22 @@ class TransformerDecoder(AttendingDecoder):
 
     def init(self, encoded: Encoded) -> State:
         """regions (B, R, D) → no words yet, the keys and the values of the regions, and their bias."""
-        regions = regions_of(coded(encoded))
-        pairs = self.memory_pairs(self.dropout(self.memory(regions))).chunk(len(self.layers), dim=2)  # (B, R, 2W) each
-        seen = [layer.seen(part) for layer, part in zip(self.layers, pairs, strict=True)]  # type: ignore[operator]
+        pairs = self._memory(encoded)
+        return self._begin(len(pairs), pairs, bias_of(encoded))
+
+    def _memory(self, encoded: Encoded) -> Tensor:
+        """regions (B, R, D) → keys and values of each layer in turn (B, R, 2LW)."""
+        pairs: Tensor = self.memory_pairs(self.dropout(self.memory(regions_of(coded(encoded)))))
+        return pairs
+
+    def _begin(self, count: int, pairs: Tensor, bias: Tensor) -> State:
+        """The state of `count` hypotheses before the first word. pairs: from `_memory`."""
+        parts = pairs.chunk(len(self.layers), dim=2)  # (B, R, 2W) each
+        seen = [layer.seen(part) for layer, part in zip(self.layers, parts, strict=True)]  # type: ignore[operator]
         keys, values = zip(*seen, strict=True)
-        images, heads, _, width = values[0].shape
-        nothing = values[0].new_empty(images, heads, 0, 2 * width)
-        return (*[nothing] * len(self.layers), *keys, *values, bias_of(encoded))
+        _, heads, _, width = values[0].shape
+        nothing = pairs.new_empty(count, heads, 0, 2 * width)
+        return (*[nothing] * len(self.layers), *keys, *values, bias)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """tokens (N,) → logits (N, V) and the next state."""
@@ -71,7 +80,8 @@ class TransformerDecoder(AttendingDecoder):
 
     def forward(self, encoded: Encoded, tokens: Tensor, owner: Tensor) -> Tensor:
         """tokens (C, T), owner (C,) → logits (C, T, V)."""
-        x, _ = self._read(tokens, for_captions(self.init(encoded), owner, self.shared))
+        own = for_captions((self._memory(encoded), bias_of(encoded)), owner, shared=2)
+        x, _ = self._read(tokens, self._begin(len(tokens), *own))
         logits: Tensor = self.output(self.norm(x))
         return logits
 
