@@ -13,6 +13,8 @@ from captioning.decoders.lstm import LstmDecoder, LstmOptions
 from captioning.search import SearchOptions, n_best, search
 from captioning.system.errors import UserError
 from captioning.vision.encoders.encoded import Encoded
+from tests import variants
+from tests.casting import Casts
 from tests.properties import examples
 from tests.special import BOS, EOS, PAD, UNK
 from tests.toys import FIRST_WORD, WORDS, Table, exhaustive, images
@@ -180,3 +182,11 @@ def test_search_over_the_lstm_is_the_same_alone_and_in_a_batch() -> None:
     together = search(decoder, Encoded(mean, None), options)
     alone = [search(decoder, Encoded(mean[i : i + 1], None), options)[0] for i in range(5)]
     assert [h.ids for h in together] == [h.ids for h in alone]
+
+
+def test_under_autocast_weights_are_cast_once_and_not_at_every_step() -> None:
+    decoder, encoded = variants.build("transformer").eval(), variants.images(2)
+    options = SearchOptions(beam_size=2, max_words=5, min_words=5)
+    with Casts() as casts, torch.autocast("cpu", torch.bfloat16):
+        search(decoder, encoded, options)
+    assert set(casts.of(decoder.parameters())) == {0, 1}
