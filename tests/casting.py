@@ -21,6 +21,11 @@ class Casts(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._times[arguments[0].data_ptr()] += 1
         return function(*arguments, **(options or {}))
 
+    @property
+    def count(self) -> int:
+        """How many casts there were."""
+        return self._times.total()
+
     def of(self, tensors: Iterable[Tensor]) -> list[int]:
         """How often each of these was cast."""
         return [self._times[tensor.data_ptr()] for tensor in tensors]

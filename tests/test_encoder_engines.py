@@ -194,6 +194,8 @@ def test_an_engine_that_cannot_run_the_encoder_is_named_with_a_remedy(monkeypatc
         patched.setattr(engines, "traced", fails)
         with pytest.raises(UserError, match=said):
             engines.runs(encoder, Engine.openvino, 2, 1, bf16=False)
+        with pytest.raises(UserError, match=r"\(no such operator\); write features.int8: false$"):
+            engines.runs(encoder, Engine.openvino, 2, 1, bf16=False, examples=np.zeros((2, 3, 48, 48), np.uint8))
     monkeypatch.setattr(engines, "write_bytes", lambda path, _: path.write_bytes(b"no graph"))
     for engine in ENGINES:
         with pytest.raises(
@@ -293,12 +295,13 @@ def test_integers_take_their_ranges_from_training_images(root: Path) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "vit_b_16"])
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "vit_b_16", "timm/test_nfnet"])
 def test_torch_in_bfloat16_casts_weights_once_and_gives_the_same(name: str) -> None:
+    """NFNet's convolutions standardise their weights, which is to be done in float32."""
     encoder = frozen(name)
     pixels = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     half = partial(torch.autocast, "cpu", torch.bfloat16)
-    weights = [module.weight for module in encoder.modules() if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)]
+    maps = [module for module in encoder.modules() if type(module) in (torch.nn.Conv2d, torch.nn.Linear)]
     with torch.inference_mode():
         with Casts() as each, half():
             expected = encoder(pixels)
@@ -306,8 +309,7 @@ def test_torch_in_bfloat16_casts_weights_once_and_gives_the_same(name: str) -> N
         with Casts() as once:
             assert torch.equal(run(pixels), expected)
         assert not torch.equal(encoder(pixels), expected)
-    assert sum(each.of(weights)) >= len(weights) / 2  # torch's own attention casts inside
-    assert not any(once.of(encoder.parameters()))
+    assert once.count <= each.count - len(maps)
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
     assert by_torch(encoder)[0](pixels).dtype == torch.float32
 

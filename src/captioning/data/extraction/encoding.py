@@ -43,13 +43,16 @@ def by_torch(encoder: Encoder, autocast: Callable[[], AbstractContextManager[Non
 
 
 def _cast(encoder: Encoder) -> Encoder:
-    """The encoder, or under autocast a copy whose weights have the type that it would cast them to in each batch."""
+    """The encoder, or under autocast a copy whose weights have the type that it would cast them to in each batch.
+
+    Subclasses may compute with their weights before they are cast, as those that standardise them do.
+    """
     device = encoder.scale.device.type
     if not torch.is_autocast_enabled(device):
         return encoder
     ready = copy.deepcopy(encoder)
     for module in ready.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if type(module) in (nn.Conv2d, nn.Linear):
             module.to(torch.get_autocast_dtype(device))
     return ready
 

@@ -66,8 +66,8 @@ def runs(
             write_bytes(path, graph.data if examples is None else _in_integers(graph, examples, batch_size))
             return [_run(one) for one in registry.side_by_side(engine, path, count, bf16=bf16)]
     except (UserError, torch.onnx.OnnxExporterError) as fault:
-        why = reason(fault, first_line=True)
-        raise UserError(f"features.engine = {engine}: it cannot run {encoder.name} ({why}); write torch") from None
+        why, remedy = reason(fault, first_line=True), "torch" if examples is None else "features.int8: false"
+        raise UserError(f"features.engine = {engine}: it cannot run {encoder.name} ({why}); write {remedy}") from None
 
 
 def _in_integers(graph: Traced, examples: np.ndarray, batch_size: int) -> bytes:
