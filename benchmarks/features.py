@@ -5,7 +5,8 @@ The bare network runs as the stage runs it, a batch on each core, and with all c
 and at four times as many: it must not grow with them.
 
 With `engines`, `features.engine` is compared, in turns: torch, ONNX Runtime and OpenVINO, with all that the CPU has
-(`compute.portable: false`). `bf16` and `int8` add what has bfloat16, and what has 8-bit integers.
+(`compute.portable: false`). `bf16` and `int8` add what has bfloat16, and what has 8-bit integers. Beside them stands
+the loop that people write first: torchvision's network and transform, an image at a time.
 
     python -m benchmarks.features [FOLDER]      # with Flickr8k_Dataset.zip; else CAPTIONING_SOURCE, else drawn noise
     python -m benchmarks.features engines [bf16] [int8] [ENCODER] [WEIGHTS] [FOLDER]      # WEIGHTS: drawn, if not named
@@ -32,6 +33,8 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
+from torchvision.models import get_model, list_models  # noqa: E402
+from torchvision.transforms._presets import ImageClassification  # noqa: E402
 
 from captioning.data.extraction import engines, extraction  # noqa: E402
 from captioning.data.extraction.encoding import at_once, by_torch  # noqa: E402
@@ -156,15 +159,30 @@ def _compare_engines(arguments: list[str]) -> None:
                     _write(Path(root) / f"{way}{turn}", images, extractor)
                     taken = (time.perf_counter() - begin) if turn else 0.0  # the first turn warms up
                     whole[way] = whole.get(way, 0.0) + taken
+            plain = _plain(files, images["file"].tolist(), name) if name in list_models() else None
     forward = {way: _bare(runs[0], torch.from_numpy(pixels)) for way, runs in ready.items()}
     expected = forward["torch"].means
     print(f"{name}, {encoder.transform.image_size} pixels, batch {BATCH}, {COUNT} images\n")
     print("| | JPEG to store, two cores, images/s | ratio | forward pass, one thread, images/s | ratio | differs by |")
     print("|---|---|---|---|---|---|")
+    if plain:
+        print(f"| a plain loop | {plain:.0f} | {plain * whole['torch'] / COUNT:.2f} | | | |")
     for way, (rate, means) in forward.items():
         ratio = whole["torch"] / whole[way], rate / forward["torch"].rate
         differs = (means - expected).norm() / expected.norm()
         print(f"| {way} | {COUNT / whole[way]:.0f} | {ratio[0]:.2f} | {rate:.0f} | {ratio[1]:.2f} | {differs:.4f} |")
+
+
+@torch.no_grad()
+def _plain(image_files: ImageArchives, files: list[str], name: str) -> float:
+    """Images a second of torchvision's network, with random weights, an image at a time."""
+    torch.set_num_threads(THREADS)
+    network, transform = get_model(name).eval(), ImageClassification(crop_size=224)
+    begin = time.perf_counter()
+    for file in files:
+        image = Image.open(io.BytesIO(image_files.read(file))).convert("RGB")
+        network(transform(image).unsqueeze(0))
+    return len(files) / (time.perf_counter() - begin)
 
 
 def _ways(kinds: set[str], examples: np.ndarray) -> dict[str, Runs]:
