@@ -14,7 +14,6 @@ from captioning.data.datasets import folder as own
 from captioning.data.extraction import engines
 from captioning.data.network.downloads import find
 from captioning.data.objects import given, published_vectors
-from captioning.data.runtimes.registry import Engine
 from captioning.metrics.java_runtime import require
 from captioning.settings import text_models
 from captioning.settings.objects import BOX_HEAD, BOXES, LABELS, OWN, TRAINED, of_box_head
@@ -41,7 +40,7 @@ def main(settings: Settings) -> None:
 def _machine(settings: Settings) -> None:
     machine: Compute = settings.compute
     device = compute.choose_device(machine.device, machine.precision, machine.processes)
-    engines.check(Engine(settings.features.engine), device, int8=settings.features.int8)
+    engines.check(settings.features.engine, device)
 
 
 def _folders(settings: Settings) -> None:

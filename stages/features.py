@@ -48,7 +48,7 @@ def main(settings: Settings) -> None:
     fabric = compute.start(
         seed=settings.seed, threads=machine.threads, device=machine.device, precision=machine.precision
     )
-    engines.check(Engine(features.engine), fabric.device.type, int8=features.int8)
+    engines.check(features.engine, fabric.device.type)
     images = read_images(IMAGES)
     seed = None if _pretrained() else settings.seed  # of an encoder whose weights are drawn
     transform = backbones.transform_for(
@@ -101,8 +101,7 @@ def _frozen(name: str, transform: Transform, seed: int, fabric: Fabric) -> Encod
 
 def _runs(settings: Settings, fabric: Fabric, examples: Callable[[], np.ndarray]) -> Callable[[Encoder], Sequence[Run]]:
     """How a frozen encoder is run."""
-    features, half_precision = settings.features, settings.compute.precision == "bf16-mixed"
-    engine = Engine(features.engine)
+    engine, integers = engines.named(settings.features.engine)
     if engine == Engine.torch:
         return partial(by_torch, autocast=fabric.autocast)
     return lambda encoder: engines.runs(
@@ -110,8 +109,8 @@ def _runs(settings: Settings, fabric: Fabric, examples: Callable[[], np.ndarray]
         engine,
         BATCH["cpu"],
         at_once(encoder),
-        bf16=half_precision,
-        examples=examples() if features.int8 else None,
+        bf16=settings.compute.precision == "bf16-mixed",
+        examples=examples() if integers else None,
     )
 
 
@@ -175,9 +174,11 @@ def _boxes(images: pd.DataFrame, transform: Transform) -> dict[str, np.ndarray] 
     return dict(zip(images["file"].tolist(), places.boxes, strict=True))
 
 
-def _made_by(engine: Engine) -> dict[str, str]:
-    """Which engine runs the encoder, and its version; torch's own is known already."""
-    return {"name": engine, **(registry.versions(engine) if engine != Engine.torch else {})}
+def _made_by(setting: str) -> dict[str, str]:
+    """What `features.engine` names, and the versions of its packages; torch's own is known already."""
+    engine, integers = engines.named(setting)
+    packages = registry.versions(engine) if engine != Engine.torch else {}
+    return {"name": setting, **packages, **(registry.versions(Engine.onnxruntime) if integers else {})}
 
 
 def _key(encoding: dict[str, object], features: Features, machine: Compute, archives: list[Path]) -> str:
@@ -194,8 +195,7 @@ def _key(encoding: dict[str, object], features: Features, machine: Compute, arch
         "regions": features.regions,
         "mirror": features.mirror,
         "shard_size": features.shard_size,
-        "engine": _made_by(Engine(features.engine)),
-        "int8": features.int8 and registry.versions(Engine.onnxruntime),
+        "engine": _made_by(features.engine),
         "compute": machine.model_dump(exclude={"processes"}),
     }
     weights = [] if _by_no_encoder() else sorted(WEIGHTS.iterdir())

@@ -194,7 +194,9 @@ def test_an_engine_that_cannot_run_the_encoder_is_named_with_a_remedy(monkeypatc
         patched.setattr(engines, "traced", fails)
         with pytest.raises(UserError, match=said):
             engines.runs(encoder, Engine.openvino, 2, 1, bf16=False)
-        with pytest.raises(UserError, match=r"\(no such operator\); write features.int8: false$"):
+        with pytest.raises(
+            UserError, match=r"^features.engine = openvino-int8: it .* \(no such operator\); write openvino$"
+        ):
             engines.runs(encoder, Engine.openvino, 2, 1, bf16=False, examples=np.zeros((2, 3, 48, 48), np.uint8))
     monkeypatch.setattr(engines, "write_bytes", lambda path, _: path.write_bytes(b"no graph"))
     for engine in ENGINES:
@@ -208,7 +210,6 @@ def test_an_engine_that_cannot_run_the_encoder_is_named_with_a_remedy(monkeypatc
     ("changes", "said"),
     [
         ({"features.engine": "openvino"}, "features.engine = openvino runs a frozen encoder, and this one is trained"),
-        (FROZEN | {"features.engine": "torch", "features.int8": True}, "features.int8 = true: torch has no 8-bit"),
         (FROZEN | {"compute.portable": True}, "it cannot be limited to AVX2; write compute.portable: false, or torch"),
         (
             FROZEN | {"objects": "fasterrcnn_resnet50_fpn_v2/box_head"},
@@ -243,24 +244,29 @@ def test_the_check_and_the_stage_name_a_missing_package(monkeypatch: pytest.Monk
 
 
 def test_what_integers_need_is_missed_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    there, integers = importlib.util.find_spec, load(ROOT / "params.yaml", FROZEN | {"features.int8": True})
+    there, integers = (
+        importlib.util.find_spec,
+        load(ROOT / "params.yaml", FROZEN | {"features.engine": "openvino-int8"}),
+    )
     capabilities = {"avx2": True, "avx512_vnni": False}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    with pytest.raises(UserError, match=r"features.int8 = true: this CPU has no VNNI, and sums would overflow"):
+    with pytest.raises(
+        UserError, match=r"openvino-int8: this CPU has no VNNI, and sums would overflow; write openvino$"
+    ):
         check._machine(integers)
     capabilities["avx_vnni"] = True
     check._machine(integers)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else there(name))
     check._machine(load(ROOT / "params.yaml", FROZEN))
-    with pytest.raises(UserError, match=r"features.int8 = true needs onnxruntime: pip install 'captioning\[onnx\]'"):
+    with pytest.raises(UserError, match=r"openvino-int8 needs onnxruntime: pip install 'captioning\[onnx\]'"):
         check._machine(integers)
 
 
 def test_a_gpu_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     said = r"features.engine = openvino: runs on CPUs, and this is a GPU; write torch"
     with pytest.raises(UserError, match=said):
-        engines.check(Engine.openvino, "cuda", int8=False)
-    engines.check(Engine.torch, "cuda", int8=False)
+        engines.check("openvino", "cuda")
+    engines.check("torch", "cuda")
     monkeypatch.setattr(compute, "choose_device", lambda *_: "cuda")
     with pytest.raises(UserError, match=said):
         check._machine(load(ROOT / "params.yaml", FROZEN))
@@ -277,7 +283,7 @@ def test_the_stage_asks_the_engine_that_is_set(monkeypatch: pytest.MonkeyPatch) 
         settings, pixels = load(ROOT / "params.yaml", FROZEN | changed), np.zeros(1)
         return features._runs(settings, fabric, lambda: pixels)(encoder)  # type: ignore[arg-type, return-value]
 
-    for changes in ({}, {"compute__precision": "bf16-mixed"}, {"features__int8": True}):
+    for changes in ({}, {"compute__precision": "bf16-mixed"}, {"features__engine": "openvino-int8"}):
         runs(**changes)
     begin = encoder, Engine.openvino, 4, 2
     assert asked == [(*begin, False, None), (*begin, True, None), (*begin, False, np.zeros(1))]
@@ -323,8 +329,8 @@ def test_the_engine_and_its_versions_are_in_the_key(monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     settings = load(ROOT / "params.yaml", FROZEN)
 
-    def key(engine: str, *, int8: bool = False) -> str:
-        changed = settings.features.model_copy(update={"engine": engine, "int8": int8})
+    def key(engine: str) -> str:
+        changed = settings.features.model_copy(update={"engine": engine})
         return features._key({}, changed, settings.compute, [Path("images.zip")])
 
     before, known = [key(engine) for engine in Engine], registry.version
@@ -335,9 +341,9 @@ def test_the_engine_and_its_versions_are_in_the_key(monkeypatch: pytest.MonkeyPa
             assert key("openvino") not in before
             assert key("torch") == before[0]
     with monkeypatch.context() as patched:
-        integers = key("openvino", int8=True)
+        integers = key("openvino-int8")
         patched.setattr(registry, "version", lambda name: "0" if name == "onnxruntime" else known(name))
-        assert len({*before, integers, key("openvino", int8=True)}) == 5
+        assert len({*before, integers, key("openvino-int8")}) == 5
         assert key("openvino") in before
 
 

@@ -168,12 +168,11 @@ class Queue:
     ) -> None:
         """Wait until DVC may have something new to say: at once if a run may start or has just changed its state.
 
-        If all is as it was, and as many run as may, that is when a process ends. Not every process is known at once.
-        Until then no other run has begun.
+        If all is as it was, and as many run as may, that is when a process ends; until then no other begins. Not every
+        process is known at once.
         """
         running = [entry for entry in self._polled() if entry.state is State.running]
-        known = all(entry.process is not None for entry in running)
-        steady = unchanged and known and not self._more_may_run(states, jobs)
+        steady = unchanged and all(entry.process for entry in running) and not self._more_may_run(states, jobs)
         begin = time.monotonic()
         while True:
             time.sleep(_PAUSE_S)
@@ -254,11 +253,8 @@ class Queue:
         for entry in entries:
             if entry.state is State.stopped:
                 dvc("queue", "kill", entry.revision)  # marks a task without a process as failed
-        self._remove(entry for entry in entries if entry.state in (State.queued, State.failed, State.stopped))
-
-    def _remove(self, entries: Iterable[Entry]) -> None:
-        revisions = [entry.revision for entry in entries]
-        if revisions:
+        removable = (State.queued, State.failed, State.stopped)
+        if revisions := [entry.revision for entry in entries if entry.state in removable]:
             dvc("queue", "remove", *revisions)
             self._entries = None
 

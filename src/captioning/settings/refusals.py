@@ -94,8 +94,6 @@ def _engine(settings: Settings) -> None:
     """Another engine runs a frozen encoder only. Both have kernels that take whatever the CPU has."""
     engine = settings.features.engine
     if engine == "torch":
-        if settings.features.int8:
-            raise UserError("features.int8 = true: torch has no 8-bit integers here; write features.engine: openvino")
         return
     if settings.features.trainable:
         raise UserError(f"features.engine = {engine} runs a frozen encoder, and this one is trained; write torch")

@@ -152,14 +152,10 @@ class Features(Section):
         ),
     ]
     engine: Annotated[
-        Literal["torch", "onnxruntime", "openvino"],
-        Meaning("torch | onnxruntime | openvino: what runs a frozen encoder here (docs/engines.md)"),
-    ]
-    int8: Annotated[
-        Flag,
+        Literal["torch", "onnxruntime", "openvino", "onnxruntime-int8", "openvino-int8"],
         Meaning(
-            "true: a frozen encoder runs in 8-bit integers, whose ranges are those over 128 training images (an engine "
-            "other than torch)"
+            "torch | onnxruntime | openvino | onnxruntime-int8 | openvino-int8: what runs a frozen encoder here, and "
+            "whether in 8-bit integers (docs/engines.md)"
         ),
     ]
     shard_size: Annotated[Count, Meaning("images in each file of the store, rounded up to whole batches")]

@@ -33,19 +33,24 @@ class _Regions(nn.Module):
         return regions
 
 
-def check(engine: Engine, device: str, *, int8: bool) -> None:
-    """Raise UserError where the engine cannot run on this machine. device: cpu, or cuda."""
+def named(setting: str) -> tuple[Engine, bool]:
+    """The engine that `features.engine` names, and whether it runs in 8-bit integers."""
+    engine, integers, _ = setting.partition("-int8")
+    return Engine(engine), bool(integers)
+
+
+def check(setting: str, device: str) -> None:
+    """Raise UserError where what `features.engine` names cannot run on this machine. device: cpu, or cuda."""
+    (engine, integers), asked = named(setting), f"features.engine = {setting}"
     if engine == Engine.torch:
         return
     if device != "cpu":
-        raise UserError(
-            f"features.engine = {engine}: runs on CPUs, and this is a GPU; write torch, or compute.device: cpu"
-        )
-    registry.check_traced(engine, f"features.engine = {engine}")
-    if int8:
-        registry.check_installed(Engine.onnxruntime, "features.int8 = true")
+        raise UserError(f"{asked}: runs on CPUs, and this is a GPU; write torch, or compute.device: cpu")
+    registry.check_traced(engine, asked)
+    if integers:
+        registry.check_installed(Engine.onnxruntime, asked)
         if not compute.multiplies_int8():
-            raise UserError("features.int8 = true: this CPU has no VNNI, and sums would overflow; write false")
+            raise UserError(f"{asked}: this CPU has no VNNI, and sums would overflow; write {engine}")
 
 
 def runs(
@@ -66,8 +71,9 @@ def runs(
             write_bytes(path, graph.data if examples is None else _in_integers(graph, examples, batch_size))
             return [_run(one) for one in registry.side_by_side(engine, path, count, bf16=bf16)]
     except (UserError, torch.onnx.OnnxExporterError) as fault:
-        why, remedy = reason(fault, first_line=True), "torch" if examples is None else "features.int8: false"
-        raise UserError(f"features.engine = {engine}: it cannot run {encoder.name} ({why}); write {remedy}") from None
+        setting, remedy = (engine, Engine.torch) if examples is None else (f"{engine}-int8", engine)
+        why = reason(fault, first_line=True)
+        raise UserError(f"features.engine = {setting}: it cannot run {encoder.name} ({why}); write {remedy}") from None
 
 
 def _in_integers(graph: Traced, examples: np.ndarray, batch_size: int) -> bytes:
