@@ -37,7 +37,7 @@ def additive_attention(query: Tensor, keys: Tensor, score: Tensor, bias: Tensor)
 
 
 def dot_product_keys(keys: Tensor) -> Tensor:
-    """Keys (…, W) → what `attention` reads of them, computed once for all queries: as many, by a fourth root of W."""
+    """Keys (…, W) → what `attention` reads of them, computed once for all queries: divided by the fourth root of W."""
     return keys * keys.shape[-1] ** -0.25 if _written_out(keys) else keys
 
 
